@@ -1,0 +1,123 @@
+package appliance
+
+import (
+	"strconv"
+	"time"
+)
+
+// Phase is a cluster's place in its life.
+type Phase string
+
+// The phases. Degraded is observed, never stored.
+const (
+	PhaseCreating Phase = "creating"
+	PhaseReady    Phase = "ready"
+	PhaseDegraded Phase = "degraded"
+	PhaseStopped  Phase = "stopped"
+	PhaseFailed   Phase = "failed"
+	PhaseRemoving Phase = "removing"
+)
+
+// Role is what a member is to be, by the record. What it really is, is observed.
+type Role string
+
+// The roles, PostgreSQL's words.
+const (
+	RolePrimary Role = "primary"
+	RoleStandby Role = "standby"
+)
+
+// Cluster is the record of one cluster: the spec and the facts that were
+// allocated or learnt. It holds no secrets.
+type Cluster struct {
+	Name string `json:"name"`
+	// UUID tags every object that belongs to the cluster.
+	UUID  string `json:"uuid"`
+	Spec  Spec   `json:"spec"`
+	Phase Phase  `json:"phase"`
+	// WantStopped is set while the user wants the cluster, as a whole, stopped.
+	WantStopped bool `json:"want_stopped,omitempty"`
+	// Primary is the name of the member that may run as primary, and of no other.
+	Primary string `json:"primary"`
+	// Epoch grows with every change of primary.
+	Epoch            uint64    `json:"epoch"`
+	SystemIdentifier string    `json:"system_identifier,omitempty"`
+	Timeline         uint32    `json:"timeline,omitempty"`
+	Members          []Member  `json:"members"`
+	CreatedAt        time.Time `json:"created_at"`
+	// Binaries of PostgreSQL that local members run; fixed at creation.
+	PostgresBin     string `json:"postgres_bin,omitempty"`
+	PostgresVersion string `json:"postgres_version,omitempty"`
+	// PostgresTree is set where PostgresBin lies in pgapp's own tree.
+	PostgresTree bool `json:"postgres_tree,omitempty"`
+	// Revision grows with every stored change: the spec's ETag.
+	Revision uint64 `json:"revision"`
+}
+
+// Member is one PostgreSQL server of a cluster, with the facts allocated for it.
+type Member struct {
+	Name      string    `json:"name"`
+	Placement Placement `json:"placement"`
+	// Host is the address that clients and other members use.
+	Host string `json:"host"`
+	Port int    `json:"port"`
+	// Slot is the physical replication slot that the member streams from.
+	Slot string `json:"slot,omitempty"`
+	// WantStopped is set while the user wants this member stopped.
+	WantStopped bool `json:"want_stopped,omitempty"`
+	// UUID and MAC are set for virtual machines.
+	UUID string `json:"uuid,omitempty"`
+	MAC  string `json:"mac,omitempty"`
+	// Domain is the libvirt domain's name.
+	Domain string `json:"domain,omitempty"`
+}
+
+// Member returns the member of that name.
+func (c Cluster) Member(name string) (Member, bool) {
+	for _, m := range c.Members {
+		if m.Name == name {
+			return m, true
+		}
+	}
+	return Member{}, false
+}
+
+// PrimaryMember returns the member that may be primary.
+func (c Cluster) PrimaryMember() Member {
+	m, _ := c.Member(c.Primary)
+	return m
+}
+
+// Standbys returns every member but the primary, in order.
+func (c Cluster) Standbys() []Member {
+	var out []Member
+	for _, m := range c.Members {
+		if m.Name != c.Primary {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// RoleOf is the role that the record gives to the member.
+func (c Cluster) RoleOf(name string) Role {
+	if name == c.Primary {
+		return RolePrimary
+	}
+	return RoleStandby
+}
+
+// MemberName is the name of the n-th member. A name never implies a role.
+func MemberName(n int) string { return "node" + strconv.Itoa(n) }
+
+// SlotName is the replication slot of a member: PostgreSQL allows lower-case
+// letters, digits and underscores there (documentation section 26.2.6.1).
+func SlotName(member string) string {
+	out := []byte(member)
+	for i, b := range out {
+		if b == '-' {
+			out[i] = '_'
+		}
+	}
+	return string(out)
+}

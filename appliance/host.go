@@ -1,0 +1,68 @@
+package appliance
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+	"syscall"
+)
+
+// hostErrorID finds what the operating system refused, in an error's chain
+// or in the text that a PostgreSQL program left (its strerror messages, under
+// LC_ALL=C). It is empty where the host is not to blame.
+func hostErrorID(err error) ErrorID {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return ErrHostNoSpace
+	case errors.Is(err, syscall.EROFS):
+		return ErrHostReadOnly
+	case errors.Is(err, syscall.ENOMEM):
+		return ErrHostNoMemory
+	case errors.Is(err, syscall.EADDRINUSE):
+		return ErrHostPortTaken
+	case errors.Is(err, fs.ErrPermission):
+		return ErrHostPermission
+	}
+	var exit *ExitError
+	if errors.As(err, &exit) {
+		return HostErrorInText(exit.Stderr)
+	}
+	return ""
+}
+
+// HostErrorInText finds the operating system's refusal in a program's output
+// (made under LC_ALL=C), or returns "".
+func HostErrorInText(text string) ErrorID {
+	for _, t := range []struct {
+		text string
+		id   ErrorID
+	}{
+		{"No space left on device", ErrHostNoSpace},
+		{"Disk quota exceeded", ErrHostNoSpace},
+		{"Read-only file system", ErrHostReadOnly},
+		{"Cannot allocate memory", ErrHostNoMemory},
+		{"could not map anonymous shared memory", ErrHostNoMemory},
+		{"Address already in use", ErrHostPortTaken},
+	} {
+		if strings.Contains(text, t.text) {
+			return t.id
+		}
+	}
+	return ""
+}
+
+func hostHint(id ErrorID) string {
+	switch id {
+	case ErrHostNoSpace:
+		return "free disk space, then run the same command again: it goes on where it stopped"
+	case ErrHostReadOnly:
+		return "choose a writable home with --home, or remount the file system writable"
+	case ErrHostNoMemory:
+		return "free memory, or ask for fewer standbys with --standbys"
+	case ErrHostPortTaken:
+		return "stop what listens there, or choose another cluster name to get other addresses"
+	case ErrHostPermission:
+		return "run as the user who owns the files, or choose another home with --home"
+	}
+	return ""
+}

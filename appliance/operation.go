@@ -1,0 +1,123 @@
+package appliance
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// OperationKind says what an operation does.
+type OperationKind string
+
+// The kinds of operation.
+const (
+	OpUp      OperationKind = "up"      // create, or bring to the spec
+	OpStart   OperationKind = "start"   // start the cluster or one member
+	OpStop    OperationKind = "stop"    // stop the cluster or one member
+	OpRestart OperationKind = "restart" // restart the cluster or one member
+	OpDestroy OperationKind = "destroy" // remove every trace
+	OpReinit  OperationKind = "reinit"  // clone one standby anew
+)
+
+// OperationState is how far an operation is.
+type OperationState string
+
+// The states. All but running are final.
+const (
+	OpRunning    OperationState = "running"
+	OpSucceeded  OperationState = "succeeded"
+	OpFailed     OperationState = "failed"
+	OpCancelled  OperationState = "cancelled"
+	OpSuperseded OperationState = "superseded"
+)
+
+// Final tells whether an operation in this state has ended.
+func (s OperationState) Final() bool { return s != OpRunning }
+
+// StepState is how far a step is.
+type StepState string
+
+// The states of a step. A skipped step was never begun, since one that it
+// needs failed.
+const (
+	StepPending StepState = "pending"
+	StepRunning StepState = "running"
+	StepDone    StepState = "done"
+	StepFailed  StepState = "failed"
+	StepSkipped StepState = "skipped"
+)
+
+// Operation is the journal of one change to a cluster.
+type Operation struct {
+	ID      string          `json:"id"`
+	Cluster string          `json:"cluster"`
+	Kind    OperationKind   `json:"kind"`
+	State   OperationState  `json:"state"`
+	Params  OperationParams `json:"params"`
+	Steps   []StepRecord    `json:"steps"`
+	Error   *Problem        `json:"error,omitempty"`
+	// Build is the binary's that planned it; another build supersedes the plan.
+	Build     string     `json:"build"`
+	CreatedAt time.Time  `json:"created_at"`
+	EndedAt   *time.Time `json:"ended_at,omitempty"`
+	// Revision grows with every change, saved or not: the SSE event id.
+	Revision uint64 `json:"revision"`
+}
+
+// OperationParams are an operation's arguments.
+type OperationParams struct {
+	// Member is set where one member is meant instead of the cluster.
+	Member string `json:"member,omitempty"`
+}
+
+// StepRecord is the journal of one step.
+type StepRecord struct {
+	ID        string     `json:"id"`
+	Title     string     `json:"title"`
+	Member    string     `json:"member,omitempty"`
+	State     StepState  `json:"state"`
+	StartedAt *time.Time `json:"started_at,omitempty"`
+	EndedAt   *time.Time `json:"ended_at,omitempty"`
+	// Seconds that the step took, set when it ended.
+	Seconds float64 `json:"seconds,omitempty"`
+	// AlreadyDone is set where the world was as wanted before the step ran.
+	AlreadyDone bool     `json:"already_done,omitempty"`
+	Progress    Progress `json:"progress,omitzero"`
+	Error       *Problem `json:"error,omitempty"`
+}
+
+// Progress is how far a running step is. Bytes are zero where unknown.
+type Progress struct {
+	Detail     string `json:"detail,omitempty"`
+	BytesDone  int64  `json:"bytes_done,omitempty"`
+	BytesTotal int64  `json:"bytes_total,omitempty"`
+}
+
+// Report tells the world how far a step is. It never blocks and may be called
+// from several goroutines.
+type Report func(Progress)
+
+// Step is one idempotent part of a plan.
+type Step struct {
+	// ID is unique in the plan, such as "clone/node1", and stays the same
+	// from one run to the next.
+	ID    string
+	Title string
+	// Member is set where the step concerns one member.
+	Member string
+	// After names the steps that must have succeeded before. A step without
+	// any begins at once; independent steps run in parallel.
+	After []string
+	// Done observes the world, never the journal, and is cheap. Nil means
+	// that it can't be observed and Do has to run.
+	Done func(ctx context.Context) (bool, error)
+	// Do brings the world to where Done is true. It is safe to repeat after
+	// having been killed at any point.
+	Do func(ctx context.Context, report Report) error
+}
+
+// MarshalParams keeps a stable JSON form of the parameters for hashing.
+func (p OperationParams) MarshalParams() []byte {
+	b, _ := json.Marshal(p) // a struct of strings cannot fail
+	return b
+}

@@ -1,0 +1,205 @@
+package tree
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// fileSum is what is remembered of a file, to find later that it was damaged.
+type fileSum struct {
+	Size  int64  `json:"size"`
+	CRC32 uint32 `json:"crc32"`
+}
+
+// extract unpacks the archive in fsys into the empty directory root and returns
+// the sums of its regular files. The archive's hash is known only at its end:
+// nothing in root may be used before extract has returned nil.
+func extract(ctx context.Context, fsys fs.FS, m Manifest, root *os.Root, p patcher) (sums map[string]fileSum, err error) {
+	file, err := fsys.Open(archiveName)
+	if err != nil {
+		return nil, fmt.Errorf("opening the archive: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+
+	hash := sha256.New()
+	packed := io.TeeReader(&contextReader{ctx: ctx, from: io.LimitReader(file, m.Size+1)}, hash)
+	decoder, err := zstd.NewReader(packed, zstd.WithDecoderMaxWindow(128<<20))
+	if err != nil {
+		return nil, fmt.Errorf("reading the archive: %w", err)
+	}
+	unpacked := io.LimitReader(decoder, m.UnpackedSize)
+	sums, err = extractTar(unpacked, root, p)
+	if err == nil {
+		// Behind the tar's end: zeros that fill its last record. More than the
+		// manifest says would be cut off here, and then miss in the hash.
+		_, err = io.Copy(io.Discard, unpacked)
+	}
+	decoder.Close() // joins its goroutines, so that packed is ours again
+	if _, drainErr := io.Copy(io.Discard, packed); err == nil {
+		err = drainErr
+	}
+	if got := hex.EncodeToString(hash.Sum(nil)); got != m.SHA256 && ctx.Err() == nil && !isWriteError(err) {
+		return nil, errors.Join(fmt.Errorf("the archive's SHA-256 is %s, the manifest says %s", got, m.SHA256), err)
+	}
+	return sums, err
+}
+
+// writeError marks a failure of this machine, as opposed to one of the archive.
+type writeError struct{ error }
+
+func (e writeError) Unwrap() error { return e.error }
+
+func isWriteError(err error) bool {
+	_, ok := errors.AsType[writeError](err)
+	return ok
+}
+
+// contextReader makes a long read end with its context.
+type contextReader struct {
+	ctx  context.Context //nolint:containedctx // io.Reader has no room for it
+	from io.Reader
+}
+
+func (r *contextReader) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.from.Read(b)
+}
+
+func extractTar(from io.Reader, root *os.Root, p patcher) (map[string]fileSum, error) {
+	w := &writer{root: root, patcher: p, made: map[string]bool{".": true}, sums: map[string]fileSum{}, buffer: make([]byte, 256<<10)}
+	for archive := tar.NewReader(from); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return w.sums, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the archive: %w", err)
+		}
+		if err := w.entry(header, archive); err != nil {
+			return nil, fmt.Errorf("unpacking %q: %w", header.Name, err)
+		}
+	}
+}
+
+type writer struct {
+	root    *os.Root
+	patcher patcher
+	made    map[string]bool
+	sums    map[string]fileSum
+	buffer  []byte
+}
+
+func (w *writer) entry(header *tar.Header, content io.Reader) error {
+	name := path.Clean(header.Name)
+	if !filepath.IsLocal(name) {
+		return errors.New("the name leads out of the tree")
+	}
+	switch header.Typeflag {
+	case tar.TypeDir:
+		return w.directory(name)
+	case tar.TypeReg:
+		if err := w.directory(path.Dir(name)); err != nil {
+			return err
+		}
+		return w.file(name, header.FileInfo().Mode(), content)
+	case tar.TypeSymlink:
+		if err := w.directory(path.Dir(name)); err != nil {
+			return err
+		}
+		return w.symlink(name, header.Linkname)
+	default:
+		return fmt.Errorf("type %q is neither file, directory nor symbolic link", header.Typeflag)
+	}
+}
+
+// directory makes name and its parents with mode 0755, whatever the umask: the
+// server often runs as another user than the one who unpacks.
+func (w *writer) directory(name string) error {
+	if w.made[name] {
+		return nil
+	}
+	if err := w.directory(path.Dir(name)); err != nil {
+		return err
+	}
+	if err := w.root.Mkdir(name, 0o755); err != nil {
+		return writeError{err}
+	}
+	if err := w.root.Chmod(name, 0o755); err != nil {
+		return writeError{err}
+	}
+	w.made[name] = true
+	return nil
+}
+
+func (w *writer) symlink(name, target string) error {
+	if path.IsAbs(target) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {
+		return fmt.Errorf("the symbolic link to %q leads out of the tree", target)
+	}
+	if err := w.root.Symlink(target, name); err != nil {
+		return writeError{err}
+	}
+	return nil
+}
+
+// file writes one file. O_EXCL: a name that comes twice, or that a symbolic
+// link of the archive took, is an error.
+func (w *writer) file(name string, mode fs.FileMode, content io.Reader) (err error) {
+	perm := fs.FileMode(0o644)
+	if mode&0o100 != 0 {
+		perm = 0o755
+	}
+	f, err := w.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return writeError{err}
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := io.CopyBuffer(onlyWriter{f}, content, w.buffer); err != nil {
+		return err
+	}
+	if perm == 0o755 {
+		if err := w.patcher.patch(f); err != nil {
+			return err
+		}
+	}
+	if err := f.Chmod(perm); err != nil {
+		return writeError{err}
+	}
+	sum, err := sumFile(f, w.buffer)
+	w.sums[name] = sum
+	return err
+}
+
+// onlyWriter hides ReadFrom, which would ignore the buffer, and marks errors.
+type onlyWriter struct{ f *os.File }
+
+func (o onlyWriter) Write(b []byte) (int, error) {
+	n, err := o.f.Write(b)
+	if err != nil {
+		return n, writeError{err}
+	}
+	return n, nil
+}
+
+// sumFile reads f from its start.
+func sumFile(f *os.File, buffer []byte) (fileSum, error) {
+	hash := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	n, err := io.CopyBuffer(hash, io.NewSectionReader(f, 0, 1<<62), buffer)
+	if err != nil {
+		return fileSum{}, fmt.Errorf("reading %q: %w", f.Name(), err)
+	}
+	return fileSum{Size: n, CRC32: hash.Sum32()}, nil
+}

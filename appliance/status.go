@@ -1,0 +1,125 @@
+package appliance
+
+// MemberState is what a member was observed to be doing.
+type MemberState string
+
+// The states of a member.
+const (
+	StateRunning     MemberState = "running" // a primary
+	StateStreaming   MemberState = "streaming"
+	StateCatchup     MemberState = "catchup"
+	StateCloning     MemberState = "cloning"
+	StateStopped     MemberState = "stopped"
+	StateUnreachable MemberState = "unreachable"
+	StateFenced      MemberState = "fenced"
+	StateFailed      MemberState = "failed"
+)
+
+// ClusterStatus is what `pgapp ps` and GET /clusters/{c} show: the record and
+// what was observed just now.
+type ClusterStatus struct {
+	Name             string         `json:"name" yaml:"name"`
+	Provider         ProviderKind   `json:"provider" yaml:"provider"`
+	Phase            Phase          `json:"phase" yaml:"phase"`
+	Database         string         `json:"database" yaml:"database"`
+	Primary          string         `json:"primary" yaml:"primary"`
+	Timeline         uint32         `json:"timeline" yaml:"timeline"`
+	SystemIdentifier string         `json:"system_identifier" yaml:"system_identifier"`
+	Members          []MemberStatus `json:"members" yaml:"members"`
+	// Operation is the id of the running operation, if any.
+	Operation string `json:"operation,omitempty" yaml:"operation,omitempty"`
+	UUID      string `json:"uuid" yaml:"uuid"`
+	Spec      *Spec  `json:"spec,omitempty" yaml:"spec,omitempty"`
+	Revision  uint64 `json:"revision" yaml:"revision"`
+}
+
+// MemberStatus is one member as observed. The replication fields are those of
+// pg_stat_replication on the primary and are set for standbys only.
+type MemberStatus struct {
+	Name             string      `json:"name" yaml:"name"`
+	Role             Role        `json:"role" yaml:"role"`
+	State            MemberState `json:"state" yaml:"state"`
+	Placement        Placement   `json:"placement" yaml:"placement"`
+	Host             string      `json:"host" yaml:"host"`
+	Port             int         `json:"port" yaml:"port"`
+	Timeline         uint32      `json:"timeline,omitempty" yaml:"timeline,omitempty"`
+	LSN              string      `json:"lsn,omitempty" yaml:"lsn,omitempty"`
+	Slot             string      `json:"slot,omitempty" yaml:"slot,omitempty"`
+	SyncState        string      `json:"sync_state,omitempty" yaml:"sync_state,omitempty"`
+	SentLSN          string      `json:"sent_lsn,omitempty" yaml:"sent_lsn,omitempty"`
+	ReplayLSN        string      `json:"replay_lsn,omitempty" yaml:"replay_lsn,omitempty"`
+	ReplayLagBytes   *int64      `json:"replay_lag_bytes,omitempty" yaml:"replay_lag_bytes,omitempty"`
+	ReplayLagSeconds *float64    `json:"replay_lag_seconds,omitempty" yaml:"replay_lag_seconds,omitempty"`
+	// Detail says why a member is not as it should be.
+	Detail string `json:"detail,omitempty" yaml:"detail,omitempty"`
+}
+
+// VerifyReport is what `pgapp verify` proves.
+type VerifyReport struct {
+	OK bool `json:"ok" yaml:"ok"`
+	// Replication holds the primary's pg_stat_replication.
+	Replication []ReplicationRow `json:"replication" yaml:"replication"`
+	Checks      []Check          `json:"checks" yaml:"checks"`
+}
+
+// ReplicationRow is a row of pg_stat_replication (documentation section 27.2.4).
+type ReplicationRow struct {
+	ApplicationName string  `json:"application_name" yaml:"application_name"`
+	ClientAddr      string  `json:"client_addr" yaml:"client_addr"`
+	State           string  `json:"state" yaml:"state"`
+	SyncState       string  `json:"sync_state" yaml:"sync_state"`
+	SentLSN         string  `json:"sent_lsn" yaml:"sent_lsn"`
+	WriteLSN        string  `json:"write_lsn" yaml:"write_lsn"`
+	FlushLSN        string  `json:"flush_lsn" yaml:"flush_lsn"`
+	ReplayLSN       string  `json:"replay_lsn" yaml:"replay_lsn"`
+	ReplayLagBytes  int64   `json:"replay_lag_bytes" yaml:"replay_lag_bytes"`
+	ReplayLagSecs   float64 `json:"replay_lag_seconds" yaml:"replay_lag_seconds"`
+}
+
+// Check is one thing that verify looked at.
+type Check struct {
+	Name   string `json:"name" yaml:"name"`
+	Member string `json:"member" yaml:"member"`
+	OK     bool   `json:"ok" yaml:"ok"`
+	// Skipped is set where the check could not be made; then OK is true and
+	// Detail says why.
+	Skipped bool   `json:"skipped,omitempty" yaml:"skipped,omitempty"`
+	Detail  string `json:"detail" yaml:"detail"`
+}
+
+// Info is what `pgapp info` and GET /info show of the daemon.
+type Info struct {
+	URL     string `json:"url" yaml:"url"`
+	Socket  string `json:"socket" yaml:"socket"`
+	PID     int    `json:"pid" yaml:"pid"`
+	Home    string `json:"home" yaml:"home"`
+	Version string `json:"version" yaml:"version"`
+	// Build tells one build of the binary from another.
+	Build string `json:"build" yaml:"build"`
+	// Mode is normal, or recovery where the store can't be used.
+	Mode string `json:"mode" yaml:"mode"`
+	// Reason says why the daemon is in recovery.
+	Reason string `json:"reason,omitempty" yaml:"reason,omitempty"`
+}
+
+// Connection is what a client needs to reach a cluster's database.
+type Connection struct {
+	Cluster  string     `json:"cluster" yaml:"cluster"`
+	Role     string     `json:"role" yaml:"role"`
+	Hosts    []HostPort `json:"hosts" yaml:"hosts"`
+	Database string     `json:"database" yaml:"database"`
+	User     string     `json:"user" yaml:"user"`
+	// PassFile is libpq's, mode 0600, on the daemon's machine.
+	PassFile string `json:"passfile" yaml:"passfile"`
+	// Password is empty unless it was asked for.
+	Password string `json:"password,omitempty" yaml:"password,omitempty"`
+	// Psql is the path of a psql on the daemon's machine.
+	Psql string `json:"psql,omitempty" yaml:"psql,omitempty"`
+}
+
+// HostPort is a member's address.
+type HostPort struct {
+	Member string `json:"member" yaml:"member"`
+	Host   string `json:"host" yaml:"host"`
+	Port   int    `json:"port" yaml:"port"`
+}

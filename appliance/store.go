@@ -1,0 +1,39 @@
+package appliance
+
+import "context"
+
+// Store keeps clusters, operations and secrets. Each method is one
+// transaction: it is on disk when the method returns nil, and has changed
+// nothing when it returns an error. What is absent is a [Problem] with id
+// not-found.
+type Store interface {
+	Clusters(ctx context.Context) ([]Cluster, error)
+	Cluster(ctx context.Context, name string) (Cluster, error)
+	// UpdateCluster applies change to the stored record and counts its
+	// revision up; an error of change is returned as it is.
+	UpdateCluster(ctx context.Context, name string, change func(*Cluster) error) (Cluster, error)
+	Secrets(ctx context.Context, cluster string) (Secrets, error)
+	// UpdateSecrets applies change to the cluster's stored secrets.
+	UpdateSecrets(ctx context.Context, cluster string, change func(*Secrets) error) error
+
+	// Begin stores a new running operation and takes the cluster's running
+	// key. Where create is set, the cluster and its secrets are stored in the
+	// same transaction and must not exist yet. Another running operation is a
+	// [Problem] with id operation-running that names it, unless supersede is
+	// its id: then it ends as superseded in the same transaction.
+	Begin(ctx context.Context, op Operation, create *NewCluster, supersede string) error
+	// SaveOperation stores the operation; a final state releases the running
+	// key. With removeCluster the cluster's record and secrets go too.
+	SaveOperation(ctx context.Context, op Operation, removeCluster bool) error
+	Operation(ctx context.Context, id string) (Operation, error)
+	// Operations lists newest first; cluster may be empty for all.
+	Operations(ctx context.Context, cluster string) ([]Operation, error)
+	// Running returns the running operation of the cluster, or not-found.
+	Running(ctx context.Context, cluster string) (Operation, error)
+}
+
+// NewCluster is a cluster's first record.
+type NewCluster struct {
+	Cluster Cluster
+	Secrets Secrets
+}

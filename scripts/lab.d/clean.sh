@@ -1,0 +1,87 @@
+# Taking the lab down: what it started and what tests left in it, nothing else.
+# shellcheck shell=bash
+
+# note_foreign lists what libvirt knew before the lab's first up: another's,
+# which down leaves alone.
+note_foreign() {
+	[ -e "$LAB_RUN/foreign" ] && return 0
+	{
+		in_virsh list --all --uuid
+		in_virsh net-list --all --uuid
+		in_virsh pool-list --all --uuid
+	} | sed '/^$/d' >"$LAB_RUN/foreign.new"
+	mv "$LAB_RUN/foreign.new" "$LAB_RUN/foreign"
+}
+
+# ours UUID tells whether it came into being in the lab.
+ours() { [ -e "$LAB_RUN/foreign" ] && ! grep -qxF "$1" "$LAB_RUN/foreign"; }
+
+lab_down() {
+	need_root
+	take_lock
+	if ! netns_ours; then
+		rm -f "$LAB_RUN"/*.proc "$LAB_RUN/netns" "$LAB_RUN/image"
+		say "down: there was no lab"
+		return 0
+	fi
+	# A libvirtd that a test killed comes back, to take down what it left.
+	if ! our_pid libvirtd >/dev/null; then
+		libvirt_up
+	fi
+	remove_left
+	end_ours httpd
+	end_ours libvirtd
+	end_ours virtlogd
+	end_rest
+	ip netns del "$LAB_NAME"
+	rm -f "$LAB_RUN/netns" "$LAB_RUN/image"
+	say "down"
+}
+
+remove_left() {
+	local id
+	for id in $(in_virsh list --all --uuid); do
+		ours "$id" || continue
+		say "removing domain $(in_virsh domname "$id")"
+		in_virsh destroy "$id" >/dev/null 2>&1 || true
+		in_virsh undefine "$id" --nvram --managed-save --snapshots-metadata --checkpoints-metadata >/dev/null || true
+	done
+	for id in $(in_virsh pool-list --all --uuid); do
+		ours "$id" || continue
+		remove_pool "$id"
+	done
+	for id in $(in_virsh net-list --all --uuid); do
+		in_virsh net-destroy "$id" >/dev/null 2>&1 || true
+		ours "$id" || continue
+		[ "$(in_virsh net-name "$id")" = default ] || in_virsh net-undefine "$id" >/dev/null || true
+	done
+}
+
+# remove_pool UUID forgets a pool that a test left. Its volumes go too, but only
+# from where libvirt or the lab keep theirs: a pool may lie over anything.
+remove_pool() {
+	local target volume
+	target=$(in_virsh pool-dumpxml "$1" | sed -n 's|.*<path>\(.*\)</path>.*|\1|p' | head -n 1)
+	say "removing pool $(in_virsh pool-name "$1") at $target"
+	case $target in
+	/var/lib/libvirt/?* | "$LAB_RUN"/?*)
+		in_virsh pool-start "$1" >/dev/null 2>&1 || true
+		in_virsh vol-list "$1" | awk 'NF > 1 { print $NF }' | while read -r volume; do
+			in_virsh vol-delete "$volume" >/dev/null || true
+		done
+		;;
+	esac
+	in_virsh pool-destroy "$1" >/dev/null 2>&1 || true
+	in_virsh pool-undefine "$1" >/dev/null || true
+}
+
+# end_rest ends what still runs in the namespace: it is the lab's own, so all
+# in it came from the lab or from tests.
+end_rest() {
+	local pid
+	for pid in $(ip netns pids "$LAB_NAME"); do
+		[ "$pid" != $$ ] || continue
+		say "ending $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | cut -c 1-80)"
+		end_pid "$pid" || true
+	done
+}

@@ -1,0 +1,87 @@
+# Shared by the lab's parts: words for people, the lock, deadlines, and
+# processes that are ours.
+# shellcheck shell=bash
+
+say() { printf 'lab: %s\n' "$*" >&2; }
+
+die() {
+	printf 'lab: %s\n' "$*" >&2
+	exit 1
+}
+
+need_root() {
+	[ "$(id -u)" = 0 ] || die "needs root: it makes a network namespace and starts libvirtd (you are uid $(id -u))"
+	command -v apt-get >/dev/null || die "needs apt-get: it installs libvirt and builds its image from Debian's packages"
+}
+
+# take_lock keeps two runs of up, down or image apart. Whoever holds it may be
+# building the image, which takes minutes.
+take_lock() {
+	mkdir -p "$LAB_DIR"
+	exec 9>"$LAB_DIR/lock"
+	flock -w 900 9 || die "another 'scripts/lab' has held $LAB_DIR/lock for 15 minutes"
+}
+
+# wait_for SECONDS CMD... runs CMD ten times a second until it succeeds; fails
+# at the deadline.
+wait_for() {
+	local deadline=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$deadline" ] || return 1
+		sleep 0.1
+	done
+}
+
+# start_time PID prints what tells this process from a later one of the same
+# number: the boot and the kernel's start tick. Fails if it has ended.
+start_time() {
+	local stat state
+	stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+	# The name in field 2 may hold blanks: count from its closing bracket.
+	read -r -a stat <<<"${stat##*) }"
+	state=${stat[0]}
+	[ "$state" != Z ] || return 1
+	echo "$(cat /proc/sys/kernel/random/boot_id) ${stat[19]}"
+}
+
+# keep_pid NAME PID notes a process as the lab's.
+keep_pid() {
+	local since
+	since=$(start_time "$2") || die "$1 ended as soon as it had started: see $LAB_RUN/$1.log"
+	echo "$2 $since" >"$LAB_RUN/$1.proc"
+}
+
+# our_pid NAME prints the process noted under NAME if it still runs.
+our_pid() {
+	local pid since
+	read -r pid since 2>/dev/null <"$LAB_RUN/$1.proc" || return 1
+	[ "$(start_time "$pid")" = "$since" ] || return 1
+	echo "$pid"
+}
+
+pid_gone() { ! start_time "$1" >/dev/null; }
+
+# end_pid PID ends a process: TERM, and KILL if it hasn't ended in 15 s.
+end_pid() {
+	kill -TERM "$1" 2>/dev/null || return 0
+	wait_for 15 pid_gone "$1" && return 0
+	kill -KILL "$1" 2>/dev/null || return 0
+	wait_for 5 pid_gone "$1"
+}
+
+# end_ours NAME ends the process noted under NAME, and no other.
+end_ours() {
+	local pid
+	if pid=$(our_pid "$1"); then
+		end_pid "$pid"
+	fi
+	rm -f "$LAB_RUN/$1.proc"
+}
+
+# inside CMD... runs CMD in the lab's network. Not through 'ip netns exec',
+# which mounts a new /sys and hides the cgroups. Without the lock: a daemon
+# started here would hold it for its life.
+inside() { nsenter --net="$LAB_NETNS" -- "$@" 9>&-; }
+
+in_virsh() { inside virsh -q -c "qemu+unix:///system?socket=$LAB_SOCKET" "$@"; }

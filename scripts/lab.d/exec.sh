@@ -1,0 +1,23 @@
+# Running a command in the lab.
+# shellcheck shell=bash
+
+# lab_exec CMD... runs CMD in the namespace with the lab's names in its
+# environment, under a guard that ends what CMD started if we are ended.
+lab_exec() {
+	[ $# -gt 0 ] || {
+		usage >&2
+		exit 2
+	}
+	need_root
+	netns_ours || die "the lab isn't up: run 'scripts/lab up' first"
+	local names line
+	names=$(lab_info)
+	while read -r line; do
+		eval "export $line"
+	done <<<"$names"
+	# A terminal ends what runs in it, and job control there must stay the user's.
+	if [ -t 0 ]; then
+		exec nsenter --net="$LAB_NETNS" -- "$@"
+	fi
+	exec nsenter --net="$LAB_NETNS" -- "$LAB_LIB/guard" "$@"
+}

@@ -22,40 +22,40 @@ type readWriterAt interface {
 
 // patch overwrites the placeholder in f in place and pads it with NUL, which the
 // kernel and the loader read as its end. Files that are no ELF, and those with
-// another loader (libc.so.6 can be run too), are left as they are.
-func (p patcher) patch(f readWriterAt) error {
+// another loader (libc.so.6 can be run too), are left as they are; changed tells.
+func (p patcher) patch(f readWriterAt) (changed bool, err error) {
 	magic := make([]byte, len(elf.ELFMAG))
 	if _, err := f.ReadAt(magic, 0); err != nil || string(magic) != elf.ELFMAG {
-		return nil //nolint:nilerr // shorter than the magic: no ELF
+		return false, nil //nolint:nilerr // shorter than the magic: no ELF
 	}
 	file, err := elf.NewFile(f)
 	if err != nil {
-		return fmt.Errorf("reading an ELF header: %w", err)
+		return false, fmt.Errorf("reading an ELF header: %w", err)
 	}
 	for _, prog := range file.Progs {
 		if prog.Type != elf.PT_INTERP {
 			continue
 		}
 		if prog.Filesz > 4096 {
-			return errors.New("an interpreter's path is longer than any path")
+			return false, errors.New("an interpreter's path is longer than any path")
 		}
 		old := make([]byte, prog.Filesz)
 		if _, err := f.ReadAt(old, int64(prog.Off)); err != nil {
-			return fmt.Errorf("reading an interpreter's path: %w", err)
+			return false, fmt.Errorf("reading an interpreter's path: %w", err)
 		}
 		if !bytes.HasPrefix(old, p.prefix) {
-			return nil
+			return false, nil
 		}
 		if len(p.interpreter) >= len(old) {
-			return fmt.Errorf("%q is longer than the %d bytes that a program has for its loader's path",
+			return false, fmt.Errorf("%q is longer than the %d bytes that a program has for its loader's path",
 				p.interpreter, len(old)-1)
 		}
 		clear(old)
 		copy(old, p.interpreter)
 		if _, err := f.WriteAt(old, int64(prog.Off)); err != nil {
-			return fmt.Errorf("writing an interpreter's path: %w", err)
+			return false, fmt.Errorf("writing an interpreter's path: %w", err)
 		}
-		return nil
+		return true, nil
 	}
-	return nil
+	return false, nil
 }

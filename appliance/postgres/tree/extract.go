@@ -167,36 +167,47 @@ func (w *writer) file(name string, mode fs.FileMode, content io.Reader) (err err
 		return writeError{err}
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := io.CopyBuffer(onlyWriter{f}, content, w.buffer); err != nil {
+	hash := crc32.New(castagnoli())
+	size, err := io.CopyBuffer(io.MultiWriter(markingWriter{f}, hash), content, w.buffer)
+	if err != nil {
 		return err
 	}
+	sum := fileSum{Size: size, CRC32: hash.Sum32()}
 	if perm == 0o755 {
-		if err := w.patcher.patch(f); err != nil {
+		changed, err := w.patcher.patch(f)
+		if err != nil {
+			return err
+		}
+		if changed {
+			sum, err = sumFile(f, w.buffer)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	if err := f.Chmod(perm); err != nil {
 		return writeError{err}
 	}
-	sum, err := sumFile(f, w.buffer)
 	w.sums[name] = sum
-	return err
+	return nil
 }
 
-// onlyWriter hides ReadFrom, which would ignore the buffer, and marks errors.
-type onlyWriter struct{ f *os.File }
+// markingWriter marks the errors of its file.
+type markingWriter struct{ f *os.File }
 
-func (o onlyWriter) Write(b []byte) (int, error) {
-	n, err := o.f.Write(b)
+func (w markingWriter) Write(b []byte) (int, error) {
+	n, err := w.f.Write(b)
 	if err != nil {
 		return n, writeError{err}
 	}
 	return n, nil
 }
 
+func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
 // sumFile reads f from its start.
 func sumFile(f *os.File, buffer []byte) (fileSum, error) {
-	hash := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	hash := crc32.New(castagnoli())
 	n, err := io.CopyBuffer(hash, io.NewSectionReader(f, 0, 1<<62), buffer)
 	if err != nil {
 		return fileSum{}, fmt.Errorf("reading %q: %w", f.Name(), err)

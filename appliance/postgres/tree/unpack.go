@@ -1,0 +1,182 @@
+// Package tree finds the PostgreSQL 17 programs that pgapp runs: those that the
+// user named, those of the host, or those of the tree that is compiled into the
+// program, which it unpacks.
+//
+// A tree is relocatable, with two exceptions that unpacking mends. Linux wants
+// an absolute path to the loader in each program, so the path is written into
+// them; a tree that was moved is therefore made anew. And the C library knows
+// only the host's locales: see [Binaries.Env].
+//
+// The unpacked tree isn't synced to disk, because it can be made again at any
+// time: what a crash left of it is found by size and checksum.
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+const (
+	lockName   = ".lock"
+	tempPrefix = ".unpacking-"
+	// spareBytes is what a tree takes beyond its files: directories, and the
+	// unused ends of blocks.
+	spareBytes = 8 << 20
+)
+
+// Unpack makes sure that dir holds the tree whose archive is in fsys (embed/pgtree's
+// FS or its folder tree) and returns the absolute path of its programs and the
+// version of PostgreSQL. It goes into a folder for its version and hash; a
+// tree that is complete is used as it is, a damaged one is made anew, and trees of
+// other versions are left alone, since servers may still run from them. Any
+// number of processes may do this at once, and repeating it is safe and quick.
+//
+// Directories get mode 0755 and files 0644 or 0755, so that another user can run
+// the server; dir itself is made with mode 0755 where it is missing, and its parents
+// are the caller's business.
+//
+// The error is ErrAbsent where fsys has no archive, and errors.Is finds
+// syscall.ENOSPC where the file system is too full. Nothing half is left then.
+func Unpack(ctx context.Context, fsys fs.FS, dir string) (binDir, version string, err error) {
+	files, m, err := open(fsys)
+	if err != nil {
+		return "", "", err
+	}
+	dir, err = realDir(dir)
+	if err != nil {
+		return "", "", fmt.Errorf("unpacking PostgreSQL: %w", err)
+	}
+	final := filepath.Join(dir, m.folder())
+	binDir = filepath.Join(final, filepath.FromSlash(binPath))
+	if intact(final, m) == nil {
+		return binDir, m.Version, nil
+	}
+	if err := replace(ctx, files, m, dir, final); err != nil {
+		return "", "", fmt.Errorf("unpacking PostgreSQL %s into %q: %w", m.Version, dir, err)
+	}
+	return binDir, m.Version, nil
+}
+
+// realDir makes dir and returns it absolute and without symbolic links: it is
+// written into the programs.
+func realDir(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(real)
+}
+
+// replace makes the tree final anew, one process at a time.
+func replace(ctx context.Context, fsys fs.FS, m Manifest, dir, final string) (err error) {
+	lock := flock.New(filepath.Join(dir, lockName))
+	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
+		return fmt.Errorf("waiting for another process that unpacks it: %w", err)
+	}
+	// The file stays: a lock on a file that was removed would lock nobody out.
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if intact(final, m) == nil {
+		return nil // the other process made it
+	}
+	if err := removeLeftovers(dir); err != nil {
+		return err
+	}
+	if err := checkSpace(dir, m.UnpackedSize+spareBytes); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp(dir, tempPrefix)
+	if err != nil {
+		return err
+	}
+	if err := fill(ctx, fsys, m, temp, final); err != nil {
+		return errors.Join(err, os.RemoveAll(temp))
+	}
+	if err := swap(temp, final); err != nil {
+		return errors.Join(err, os.RemoveAll(temp))
+	}
+	return nil
+}
+
+// fill unpacks the archive into temp, for a life at final.
+func fill(ctx context.Context, fsys fs.FS, m Manifest, temp, final string) (err error) {
+	root, err := os.OpenRoot(temp)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	sums, err := extract(ctx, fsys, m, root, patcher{
+		prefix:      []byte(m.PlaceholderPrefix),
+		interpreter: filepath.Join(final, filepath.FromSlash(m.Interpreter)),
+	})
+	if err != nil {
+		return err
+	}
+	if _, ok := sums[binPath+"/postgres"]; !ok {
+		return errors.New("the archive holds no PostgreSQL")
+	}
+	if err := writeMarker(root, m, final, sums); err != nil {
+		return err
+	}
+	return root.Chmod(".", 0o755)
+}
+
+// swap puts temp in the place of final. A damaged tree goes aside first: a
+// directory can't be renamed over one that isn't empty.
+func swap(temp, final string) error {
+	err := os.Rename(temp, final)
+	if !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, syscall.EEXIST) && !errors.Is(err, syscall.ENOTDIR) {
+		return err
+	}
+	aside := temp + ".old"
+	if err := os.Rename(final, aside); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, final); err != nil {
+		return err
+	}
+	return os.RemoveAll(aside)
+}
+
+// removeLeftovers removes what processes that died while unpacking left. The
+// caller holds the lock, so nobody works on it.
+func removeLeftovers(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), tempPrefix) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkSpace fails before anything is written where the space surely won't do.
+func checkSpace(dir string, need int64) error {
+	var stat syscall.Statfs_t
+	if err := syscall.Statfs(dir, &stat); err != nil {
+		return &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	// The fields' types differ between processors.
+	free := int64(stat.Bavail) * int64(stat.Bsize) //nolint:unconvert,gosec // see above; sizes are far below 2^63
+	if free < need {
+		return fmt.Errorf("it takes %d MB and %d MB are free: %w", need>>20, free>>20, syscall.ENOSPC)
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"pgapp/appliance"
+)
+
+// Clusters returns every cluster's record, ordered by name.
+func (s *Store) Clusters(ctx context.Context) ([]appliance.Cluster, error) {
+	var out []appliance.Cluster
+	err := s.view(ctx, "reading the clusters", func(tx *bolt.Tx) (err error) {
+		out, err = list[appliance.Cluster](tx, bucketClusters)
+		return err
+	})
+	return out, err
+}
+
+// Cluster returns the record, or a problem not-found.
+func (s *Store) Cluster(ctx context.Context, name string) (appliance.Cluster, error) {
+	var c appliance.Cluster
+	err := s.view(ctx, fmt.Sprintf("reading cluster %q", name), func(tx *bolt.Tx) (err error) {
+		c, err = getCluster(tx, name)
+		return err
+	})
+	return c, err
+}
+
+// UpdateCluster changes the record by the function, which runs inside the
+// transaction, must not call the store, and may change everything but the
+// name. The record's revision grows by one. A failed change changes nothing
+// and its error comes back as it is; an unknown name is a problem not-found.
+func (s *Store) UpdateCluster(ctx context.Context, name string, change func(*appliance.Cluster) error) (appliance.Cluster, error) {
+	var c appliance.Cluster
+	err := s.update(ctx, fmt.Sprintf("storing cluster %q", name), func(tx *bolt.Tx) (err error) {
+		if c, err = getCluster(tx, name); err != nil {
+			return err
+		}
+		revision := c.Revision + 1
+		if err := change(&c); err != nil {
+			return callerError{err}
+		}
+		if c.Name != name {
+			return fmt.Errorf("the change renames it to %q", c.Name)
+		}
+		c.Revision = revision
+		return put(tx, bucketClusters, name, c)
+	})
+	if err != nil {
+		return appliance.Cluster{}, err
+	}
+	return c, nil
+}
+
+// Secrets returns the cluster's secrets; Values is never nil. An unknown
+// cluster is a problem not-found.
+func (s *Store) Secrets(ctx context.Context, cluster string) (appliance.Secrets, error) {
+	var out appliance.Secrets
+	err := s.view(ctx, fmt.Sprintf("reading the secrets of cluster %q", cluster), func(tx *bolt.Tx) (err error) {
+		out, err = getSecrets(tx, cluster)
+		return err
+	})
+	return out, err
+}
+
+// UpdateSecrets changes the cluster's secrets by the function, under the same
+// terms as [Store.UpdateCluster].
+func (s *Store) UpdateSecrets(ctx context.Context, cluster string, change func(*appliance.Secrets) error) error {
+	return s.update(ctx, fmt.Sprintf("storing the secrets of cluster %q", cluster), func(tx *bolt.Tx) error {
+		sec, err := getSecrets(tx, cluster)
+		if err != nil {
+			return err
+		}
+		if err := change(&sec); err != nil {
+			return callerError{err}
+		}
+		return putSecrets(tx, cluster, sec)
+	})
+}
+
+func getCluster(tx *bolt.Tx, name string) (appliance.Cluster, error) {
+	var c appliance.Cluster
+	found, err := get(tx, bucketClusters, name, &c)
+	if err == nil && !found {
+		err = appliance.NewProblem(appliance.ErrNotFound, "there is no cluster %q", name).
+			WithHint("`pgapp up --cluster NAME` creates one")
+	}
+	return c, err
+}
+
+func getSecrets(tx *bolt.Tx, cluster string) (appliance.Secrets, error) {
+	out := appliance.Secrets{Values: map[string]appliance.Secret{}}
+	if _, err := getCluster(tx, cluster); err != nil {
+		return out, err
+	}
+	plain := map[string][]byte{}
+	if _, err := get(tx, bucketSecrets, cluster, &plain); err != nil {
+		return out, err
+	}
+	for k, v := range plain {
+		out.Values[k] = appliance.NewSecret(string(v))
+	}
+	return out, nil
+}
+
+// putSecrets is the only place where secrets are revealed to the file. They
+// are stored as bytes, since JSON strings would change what isn't UTF-8.
+func putSecrets(tx *bolt.Tx, cluster string, sec appliance.Secrets) error {
+	plain := make(map[string][]byte, len(sec.Values))
+	for k, v := range sec.Values {
+		plain[k] = []byte(v.Reveal())
+	}
+	return put(tx, bucketSecrets, cluster, plain)
+}

@@ -1,0 +1,102 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"pgapp/appliance"
+)
+
+// HomeLock is the exclusive use of a home, held until released or until the
+// process ends, however it ends.
+type HomeLock struct {
+	mu   sync.Mutex
+	file *os.File
+}
+
+// Lock takes the lock of the home dir, an existing directory, and never waits:
+// where another process (or another Lock of this one) holds it, it returns a
+// problem home-locked that names the process. The lock is a file of its own,
+// never replaced, since a lock on a database that a restore renames away
+// guards nothing.
+func Lock(dir string) (*HomeLock, error) {
+	if err := usableHome(dir); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, LockName)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock %q: %w", path, err)
+	}
+	if err := tryLock(f, dir); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if err := writePID(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &HomeLock{file: f}, nil
+}
+
+func tryLock(f *os.File, dir string) error {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return appliance.NewProblem(appliance.ErrHomeLocked, "the home %q is in use by %s", dir, holder(f)).
+			WithHint("stop it with `pgapp shutdown`, or choose another home with --home")
+	case errors.Is(err, syscall.ENOLCK), errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.ENOSYS):
+		return appliance.NewProblem(appliance.ErrHomeUnusable, "the file system of the home %q has no locks: %w", dir, err).
+			WithHint("choose a home on a local file system with --home")
+	}
+	return fmt.Errorf("locking the home %q: %w", dir, err)
+}
+
+// holder reads who wrote the lock file.
+func holder(f *os.File) string {
+	var b [20]byte
+	n, _ := f.ReadAt(b[:], 0)
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n]))); err == nil && pid > 0 {
+		return fmt.Sprintf("process %d", pid)
+	}
+	return "another process"
+}
+
+// writePID names this process in the lock file, for people and for the
+// message of the next one. A full disk must not keep the daemon from starting.
+func writePID(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return fmt.Errorf("emptying the lock %q: %w", f.Name(), err)
+	}
+	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil && !isFull(err) {
+		return fmt.Errorf("writing the lock %q: %w", f.Name(), err)
+	}
+	return nil
+}
+
+// Release gives the home free. A second call, or one of a nil lock, does
+// nothing. The file stays: removing it would let two processes lock two files
+// of the same name.
+func (l *HomeLock) Release() error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file == nil {
+		return nil
+	}
+	f := l.file
+	l.file = nil
+	err := f.Truncate(0)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("releasing the lock: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,179 @@
+package ssh
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"pgapp/appliance"
+)
+
+// server is a real SSH server in this process, which runs what it is asked to
+// by sh, as sshd does.
+type server struct {
+	t        *testing.T
+	listener net.Listener
+	hostKey  appliance.Secret
+	userKey  appliance.Secret
+
+	handshakes atomic.Int64
+	keysSeen   atomic.Int64
+	// deny is the banner with which users are kept out while it is set.
+	deny atomic.Pointer[string]
+
+	mu    sync.Mutex
+	conns []net.Conn
+	work  sync.WaitGroup
+}
+
+func mustKey(t *testing.T) appliance.Secret {
+	t.Helper()
+	key, err := GenerateKey("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func newServer(t *testing.T) *server {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{t: t, listener: l, hostKey: mustKey(t), userKey: mustKey(t)}
+	s.work.Go(s.accept)
+	t.Cleanup(func() {
+		_ = l.Close()
+		s.dropAll()
+		s.work.Wait()
+	})
+	return s
+}
+
+func (s *server) config(t *testing.T) Config {
+	t.Helper()
+	public, err := PublicKey(s.hostKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Config{Address: s.listener.Addr().String(), User: "pgapp", Key: s.userKey, HostKey: public}
+}
+
+func (s *server) client(t *testing.T) *Client {
+	t.Helper()
+	c, err := New(s.config(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func (s *server) dropAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		_ = c.Close()
+	}
+	s.conns = nil
+}
+
+func (s *server) accept() {
+	for {
+		raw, err := s.listener.Accept()
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		s.conns = append(s.conns, raw)
+		s.mu.Unlock()
+		s.work.Go(func() { s.serve(raw) })
+	}
+}
+
+func (s *server) serverConfig() *ssh.ServerConfig {
+	cfg := &ssh.ServerConfig{
+		PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			s.keysSeen.Add(1)
+			want, _ := parsePrivate(s.userKey)
+			if s.deny.Load() != nil || !bytes.Equal(key.Marshal(), want.PublicKey().Marshal()) {
+				return nil, errors.New("no")
+			}
+			return nil, nil
+		},
+		BannerCallback: func(ssh.ConnMetadata) string {
+			if b := s.deny.Load(); b != nil {
+				return *b
+			}
+			return ""
+		},
+	}
+	signer, err := parsePrivate(s.hostKey)
+	if err != nil {
+		s.t.Error(err)
+	}
+	cfg.AddHostKey(signer)
+	return cfg
+}
+
+func (s *server) serve(raw net.Conn) {
+	defer func() { _ = raw.Close() }()
+	conn, channels, requests, err := ssh.NewServerConn(raw, s.serverConfig())
+	if err != nil {
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	s.handshakes.Add(1)
+	s.work.Go(func() { ssh.DiscardRequests(requests) })
+	for c := range channels {
+		channel, reqs, err := c.Accept()
+		if err != nil {
+			return
+		}
+		s.work.Go(func() { s.session(channel, reqs) })
+	}
+}
+
+func (s *server) session(channel ssh.Channel, requests <-chan *ssh.Request) {
+	for r := range requests {
+		if r.Type != "exec" {
+			_ = r.Reply(false, nil)
+			continue
+		}
+		_ = r.Reply(true, nil)
+		var payload struct{ Line string }
+		_ = ssh.Unmarshal(r.Payload, &payload)
+		s.work.Go(func() {
+			code := runShell(payload.Line, channel)
+			_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)}))
+			_ = channel.Close()
+		})
+	}
+}
+
+func runShell(line string, channel ssh.Channel) int {
+	cmd := exec.CommandContext(context.Background(), "sh", "-c", line)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return 255
+	}
+	cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
+	if cmd.Start() != nil {
+		return 255
+	}
+	go func() {
+		_, _ = io.Copy(in, channel)
+		_ = in.Close()
+	}()
+	_ = cmd.Wait()
+	return cmd.ProcessState.ExitCode()
+}

@@ -1,0 +1,188 @@
+package ssh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// UnitState is how far a unit of the guest's systemd is.
+type UnitState string
+
+// The states of a unit.
+const (
+	UnitAbsent    UnitState = "absent"
+	UnitRunning   UnitState = "running"
+	UnitSucceeded UnitState = "succeeded"
+	UnitFailed    UnitState = "failed"
+)
+
+// Unit is work in the guest that outlives our connection. Its name is taken
+// from the operation and step, so that a repeat finds the one that runs.
+type Unit struct {
+	// Name ends in .service.
+	Name string
+	Argv []string
+	Env  map[string]string
+}
+
+// log is where the unit's output is kept; it goes with the next boot.
+func (u Unit) log() string { return "/run/" + strings.TrimSuffix(u.Name, ".service") + ".log" }
+
+// startScript starts the unit unless it is there; $1 name, $2 log.
+const startScript = `name=$1 log=$2
+shift 2
+: >>"$log"
+exec systemd-run --quiet --unit "$name" --remain-after-exit \
+	-p "StandardOutput=append:$log" -p "StandardError=append:$log" -- "$@"`
+
+// followScript writes the log from an offset on, until the unit's main process
+// has ended; $1 name, $2 log, $3 offset (1 is the start).
+const followScript = `pid=$(systemctl show --value -p MainPID -- "$1")
+if [ "$pid" -gt 0 ]; then
+	exec tail -c "+$3" -s 0.2 -f --pid="$pid" -- "$2"
+fi
+exec tail -c "+$3" -- "$2"`
+
+// RunUnit starts the unit as root unless it is there, passes its output on by
+// lines, and returns when it has ended. The unit goes on when ctx ends or the
+// connection breaks; a repeat picks it up, and its output from the start. A
+// unit that failed is an [appliance.ExitError] with the end of its output; it
+// is cleared then, so that a repeat starts it anew.
+func (c *Client) RunUnit(ctx context.Context, u Unit, onLine func(string)) error {
+	state, err := c.UnitState(ctx, u.Name)
+	if err != nil {
+		return err
+	}
+	if state == UnitAbsent {
+		if err := c.startUnit(ctx, u); err != nil {
+			return fmt.Errorf("starting unit %q on %s: %w", u.Name, c.cfg.Address, err)
+		}
+	}
+	out := newLineTail(onLine)
+	state, code, err := c.followUnit(ctx, u, out)
+	if err != nil {
+		return fmt.Errorf("following unit %q on %s: %w", u.Name, c.cfg.Address, err)
+	}
+	out.flush()
+	if err := c.ClearUnit(ctx, u); err != nil {
+		return err
+	}
+	if state != UnitSucceeded {
+		return &appliance.ExitError{Name: u.Name, Code: code, Stderr: string(out.bytes())}
+	}
+	return nil
+}
+
+// startUnit gives the unit the same clean environment as a command's.
+func (c *Client) startUnit(ctx context.Context, u Unit) error {
+	argv, err := words(appliance.Command{Argv: u.Argv, Env: u.Env}, "", "")
+	if err != nil {
+		return err
+	}
+	_, err = c.As("root").Run(ctx, appliance.Command{
+		Argv: append([]string{"sh", "-c", startScript, "sh", u.Name, u.log()}, argv...),
+	})
+	return err
+}
+
+// followUnit survives lost connections: it goes on at the byte where it was.
+func (c *Client) followUnit(ctx context.Context, u Unit, out *lineTail) (UnitState, int, error) {
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	counted := &counter{to: out}
+	for {
+		err := c.followOnce(ctx, u, counted)
+		state, code := UnitRunning, 0
+		if err == nil {
+			state, code, err = c.unitState(ctx, u.Name)
+		}
+		switch {
+		case err == nil && state == UnitAbsent:
+			return state, -1, errors.New("the unit is gone: did the machine reboot?")
+		case err == nil && state != UnitRunning:
+			return state, code, nil
+		case err != nil && (ctx.Err() != nil || ReasonOf(err) == "" || ReasonOf(err) == ReasonHostKey):
+			return state, 0, err
+		}
+		select {
+		case <-ctx.Done():
+			return UnitRunning, 0, context.Cause(ctx)
+		case <-ticker.C:
+		}
+	}
+}
+
+func (c *Client) followOnce(ctx context.Context, u Unit, out *counter) error {
+	_, err := c.As("root").Run(ctx, appliance.Command{
+		Argv:   []string{"sh", "-c", followScript, "sh", u.Name, u.log(), strconv.FormatInt(out.n+1, 10)},
+		Stdout: out,
+	})
+	return err
+}
+
+// UnitState observes a unit.
+func (c *Client) UnitState(ctx context.Context, name string) (UnitState, error) {
+	state, _, err := c.unitState(ctx, name)
+	return state, err
+}
+
+func (c *Client) unitState(ctx context.Context, name string) (UnitState, int, error) {
+	r, err := c.As("").Run(ctx, appliance.Command{Argv: []string{
+		"systemctl", "show", "-p", "LoadState,ActiveState,SubState,ExecMainStatus", "--", name,
+	}})
+	if err != nil {
+		return "", 0, fmt.Errorf("asking for unit %q on %s: %w", name, c.cfg.Address, err)
+	}
+	return parseUnit(string(r.Stdout))
+}
+
+func parseUnit(text string) (UnitState, int, error) {
+	p := map[string]string{}
+	for line := range strings.Lines(text) {
+		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
+		p[k] = v
+	}
+	code, _ := strconv.Atoi(p["ExecMainStatus"]) // absent where it never ran
+	switch {
+	case p["LoadState"] == "not-found":
+		return UnitAbsent, 0, nil
+	case p["ActiveState"] == "failed":
+		return UnitFailed, code, nil
+	case p["ActiveState"] == "active" && p["SubState"] == "exited":
+		return UnitSucceeded, code, nil
+	case p["ActiveState"] == "active", p["ActiveState"] == "activating", p["ActiveState"] == "deactivating", p["ActiveState"] == "reloading":
+		return UnitRunning, 0, nil
+	case p["ActiveState"] == "inactive":
+		return UnitAbsent, 0, nil
+	}
+	return "", 0, fmt.Errorf("systemctl's answer isn't understood: %.200q", text)
+}
+
+// ClearUnit ends the unit if it runs, and forgets it with its log. A repeat
+// does nothing.
+func (c *Client) ClearUnit(ctx context.Context, u Unit) error {
+	const script = `systemctl stop -- "$1" 2>/dev/null
+systemctl reset-failed -- "$1" 2>/dev/null
+rm -f -- "$2"`
+	if _, err := c.As("root").Run(ctx, appliance.Command{Argv: []string{"sh", "-c", script, "sh", u.Name, u.log()}}); err != nil {
+		return fmt.Errorf("clearing unit %q on %s: %w", u.Name, c.cfg.Address, err)
+	}
+	return nil
+}
+
+// counter counts what passes.
+type counter struct {
+	to *lineTail
+	n  int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return c.to.Write(p)
+}

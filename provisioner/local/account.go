@@ -1,0 +1,164 @@
+package local
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"pgapp/appliance"
+)
+
+const (
+	// serverAccountName is the account that distributions make for PostgreSQL.
+	serverAccountName = "postgres"
+	// ownAccountName is the one that pgapp makes where there is none.
+	ownAccountName = "pgapp"
+)
+
+// account is who PostgreSQL runs as.
+type account struct {
+	name string
+	// self is set where that is who pgapp runs as.
+	self bool
+	// comment marks an account of our own in the passwd database, so that the
+	// mark and the account come and go as one.
+	comment string
+	// own is set where the account is to be ours, made when it is missing.
+	own bool
+}
+
+// ids are an account's numbers.
+type ids struct {
+	uid, gid uint32
+	groups   []uint32
+}
+
+// chooseAccount decides the name once: an account that we made for this home
+// stays in use even if a package brings another later.
+func chooseAccount(euid int, home, own, server string) account {
+	if euid != 0 {
+		return account{name: controlUser(), self: true}
+	}
+	sum := sha256.Sum256([]byte(home))
+	a := account{name: own, own: true, comment: "pgapp home " + hex.EncodeToString(sum[:8])}
+	if u, err := user.Lookup(own); err == nil && u.Name == a.comment {
+		return a
+	}
+	if _, err := user.Lookup(server); err == nil {
+		return account{name: server}
+	}
+	return a
+}
+
+// lookup finds the account's numbers; without the account the error is a
+// Problem with id host-no-user.
+func (a account) lookup() (ids, error) {
+	if a.self {
+		return ids{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}, nil
+	}
+	u, err := user.Lookup(a.name)
+	if err != nil {
+		return ids{}, appliance.NewProblem(appliance.ErrHostNoUser, "no operating system user %q: %w", a.name, err).
+			WithHint("pgapp up makes it")
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return ids{}, fmt.Errorf("reading the groups of %q: %w", a.name, err)
+	}
+	var out ids
+	for _, f := range []struct {
+		text string
+		to   *uint32
+	}{{u.Uid, &out.uid}, {u.Gid, &out.gid}} {
+		n, err := strconv.ParseUint(f.text, 10, 32)
+		if err != nil {
+			return ids{}, fmt.Errorf("reading the ids of %q: %w", a.name, err)
+		}
+		*f.to = uint32(n)
+	}
+	for _, g := range groups {
+		if n, err := strconv.ParseUint(g, 10, 32); err == nil {
+			out.groups = append(out.groups, uint32(n))
+		}
+	}
+	if out.uid == 0 {
+		return ids{}, appliance.NewProblem(appliance.ErrHostNoUser, "user %q is root by another name, which PostgreSQL refuses", a.name)
+	}
+	return out, nil
+}
+
+// credential is nil where the caller's own serves.
+func (a account) credential(i ids) *syscall.Credential {
+	if a.self {
+		return nil
+	}
+	return &syscall.Credential{Uid: i.uid, Gid: i.gid, Groups: i.groups}
+}
+
+// exists tells whether the account is there.
+func (a account) exists() bool {
+	_, err := a.lookup()
+	return err == nil
+}
+
+// ensure makes the account where it is ours to make. A repeat does nothing.
+func (a account) ensure(ctx context.Context) error {
+	if _, err := user.Lookup(a.name); a.self || err == nil {
+		return nil
+	}
+	if !a.own {
+		_, err := a.lookup()
+		return err
+	}
+	out, err := exec.CommandContext(ctx, "useradd", "--system", "--user-group", "--no-create-home",
+		"--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", "--comment", a.comment, a.name).CombinedOutput()
+	if _, lookupErr := user.Lookup(a.name); lookupErr == nil {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("it is still unknown afterwards")
+	}
+	return appliance.NewProblem(appliance.ErrHostNoUser, "making the system user %q: %w", a.name, err).
+		WithDetail(string(out)).WithHint("make it by hand: useradd --system --shell /usr/sbin/nologin %s", a.name)
+}
+
+// made tells whether the account exists because we made it for this home.
+func (a account) made() bool {
+	if !a.own {
+		return false
+	}
+	u, err := user.Lookup(a.name)
+	return err == nil && u.Name == a.comment
+}
+
+// remove takes away the account that we made. A repeat does nothing.
+func (a account) remove(ctx context.Context) error {
+	if !a.made() {
+		return nil
+	}
+	i, err := a.lookup()
+	if err != nil {
+		return err
+	}
+	busy, err := uidHasProcesses(i.uid)
+	if err != nil {
+		return err
+	}
+	if busy {
+		return appliance.NewProblem(appliance.ErrConflict, "the system user %q still has processes", a.name).
+			WithHint("end them: ps -u %s", a.name)
+	}
+	out, err := exec.CommandContext(ctx, "userdel", a.name).CombinedOutput()
+	if err != nil && a.made() {
+		return fmt.Errorf("removing the system user %q: %w: %s", a.name, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}

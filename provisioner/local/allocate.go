@@ -1,0 +1,223 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"pgapp/appliance"
+)
+
+// The addresses are 127.0.BLOCK.HOST: one block a cluster, and in it the last
+// octets that the virtual machines have.
+const (
+	firstBlock   = 122
+	lastBlock    = 250
+	primaryOctet = 1
+	firstOctet   = 101
+	lastOctet    = 254
+	maxPort      = 65535
+)
+
+// Allocate gives the cluster a block of loopback addresses that no other
+// cluster has, each member an address in it, and all of them the first port
+// from 5432 on that nothing on this machine listens on. Where a cluster grows,
+// new members take its block and port. It changes nothing.
+func (p *Provider) Allocate(ctx context.Context, r appliance.AllocateRequest) ([]appliance.Member, error) {
+	return allocate(ctx, r, listens)
+}
+
+// listens tells whether anything keeps a server from listening there, on that
+// address or on all. Only binding finds every way in which something can.
+func listens(ctx context.Context, a netip.AddrPort) bool {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", a.String())
+	if err != nil {
+		return true
+	}
+	_ = l.Close()
+	return false
+}
+
+type takenFunc func(ctx context.Context, a netip.AddrPort) bool
+
+func allocate(ctx context.Context, r appliance.AllocateRequest, busy takenFunc) ([]appliance.Member, error) {
+	a := allocation{r: r, busy: busy, used: map[netip.AddrPort]bool{}, hosts: map[netip.Addr]bool{}}
+	for _, m := range append(append([]appliance.Member(nil), r.Others...), r.Existing...) {
+		if ap, ok := addrPort(m); ok {
+			a.used[ap] = true
+		}
+	}
+	for _, m := range r.Existing {
+		if ap, ok := addrPort(m); ok {
+			a.hosts[ap.Addr()] = true
+		}
+	}
+	block, port := a.block()
+	hosts, err := a.addresses(block)
+	if err != nil {
+		return nil, err
+	}
+	ports, err := a.ports(ctx, hosts, port)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]appliance.Member, len(r.Names))
+	for i, name := range r.Names {
+		out[i] = appliance.Member{
+			Name: name, Placement: appliance.PlacementLocal, Host: hosts[i].String(), Port: ports[i],
+			Slot: appliance.SlotName(name),
+		}
+	}
+	return out, nil
+}
+
+type allocation struct {
+	r    appliance.AllocateRequest
+	busy takenFunc
+	// used are the places of all members, also of those that are stopped now.
+	used map[netip.AddrPort]bool
+	// hosts are the addresses that this cluster has.
+	hosts map[netip.Addr]bool
+}
+
+func addrPort(m appliance.Member) (netip.AddrPort, bool) {
+	a, err := netip.ParseAddr(m.Host)
+	if err != nil || m.Port < 1 || m.Port > maxPort {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(a, uint16(m.Port)), true
+}
+
+func blockOf(m appliance.Member) (byte, bool) {
+	a, err := netip.ParseAddr(m.Host)
+	if err != nil || !a.Is4() || !strings.HasPrefix(m.Host, "127.0.") {
+		return 0, false
+	}
+	return a.As4()[2], true
+}
+
+// block chooses the cluster's block and its preferred port. When every block
+// is taken the first one serves again, and ports tell the clusters apart.
+func (a allocation) block() (block byte, port int) {
+	for _, m := range a.r.Existing {
+		if b, ok := blockOf(m); ok {
+			return b, m.Port
+		}
+	}
+	taken := map[byte]bool{}
+	for _, m := range a.r.Others {
+		if b, ok := blockOf(m); ok {
+			taken[b] = true
+		}
+	}
+	for b := byte(firstBlock); b <= lastBlock; b++ {
+		if !taken[b] {
+			return b, appliance.DefaultPort
+		}
+	}
+	return firstBlock, appliance.DefaultPort
+}
+
+// addresses gives nodeN the octet .100+N, the first member of a new cluster
+// .1, and any other name the first octet that is left.
+func (a allocation) addresses(block byte) ([]netip.Addr, error) {
+	at := func(octet int) netip.Addr { return netip.AddrFrom4([4]byte{127, 0, block, byte(octet)}) }
+	taken := map[netip.Addr]bool{}
+	for h := range a.hosts {
+		taken[h] = true
+	}
+	out := make([]netip.Addr, len(a.r.Names))
+	take := func(i, octet int) bool {
+		addr := at(octet)
+		if octet == 0 || taken[addr] {
+			return false
+		}
+		taken[addr], out[i] = true, addr
+		return true
+	}
+	for i, name := range a.r.Names {
+		take(i, wantedOctet(name, i == 0 && len(a.r.Existing) == 0))
+	}
+	next := firstOctet
+	for i, name := range a.r.Names {
+		for !out[i].IsValid() {
+			if next > lastOctet {
+				return nil, appliance.NewProblem(appliance.ErrHostAddressTaken, "no address left for member %s in 127.0.%d.0/24", name, block)
+			}
+			take(i, next)
+			next++
+		}
+	}
+	return out, nil
+}
+
+// wantedOctet is 0 where the name asks for none.
+func wantedOctet(name string, first bool) int {
+	if first {
+		return primaryOctet
+	}
+	digits, ok := strings.CutPrefix(name, "node")
+	n, err := strconv.Atoi(digits)
+	switch {
+	case !ok || err != nil || strconv.Itoa(n) != digits:
+		return 0
+	case n == 0:
+		return primaryOctet
+	case firstOctet-1+n <= lastOctet:
+		return firstOctet - 1 + n
+	}
+	return 0
+}
+
+// ports prefers one port for the whole cluster.
+func (a allocation) ports(ctx context.Context, hosts []netip.Addr, preferred int) ([]int, error) {
+	out := make([]int, len(hosts))
+	if len(a.r.Existing) > 0 {
+		for i, h := range hosts {
+			port, err := a.freePort(ctx, []netip.Addr{h}, preferred)
+			if err != nil {
+				return nil, err
+			}
+			out[i] = port
+		}
+		return out, nil
+	}
+	port, err := a.freePort(ctx, hosts, preferred)
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		out[i] = port
+	}
+	return out, nil
+}
+
+// freePort is preferred, else the first from 5433 up that is free at all the addresses.
+func (a allocation) freePort(ctx context.Context, hosts []netip.Addr, preferred int) (int, error) {
+	free := func(port int) bool {
+		for _, h := range hosts {
+			ap := netip.AddrPortFrom(h, uint16(port))
+			if a.used[ap] || a.busy(ctx, ap) {
+				return false
+			}
+		}
+		return true
+	}
+	if free(preferred) {
+		return preferred, nil
+	}
+	for port := appliance.DefaultPort + 1; port <= maxPort; port++ {
+		if err := ctx.Err(); err != nil {
+			return 0, fmt.Errorf("looking for a free port: %w", err)
+		}
+		if free(port) {
+			return port, nil
+		}
+	}
+	return 0, appliance.NewProblem(appliance.ErrHostPortTaken, "no port from %d up is free at %v", appliance.DefaultPort, hosts).
+		WithHint("stop what listens there: ss -ltnp")
+}

@@ -1,0 +1,259 @@
+package local
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// cgroups knows where control groups of version 2 are on this machine. The
+// zero value is a machine without.
+type cgroups struct {
+	// mount is where the hierarchy is mounted; empty where it is not.
+	mount string
+	// root is the part of the hierarchy that the mount shows.
+	root string
+	// euid is who makes them.
+	euid int
+}
+
+func findCgroups(euid int) cgroups {
+	f, err := os.Open(filepath.Join(procDir, "self", "mountinfo"))
+	if err != nil {
+		return cgroups{}
+	}
+	defer func() { _ = f.Close() }()
+	c := cgroups{euid: euid}
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if root, mount, ok := parseCgroupMount(s.Text()); ok {
+			c.root, c.mount = root, mount
+		}
+	}
+	return c
+}
+
+// parseCgroupMount reads a line of mountinfo (proc_pid_mountinfo(5)). Hybrid
+// hosts have the unified hierarchy at /sys/fs/cgroup/unified.
+func parseCgroupMount(line string) (root, mount string, ok bool) {
+	before, after, found := strings.Cut(line, " - ")
+	fields := strings.Fields(before)
+	if kind := strings.Fields(after); !found || len(kind) == 0 || kind[0] != "cgroup2" || len(fields) < 5 {
+		return "", "", false
+	}
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	return unescape.Replace(fields[3]), unescape.Replace(fields[4]), true
+}
+
+// ofProc is the directory of the cgroup that the process is in, or "".
+func (c cgroups) ofProc(p proc) string {
+	data, err := os.ReadFile(p.path("cgroup"))
+	if err != nil || c.mount == "" {
+		return ""
+	}
+	for line := range strings.Lines(string(data)) {
+		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+			rel, err := filepath.Rel(c.root, path)
+			if err != nil || strings.HasPrefix(rel, "..") {
+				return ""
+			}
+			return filepath.Join(c.mount, rel)
+		}
+	}
+	return ""
+}
+
+// candidates are the directories where a cgroup of that name may be. Root
+// makes it at the top, where no manager removes it; others where they are,
+// or leave it to their user manager, which makes a scope.
+func (c cgroups) candidates(tag string) []string {
+	if c.mount == "" {
+		return nil
+	}
+	out := []string{filepath.Join(c.mount, tag)}
+	if c.euid == 0 {
+		return out
+	}
+	if own := c.ofProc(proc{os.Getpid()}); own != "" {
+		out = append(out, filepath.Join(own, tag))
+	}
+	uid := strconv.Itoa(c.euid)
+	service := filepath.Join(c.mount, "user.slice", "user-"+uid+".slice", "user@"+uid+".service")
+	return append(out, filepath.Join(service, tag+".scope"), filepath.Join(service, "app.slice", tag+".scope"))
+}
+
+// existing lists the cgroups of that name that are there.
+func (c cgroups) existing(tag string) []cgroup {
+	var out []cgroup
+	for _, dir := range c.candidates(tag) {
+		if st, err := os.Stat(dir); err == nil && st.IsDir() {
+			out = append(out, cgroup{dir})
+		}
+	}
+	return out
+}
+
+// ensure makes the cgroup, or finds it. ok is false where we may not.
+func (c cgroups) ensure(tag string) (g cgroup, ok bool) {
+	for _, dir := range c.candidates(tag) {
+		if strings.HasSuffix(dir, ".scope") {
+			continue // the user manager's to make
+		}
+		if err := os.Mkdir(dir, 0o755); err == nil || errors.Is(err, fs.ErrExist) {
+			return cgroup{dir}, true
+		}
+	}
+	return cgroup{}, false
+}
+
+// usable tells whether we may make cgroups, without making one.
+func (c cgroups) usable() bool {
+	for _, dir := range c.candidates("pgapp") {
+		if strings.HasSuffix(dir, ".scope") {
+			continue
+		}
+		if syscall.Access(filepath.Dir(dir), 2) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// cgroup is one control group.
+type cgroup struct{ dir string }
+
+// open returns the directory for SysProcAttr.CgroupFD.
+func (g cgroup) open() (*os.File, error) {
+	f, err := os.Open(g.dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening the cgroup: %w", err)
+	}
+	return f, nil
+}
+
+// populated tells whether a process is in it or below. A cgroup that is gone
+// has none.
+func (g cgroup) populated() (bool, error) {
+	data, err := os.ReadFile(filepath.Join(g.dir, "cgroup.events"))
+	if goneCgroup(err) {
+		return false, nil
+	}
+	if err != nil {
+		return true, fmt.Errorf("reading the cgroup's state: %w", err)
+	}
+	return !bytes.Contains(data, []byte("populated 0")), nil
+}
+
+// kill sends SIGKILL to every process in it and below. The kernel keeps forks
+// from escaping; before Linux 5.14 it can't, and a caller has to repeat.
+func (g cgroup) kill() error {
+	err := os.WriteFile(filepath.Join(g.dir, "cgroup.kill"), []byte("1"), 0)
+	if err == nil || goneCgroup(err) && !g.exists() {
+		return nil
+	}
+	pids, err := g.pids()
+	if err != nil {
+		return err
+	}
+	inside := func(p proc) bool {
+		now, err := g.pids()
+		return err == nil && slices.Contains(now, p.pid)
+	}
+	var errs []error
+	for _, pid := range pids {
+		errs = append(errs, proc{pid}.kill(syscall.SIGKILL, inside))
+	}
+	return errors.Join(errs...)
+}
+
+func (g cgroup) exists() bool {
+	_, err := os.Stat(g.dir)
+	return err == nil
+}
+
+// pids lists the processes in it and below.
+func (g cgroup) pids() ([]int, error) {
+	var out []int
+	err := filepath.WalkDir(g.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "cgroup.procs" {
+			if goneCgroup(err) {
+				return nil
+			}
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil && !goneCgroup(err) {
+			return err
+		}
+		for _, f := range strings.Fields(string(data)) {
+			if pid, err := strconv.Atoi(f); err == nil {
+				out = append(out, pid)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing the cgroup's processes: %w", err)
+	}
+	return out, nil
+}
+
+// remove removes the empty cgroup and those below it.
+func (g cgroup) remove() error {
+	entries, err := os.ReadDir(g.dir)
+	if goneCgroup(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the cgroup: %w", err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := (cgroup{filepath.Join(g.dir, e.Name())}).remove(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := syscall.Rmdir(g.dir); err != nil && !errors.Is(err, syscall.ENOENT) {
+		return fmt.Errorf("removing the cgroup %q: %w", filepath.Base(g.dir), err)
+	}
+	return nil
+}
+
+// end kills all in it, waits until it is empty and removes it.
+func (g cgroup) end(ctx context.Context) error {
+	return poll(ctx, func() (bool, error) {
+		busy, err := g.populated()
+		if err != nil {
+			return false, err
+		}
+		if busy {
+			return false, g.kill()
+		}
+		return g.remove() == nil, nil
+	})
+}
+
+// goneCgroup knows how the kernel says that a cgroup was removed meanwhile.
+func goneCgroup(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV)
+}
+
+// refusedCgroup knows the ways in which a process can't be started in a
+// cgroup on this machine, though it can be without.
+func refusedCgroup(err error) bool {
+	for _, e := range []error{syscall.ENOSYS, syscall.EPERM, syscall.EACCES, syscall.EBUSY, syscall.EOPNOTSUPP, syscall.ENOENT, syscall.ENODEV} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

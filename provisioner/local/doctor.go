@@ -1,0 +1,228 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"pgapp/appliance"
+)
+
+// comfortMemoryMiB is what a member with default settings likes to have.
+const comfortMemoryMiB = 192
+
+// Doctor checks what the spec needs of this machine. It changes nothing.
+func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Finding {
+	members := s.StandbyCount() + 1
+	out := []appliance.Finding{
+		p.accountFinding(),
+		p.homeFinding(ctx),
+		p.diskFinding(members),
+		memoryFinding(members),
+		p.cgroupFinding(),
+		zoneinfoFinding(),
+		portFinding(ctx, members),
+	}
+	if p.account.self {
+		out = append(out, p.lingerFinding(), removeIPCFinding())
+	}
+	return out
+}
+
+func finding(id string, level appliance.FindingLevel, format string, args ...any) appliance.Finding {
+	return appliance.Finding{ID: id, Level: level, Summary: fmt.Sprintf(format, args...)}
+}
+
+func fix(f appliance.Finding, format string, args ...any) appliance.Finding {
+	f.Fix = fmt.Sprintf(format, args...)
+	return f
+}
+
+// ofProblem makes a failed check of an error, with its hint as the fix.
+func ofProblem(id string, err error) appliance.Finding {
+	p := appliance.AsProblem(err)
+	return fix(finding(id, appliance.LevelFail, "%s", p.Message), "%s", p.Hint)
+}
+
+func (p *Provider) accountFinding() appliance.Finding {
+	const id = "local-user"
+	if p.account.self {
+		return finding(id, appliance.LevelPass, "PostgreSQL will run as you, %s", p.account.name)
+	}
+	if p.account.exists() {
+		return finding(id, appliance.LevelPass, "PostgreSQL will run as user %s", p.account.name)
+	}
+	if _, err := exec.LookPath("useradd"); p.account.own && err != nil {
+		return fix(finding(id, appliance.LevelFail, "there is no user for PostgreSQL, and no useradd to make one"),
+			"install the package that brings useradd (passwd or shadow-utils)")
+	}
+	return finding(id, appliance.LevelPass, "PostgreSQL will run as system user %s, made with the first cluster", p.account.name)
+}
+
+func (p *Provider) homeFinding(ctx context.Context) appliance.Finding {
+	const id = "local-home"
+	dir := existing(p.home)
+	if err := checkWritable(dir); err != nil {
+		return fix(finding(id, appliance.LevelFail, "%s can't be written: %v", dir, err), "choose another home with --home")
+	}
+	if dir == p.home && p.account.exists() {
+		err := p.checkPassage(ctx)
+		if err != nil && !passable(p.home) {
+			f := ofProblem(id, err)
+			f.Apply = func(context.Context) error { return p.openHome() }
+			return f
+		}
+		if err != nil {
+			return ofProblem(id, err)
+		}
+	}
+	return finding(id, appliance.LevelPass, "%s can be used", p.home)
+}
+
+// existing is the directory itself, or the nearest above it that exists.
+func existing(dir string) string {
+	for dir != filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+	return dir
+}
+
+// checkWritable tries it, since permissions don't tell of read-only mounts.
+func checkWritable(dir string) error {
+	f, err := os.CreateTemp(dir, ".pgapp-doctor-")
+	if err != nil {
+		var pathErr *os.PathError
+		if errors.As(err, &pathErr) {
+			return pathErr.Err
+		}
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+func (p *Provider) diskFinding(members int) appliance.Finding {
+	const id = "local-disk"
+	dir := existing(p.home)
+	free, err := freeDiskMiB(dir)
+	need := int64(members) * minDiskMiB
+	switch {
+	case err != nil:
+		return ofProblem(id, err)
+	case free < need:
+		return fix(finding(id, appliance.LevelFail, "%s has %d MiB free; %d members need %d", dir, free, members, need),
+			"free disk space, or choose another home with --home")
+	case free < 4*need:
+		return fix(finding(id, appliance.LevelWarn, "%s has %d MiB free, which is little for %d members", dir, free, members),
+			"free disk space before loading much")
+	}
+	return finding(id, appliance.LevelPass, "%s has %d MiB free", dir, free)
+}
+
+func memoryFinding(members int) appliance.Finding {
+	const id = "local-memory"
+	available, ok := availableMemoryMiB()
+	n := int64(members)
+	switch {
+	case !ok:
+		return finding(id, appliance.LevelSkip, "the available memory can't be read")
+	case available < n*minMemoryMiB:
+		return fix(finding(id, appliance.LevelFail, "%d MiB of memory are available; %d members need %d", available, members, n*minMemoryMiB),
+			"end other programs, or use --standbys with a smaller number")
+	case available < n*comfortMemoryMiB:
+		return fix(finding(id, appliance.LevelWarn, "%d MiB of memory are available, which is little for %d members", available, members),
+			"lower shared_buffers, or use fewer standbys")
+	}
+	return finding(id, appliance.LevelPass, "%d MiB of memory are available", available)
+}
+
+func (p *Provider) cgroupFinding() appliance.Finding {
+	const id = "local-cgroup"
+	switch {
+	case p.cgroups.mount == "":
+		return fix(finding(id, appliance.LevelWarn, "no cgroup2 here: members are ended by looking through /proc"),
+			"mount cgroup2: mount -t cgroup2 none /sys/fs/cgroup/unified")
+	case p.cgroups.usable():
+		return finding(id, appliance.LevelPass, "each member gets a cgroup under %s", p.cgroups.mount)
+	case p.hasUserManagerSocket():
+		return finding(id, appliance.LevelPass, "each member gets a scope of your user manager")
+	}
+	return finding(id, appliance.LevelWarn, "no cgroup can be made in %s: members are ended by looking through /proc", p.cgroups.mount)
+}
+
+func zoneinfoFinding() appliance.Finding {
+	const id = "local-zoneinfo"
+	if err := hasZoneinfo(); err != nil {
+		return fix(finding(id, appliance.LevelFail, "%s can't be read, and PostgreSQL needs it: %v", zoneinfoDir, err), "install tzdata")
+	}
+	return finding(id, appliance.LevelPass, "%s is there", zoneinfoDir)
+}
+
+// portFinding looks at the first cluster's usual places. A taken port is no
+// failure, since another is chosen.
+func portFinding(ctx context.Context, members int) appliance.Finding {
+	const id = "local-ports"
+	octets := []byte{primaryOctet}
+	for i := 1; i < members; i++ {
+		octets = append(octets, byte(firstOctet+i-1))
+	}
+	var taken []string
+	for _, o := range octets {
+		a := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, firstBlock, o}), appliance.DefaultPort)
+		if listens(ctx, a) {
+			taken = append(taken, a.String())
+		}
+	}
+	if len(taken) > 0 {
+		return finding(id, appliance.LevelWarn, "something listens at %s: another port or block will be used", strings.Join(taken, ", "))
+	}
+	return finding(id, appliance.LevelPass, "port %d is free at 127.0.%d.%d and the members' other addresses", appliance.DefaultPort, firstBlock, primaryOctet)
+}
+
+// lingerFinding matters to ordinary users: without linger their user manager,
+// and the scopes in it, end with their last session.
+func (p *Provider) lingerFinding() appliance.Finding {
+	const id = "local-linger"
+	if !p.hasUserManagerSocket() {
+		return finding(id, appliance.LevelSkip, "you have no systemd user manager")
+	}
+	if _, err := os.Stat(filepath.Join("/var/lib/systemd/linger", p.account.name)); err == nil {
+		return finding(id, appliance.LevelPass, "your processes may outlive your login")
+	}
+	return fix(finding(id, appliance.LevelWarn, "linger is off: systemd ends the members when you log out"),
+		"loginctl enable-linger %s", p.account.name)
+}
+
+// removeIPCFinding warns of logind taking a logged-out user's shared memory
+// away from a running PostgreSQL (documentation 18.4.2). System users are spared.
+func removeIPCFinding() appliance.Finding {
+	const id = "local-removeipc"
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return finding(id, appliance.LevelSkip, "logind doesn't run here")
+	}
+	if _, err := os.Stat(filepath.Join("/var/lib/systemd/linger", controlUser())); err == nil {
+		return finding(id, appliance.LevelPass, "linger keeps logind from removing your shared memory")
+	}
+	files, _ := filepath.Glob("/etc/systemd/logind.conf.d/*.conf")
+	for _, path := range append([]string{"/etc/systemd/logind.conf"}, files...) {
+		data, err := os.ReadFile(path)
+		if err == nil && strings.Contains("\n"+string(data), "\nRemoveIPC=no") {
+			return finding(id, appliance.LevelPass, "RemoveIPC is off")
+		}
+	}
+	return fix(finding(id, appliance.LevelWarn, "logind removes your shared memory when you log out, which crashes PostgreSQL"),
+		"set RemoveIPC=no in /etc/systemd/logind.conf, or: loginctl enable-linger %s", controlUser())
+}
+
+func (p *Provider) hasUserManagerSocket() bool {
+	_, err := os.Stat(filepath.Join(runtimeDir(os.Geteuid()), "systemd", "private"))
+	return err == nil && p.cgroups.mount != "" && strconv.Itoa(os.Geteuid()) != "0"
+}

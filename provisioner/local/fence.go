@@ -1,0 +1,109 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// fenceTimeout bounds a fence whose caller has set no bound: a process that
+// is still there by then waits for a disk.
+const fenceTimeout = 15 * time.Second
+
+// proofScans is how many scans in a row have to find nothing: one alone can
+// miss a process whose parent made it while the scan went by.
+const proofScans = 2
+
+// Fence kills every process of the member, those of commands included, and
+// proves by the cgroup and by /proc that none is left. A directory that is
+// not ours has none of ours. The error is a Problem with id fence-unproven.
+func (m *machine) Fence(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
+	defer cancel()
+	own, err := m.owned()
+	if err != nil {
+		return asFence(m.member, err)
+	}
+	left := ""
+	clean := 0
+	err = poll(ctx, func() (bool, error) {
+		busy, err := m.killOnce(own != foreign)
+		if err != nil {
+			return false, err
+		}
+		if left = strings.Join(busy, ", "); left != "" {
+			clean = 0
+			return false, nil
+		}
+		clean++
+		return clean >= proofScans, nil
+	})
+	if err != nil {
+		if left != "" {
+			err = fmt.Errorf("left are %s: %w", left, err)
+		}
+		return asFence(m.member, err)
+	}
+	if err := m.reaped(ctx); err != nil {
+		return asFence(m.member, err)
+	}
+	return m.removeCgroups(ctx)
+}
+
+// killOnce kills all that is there and says what that was.
+func (m *machine) killOnce(scan bool) (busy []string, err error) {
+	var errs []error
+	for _, g := range m.p.cgroups.existing(m.tag()) {
+		populated, err := g.populated()
+		if err == nil && populated {
+			busy = append(busy, "cgroup "+m.tag())
+			err = g.kill()
+		}
+		errs = append(errs, err)
+	}
+	if !scan || !m.p.account.exists() {
+		return busy, errors.Join(errs...)
+	}
+	t, err := m.territory("")
+	if err != nil {
+		return busy, err
+	}
+	in, hidden, err := t.scan()
+	errs = append(errs, err, killAll(in, t.holds))
+	for _, p := range in {
+		state, _ := p.stat()
+		busy = append(busy, fmt.Sprintf("process %d (%s, state %c)", p.pid, p.comm(), state))
+	}
+	for _, p := range hidden {
+		busy = append(busy, fmt.Sprintf("process %d (%s, can't be looked at)", p.pid, p.comm()))
+	}
+	return busy, errors.Join(errs...)
+}
+
+func killAll(procs []proc, still func(proc) bool) error {
+	var errs []error
+	for _, p := range procs {
+		errs = append(errs, p.kill(syscall.SIGKILL, still))
+	}
+	return errors.Join(errs...)
+}
+
+func (m *machine) removeCgroups(ctx context.Context) error {
+	for _, g := range m.p.cgroups.existing(m.tag()) {
+		if err := g.end(ctx); err != nil {
+			return fmt.Errorf("removing the cgroup of member %q: %w", m.member, err)
+		}
+	}
+	return nil
+}
+
+// asFence names what a failed proof means.
+func asFence(member string, err error) error {
+	return appliance.NewProblem(appliance.ErrFence, "could not prove that member %s has no process left: %w", member, err).
+		WithHint("look at its processes with ps; one in state D waits for its disk, and ends when the disk answers")
+}

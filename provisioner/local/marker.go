@@ -1,0 +1,154 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"pgapp/appliance"
+)
+
+// markerFile stands in every directory that is ours.
+const markerFile = ".pgapp"
+
+// marker says whose a directory is.
+type marker struct {
+	ClusterUUID string `json:"cluster_uuid"`
+	Cluster     string `json:"cluster"`
+	Member      string `json:"member,omitempty"`
+}
+
+// ownership is whose a directory is.
+type ownership int
+
+const (
+	absent ownership = iota
+	ours
+	foreign
+)
+
+// dirOwnership reads the marker. A directory without one is foreign, and so
+// is anything that isn't a directory.
+func dirOwnership(dir string, want marker) (ownership, error) {
+	st, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return absent, nil
+	}
+	if err != nil {
+		return foreign, fmt.Errorf("looking at %q: %w", dir, err)
+	}
+	if !st.IsDir() {
+		return foreign, nil
+	}
+	data, err := readInDir(dir, markerFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return foreign, nil
+	case err != nil:
+		return foreign, fmt.Errorf("reading the marker of %q: %w", dir, err)
+	}
+	var got marker
+	if json.Unmarshal(data, &got) != nil || got != want {
+		return foreign, nil
+	}
+	return ours, nil
+}
+
+func (m *machine) marker() marker {
+	return marker{ClusterUUID: m.uuid, Cluster: m.cluster, Member: m.member}
+}
+
+func (m *machine) owned() (ownership, error) { return dirOwnership(m.dir, m.marker()) }
+
+// requireOwn returns a Problem unless the member's directory is ours.
+func (m *machine) requireOwn() error {
+	own, err := m.owned()
+	switch {
+	case err != nil:
+		return err
+	case own == ours:
+		return nil
+	case own == absent:
+		return appliance.NewProblem(appliance.ErrNotFound, "member %s has no directory %s", m.member, m.dir).
+			WithHint("pgapp up makes what is missing")
+	}
+	return foreignProblem(m.dir, m.cluster)
+}
+
+func foreignProblem(dir, cluster string) error {
+	return appliance.NewProblem(appliance.ErrDataDirForeign, "%s exists and does not belong to this cluster %q", dir, cluster).
+		WithHint("move it away, or choose another cluster name or home; pgapp never touches it")
+}
+
+// makeMemberDir makes the member's directory under another name and moves it
+// into place when it is complete, so that a directory without our marker is
+// never one that we left half made.
+func (m *machine) makeMemberDir(ctx context.Context, i ids) error {
+	tmp, _ := m.leftovers()
+	if err := removeTree(ctx, tmp); err != nil {
+		return err
+	}
+	if err := os.Mkdir(tmp, privateMode); err != nil {
+		return fmt.Errorf("making the directory of member %q: %w", m.member, err)
+	}
+	if err := writeMarker(tmp, m.marker()); err != nil {
+		return err
+	}
+	if err := os.Lchown(filepath.Join(tmp, markerFile), int(i.uid), int(i.gid)); err != nil {
+		return fmt.Errorf("giving the marker to the member's user: %w", err)
+	}
+	if err := os.Lchown(tmp, int(i.uid), int(i.gid)); err != nil {
+		return fmt.Errorf("giving %q to the member's user: %w", tmp, err)
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, m.dir, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) { // a file system without this flag
+		err = os.Rename(tmp, m.dir)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return foreignProblem(m.dir, m.cluster)
+	}
+	if err != nil {
+		return fmt.Errorf("moving %q into place: %w", m.dir, err)
+	}
+	return syncDir(filepath.Dir(m.dir))
+}
+
+// writeMarker writes the marker durably; it is the last file that a
+// directory needs to be ours.
+func writeMarker(dir string, mk marker) error {
+	data, err := json.Marshal(mk)
+	if err != nil {
+		return fmt.Errorf("encoding the marker: %w", err)
+	}
+	return writeInDir(dir, markerFile, append(data, '\n'), 0o600, nil)
+}
+
+// removeTree removes a directory and all in it, following no links. It looks
+// at ctx between the directory's entries.
+func removeTree(ctx context.Context, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading %q: %w", dir, err)
+	}
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("removing %q: %w", dir, err)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("removing %q: %w", dir, err)
+	}
+	return nil
+}

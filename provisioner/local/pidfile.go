@@ -1,0 +1,78 @@
+package local
+
+import (
+	"errors"
+	"io/fs"
+	"strconv"
+	"strings"
+)
+
+// pidFile is what postmaster.pid says (PostgreSQL's miscadmin.h).
+type pidFile struct {
+	pid     int
+	dataDir string
+	// status is empty until the server has its sockets and its rules.
+	status string
+}
+
+const (
+	pidLine     = 0
+	dataDirLine = 1
+	statusLine  = 7
+)
+
+func parsePidFile(data string) (pidFile, bool) {
+	lines := strings.Split(data, "\n")
+	line := func(n int) string {
+		if n < len(lines) {
+			return strings.TrimSpace(lines[n])
+		}
+		return ""
+	}
+	pid, err := strconv.Atoi(line(pidLine))
+	if err != nil || pid == 0 {
+		return pidFile{}, false
+	}
+	// A negative number is a standalone backend's.
+	return pidFile{pid: max(pid, -pid), dataDir: line(dataDirLine), status: line(statusLine)}, true
+}
+
+// readPidFile returns ok false where there is none, or a half written one.
+func (m *machine) readPidFile() (f pidFile, ok bool, err error) {
+	data, err := readInDir(m.dir, "data/postmaster.pid")
+	if errors.Is(err, fs.ErrNotExist) {
+		return pidFile{}, false, nil
+	}
+	if err != nil {
+		return pidFile{}, false, err
+	}
+	f, ok = parsePidFile(string(data))
+	return f, ok, nil
+}
+
+// postmaster finds the running postmaster. The file may be of a server that
+// died, and its number another process's by now: only a process of the
+// member's user that works in the data directory counts.
+func (m *machine) postmaster() (proc, bool, error) {
+	t, err := m.territory("data")
+	if err != nil {
+		return proc{}, false, err
+	}
+	f, ok, err := m.readPidFile()
+	if err != nil {
+		return proc{}, false, err
+	}
+	if p := (proc{f.pid}); ok && t.holds(p) && p.isPostmaster() {
+		return p, true, nil
+	}
+	in, _, err := t.scan()
+	if err != nil {
+		return proc{}, false, err
+	}
+	for _, p := range in {
+		if p.isPostmaster() {
+			return p, true, nil
+		}
+	}
+	return proc{}, false, nil
+}

@@ -1,0 +1,175 @@
+package local
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"os/user"
+	"path/filepath"
+	"sync"
+
+	"pgapp/appliance"
+)
+
+// Modes of what the provider makes: the home can be passed through, what is
+// in it can't be read.
+const (
+	passMode    = 0o711
+	privateMode = 0o700
+)
+
+// maxSocketPath is what sockaddr_un takes, without the closing zero.
+const maxSocketPath = 107
+
+// longestSocket is the longest name that PostgreSQL puts into a socket directory.
+const longestSocket = "/.s.PGSQL.65535.lock"
+
+// uuidPrefix is how much of a cluster's UUID names carry.
+const uuidPrefix = 8
+
+// Config is what the provider needs.
+type Config struct {
+	// Home is pgapp's home directory, an absolute path. It has to exist
+	// before the first cluster is made.
+	Home string
+	// TempDir takes socket directories whose path in Home would be too long.
+	// Empty: /tmp.
+	TempDir string
+}
+
+// Provider makes members of processes on this machine. Its methods are safe
+// for concurrent use. Servers that it started outlive it.
+type Provider struct {
+	home    string
+	temp    string
+	account account
+	cgroups cgroups
+
+	// accounts makes looking for the last cluster and making or removing the
+	// account a single act.
+	accounts sync.Mutex
+
+	mu       sync.Mutex
+	children map[string]*child
+}
+
+var _ appliance.Provider = (*Provider)(nil)
+
+// New makes the provider. Which account PostgreSQL runs as is decided here:
+// the caller's own, or for root, who may not run PostgreSQL, postgres where
+// it exists, else one that is created with the first cluster.
+func New(cfg Config) *Provider {
+	home := filepath.Clean(cfg.Home)
+	temp := cfg.TempDir
+	if temp == "" {
+		temp = "/tmp"
+	}
+	return &Provider{
+		home:     home,
+		temp:     temp,
+		account:  chooseAccount(os.Geteuid(), home, ownAccountName, serverAccountName),
+		cgroups:  findCgroups(os.Geteuid()),
+		children: map[string]*child{},
+	}
+}
+
+// Machine gives access to a member's processes and files.
+func (p *Provider) Machine(c appliance.Cluster, m appliance.Member) appliance.Machine {
+	return p.machine(c, m)
+}
+
+func (p *Provider) machine(c appliance.Cluster, m appliance.Member) *machine {
+	return &machine{
+		p: p, cluster: c.Name, member: m.Name, uuid: c.UUID, binDir: c.PostgresBin,
+		dir: filepath.Join(p.clusterDir(c.Name), m.Name),
+	}
+}
+
+// StartMachine readies what a reboot takes away: the socket directory and the
+// cgroup. A repeat does nothing.
+func (p *Provider) StartMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, _ appliance.Report) error {
+	mc := p.machine(c, m)
+	if err := mc.requireOwn(); err != nil {
+		return err
+	}
+	ids, err := p.account.lookup()
+	if err != nil {
+		return err
+	}
+	if err := mc.makeRuntime(ids); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// StopMachine ends what commands left behind and removes the cgroup. It
+// refuses while the server runs. A repeat does nothing.
+func (p *Provider) StopMachine(ctx context.Context, c appliance.Cluster, m appliance.Member) error {
+	mc := p.machine(c, m)
+	running, err := mc.ServerRunning(ctx)
+	if err != nil {
+		return err
+	}
+	if running {
+		return appliance.NewProblem(appliance.ErrConflict, "member %s still runs PostgreSQL", m.Name).
+			WithHint("pgapp stop %s", m.Name)
+	}
+	return mc.Fence(ctx)
+}
+
+func (p *Provider) clustersDir() string { return filepath.Join(p.home, "clusters") }
+
+func (p *Provider) clusterDir(cluster string) string { return filepath.Join(p.clustersDir(), cluster) }
+
+// machine is one member's directory and processes.
+type machine struct {
+	p       *Provider
+	cluster string
+	member  string
+	uuid    string
+	binDir  string
+	dir     string
+}
+
+var _ appliance.Machine = (*machine)(nil)
+
+// Layout says where the member's things are.
+func (m *machine) Layout() appliance.Layout {
+	return appliance.Layout{
+		BinDir:      m.binDir,
+		DataDir:     filepath.Join(m.dir, "data"),
+		SocketDir:   m.socketDir(),
+		LogFile:     filepath.Join(m.dir, "log", "postgresql.log"),
+		ConfDir:     filepath.Join(m.dir, "conf"),
+		OSUser:      m.p.account.name,
+		ControlUser: controlUser(),
+	}
+}
+
+// socketDir is in the member's directory where PostgreSQL's sockets fit the
+// kernel's limit there.
+func (m *machine) socketDir() string {
+	dir := filepath.Join(m.dir, "run")
+	if len(dir)+len(longestSocket) <= maxSocketPath {
+		return dir
+	}
+	return m.shortSocketDir()
+}
+
+func (m *machine) shortSocketDir() string {
+	sum := sha256.Sum256([]byte(m.p.home + "\x00" + m.uuid + "\x00" + m.member))
+	return filepath.Join(m.p.temp, "pgapp-"+hex.EncodeToString(sum[:6]))
+}
+
+// tag names what belongs to the member outside of its directory.
+func (m *machine) tag() string { return "pgapp-" + shortUUID(m.uuid) + "-" + m.member }
+
+func shortUUID(uuid string) string { return uuid[:min(len(uuid), uuidPrefix)] }
+
+func controlUser() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return os.Getenv("USER")
+}

@@ -1,0 +1,137 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"pgapp/appliance"
+)
+
+// makeRuntime makes what a reboot may take away: the socket directory and
+// the cgroup. A repeat does nothing.
+func (m *machine) makeRuntime(i ids) error {
+	root, err := os.OpenRoot(m.dir)
+	if err != nil {
+		return fmt.Errorf("opening %q: %w", m.dir, err)
+	}
+	defer func() { _ = root.Close() }()
+	for _, rel := range []string{"conf", "log", "run"} {
+		if err := makeDir(root, rel, i); err != nil {
+			return err
+		}
+	}
+	m.p.cgroups.ensure(m.tag()) // where we may not, members do without
+	if m.socketDir() != m.shortSocketDir() {
+		return nil
+	}
+	return makeShortSocketDir(m.shortSocketDir(), i)
+}
+
+// runtimeReady observes what makeRuntime makes.
+func (m *machine) runtimeReady(i ids) bool {
+	dirs := []string{filepath.Join(m.dir, "conf"), filepath.Join(m.dir, "log"), filepath.Join(m.dir, "run"), m.socketDir()}
+	for _, dir := range dirs {
+		st, err := os.Lstat(dir)
+		if err != nil || !st.IsDir() || ownerOf(st) != i.uid {
+			return false
+		}
+	}
+	return !m.p.cgroups.usable() || len(m.p.cgroups.existing(m.tag())) > 0
+}
+
+// makeShortSocketDir makes a directory in a place where everyone may write,
+// and so takes none that another user has put there.
+func makeShortSocketDir(dir string, i ids) error {
+	if err := os.Mkdir(dir, privateMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("making the socket directory: %w", err)
+	}
+	if !ownSocketDir(dir, i.uid) {
+		return appliance.NewProblem(appliance.ErrForeignObject, "%s exists and belongs to another user", dir).
+			WithHint("remove it, or choose a home with a shorter path")
+	}
+	if err := os.Lchown(dir, int(i.uid), int(i.gid)); err != nil {
+		return fmt.Errorf("giving the socket directory to the member's user: %w", err)
+	}
+	return nil
+}
+
+// ownSocketDir tells whether the directory is the member's, or half made by us.
+func ownSocketDir(dir string, uid uint32) bool {
+	st, err := os.Lstat(dir)
+	if err != nil || !st.IsDir() || st.Mode().Perm() != privateMode {
+		return false
+	}
+	owner := ownerOf(st)
+	return owner == uid || owner == uint32(os.Geteuid())
+}
+
+func ownerOf(st fs.FileInfo) uint32 {
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		return sys.Uid
+	}
+	return 0
+}
+
+// openLog opens the server's log for appending, after setting a big one aside.
+func (m *machine) openLog(i ids) (*os.File, error) {
+	root, err := os.OpenRoot(m.dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening %q: %w", m.dir, err)
+	}
+	defer func() { _ = root.Close() }()
+	const name = "log/postgresql.log"
+	if st, err := root.Lstat(name); err == nil && st.Size() > maxLogSize {
+		if err := root.Rename(name, name+".1"); err != nil {
+			return nil, fmt.Errorf("setting the server's log aside: %w", err)
+		}
+	}
+	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the server's log: %w", err)
+	}
+	if err := f.Chown(int(i.uid), int(i.gid)); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("giving the server's log to the member's user: %w", err)
+	}
+	return f, nil
+}
+
+// logSince returns the end of what was logged since that offset.
+func (m *machine) logSince(from int64) string {
+	root, err := os.OpenRoot(m.dir)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = root.Close() }()
+	f, err := root.Open("log/postgresql.log")
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	st, err := f.Stat()
+	if err != nil {
+		return ""
+	}
+	data, err := io.ReadAll(io.NewSectionReader(f, max(from, st.Size()-logDetail), logDetail))
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}
+
+// serverReason is the first line in which the server says why it gave up.
+func serverReason(log string) string {
+	for _, level := range []string{"FATAL:  ", "PANIC:  "} {
+		if _, rest, ok := strings.Cut(log, level); ok {
+			line, _, _ := strings.Cut(rest, "\n")
+			return strings.TrimSpace(line)
+		}
+	}
+	return appliance.LastLine(log)
+}

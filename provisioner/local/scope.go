@@ -1,0 +1,56 @@
+package local
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// scopeProbe bounds the question whether there is a user manager.
+const scopeProbe = 5 * time.Second
+
+// inScope wraps the command so that the user's own systemd starts it in a
+// scope, for an ordinary user who can't make cgroups where he is: a process
+// can't be moved out of a login session later. systemd-run --scope execs, so
+// that the process stays our child. Otherwise argv is returned as it is.
+func (p *Provider) inScope(ctx context.Context, tag string, g *cgroup, argv []string) []string {
+	if g != nil || !p.hasUserManager(ctx) {
+		return argv
+	}
+	return append(scopeCommand(tag), argv...)
+}
+
+func scopeCommand(tag string) []string {
+	return []string{
+		"/usr/bin/systemd-run", "--user", "--scope", "--quiet", "--collect", "--unit=" + tag,
+		"--property=Delegate=yes", "--",
+	}
+}
+
+// scopeEnv is what systemd-run needs to find the user's manager.
+func (p *Provider) scopeEnv(g *cgroup) map[string]string {
+	if g != nil || p.cgroups.euid == 0 {
+		return nil
+	}
+	return map[string]string{"XDG_RUNTIME_DIR": runtimeDir(p.cgroups.euid)}
+}
+
+func runtimeDir(uid int) string { return filepath.Join("/run/user", strconv.Itoa(uid)) }
+
+func (p *Provider) hasUserManager(ctx context.Context) bool {
+	if p.cgroups.euid == 0 || p.cgroups.mount == "" {
+		return false
+	}
+	if _, err := os.Stat(filepath.Join(runtimeDir(p.cgroups.euid), "systemd", "private")); err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, scopeProbe)
+	defer cancel()
+	argv := scopeCommand("pgapp-probe-" + strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36))
+	probe := exec.CommandContext(ctx, argv[0], append(argv[1:], "/bin/true")...)
+	probe.Env = []string{"XDG_RUNTIME_DIR=" + runtimeDir(p.cgroups.euid), "PATH=" + searchPath}
+	return probe.Run() == nil
+}

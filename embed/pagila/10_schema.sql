@@ -8,7 +8,6 @@
 
 SET client_encoding = 'UTF8';
 SET client_min_messages = warning;
-SET standard_conforming_strings = on;
 SET TimeZone = 'UTC';
 SET search_path = public;
 
@@ -186,6 +185,5 @@ CREATE TRIGGER film_fulltext_trigger BEFORE INSERT OR UPDATE ON film
 
 RESET search_path;
 RESET TimeZone;
-RESET standard_conforming_strings;
 RESET client_min_messages;
 RESET client_encoding;

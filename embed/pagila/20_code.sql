@@ -76,6 +76,7 @@ $$;
 
 -- What the customer owes for rentals begun up to the given moment: the rates, plus one
 -- dollar for each full day kept beyond the film's duration, minus the payments until then.
+-- (The original means the same, but calls IF(), which PostgreSQL lacks, and always fails.)
 CREATE FUNCTION get_customer_balance(p_customer_id integer, p_effective_date timestamptz) RETURNS numeric
     LANGUAGE plpgsql
     AS $$

@@ -1,0 +1,287 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"pgapp/appliance"
+)
+
+const (
+	dialTimeout   = 2 * time.Second
+	maxAnswerSize = 64 << 20
+	maxErrorSize  = 1 << 20
+)
+
+// Client calls a daemon's API. Its methods return *[appliance.Problem]s with
+// the ids that the daemon gave; one that can't be reached is
+// daemon-unreachable. It may be used by several goroutines.
+type Client struct {
+	base  string
+	token string
+	where string // for messages
+	http  *http.Client
+	// OnLost, where set, is called by WatchOperation each time that the daemon
+	// could not be reached, before it tries again: a place to start the daemon.
+	// An error of it ends the watch. Set it before the client is used.
+	OnLost func(ctx context.Context) error
+}
+
+// NewUnixClient makes a client for the daemon behind a unix socket. It does
+// no I/O.
+func NewUnixClient(socketPath string) *Client {
+	d := &net.Dialer{Timeout: dialTimeout}
+	return newClient("http://pgapp", "", socketPath, func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, "unix", socketPath)
+	})
+}
+
+// NewTCPClient makes a client for a daemon at a URL such as
+// http://127.0.0.1:8432, with a token. It does no I/O.
+func NewTCPClient(url, token string) *Client {
+	d := &net.Dialer{Timeout: dialTimeout}
+	return newClient(strings.TrimSuffix(url, "/"), token, url, d.DialContext)
+}
+
+func newClient(base, token, where string, dial func(context.Context, string, string) (net.Conn, error)) *Client {
+	t := &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 8, IdleConnTimeout: idleTimeout / 2, DisableCompression: true}
+	return &Client{base: base, token: token, where: where, http: &http.Client{
+		Transport:     t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// Close closes idle connections. The client stays usable.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Do sends a request as it is and returns the answer whatever its status; the
+// caller closes the body. path begins with a slash; body may be nil, and is JSON.
+func (c *Client) Do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	return c.send(ctx, method, path, body, nil)
+}
+
+func (c *Client) send(ctx context.Context, method, path string, body io.Reader, header http.Header) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return nil, appliance.NewProblem(appliance.ErrUsage, "making the request %s %s: %w", method, visible(path), err)
+	}
+	for k, v := range header {
+		req.Header[k] = v
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.transportProblem(ctx, err)
+	}
+	return resp, nil
+}
+
+// transportProblem tells apart the caller's end and the daemon's absence.
+func (c *Client) transportProblem(ctx context.Context, err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err // without the URL
+	}
+	if ctx.Err() != nil {
+		return appliance.AsProblem(fmt.Errorf("calling the daemon: %w", ctx.Err()))
+	}
+	return appliance.NewProblem(appliance.ErrDaemonUnreachable, "the daemon at %s can't be reached: %w", c.where, err).
+		WithHint("start it with 'pgapp serve'")
+}
+
+// call sends in as JSON where it isn't nil, and reads the answer into out
+// where that isn't nil.
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("writing the request %s %s: %w", method, path, err)
+		}
+		body = bytes.NewReader(b)
+	}
+	header := http.Header{}
+	if !safe(method) {
+		// With a key, a lost connection is retried without doing it twice.
+		header.Set("Idempotency-Key", uuid.NewString())
+	}
+	resp, err := c.send(ctx, method, base+path, body, header)
+	if err != nil {
+		return err
+	}
+	defer closeBody(resp)
+	if err := ProblemOf(resp); err != nil {
+		return err
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswerSize)).Decode(out); err != nil {
+		return c.transportProblem(ctx, fmt.Errorf("reading the answer to %s %s: %w", method, path, err))
+	}
+	return nil
+}
+
+// closeBody leaves the connection usable where the rest is short.
+func closeBody(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
+	_ = resp.Body.Close()
+}
+
+// ProblemOf returns nil for a status below 400, else what the answer says as
+// a *[appliance.Problem]. It reads the body only then, and doesn't close it.
+func ProblemOf(resp *http.Response) error {
+	if resp.StatusCode < http.StatusBadRequest {
+		return nil
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorSize))
+	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	var d ProblemDetails
+	if err == nil && media == problemType && json.Unmarshal(b, &d) == nil && d.Type != "" {
+		return d.problem()
+	}
+	p := appliance.NewProblem(idOf(resp.StatusCode), "the daemon answered %s", resp.Status)
+	return p.WithDetail(strings.ToValidUTF8(string(b[:min(len(b), 1000)]), "�"))
+}
+
+// Info describes the daemon.
+func (c *Client) Info(ctx context.Context) (appliance.Info, error) {
+	var out appliance.Info
+	err := c.call(ctx, http.MethodGet, "/info", nil, &out)
+	return out, err
+}
+
+// Shutdown stops the daemon; clusters run on. It returns when the daemon has
+// agreed, not when it has ended.
+func (c *Client) Shutdown(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/shutdown", nil, nil)
+}
+
+// Clusters lists all clusters.
+func (c *Client) Clusters(ctx context.Context) ([]appliance.ClusterStatus, error) {
+	var out []appliance.ClusterStatus
+	err := c.call(ctx, http.MethodGet, "/clusters", nil, &out)
+	return out, err
+}
+
+// Status is a cluster's record and what is observed of it now.
+func (c *Client) Status(ctx context.Context, cluster string) (appliance.ClusterStatus, error) {
+	var out appliance.ClusterStatus
+	err := c.call(ctx, http.MethodGet, clusterURL(cluster), nil, &out)
+	return out, err
+}
+
+// Up creates the cluster, or brings it to the spec. A repeat is safe.
+func (c *Client) Up(ctx context.Context, spec appliance.Spec) (appliance.Operation, error) {
+	var out appliance.Operation
+	err := c.call(ctx, http.MethodPost, "/clusters", spec, &out)
+	return out, err
+}
+
+// Submit begins an operation of another kind than up.
+func (c *Client) Submit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error) {
+	var out appliance.Operation
+	method, path := http.MethodPost, clusterURL(cluster)
+	switch {
+	case p.Member != "":
+		path += "/members/" + url.PathEscape(p.Member) + "/" + url.PathEscape(string(kind))
+	case kind == appliance.OpDestroy:
+		method = http.MethodDelete
+	default:
+		path += "/" + url.PathEscape(string(kind))
+	}
+	err := c.call(ctx, method, path, nil, &out)
+	return out, err
+}
+
+// Verify proves that the cluster replicates. A report that is not OK is no error.
+func (c *Client) Verify(ctx context.Context, cluster string) (appliance.VerifyReport, error) {
+	var out appliance.VerifyReport
+	err := c.call(ctx, http.MethodPost, clusterURL(cluster)+"/verify", nil, &out)
+	return out, err
+}
+
+// Connection tells how to reach the database; role is rw, ro or any.
+func (c *Client) Connection(ctx context.Context, cluster, role string, reveal bool) (appliance.Connection, error) {
+	var out appliance.Connection
+	q := url.Values{"role": {role}, "show_password": {strconv.FormatBool(reveal)}}
+	err := c.call(ctx, http.MethodGet, clusterURL(cluster)+"/connection?"+q.Encode(), nil, &out)
+	return out, err
+}
+
+// Logs copies the log of one member, or of all where member is empty, to w.
+// With follow it returns when ctx ends, or the daemon does.
+func (c *Client) Logs(ctx context.Context, cluster, member string, follow bool, w io.Writer) error {
+	q := url.Values{"follow": {strconv.FormatBool(follow)}}
+	if member != "" {
+		q.Set("member", member)
+	}
+	return c.copyTo(ctx, clusterURL(cluster)+"/logs?"+q.Encode(), w)
+}
+
+// DaemonLogs copies the daemon's own log to w.
+func (c *Client) DaemonLogs(ctx context.Context, follow bool, w io.Writer) error {
+	return c.copyTo(ctx, "/logs?follow="+strconv.FormatBool(follow), w)
+}
+
+func (c *Client) copyTo(ctx context.Context, path string, w io.Writer) error {
+	resp, err := c.send(ctx, http.MethodGet, base+path, nil, nil)
+	if err != nil {
+		return err
+	}
+	defer closeBody(resp)
+	if err := ProblemOf(resp); err != nil {
+		return err
+	}
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return c.transportProblem(ctx, fmt.Errorf("reading the log: %w", err))
+	}
+	return nil
+}
+
+// Operation returns one operation.
+func (c *Client) Operation(ctx context.Context, id string) (appliance.Operation, error) {
+	var out appliance.Operation
+	err := c.call(ctx, http.MethodGet, operationURL(id), nil, &out)
+	return out, err
+}
+
+// Operations lists newest first; cluster may be empty for all.
+func (c *Client) Operations(ctx context.Context, cluster string) ([]appliance.Operation, error) {
+	var out []appliance.Operation
+	path := "/operations"
+	if cluster != "" {
+		path += "?" + url.Values{"cluster": {cluster}}.Encode()
+	}
+	err := c.call(ctx, http.MethodGet, path, nil, &out)
+	return out, err
+}
+
+// Cancel asks a running operation to stop.
+func (c *Client) Cancel(ctx context.Context, id string) (appliance.Operation, error) {
+	var out appliance.Operation
+	err := c.call(ctx, http.MethodDelete, operationURL(id), nil, &out)
+	return out, err
+}
+
+func clusterURL(name string) string { return "/clusters/" + url.PathEscape(name) }
+
+func operationURL(id string) string { return "/operations/" + url.PathEscape(id) }

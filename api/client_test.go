@@ -1,0 +1,180 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"pgapp/appliance"
+)
+
+func TestMain(m *testing.M) {
+	// A leak is whatever still runs when all servers have been stopped.
+	code := m.Run()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			_, _ = os.Stderr.WriteString(err.Error() + "\n")
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+func standbys(n int) *int { return &n }
+
+// The whole conversation of a cluster's life, over both listeners.
+func TestClientConversation(t *testing.T) {
+	t.Parallel()
+	for _, via := range []string{"unix", "tcp"} {
+		t.Run(via, func(t *testing.T) {
+			t.Parallel()
+			d := start(t, newFake(), nil)
+			c := d.unix
+			if via == "tcp" {
+				c = d.tcp
+			}
+			conversation(t, d, c)
+		})
+	}
+}
+
+func conversation(t *testing.T, d *daemon, c *Client) {
+	t.Helper()
+	ctx := t.Context()
+	info, err := c.Info(ctx)
+	if err != nil || info.Version != "v0" {
+		t.Fatalf("Info = %+v, %v", info, err)
+	}
+	if l, err := c.Clusters(ctx); err != nil || l == nil || len(l) != 0 {
+		t.Fatalf("Clusters of an empty home = %v, %v", l, err)
+	}
+	o, err := c.Up(ctx, appliance.Spec{Name: "main", Standbys: standbys(2)})
+	if err != nil || o.State != appliance.OpRunning || o.Kind != appliance.OpUp {
+		t.Fatalf("Up = %+v, %v", o, err)
+	}
+	_, err = c.Submit(ctx, "main", appliance.OpStop, appliance.OperationParams{})
+	if p := appliance.AsProblem(err); !appliance.IsProblem(err, appliance.ErrOperationRunning) || p.Operation != o.ID {
+		t.Fatalf("Submit while %s runs: %+v", o.ID, err)
+	}
+	go d.finish(o.ID)
+	if o, err = c.WatchOperation(ctx, o.ID, nil); err != nil || o.State != appliance.OpSucceeded {
+		t.Fatalf("WatchOperation = %+v, %v", o, err)
+	}
+	if st, err := c.Status(ctx, "main"); err != nil || len(st.Members) != 3 || st.Spec == nil {
+		t.Fatalf("Status = %+v, %v", st, err)
+	}
+	if r, err := c.Verify(ctx, "main"); err != nil || !r.OK || len(r.Checks) != 1 {
+		t.Fatalf("Verify = %+v, %v", r, err)
+	}
+	if cn, err := c.Connection(ctx, "main", "rw", true); err != nil || cn.Password != "sesame" || cn.Role != "rw" {
+		t.Fatalf("Connection = %+v, %v", cn, err)
+	}
+	if cn, err := c.Connection(ctx, "main", "ro", false); err != nil || cn.Password != "" || cn.Role != "ro" {
+		t.Fatalf("Connection = %+v, %v", cn, err)
+	}
+	var b bytes.Buffer
+	if err := c.Logs(ctx, "main", "node1", false, &b); err != nil || b.String() != "node1: ready\n" {
+		t.Fatalf("Logs wrote %q, %v", b.String(), err)
+	}
+	for _, kind := range []appliance.OperationKind{appliance.OpStop, appliance.OpStart, appliance.OpRestart, appliance.OpReinit} {
+		params := appliance.OperationParams{Member: "node1"}
+		o, err := c.Submit(ctx, "main", kind, params)
+		if err != nil || o.Kind != kind || o.Params != params {
+			t.Fatalf("Submit %s = %+v, %v", kind, o, err)
+		}
+		if o, err = c.Cancel(ctx, o.ID); err != nil || o.State != appliance.OpCancelled {
+			t.Fatalf("Cancel = %+v, %v", o, err)
+		}
+	}
+	o, err = c.Submit(ctx, "main", appliance.OpDestroy, appliance.OperationParams{})
+	if err != nil || o.Kind != appliance.OpDestroy {
+		t.Fatalf("Submit destroy = %+v, %v", o, err)
+	}
+	if l, err := c.Operations(ctx, "main"); err != nil || len(l) != 6 || l[0].ID != o.ID {
+		t.Fatalf("Operations = %+v, %v", l, err)
+	}
+	if l, err := c.Operations(ctx, "other"); err != nil || len(l) != 0 {
+		t.Fatalf("Operations of another cluster = %+v, %v", l, err)
+	}
+}
+
+func TestProblemsKeepEverything(t *testing.T) {
+	t.Parallel()
+	want := &appliance.Problem{
+		ID: appliance.ErrHostNoKVM, Message: "no KVM", Hint: "load it", Operation: "op9", Detail: "line 1\nline 2",
+		Fields: []appliance.FieldError{{Field: "parameters.work_mem", Message: "is odd"}},
+	}
+	f := newFake()
+	f.fail = want
+	d := start(t, f, nil)
+	_, err := d.unix.Status(t.Context(), "main")
+	got := appliance.AsProblem(err)
+	if got == nil || got.ID != want.ID || got.Message != want.Message || got.Hint != want.Hint || got.Operation != want.Operation ||
+		got.Detail != want.Detail || !slices.Equal(got.Fields, want.Fields) {
+		t.Fatalf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	c := NewUnixClient(filepath.Join(t.TempDir(), "none"))
+	if _, err := c.Info(t.Context()); !appliance.IsProblem(err, appliance.ErrDaemonUnreachable) {
+		t.Errorf("no socket: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.WatchOperation(ctx, "op1", nil); !appliance.IsProblem(err, appliance.ErrTimeout) {
+		t.Errorf("watching nobody: %v", err)
+	}
+}
+
+// A follower of the stream outlives a restart of the daemon and misses nothing.
+func TestWatchOverRestart(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	sock := filepath.Join(t.TempDir(), "s")
+	s := New(Config{Service: f, Operations: f})
+	d := serve(t, f, s, sock)
+	o, err := d.unix.Up(t.Context(), appliance.Spec{Name: "main"})
+	if err == nil {
+		t.Fatal("an Idempotency-Key was taken by a server that can't keep it")
+	}
+	o, err = f.Up(t.Context(), appliance.Spec{Name: "main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	revisions := make(chan uint64, 100)
+	done := make(chan error, 1)
+	c := NewUnixClient(sock)
+	defer c.Close()
+	go func() {
+		last, err := c.WatchOperation(t.Context(), o.ID, func(o appliance.Operation) { revisions <- o.Revision })
+		if err == nil && last.State != appliance.OpSucceeded {
+			err = last.Error
+		}
+		done <- err
+	}()
+	if r := <-revisions; r != 1 {
+		t.Fatalf("first revision %d", r)
+	}
+	d.stop()
+	f.step(o.ID, func(*appliance.Operation) {})
+	time.Sleep(150 * time.Millisecond) // the client finds nobody meanwhile
+	serve(t, f, s, sock)
+	if r := <-revisions; r != 2 {
+		t.Fatalf("after the restart: revision %d", r)
+	}
+	f.finish(o.ID)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if r := <-revisions; r != 3 {
+		t.Fatalf("last revision %d", r)
+	}
+}

@@ -1,0 +1,241 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// Limits of the server. Time-outs of reading end when a request's body is in,
+// so that long answers and streams may take their time.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 30 * time.Second
+	idleTimeout       = 60 * time.Second
+	writeTimeout      = 30 * time.Second // to send one answer, or one event of a stream
+	maxHeaderBytes    = 16 << 10
+	maxBodyBytes      = 1 << 20
+	shutdownGrace     = 5 * time.Second
+	heartbeat         = 15 * time.Second
+)
+
+// Config is what a server needs.
+type Config struct {
+	Service    Service
+	Operations Operations
+	// Tokens are asked over TCP; nil refuses everything there that needs one.
+	Tokens Tokens
+	// Idempotency may be nil: then Idempotency-Key is refused.
+	Idempotency Idempotency
+	Logger      *slog.Logger
+	// AllowedHosts names further values of the Host header that are accepted
+	// over TCP, as host or host:port; a host alone stands for any port. The
+	// listener's own address and, where it is loopback, localhost are anyway.
+	AllowedHosts func() []string
+	// TLS protects the TCP listener. Without it only loopback addresses are served.
+	TLS *tls.Config
+	// Shutdown is called by POST /shutdown and must not block.
+	Shutdown func()
+	// DaemonLogs writes the daemon's own log, and with follow goes on until
+	// ctx ends. It may be nil.
+	DaemonLogs func(ctx context.Context, follow bool, w io.Writer) error
+	// Ready is asked by /readyz. It may be nil.
+	Ready func(ctx context.Context) error
+	// Recovery, where set, is why the daemon can serve nothing but itself.
+	Recovery *appliance.Problem
+	// MaxStreams is how many event and log streams may be open (default 64),
+	// MaxConcurrent how many other requests are worked on at once (default 64;
+	// more wait their turn).
+	MaxStreams    int
+	MaxConcurrent int
+}
+
+// Server serves the API. It is made by [New].
+type Server struct {
+	cfg     Config
+	log     *slog.Logger
+	openAPI []byte
+	handler http.Handler
+	uid     int
+	streams chan struct{}
+	slots   chan struct{}
+	waiting chan struct{}
+	backoff *backoff
+	health  *healthCache
+	once    *keyLocks
+}
+
+// New makes a server; nothing listens yet. It panics where the routes don't
+// fit together, which no input can cause.
+func New(cfg Config) *Server {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.MaxStreams <= 0 {
+		cfg.MaxStreams = 64
+	}
+	if cfg.MaxConcurrent <= 0 {
+		cfg.MaxConcurrent = 64
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Logger, uid: os.Geteuid(),
+		streams: make(chan struct{}, cfg.MaxStreams),
+		slots:   make(chan struct{}, cfg.MaxConcurrent),
+		waiting: make(chan struct{}, 1024),
+		backoff: newBackoff(),
+		health:  newHealthCache(),
+		once:    newKeyLocks(),
+	}
+	api, router := newRouter()
+	s.register(api)
+	doc, err := json.MarshalIndent(api.OpenAPI(), "", "  ")
+	if err != nil {
+		panic(fmt.Errorf("writing the OpenAPI document: %w", err))
+	}
+	s.openAPI = append(doc, '\n')
+	s.handler = s.middleware(router)
+	return s
+}
+
+// OpenAPI returns the OpenAPI 3.1 document, as GET /openapi.json does.
+func (s *Server) OpenAPI() []byte { return s.openAPI }
+
+// Serve serves both listeners, either of which may be nil, until ctx ends or
+// one fails, and closes them. Then requests get a few seconds to finish;
+// streams are ended at once. It returns nil when ctx ended it. A TCP listener
+// that isn't loopback needs Config.TLS.
+func (s *Server) Serve(ctx context.Context, unix, tcp net.Listener) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var servers []*http.Server
+	var wg sync.WaitGroup
+	start := func(l net.Listener, info connInfo) {
+		srv := s.httpServer(ctx, info)
+		servers = append(servers, srv)
+		wg.Go(func() {
+			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("serving the API on %s: %w", l.Addr(), err))
+			}
+		})
+	}
+	if tcp != nil {
+		l, info, err := s.wrapTCP(tcp)
+		if err != nil {
+			return errors.Join(err, closeAll(unix, tcp))
+		}
+		start(l, info)
+	}
+	if unix != nil {
+		start(unix, connInfo{unix: true})
+	}
+	<-ctx.Done()
+	err := context.Cause(ctx)
+	s.shutdown(context.WithoutCancel(ctx), servers)
+	wg.Wait()
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+func closeAll(ls ...net.Listener) error {
+	var errs []error
+	for _, l := range ls {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) httpServer(ctx context.Context, info connInfo) *http.Server {
+	info.stop = ctx.Done()
+	// Requests outlive ctx by the grace that shutdown gives them.
+	base := context.WithoutCancel(ctx)
+	return &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			own := info
+			if own.unix {
+				own.uid, own.err = peerUID(c)
+			}
+			return context.WithValue(ctx, connKey{}, own)
+		},
+	}
+}
+
+func (s *Server) shutdown(ctx context.Context, servers []*http.Server) {
+	ctx, cancel := context.WithTimeout(ctx, shutdownGrace)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, srv := range servers {
+		wg.Go(func() {
+			if err := srv.Shutdown(ctx); err != nil {
+				s.log.Warn("requests were cut off at shutdown", "error", err, "close", srv.Close())
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// wrapTCP refuses what would send tokens over a network in the clear.
+func (s *Server) wrapTCP(l net.Listener) (net.Listener, connInfo, error) {
+	addr, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return nil, connInfo{}, fmt.Errorf("serving the API: %s is not a TCP address", l.Addr())
+	}
+	info := connInfo{addr: addr}
+	if s.cfg.TLS == nil {
+		if !addr.IP.IsLoopback() {
+			return nil, info, appliance.NewProblem(appliance.ErrUsage, "listening on %s, which is not a loopback address, needs TLS", addr).
+				WithHint("use --listen 127.0.0.1:%d", addr.Port)
+		}
+		return l, info, nil
+	}
+	info.tls = true
+	cfg := s.cfg.TLS.Clone()
+	cfg.NextProtos = []string{"http/1.1"}
+	if cfg.MinVersion < tls.VersionTLS12 {
+		cfg.MinVersion = tls.VersionTLS12
+	}
+	return tls.NewListener(l, cfg), info, nil
+}
+
+// connInfo is what is known of a connection before its first request.
+type connInfo struct {
+	unix bool
+	uid  int
+	err  error
+	addr *net.TCPAddr // of the listener
+	tls  bool
+	stop <-chan struct{} // closed when the server stops
+}
+
+type connKey struct{}
+
+// connOf returns the connection's facts. Requests that came some other way
+// have none, and so no rights.
+func connOf(ctx context.Context) connInfo {
+	info, ok := ctx.Value(connKey{}).(connInfo)
+	if !ok {
+		info.err = errors.New("the connection is unknown")
+	}
+	return info
+}

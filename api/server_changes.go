@@ -1,0 +1,101 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"pgapp/appliance"
+)
+
+func problemDetailsType() reflect.Type { return reflect.TypeFor[ProblemDetails]() }
+
+// registerChanges adds the routes that begin operations.
+func (s *Server) registerChanges(api huma.API) {
+	type createInput struct {
+		IdempotencyHeader
+		Body appliance.Spec
+	}
+	route(api, huma.Operation{
+		OperationID: "create-cluster", Method: http.MethodPost, Path: base + "/clusters",
+		Summary: "Create a cluster, or bring it to the spec", DefaultStatus: http.StatusAccepted,
+	}, func(ctx context.Context, in *createInput) (*operationOutput, error) {
+		return s.up(ctx, in.Key, "POST "+base+"/clusters", in.Body)
+	})
+	type putInput struct {
+		ClusterPath
+		IdempotencyHeader
+		Body appliance.Spec
+	}
+	route(api, huma.Operation{
+		OperationID: "put-cluster", Method: http.MethodPut, Path: base + "/clusters/{cluster}",
+		Summary: "Create the cluster, or bring it to the spec", DefaultStatus: http.StatusAccepted,
+	}, func(ctx context.Context, in *putInput) (*operationOutput, error) {
+		if in.Body.Name == "" {
+			in.Body.Name = in.Cluster
+		}
+		if in.Body.Name != in.Cluster {
+			p := appliance.NewProblem(appliance.ErrInvalidSpec, "the spec names another cluster than the path")
+			p.Fields = []appliance.FieldError{{Field: "name", Message: "has to be " + in.Cluster + ", or left out"}}
+			return nil, p
+		}
+		return s.up(ctx, in.Key, "PUT "+base+"/clusters/"+in.Cluster, in.Body)
+	})
+	s.clusterChange(api, http.MethodDelete, "", "delete-cluster", appliance.OpDestroy, "Remove the cluster, its members and all their data")
+	s.clusterChange(api, http.MethodPost, "/stop", "stop-cluster", appliance.OpStop, "Stop the cluster and keep its data")
+	s.clusterChange(api, http.MethodPost, "/start", "start-cluster", appliance.OpStart, "Start the cluster")
+	s.clusterChange(api, http.MethodPost, "/restart", "restart-cluster", appliance.OpRestart, "Restart the cluster")
+	s.memberChange(api, "reinit", appliance.OpReinit, "Clone the standby anew")
+	s.memberChange(api, "restart", appliance.OpRestart, "Restart the member")
+	s.memberChange(api, "stop", appliance.OpStop, "Stop the member")
+	s.memberChange(api, "start", appliance.OpStart, "Start the member")
+}
+
+func (s *Server) up(ctx context.Context, key, route string, spec appliance.Spec) (*operationOutput, error) {
+	if err := spec.WithDefaults().Validate(); err != nil {
+		return nil, err
+	}
+	o, err := s.onceOnly(ctx, key, route, func() (appliance.Operation, error) { return s.cfg.Service.Up(ctx, spec) })
+	if err != nil {
+		return nil, err
+	}
+	return accepted(ctx, o), nil
+}
+
+func (s *Server) submit(ctx context.Context, key, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (*operationOutput, error) {
+	route := string(kind) + " " + cluster + "/" + p.Member
+	o, err := s.onceOnly(ctx, key, route, func() (appliance.Operation, error) {
+		return s.cfg.Service.Submit(ctx, cluster, kind, p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return accepted(ctx, o), nil
+}
+
+func (s *Server) clusterChange(api huma.API, method, suffix, id string, kind appliance.OperationKind, summary string) {
+	type input struct {
+		ClusterPath
+		IdempotencyHeader
+	}
+	route(api, huma.Operation{
+		OperationID: id, Method: method, Path: base + "/clusters/{cluster}" + suffix, Summary: summary, DefaultStatus: http.StatusAccepted,
+	}, func(ctx context.Context, in *input) (*operationOutput, error) {
+		return s.submit(ctx, in.Key, in.Cluster, kind, appliance.OperationParams{})
+	})
+}
+
+func (s *Server) memberChange(api huma.API, verb string, kind appliance.OperationKind, summary string) {
+	type input struct {
+		MemberPath
+		IdempotencyHeader
+	}
+	route(api, huma.Operation{
+		OperationID: verb + "-member", Method: http.MethodPost, Path: base + "/clusters/{cluster}/members/{member}/" + verb,
+		Summary: summary, DefaultStatus: http.StatusAccepted,
+	}, func(ctx context.Context, in *input) (*operationOutput, error) {
+		return s.submit(ctx, in.Key, in.Cluster, kind, appliance.OperationParams{Member: in.Member})
+	})
+}

@@ -1,0 +1,233 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// middleware is what every request passes, outermost first.
+func (s *Server) middleware(router http.Handler) http.Handler {
+	h := router
+	for _, wrap := range []func(http.Handler) http.Handler{
+		s.readBody, s.limit, s.recovery, s.authenticate, s.checkOrigin, s.checkHost, secureHeaders, s.record,
+	} {
+		h = wrap(h)
+	}
+	return h
+}
+
+func secureHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// checkHost ends DNS rebinding: a foreign page that made its name point here
+// still sends that name. The unix socket is out of a browser's reach.
+func (s *Server) checkHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		info := connOf(r.Context())
+		if !info.unix && !s.hostAllowed(info, r) {
+			p := appliance.NewProblem(appliance.ErrHostNotAllowed, "the Host header %s is not one of this daemon's names", visible(r.Host))
+			if info.addr != nil {
+				p = p.WithHint("use %s", info.addr)
+			}
+			writeProblem(w, r, p, 0)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) hostAllowed(info connInfo, r *http.Request) bool {
+	if r.Host == "" {
+		// HTTP/1.0 checks of load balancers send none; browsers always do.
+		return public(r.URL.Path)
+	}
+	for _, own := range ownHosts(info) {
+		if strings.EqualFold(own, r.Host) {
+			return true
+		}
+	}
+	if s.cfg.AllowedHosts == nil {
+		return false
+	}
+	host := r.Host
+	if h, _, err := net.SplitHostPort(r.Host); err == nil {
+		host = h
+	}
+	for _, a := range s.cfg.AllowedHosts() {
+		if strings.EqualFold(a, r.Host) || strings.EqualFold(a, host) {
+			return true
+		}
+	}
+	return false
+}
+
+// ownHosts are the Host headers that a client sends which was given the
+// listener's address, or localhost where that is meant.
+func ownHosts(info connInfo) []string {
+	if info.addr == nil {
+		return nil
+	}
+	hosts := []string{info.addr.IP.String()}
+	if info.addr.IP.IsLoopback() || info.addr.IP.IsUnspecified() {
+		hosts = append(hosts, "localhost", "127.0.0.1", "::1")
+	}
+	port := strconv.Itoa(info.addr.Port)
+	usual := port == "80" && !info.tls || port == "443" && info.tls
+	var out []string
+	for _, h := range hosts {
+		out = append(out, net.JoinHostPort(h, port))
+		if usual {
+			out = append(out, strings.TrimSuffix(net.JoinHostPort(h, ""), ":"))
+		}
+	}
+	return out
+}
+
+// checkOrigin refuses what a browser sends for a page of another origin. There
+// is no page that may use this API from elsewhere, so no CORS either.
+func (s *Server) checkOrigin(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := protection.Check(r)
+		if origin := r.Header.Get("Origin"); err == nil && origin != "" {
+			u, perr := url.Parse(origin)
+			if perr != nil || !strings.EqualFold(u.Host, r.Host) {
+				err = errors.New("the Origin header names another site")
+			}
+		}
+		if err != nil {
+			writeProblem(w, r, appliance.NewProblem(appliance.ErrForbidden, "refused a request across origins: %w", err), 0)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recovery leaves only what concerns the daemon itself.
+func (s *Server) recovery(next http.Handler) http.Handler {
+	if s.cfg.Recovery == nil {
+		return next
+	}
+	p := *s.cfg.Recovery
+	if p.ID != appliance.ErrDaemonRecovery {
+		p = *appliance.NewProblem(appliance.ErrDaemonRecovery, "the daemon is in recovery: %s", p.Message).WithHint("%s", p.Hint).WithDetail(p.Detail)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/livez", "/openapi.json", base + "/info", base + "/logs", base + "/shutdown":
+			next.ServeHTTP(w, r)
+		default:
+			writeProblem(w, r, &p, 0)
+		}
+	})
+}
+
+// limit bounds what is worked on at once. Who comes later waits; streams wait
+// in a queue of their own and so are let through.
+func (s *Server) limit(next http.Handler) http.Handler {
+	const patience = 20 * time.Second
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isStream(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), patience)
+		defer cancel()
+		if !s.acquire(ctx) {
+			writeProblem(w, r, appliance.NewProblem(appliance.ErrTooMany, "the daemon is busy with other requests"), 0)
+			return
+		}
+		defer func() { <-s.slots }()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) acquire(ctx context.Context) bool {
+	select {
+	case s.waiting <- struct{}{}:
+		defer func() { <-s.waiting }()
+	default:
+		return false
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// isStream tells which requests stay open for long.
+func isStream(r *http.Request) bool {
+	return r.Method == http.MethodGet && (strings.HasSuffix(r.URL.Path, "/events") || strings.HasSuffix(r.URL.Path, "/logs"))
+}
+
+// takesBody tells which requests have one.
+func takesBody(r *http.Request) bool {
+	if r.Method == http.MethodPut {
+		return true
+	}
+	return r.Method == http.MethodPost && r.URL.Path == base+"/clusters"
+}
+
+type bodyKey struct{}
+
+// bodyOf is the request's body, for hashing.
+func bodyOf(ctx context.Context) []byte {
+	b, _ := ctx.Value(bodyKey{}).([]byte)
+	return b
+}
+
+// readBody takes the whole body in under the server's read time-out and then
+// lifts that, since it would also end long answers.
+func (s *Server) readBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+		if p := bodyProblem(r, body, err); p != nil {
+			w.Header().Set("Connection", "close")
+			writeProblem(w, r, p, 0)
+			return
+		}
+		if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
+			s.log.Debug("lifting the read time-out", "error", err)
+		}
+		r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, body))
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		next.ServeHTTP(w, r)
+	})
+}
+
+func bodyProblem(r *http.Request, body []byte, err error) *appliance.Problem {
+	var tooLarge *http.MaxBytesError
+	var netErr net.Error
+	switch {
+	case errors.As(err, &tooLarge):
+		return appliance.NewProblem(appliance.ErrTooLarge, "the body is larger than %d bytes", maxBodyBytes)
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return appliance.NewProblem(appliance.ErrTimeout, "the body did not arrive in time")
+	case err != nil:
+		return appliance.NewProblem(appliance.ErrUsage, "the body can't be read: %w", err)
+	case !takesBody(r) && len(bytes.TrimSpace(body)) > 0 && !bytes.Equal(bytes.TrimSpace(body), []byte("{}")):
+		// A field that is not looked at could be one that was meant to narrow the request.
+		return appliance.NewProblem(appliance.ErrUsage, "this request takes no body")
+	}
+	return nil
+}

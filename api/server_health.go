@@ -1,0 +1,154 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"pgapp/appliance"
+)
+
+const (
+	// healthFresh is how long an observation answers health checks.
+	healthFresh = 500 * time.Millisecond
+	// healthPatience is how long a check waits for an observation.
+	healthPatience = 2 * time.Second
+)
+
+// healthCache shares one observation of a cluster among all that ask at once.
+type healthCache struct {
+	mu       sync.Mutex
+	clusters map[string]*observation
+}
+
+type observation struct {
+	done   chan struct{} // closed when status and err are set
+	at     time.Time     // when it was begun
+	status appliance.ClusterStatus
+	err    error
+}
+
+func newHealthCache() *healthCache { return &healthCache{clusters: map[string]*observation{}} }
+
+// get returns a fresh observation, making one where there is none. One that is
+// being made is waited for.
+func (h *healthCache) get(ctx context.Context, cluster string, observe func(context.Context) (appliance.ClusterStatus, error)) (appliance.ClusterStatus, error) {
+	o, mine := h.claim(cluster, time.Now())
+	if mine {
+		defer close(o.done)
+		o.err = context.Canceled // stays where observe panics
+		// Others wait for this too, so it doesn't end with this request.
+		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthPatience)
+		defer cancel()
+		o.status, o.err = observe(shared)
+		return o.status, o.err
+	}
+	select {
+	case <-o.done:
+		return o.status, o.err
+	case <-ctx.Done():
+		return appliance.ClusterStatus{}, ctx.Err()
+	}
+}
+
+// claim finds the observation to use; where mine is true, the caller makes it.
+func (h *healthCache) claim(cluster string, now time.Time) (o *observation, mine bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, old := range h.clusters {
+		if old.made() && now.Sub(old.at) > healthFresh {
+			delete(h.clusters, name)
+		}
+	}
+	if o := h.clusters[cluster]; o != nil {
+		return o, false
+	}
+	o = &observation{done: make(chan struct{}), at: now}
+	h.clusters[cluster] = o
+	return o, true
+}
+
+func (o *observation) made() bool {
+	select {
+	case <-o.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Health is the answer to a load balancer's check.
+type Health struct {
+	Cluster string                `json:"cluster"`
+	Member  string                `json:"member"`
+	Check   string                `json:"check"`
+	OK      bool                  `json:"ok"`
+	Role    appliance.Role        `json:"role,omitempty"`
+	State   appliance.MemberState `json:"state,omitempty"`
+	Detail  string                `json:"detail,omitempty"`
+}
+
+type healthInput struct {
+	MemberPath
+	Check string `path:"check" enum:"primary,replica,read-only,sync,any" doc:"primary: takes writes; replica: a streaming standby; read-only: either; sync: a synchronous standby; any: answers at all"`
+}
+
+type healthOutput struct {
+	Status int
+	Body   Health
+}
+
+// registerHealth adds the checks, for each method that load balancers use.
+func (s *Server) registerHealth(api huma.API) {
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodOptions} {
+		op := huma.Operation{
+			OperationID: "health-" + strings.ToLower(method), Method: method, Path: "/health/{cluster}/{member}/{check}",
+			Summary: "For load balancers, without a token: 200 where the member is that, else 503",
+		}
+		route(api, op, s.checkHealth)
+	}
+}
+
+func (s *Server) checkHealth(ctx context.Context, in *healthInput) (*healthOutput, error) {
+	out := &healthOutput{Status: http.StatusServiceUnavailable, Body: Health{Cluster: in.Cluster, Member: in.Member, Check: in.Check}}
+	st, err := s.health.get(ctx, in.Cluster, func(ctx context.Context) (appliance.ClusterStatus, error) {
+		return s.cfg.Service.Status(ctx, in.Cluster)
+	})
+	if err != nil {
+		out.Body.Detail = string(appliance.AsProblem(err).ID)
+		return out, nil
+	}
+	for _, m := range st.Members {
+		if m.Name != in.Member {
+			continue
+		}
+		out.Body.Role, out.Body.State = m.Role, m.State
+		if healthy(in.Check, m, st.Primary) {
+			out.Status, out.Body.OK = http.StatusOK, true
+		}
+	}
+	return out, nil
+}
+
+// healthy never calls two members primary: the record names one.
+func healthy(check string, m appliance.MemberStatus, primary string) bool {
+	isPrimary := m.Name == primary && m.Role == appliance.RolePrimary && m.State == appliance.StateRunning
+	isReplica := m.Role == appliance.RoleStandby && m.State == appliance.StateStreaming
+	switch check {
+	case "primary":
+		return isPrimary
+	case "replica":
+		return isReplica
+	case "read-only":
+		return isPrimary || isReplica
+	case "sync":
+		return isReplica && (m.SyncState == "sync" || m.SyncState == "quorum")
+	case "any":
+		return isPrimary || isReplica || m.State == appliance.StateRunning || m.State == appliance.StateCatchup
+	}
+	return false
+}

@@ -1,0 +1,74 @@
+package api
+
+import (
+	"encoding/json"
+	"io"
+	"math"
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
+	"github.com/labstack/echo/v4"
+
+	"pgapp/appliance"
+)
+
+// This is the only file that knows both echo and huma: the adapter's signature
+// changes with echo's major version.
+
+// newRouter returns the two: huma registers routes, echo finds them.
+func newRouter() (huma.API, http.Handler) {
+	e := echo.New()
+	e.HTTPErrorHandler = func(err error, c echo.Context) {
+		if c.Response().Committed {
+			return
+		}
+		p, status := routeProblem(err)
+		writeProblem(c.Response(), c.Request(), p, status)
+	}
+	return humaecho.New(e, humaConfig()), e
+}
+
+// humaConfig avoids huma's defaults that touch the network (its documentation
+// page), add to every body ($schema), or aren't safe to use concurrently (its
+// own openapi.json).
+func humaConfig() huma.Config {
+	format := huma.Format{Marshal: marshalJSON, Unmarshal: json.Unmarshal}
+	c := huma.DefaultConfig("pgapp", "v1")
+	c.Info.Description = "A verified PostgreSQL 17 cluster: one primary and its hot standbys. " +
+		"What takes time answers 202 with the Location of an operation. " +
+		"Every error is an RFC 9457 problem whose type is a stable id."
+	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
+	c.CreateHooks = nil
+	c.Formats = map[string]huma.Format{"application/json": format, "json": format}
+	c.RejectUnknownQueryParameters = true
+	c.Transformers = []huma.Transformer{problemTransformer}
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"token": {Type: "http", Scheme: "bearer", Description: "needed over TCP, not over the unix socket"},
+	}
+	fixSpecSchema(c.Components.Schemas)
+	return c
+}
+
+func marshalJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// fixSpecSchema makes the schema say what the domain does: every field has a
+// default, and numbers fit an int. All else is [appliance.Spec.Validate]'s.
+func fixSpecSchema(r huma.Registry) {
+	s := r.Schema(reflect.TypeFor[appliance.Spec](), false, "")
+	s.Required = nil
+	for _, p := range s.Properties {
+		if p.Type != huma.TypeInteger {
+			continue
+		}
+		low, high := float64(math.MinInt32), float64(math.MaxInt32)
+		p.Minimum, p.Maximum = &low, &high
+		p.PrecomputeMessages()
+	}
+	s.PrecomputeMessages()
+}

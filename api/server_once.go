@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"sync"
+
+	"pgapp/appliance"
+)
+
+// onceOnly runs begin, but where the request carries an Idempotency-Key that
+// was used before, it returns the operation that was begun then.
+func (s *Server) onceOnly(ctx context.Context, key, route string, begin func() (appliance.Operation, error)) (appliance.Operation, error) {
+	if key == "" {
+		return begin()
+	}
+	if s.cfg.Idempotency == nil {
+		return appliance.Operation{}, appliance.NewProblem(appliance.ErrUsage, "Idempotency-Key is not supported here")
+	}
+	unlock, err := s.once.lock(ctx, key)
+	if err != nil {
+		return appliance.Operation{}, err
+	}
+	defer unlock()
+	hash := requestHash(route, bodyOf(ctx))
+	was, id, ok, err := s.cfg.Idempotency.IdempotencyGet(ctx, key)
+	switch {
+	case err != nil:
+		return appliance.Operation{}, fmt.Errorf("looking up the Idempotency-Key: %w", err)
+	case ok && was != hash:
+		p := appliance.NewProblem(appliance.ErrIdempotencyReuse, "this Idempotency-Key was used for another request").
+			WithHint("use a new key for each request")
+		p.Operation = id
+		return appliance.Operation{}, p
+	case ok:
+		return s.cfg.Operations.Operation(ctx, id)
+	}
+	o, err := begin()
+	if err != nil || o.ID == "" {
+		return o, err // nothing was begun, so a repeat does no harm
+	}
+	// The operation runs by now: the key is kept even if the client is gone.
+	if err := s.cfg.Idempotency.IdempotencyPut(context.WithoutCancel(ctx), key, hash, o.ID); err != nil {
+		// What was begun can't be taken back: the answer has to name it.
+		s.log.Error("an Idempotency-Key was not kept", "operation", o.ID, "error", err)
+	}
+	return o, nil
+}
+
+// requestHash is of the route and the body.
+func requestHash(route string, body []byte) [32]byte {
+	h := sha256.New()
+	_, _ = io.WriteString(h, route+"\x00") // a hash never fails
+	_, _ = h.Write(body)
+	return [32]byte(h.Sum(nil))
+}
+
+// keyLocks lets requests with the same key pass one after the other.
+type keyLocks struct {
+	mu   sync.Mutex
+	held map[string]chan struct{}
+}
+
+func newKeyLocks() *keyLocks { return &keyLocks{held: map[string]chan struct{}{}} }
+
+func (k *keyLocks) lock(ctx context.Context, key string) (unlock func(), err error) {
+	for {
+		k.mu.Lock()
+		busy, taken := k.held[key]
+		if !taken {
+			mine := make(chan struct{})
+			k.held[key] = mine
+			k.mu.Unlock()
+			return func() { k.release(key, mine) }, nil
+		}
+		k.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for a request with the same Idempotency-Key: %w", ctx.Err())
+		}
+	}
+}
+
+func (k *keyLocks) release(key string, mine chan struct{}) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.held, key)
+	close(mine)
+}

@@ -1,0 +1,193 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"pgapp/appliance"
+)
+
+// base is where the API's routes begin.
+const base = "/api/v1"
+
+// ClusterPath is the part of a path that names a cluster. It and its like are
+// exported since huma passes over embedded structs that aren't.
+type ClusterPath struct {
+	Cluster string `path:"cluster" maxLength:"40" pattern:"^[a-z]([a-z0-9-]*[a-z0-9])?$" patternDescription:"a name: a-z, 0-9 and -, starting with a letter, not ending in -" doc:"cluster name" example:"main"`
+}
+
+// MemberPath names a cluster's member.
+type MemberPath struct {
+	ClusterPath
+	Member string `path:"member" maxLength:"40" pattern:"^[a-z]([a-z0-9-]*[a-z0-9])?$" patternDescription:"a name: a-z, 0-9 and -, starting with a letter, not ending in -" doc:"member name" example:"node1"`
+}
+
+// IdempotencyHeader makes a change safe to repeat.
+type IdempotencyHeader struct {
+	Key string `header:"Idempotency-Key" maxLength:"255" pattern:"^[!-~]+$" patternDescription:"printable ASCII without spaces" doc:"a repeat with the same key and body gets the same operation; another body is refused"`
+}
+
+type bodyOutput[T any] struct{ Body T }
+
+// operationOutput answers with an operation. Location and Retry-After tell
+// where and when to look again.
+type operationOutput struct {
+	Status     int
+	Location   string `header:"Location" doc:"where the operation is"`
+	RetryAfter string `header:"Retry-After" doc:"seconds until asking again makes sense"`
+	Body       appliance.Operation
+}
+
+func accepted(ctx context.Context, o appliance.Operation) *operationOutput {
+	noteOperation(ctx, o.ID)
+	out := &operationOutput{Status: http.StatusAccepted, Body: withSteps(o)}
+	if o.ID == "" {
+		out.Status = http.StatusOK // there was nothing to do, and so nothing to look up
+		return out
+	}
+	out.Location = base + "/operations/" + o.ID
+	if !o.State.Final() {
+		out.RetryAfter = "1"
+	}
+	return out
+}
+
+// withSteps makes no steps an empty list, for clients that iterate.
+func withSteps(o appliance.Operation) appliance.Operation {
+	if o.Steps == nil {
+		o.Steps = []appliance.StepRecord{}
+	}
+	return o
+}
+
+// list makes nothing an empty list.
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
+}
+
+// route adds one huma operation with the parts that all have.
+func route[I, O any](api huma.API, op huma.Operation, h func(context.Context, *I) (*O, error)) {
+	problems(api, &op)
+	if !public(op.Path) {
+		op.Security = []map[string][]string{{"token": {}}}
+	}
+	op.SkipValidateBody = false
+	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := h(ctx, in)
+		if err != nil {
+			return nil, fail(err)
+		}
+		return out, nil
+	})
+}
+
+// problems documents that any failure is a problem.
+func problems(api huma.API, op *huma.Operation) {
+	if op.Responses == nil {
+		op.Responses = map[string]*huma.Response{}
+	}
+	op.Responses["default"] = &huma.Response{
+		Description: "a problem (RFC 9457)",
+		Content:     map[string]*huma.MediaType{problemType: {Schema: huma.SchemaFromType(api.OpenAPI().Components.Schemas, problemDetailsType())}},
+	}
+}
+
+func (s *Server) register(api huma.API) {
+	s.registerDaemon(api)
+	s.registerClusters(api)
+	s.registerChanges(api)
+	s.registerOperations(api)
+	s.registerStreams(api)
+	s.registerHealth(api)
+	// huma describes its own error model whether it is used or not.
+	schemas := api.OpenAPI().Components.Schemas.Map()
+	delete(schemas, "ErrorModel")
+	delete(schemas, "ErrorDetail")
+}
+
+func (s *Server) registerClusters(api huma.API) {
+	type none struct{}
+	route(api, huma.Operation{
+		OperationID: "list-clusters", Method: http.MethodGet, Path: base + "/clusters", Summary: "List all clusters",
+	}, func(ctx context.Context, _ *none) (*bodyOutput[[]appliance.ClusterStatus], error) {
+		l, err := s.cfg.Service.Clusters(ctx)
+		return &bodyOutput[[]appliance.ClusterStatus]{list(l)}, err
+	})
+	route(api, huma.Operation{
+		OperationID: "get-cluster", Method: http.MethodGet, Path: base + "/clusters/{cluster}", Summary: "A cluster's record and what is observed of it now",
+	}, func(ctx context.Context, in *ClusterPath) (*bodyOutput[appliance.ClusterStatus], error) {
+		st, err := s.cfg.Service.Status(ctx, in.Cluster)
+		st.Members = list(st.Members)
+		return &bodyOutput[appliance.ClusterStatus]{st}, err
+	})
+	route(api, huma.Operation{
+		OperationID: "list-members", Method: http.MethodGet, Path: base + "/clusters/{cluster}/members", Summary: "A cluster's members as observed now",
+	}, func(ctx context.Context, in *ClusterPath) (*bodyOutput[[]appliance.MemberStatus], error) {
+		st, err := s.cfg.Service.Status(ctx, in.Cluster)
+		return &bodyOutput[[]appliance.MemberStatus]{list(st.Members)}, err
+	})
+	route(api, huma.Operation{
+		OperationID: "verify-cluster", Method: http.MethodPost, Path: base + "/clusters/{cluster}/verify",
+		Summary: "Prove that the cluster replicates; a report that is not ok is still a 200", DefaultStatus: http.StatusOK,
+	}, func(ctx context.Context, in *ClusterPath) (*bodyOutput[appliance.VerifyReport], error) {
+		r, err := s.cfg.Service.Verify(ctx, in.Cluster)
+		r.Replication, r.Checks = list(r.Replication), list(r.Checks)
+		return &bodyOutput[appliance.VerifyReport]{r}, err
+	})
+	type connectionInput struct {
+		ClusterPath
+		Role   string `query:"role" enum:"rw,ro,any" default:"rw" doc:"rw: the primary; ro: standbys; any: whichever answers"`
+		Reveal bool   `query:"show_password" doc:"put the password into the answer (scope admin)"`
+	}
+	route(api, huma.Operation{
+		OperationID: "get-connection", Method: http.MethodGet, Path: base + "/clusters/{cluster}/connection", Summary: "How to reach the cluster's database",
+	}, func(ctx context.Context, in *connectionInput) (*bodyOutput[appliance.Connection], error) {
+		if in.Reveal && callerOf(ctx).scope != ScopeAdmin {
+			return nil, appliance.NewProblem(appliance.ErrForbidden, "passwords need a token with scope %s", ScopeAdmin)
+		}
+		c, err := s.cfg.Service.Connection(ctx, in.Cluster, in.Role, in.Reveal)
+		c.Hosts = list(c.Hosts)
+		return &bodyOutput[appliance.Connection]{c}, err
+	})
+}
+
+func (s *Server) registerOperations(api huma.API) {
+	type listInput struct {
+		Cluster string `query:"cluster" maxLength:"40" pattern:"^[a-z]([a-z0-9-]*[a-z0-9])?$" patternDescription:"a name: a-z, 0-9 and -, starting with a letter, not ending in -" doc:"only this cluster's"`
+	}
+	route(api, huma.Operation{
+		OperationID: "list-operations", Method: http.MethodGet, Path: base + "/operations", Summary: "List operations, newest first",
+	}, func(ctx context.Context, in *listInput) (*bodyOutput[[]appliance.Operation], error) {
+		l, err := s.cfg.Operations.Operations(ctx, in.Cluster)
+		for i := range l {
+			l[i] = withSteps(l[i])
+		}
+		return &bodyOutput[[]appliance.Operation]{list(l)}, err
+	})
+	route(api, huma.Operation{
+		OperationID: "get-operation", Method: http.MethodGet, Path: base + "/operations/{id}", Summary: "An operation with its steps",
+	}, func(ctx context.Context, in *OperationPath) (*bodyOutput[appliance.Operation], error) {
+		o, err := s.cfg.Operations.Operation(ctx, in.ID)
+		return &bodyOutput[appliance.Operation]{withSteps(o)}, err
+	})
+	route(api, huma.Operation{
+		OperationID: "cancel-operation", Method: http.MethodDelete, Path: base + "/operations/{id}",
+		Summary: "Ask a running operation to stop", DefaultStatus: http.StatusAccepted,
+	}, func(ctx context.Context, in *OperationPath) (*operationOutput, error) {
+		o, err := s.cfg.Operations.Cancel(ctx, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return accepted(ctx, o), nil
+	})
+}
+
+// OperationPath names an operation.
+type OperationPath struct {
+	ID string `path:"id" maxLength:"64" pattern:"^[A-Za-z0-9][A-Za-z0-9_-]*$" patternDescription:"an operation's id" doc:"operation id"`
+}

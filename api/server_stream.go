@@ -1,0 +1,245 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"pgapp/appliance"
+)
+
+// watchPoll is how often an operation is looked at that is running by the
+// journal but not (yet) in this process.
+const watchPoll = 100 * time.Millisecond
+
+// registerStreams adds the routes that stay open.
+func (s *Server) registerStreams(api huma.API) {
+	type eventsInput struct {
+		OperationPath
+		LastEventID string `header:"Last-Event-ID" maxLength:"20" pattern:"^[0-9]*$" patternDescription:"a revision" doc:"the revision seen last: resumes after it"`
+	}
+	events := huma.Operation{
+		OperationID: "watch-operation", Method: http.MethodGet, Path: base + "/operations/{id}/events",
+		Summary: "Server-sent events: a snapshot of the operation at each change, its revision as the id; ends after the final one",
+		Responses: map[string]*huma.Response{"200": {
+			Description: "event: operation; id: revision; data: the operation as JSON",
+			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
+		}},
+	}
+	route(api, events, func(ctx context.Context, in *eventsInput) (*huma.StreamResponse, error) {
+		if _, err := s.cfg.Operations.Operation(ctx, in.ID); err != nil {
+			return nil, err
+		}
+		release, err := s.openStream()
+		if err != nil {
+			return nil, err
+		}
+		return &huma.StreamResponse{Body: func(c huma.Context) {
+			defer release()
+			s.sendEvents(c, in.ID, in.LastEventID)
+		}}, nil
+	})
+	type logsInput struct {
+		ClusterPath
+		Member string `query:"member" maxLength:"40" pattern:"^[a-z]([a-z0-9-]*[a-z0-9])?$" patternDescription:"a name: a-z, 0-9 and -, starting with a letter, not ending in -" doc:"only this member's; else all, each line prefixed"`
+		Follow bool   `query:"follow" doc:"go on with what is written from now on"`
+	}
+	route(api, huma.Operation{
+		OperationID: "get-cluster-logs", Method: http.MethodGet, Path: base + "/clusters/{cluster}/logs",
+		Summary: "The members' PostgreSQL logs", Responses: textResponse("log lines"),
+	}, func(_ context.Context, in *logsInput) (*huma.StreamResponse, error) {
+		return s.logStream(func(ctx context.Context, w *streamWriter) error {
+			return s.cfg.Service.Logs(ctx, in.Cluster, in.Member, in.Follow, w)
+		})
+	})
+	type daemonLogsInput struct {
+		Follow bool `query:"follow" doc:"go on with what is written from now on"`
+	}
+	route(api, huma.Operation{
+		OperationID: "get-daemon-logs", Method: http.MethodGet, Path: base + "/logs",
+		Summary: "The daemon's own log", Responses: textResponse("log lines"),
+	}, func(_ context.Context, in *daemonLogsInput) (*huma.StreamResponse, error) {
+		if s.cfg.DaemonLogs == nil {
+			return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon's log can't be read through its API")
+		}
+		return s.logStream(func(ctx context.Context, w *streamWriter) error {
+			return s.cfg.DaemonLogs(ctx, in.Follow, w)
+		})
+	})
+}
+
+// openStream takes one of the places that streams have.
+func (s *Server) openStream() (release func(), err error) {
+	select {
+	case s.streams <- struct{}{}:
+		return func() { <-s.streams }, nil
+	default:
+		return nil, appliance.NewProblem(appliance.ErrTooMany, "%d streams are open already", cap(s.streams)).
+			WithHint("close one, or poll GET %s/operations/ID", base)
+	}
+}
+
+// streamContext ends with the request or when the server stops.
+func streamContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	stop := connOf(ctx).stop
+	ctx, cancel := context.WithCancel(ctx)
+	if stop == nil {
+		return ctx, cancel
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(); <-done }
+}
+
+// streamWriter sends each write at once.
+type streamWriter struct {
+	w    http.ResponseWriter
+	sent bool
+}
+
+// Write sends the bytes, or fails where the client doesn't take them in time.
+func (s *streamWriter) Write(b []byte) (int, error) {
+	s.sent = true
+	extend(s.w)
+	n, err := s.w.Write(b)
+	if err != nil {
+		return n, err
+	}
+	return n, http.NewResponseController(s.w).Flush()
+}
+
+// writerOf is the answer that huma would write.
+func writerOf(c huma.Context) http.ResponseWriter {
+	w, ok := c.BodyWriter().(http.ResponseWriter)
+	if !ok {
+		panic(fmt.Sprintf("huma's body writer is a %T", c.BodyWriter()))
+	}
+	return w
+}
+
+// logStream answers with what write writes. A failure before the first byte is
+// a problem; after it, the connection is cut, so that the client notices.
+func (s *Server) logStream(write func(ctx context.Context, w *streamWriter) error) (*huma.StreamResponse, error) {
+	release, err := s.openStream()
+	if err != nil {
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(c huma.Context) {
+		defer release()
+		ctx, cancel := streamContext(c.Context())
+		defer cancel()
+		w := writerOf(c)
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Accel-Buffering", "no")
+		out := &streamWriter{w: w}
+		err := write(ctx, out)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return
+		case out.sent:
+			s.log.Warn("a log stream ended early", "error", err)
+			panic(http.ErrAbortHandler)
+		}
+		p := appliance.AsProblem(err)
+		u := c.URL()
+		writeProblem(w, &http.Request{URL: &u}, p, 0)
+	}}, nil
+}
+
+// sendEvents sends snapshots until the final one, the client's or the
+// server's end. A client that has seen the newest waits for the next.
+func (s *Server) sendEvents(c huma.Context, id, last string) {
+	ctx, cancel := streamContext(c.Context())
+	defer cancel()
+	w := writerOf(c)
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no")
+	w.WriteHeader(http.StatusOK)
+	out := &eventWriter{w: &streamWriter{w: w}}
+	if seen, err := strconv.ParseUint(last, 10, 64); err == nil {
+		out.last, out.any = seen, true
+	}
+	if err := out.comment(); err != nil {
+		return
+	}
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	again := time.NewTicker(watchPoll)
+	defer again.Stop()
+	for {
+		changes, err := s.cfg.Operations.Watch(ctx, id)
+		if err != nil || !out.follow(changes, beat.C) {
+			return // the client comes back and is told what is wrong
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// eventWriter writes server-sent events.
+type eventWriter struct {
+	w    *streamWriter
+	last uint64
+	any  bool // last is set
+}
+
+// comment keeps proxies and the client from giving up.
+func (e *eventWriter) comment() error {
+	_, err := e.w.Write([]byte(": pgapp\n\n"))
+	return err
+}
+
+// follow sends what comes until the channel closes. It returns false where the
+// stream is at its end.
+func (e *eventWriter) follow(changes <-chan appliance.Operation, beat <-chan time.Time) bool {
+	for {
+		select {
+		case o, ok := <-changes:
+			if !ok {
+				return true
+			}
+			if err := e.send(o); err != nil || o.State.Final() {
+				return false
+			}
+		case <-beat:
+			if err := e.comment(); err != nil {
+				return false
+			}
+		}
+	}
+}
+
+// send leaves out what the client has seen, but never the final snapshot.
+func (e *eventWriter) send(o appliance.Operation) error {
+	if e.any && o.Revision == e.last && !o.State.Final() {
+		return nil
+	}
+	data, err := json.Marshal(withSteps(o))
+	if err != nil {
+		return fmt.Errorf("writing operation %q: %w", o.ID, err)
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "id: %d\nevent: operation\ndata: %s\n\n", o.Revision, data)
+	if _, err := e.w.Write(b.Bytes()); err != nil {
+		return err
+	}
+	e.last, e.any = o.Revision, true
+	return nil
+}

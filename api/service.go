@@ -1,0 +1,72 @@
+package api
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// Service is what the API offers of clusters. Failures are [appliance.Problem]s.
+type Service interface {
+	// Info describes the daemon.
+	Info(ctx context.Context) appliance.Info
+	Clusters(ctx context.Context) ([]appliance.ClusterStatus, error)
+	// Status is a cluster's record and what is observed of it now.
+	Status(ctx context.Context, cluster string) (appliance.ClusterStatus, error)
+	// Up creates the cluster, or brings it to the spec. Where there is nothing
+	// to do, the operation that it returns is final already. A repeat is safe.
+	Up(ctx context.Context, spec appliance.Spec) (appliance.Operation, error)
+	// Submit begins an operation of another kind.
+	Submit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error)
+	// Verify proves that the cluster replicates. A report that is not OK is no error.
+	Verify(ctx context.Context, cluster string) (appliance.VerifyReport, error)
+	// Connection tells how to reach the database; role is rw, ro or any. The
+	// password is in it only with reveal.
+	Connection(ctx context.Context, cluster, role string, reveal bool) (appliance.Connection, error)
+	// Logs writes the log of one member, or of all where member is empty, with
+	// each line prefixed. With follow it returns when ctx ends.
+	Logs(ctx context.Context, cluster, member string, follow bool, w io.Writer) error
+}
+
+// Operations gives access to the journal and to what is running.
+type Operations interface {
+	Operation(ctx context.Context, id string) (appliance.Operation, error)
+	// Operations lists newest first; cluster may be empty for all.
+	Operations(ctx context.Context, cluster string) ([]appliance.Operation, error)
+	// Cancel asks a running operation to stop and returns it as it is then.
+	Cancel(ctx context.Context, id string) (appliance.Operation, error)
+	// Watch sends snapshots, leaving out those that the receiver was too slow
+	// for. The channel closes when the operation is final or not running in
+	// this process, or when ctx ends.
+	Watch(ctx context.Context, id string) (<-chan appliance.Operation, error)
+}
+
+// The scopes of a token. Read allows GET, but no passwords; admin everything.
+const (
+	ScopeRead  = "read"
+	ScopeAdmin = "admin"
+)
+
+// Token describes an API token. The token itself is shown once, when it is made.
+type Token struct {
+	Name      string     `json:"name" yaml:"name"`
+	Scope     string     `json:"scope" yaml:"scope"`
+	CreatedAt time.Time  `json:"created_at" yaml:"created_at"`
+	LastUsed  *time.Time `json:"last_used,omitempty" yaml:"last_used,omitempty"`
+}
+
+// Tokens knows the API's tokens by their SHA-256.
+type Tokens interface {
+	// TokenScope returns the scope of the token with that hash, ok false where
+	// there is none.
+	TokenScope(ctx context.Context, hash [32]byte) (scope string, ok bool, err error)
+}
+
+// Idempotency remembers which operation a request with an Idempotency-Key
+// began. Keys may be forgotten after 24 hours.
+type Idempotency interface {
+	IdempotencyGet(ctx context.Context, key string) (bodyHash [32]byte, operationID string, ok bool, err error)
+	IdempotencyPut(ctx context.Context, key string, bodyHash [32]byte, operationID string) error
+}

@@ -1,0 +1,189 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"pgapp/appliance"
+)
+
+// Configure renders every configuration file of the member: pgapp.conf and its
+// include in postgresql.conf, pg_hba.conf, pg_ident.conf, the passfile, and
+// standby.signal; and it takes the keys that pgapp owns out of
+// postgresql.auto.conf. It has to run before every start, since a clone and a
+// rewind bring the identity of another member. Repeats are safe, also on a
+// running server, which takes them over at its next [ReloadConfig].
+//
+// PostgreSQL itself reads pgapp.conf before it takes the old one's place. What
+// it refuses is a [appliance.Problem] with id postgres-config, and then the
+// member's files are as before.
+func Configure(ctx context.Context, sh Shell, c Config) error {
+	what := fmt.Sprintf("configuring member %q", c.Member)
+	l := sh.Layout()
+	files, err := renderFiles(l, c)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	// A crash below must never leave a standby that starts as a primary.
+	signal := path.Join(l.DataDir, "standby.signal")
+	if c.Primary != nil {
+		if err := sh.WriteFile(ctx, signal, nil, 0o600); err != nil {
+			return failure(appliance.ErrPostgresConfig, err, "%s: writing standby.signal", what)
+		}
+	}
+	if err := installConf(ctx, sh, files.conf); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	for _, f := range files.rest {
+		if err := sh.WriteFile(ctx, f.path, f.data, 0o600); err != nil {
+			return failure(appliance.ErrPostgresConfig, err, "%s: writing %s", what, path.Base(f.path))
+		}
+	}
+	for name, render := range map[string]func([]byte) []byte{"postgresql.conf": renderMainConf, "postgresql.auto.conf": renderAutoConf} {
+		if err := rewrite(ctx, sh, path.Join(l.DataDir, name), render); err != nil {
+			return failure(appliance.ErrPostgresConfig, err, "%s: writing %s", what, name)
+		}
+	}
+	remove := []string{path.Join(l.DataDir, "recovery.signal")}
+	if c.Primary == nil {
+		remove = append(remove, signal)
+	}
+	if _, err := script(ctx, sh, `exec rm -f -- "$@"`, remove...); err != nil {
+		return failure(appliance.ErrPostgresConfig, err, "%s: removing the signal files", what)
+	}
+	return nil
+}
+
+type file struct {
+	path string
+	data []byte
+}
+
+type renderedFiles struct {
+	conf []byte
+	rest []file
+}
+
+func renderFiles(l appliance.Layout, c Config) (renderedFiles, error) {
+	conf, err := renderConf(l, c)
+	if err != nil {
+		return renderedFiles{}, err
+	}
+	hba, err := renderHBA(c)
+	if err != nil {
+		return renderedFiles{}, err
+	}
+	ident, err := renderIdent(l)
+	if err != nil {
+		return renderedFiles{}, err
+	}
+	pass, err := renderPassFile(c.ReplicatorPassword)
+	if err != nil {
+		return renderedFiles{}, err
+	}
+	return renderedFiles{conf, []file{
+		{path.Join(l.DataDir, "pg_hba.conf"), hba},
+		{path.Join(l.DataDir, "pg_ident.conf"), ident},
+		{path.Join(l.ConfDir, PassFile), pass},
+	}}, nil
+}
+
+// rewrite changes a file in place, and writes it only where it changes. What
+// is absent is taken as empty.
+func rewrite(ctx context.Context, sh Shell, name string, render func([]byte) []byte) error {
+	old, err := sh.ReadFile(ctx, name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if fresh := render(old); !bytes.Equal(old, fresh) {
+		return sh.WriteFile(ctx, name, fresh, 0o600)
+	}
+	return nil
+}
+
+// installScript has PostgreSQL ($1) read the new pgapp.conf ($3) as its whole
+// configuration for the data directory $2, and puts it in place of $4.
+const installScript = `"$1" -D "$2" -C port -c config_file="$3" >/dev/null || exit 1
+exec mv -T -- "$3" "$4"`
+
+func installConf(ctx context.Context, sh Shell, conf []byte) error {
+	l := sh.Layout()
+	target := path.Join(l.DataDir, ConfFile)
+	if old, err := sh.ReadFile(ctx, target); err == nil && bytes.Equal(old, conf) {
+		return nil
+	}
+	fresh := target + ".new"
+	if err := sh.WriteFile(ctx, fresh, conf, 0o600); err != nil {
+		return failure(appliance.ErrPostgresConfig, err, "writing %s", ConfFile)
+	}
+	_, err := script(ctx, sh, installScript, program(l, "postgres"), l.DataDir, fresh, target)
+	var exit *appliance.ExitError
+	if !errors.As(err, &exit) {
+		return failureOrNil(err, "checking %s", ConfFile)
+	}
+	why := confComplaint(exit.Stderr)
+	if why == "" {
+		return failure(appliance.ErrPostgresConfig, err, "checking %s", ConfFile)
+	}
+	return appliance.NewProblem(appliance.ErrPostgresConfig, "PostgreSQL refuses the configuration: %s", why).
+		WithHint("correct the parameter in the cluster's spec, then run 'pgapp up' again").
+		WithDetail(lastLines(exit.Stderr, 20))
+}
+
+func failureOrNil(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return failure(appliance.ErrPostgresConfig, err, format, args...)
+}
+
+// confComplaint returns PostgreSQL's first complaint about a configuration.
+func confComplaint(stderr string) string {
+	for line := range strings.Lines(stderr) {
+		for _, level := range []string{"LOG:", "ERROR:", "FATAL:"} {
+			if _, text, ok := strings.Cut(line, level); ok {
+				return strings.ReplaceAll(strings.TrimSpace(text), ConfFile+".new", ConfFile)
+			}
+		}
+	}
+	return ""
+}
+
+// checkFilesSQL lists what PostgreSQL would refuse of its files as they are
+// now. A parameter that waits for a restart is not refused.
+const checkFilesSQL = `SELECT coalesce(file_name, 'pg_hba.conf') || ', line ' || coalesce(line_number::text, '?') || ': ' || error
+FROM pg_hba_file_rules WHERE error IS NOT NULL
+UNION ALL
+SELECT coalesce(file_name, 'pg_ident.conf') || ', line ' || coalesce(line_number::text, '?') || ': ' || error
+FROM pg_ident_file_mappings WHERE error IS NOT NULL
+UNION ALL
+SELECT coalesce(sourcefile, 'postgresql.conf') || ', line ' || coalesce(sourceline::text, '?') || ': ' || coalesce(name || ': ', '') || error
+FROM pg_file_settings WHERE error IS NOT NULL AND error <> 'setting could not be applied'
+LIMIT 10;
+`
+
+// ReloadConfig has the running server read its files anew, after it has
+// checked them: pg_reload_conf() answers true even where pg_hba.conf is
+// refused, and the next start then fails. Errors in the files are a
+// [appliance.Problem] with id postgres-config that names the line, and the
+// server keeps what it had.
+func ReloadConfig(ctx context.Context, sh Shell, port int) error {
+	out, err := SuperuserSQL(ctx, sh, port, "postgres", checkFilesSQL)
+	if err != nil {
+		return fmt.Errorf("checking the configuration files: %w", err)
+	}
+	if out != "" {
+		first, _, _ := strings.Cut(out, "\n")
+		return appliance.NewProblem(appliance.ErrPostgresConfig, "PostgreSQL refuses its configuration files: %s", first).
+			WithHint("correct that line; the server still runs with what it had before").WithDetail(out)
+	}
+	if _, err := SuperuserSQL(ctx, sh, port, "postgres", "SELECT pg_reload_conf();\n"); err != nil {
+		return fmt.Errorf("reloading the configuration: %w", err)
+	}
+	return nil
+}

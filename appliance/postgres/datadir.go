@@ -1,0 +1,202 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"pgapp/appliance"
+)
+
+// serverVersion is the major version that data directories have to be of.
+const serverVersion = "17"
+
+// InitOptions are a new cluster's.
+type InitOptions struct {
+	// Locale C.UTF-8, or empty, takes PostgreSQL's builtin provider, whose
+	// order depends on no library; others are the operating system's.
+	Locale string
+	// SyncLater leaves it to [SyncDataDir] to make the directory durable.
+	SyncLater bool
+}
+
+// DataDir is what was found in a member's data directory.
+type DataDir struct {
+	// Exists is set where there is a directory that isn't empty.
+	Exists bool
+	// Initialised is set where it is a complete one of PostgreSQL 17.
+	Initialised bool
+	// Foreign is set where it holds anything else.
+	Foreign bool
+	// SystemIdentifier, Timeline and State are pg_controldata's. Timeline is
+	// the highest that the directory's WAL is known to need.
+	SystemIdentifier string
+	Timeline         uint32
+	State            string
+	// InRecovery is set where a standby.signal makes it start as a standby.
+	InRecovery bool
+	// Running is set where there is a postmaster.pid: a server runs on it, or
+	// one was killed.
+	Running bool
+}
+
+// inspectScript looks into the data directory $1 with pg_controldata $2.
+const inspectScript = `d=$1
+[ -e "$d" ] || { echo absent; exit 0; }
+[ -d "$d" ] || { echo foreign; exit 0; }
+[ -n "$(ls -A -- "$d")" ] || { echo absent; exit 0; }
+[ "$(cat -- "$d/PG_VERSION" 2>/dev/null)" = "$3" ] && [ -f "$d/global/pg_control" ] || { echo foreign; exit 0; }
+[ -e "$d/standby.signal" ] && echo standby
+[ -e "$d/postmaster.pid" ] && echo running
+exec "$2" -D "$d"`
+
+// InspectDataDir observes the data directory and changes nothing. One whose
+// pg_control is damaged is a [appliance.Problem] with id data-dir-foreign.
+func InspectDataDir(ctx context.Context, sh Shell) (DataDir, error) {
+	l := sh.Layout()
+	out, err := script(ctx, sh, inspectScript, l.DataDir, program(l, "pg_controldata"), serverVersion)
+	if err != nil {
+		return DataDir{}, failure(appliance.ErrDataDirForeign, err, "looking into data directory %s", l.DataDir)
+	}
+	return parseInspection(l.DataDir, out)
+}
+
+func parseInspection(dir, out string) (DataDir, error) {
+	switch out {
+	case "absent":
+		return DataDir{}, nil
+	case "foreign":
+		return DataDir{Exists: true, Foreign: true}, nil
+	}
+	d := DataDir{Exists: true, Initialised: true}
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(line)
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch {
+		case line == "standby":
+			d.InRecovery = true
+		case line == "running":
+			d.Running = true
+		case strings.HasPrefix(line, "WARNING:"):
+			return DataDir{Exists: true, Foreign: true}, appliance.NewProblem(appliance.ErrDataDirForeign,
+				"data directory %s is damaged: pg_control's checksum is wrong", dir).
+				WithHint("make this member anew with 'pgapp reinit'")
+		case key == "Database system identifier":
+			d.SystemIdentifier = value
+		case key == "Database cluster state":
+			d.State = value
+		case key == "Latest checkpoint's TimeLineID", key == "Min recovery ending loc's timeline":
+			n, err := strconv.ParseUint(value, 10, 32)
+			if err != nil {
+				return DataDir{}, fmt.Errorf("reading pg_controldata's %q: %w", line, err)
+			}
+			d.Timeline = max(d.Timeline, uint32(n))
+		}
+	}
+	if d.SystemIdentifier == "" {
+		return DataDir{}, fmt.Errorf("reading pg_controldata's output for %s: no system identifier in it", dir)
+	}
+	return d, nil
+}
+
+// Initdb makes the data directory of a new cluster, with checksums and the
+// superuser postgres, who can log in nowhere until [Configure] has run. It
+// returns at once where there is an initialised one; a directory with
+// anything else is a [appliance.Problem] with id data-dir-foreign.
+func Initdb(ctx context.Context, sh Shell, o InitOptions) error {
+	l := sh.Layout()
+	d, err := InspectDataDir(ctx, sh)
+	if err != nil {
+		return err
+	}
+	if d.Foreign {
+		return foreignDir(l.DataDir)
+	}
+	if d.Initialised {
+		return nil
+	}
+	what := "making data directory " + l.DataDir
+	if err := preparePartial(ctx, sh); err != nil {
+		return failure(appliance.ErrPostgresStart, err, "%s", what)
+	}
+	_, err = sh.Run(ctx, appliance.Command{
+		Argv: initdbArgs(l, o),
+		// Else initdb searches the whole time zone database for /etc/localtime's.
+		Env: map[string]string{"TZ": "UTC"},
+	})
+	if err != nil {
+		return failure(appliance.ErrPostgresStart, err, "%s", what)
+	}
+	if err := finishPartial(ctx, sh); err != nil {
+		return failure(appliance.ErrPostgresStart, err, "%s", what)
+	}
+	if o.SyncLater {
+		return nil
+	}
+	return SyncDataDir(ctx, sh)
+}
+
+func initdbArgs(l appliance.Layout, o InitOptions) []string {
+	argv := []string{
+		program(l, "initdb"), "--pgdata=" + partialData(l), "--username=" + RoleSuperuser, "--auth=reject",
+		"--data-checksums", "--no-sync", "--no-instructions", "--encoding=UTF8",
+	}
+	if builtinLocale(o.Locale) {
+		return append(argv, "--locale=C.UTF-8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+	}
+	return append(argv, "--locale="+o.Locale, "--locale-provider=libc")
+}
+
+func builtinLocale(locale string) bool {
+	return locale == "" || locale == appliance.DefaultLocale || locale == "C.utf8"
+}
+
+func foreignDir(dir string) error {
+	return appliance.NewProblem(appliance.ErrDataDirForeign, "data directory %s holds something that is not a PostgreSQL %s cluster of pgapp's", dir, serverVersion).
+		WithHint("move it away, then run the same command again")
+}
+
+// SyncDataDir makes the data directory and its name durable. The server may run.
+func SyncDataDir(ctx context.Context, sh Shell) error {
+	l := sh.Layout()
+	// initdb flushes the directory's own files alone; sync(1) on a file system
+	// would wait for whatever else this machine writes.
+	_, err := script(ctx, sh, `"$1" --pgdata="$2" --sync-only >/dev/null && exec sync -- "$(dirname -- "$2")"`,
+		program(l, "initdb"), l.DataDir)
+	if err != nil {
+		return failure(appliance.ErrPostgresStart, err, "writing data directory %s to disk", l.DataDir)
+	}
+	return nil
+}
+
+// RemoveDataDir removes a stopped member's data directory, and what an
+// unfinished clone left, so that it can be made anew. It refuses one that is
+// not PostgreSQL 17's, or that a server has not left. A repeat does nothing.
+func RemoveDataDir(ctx context.Context, sh Shell) error {
+	l := sh.Layout()
+	d, err := InspectDataDir(ctx, sh)
+	if err != nil && !appliance.IsProblem(err, appliance.ErrDataDirForeign) {
+		return err
+	}
+	if d.Foreign && err == nil {
+		return foreignDir(l.DataDir)
+	}
+	// Renamed first: a kill in the middle must not leave half of it in place.
+	const remove = `set -eu
+if [ -e "$1/postmaster.pid" ]; then
+	pid=$(head -n 1 -- "$1/postmaster.pid")
+	if [ "/proc/$pid/cwd" -ef "$1" ]; then echo "a server with process id $pid runs on $1" >&2; exit 1; fi
+fi
+if [ -e "$2" ] && [ ! -f "$2/.pgapp" ]; then rmdir -- "$2"; fi
+if [ ! -e "$2" ]; then mkdir -m 0700 -- "$2"; : >"$2/.pgapp"; fi
+rm -rf -- "$2/data"
+if [ -e "$1" ]; then mv -T -- "$1" "$2/data"; rm -rf -- "$2/data"; fi
+rm -f -- "$2/.pgapp"
+rmdir -- "$2"`
+	if _, err := script(ctx, sh, remove, l.DataDir, partialDir(l)); err != nil {
+		return failure(appliance.ErrPostgresStop, err, "removing data directory %s", l.DataDir)
+	}
+	return nil
+}

@@ -1,0 +1,332 @@
+//go:build integration
+
+package postgres_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+// binDir finds PostgreSQL 17 or fails: a skipped test would prove nothing.
+func binDir(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("PGAPP_TEST_PGBIN")
+	if dir == "" {
+		dir = "/usr/lib/postgresql/17/bin"
+	}
+	if _, err := os.Stat(filepath.Join(dir, "postgres")); err != nil {
+		t.Fatalf("no PostgreSQL 17: set PGAPP_TEST_PGBIN to its programs' directory (%v)", err)
+	}
+	return dir
+}
+
+// machine is a Shell on this machine, as user postgres where the test runs as
+// root, since PostgreSQL refuses root.
+type machine struct {
+	layout appliance.Layout
+	cred   *syscall.Credential
+	host   string
+	port   int
+}
+
+func newMachine(t *testing.T, host string) *machine {
+	t.Helper()
+	// Not t.TempDir: a socket's path is 107 bytes long at most.
+	root, err := os.MkdirTemp("", "pgt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(root); err != nil {
+			t.Error(err)
+		}
+	})
+	m := &machine{host: host, port: freePort(t, host)}
+	m.layout = appliance.Layout{
+		BinDir: binDir(t), DataDir: root + "/data", SocketDir: root + "/sock", LogFile: root + "/log", ConfDir: root + "/conf",
+	}
+	u, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.layout.ControlUser = u.Username
+	if u.Uid == "0" {
+		if u, err = user.Lookup("postgres"); err != nil {
+			t.Fatalf("as root these tests need a user postgres: %v", err)
+		}
+		m.cred = credential(t, u)
+	}
+	m.layout.OSUser = u.Username
+	for _, d := range []string{root, m.layout.SocketDir, m.layout.ConfDir} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		m.chown(t, d)
+	}
+	return m
+}
+
+func credential(t *testing.T, u *user.User) *syscall.Credential {
+	t.Helper()
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+}
+
+func (m *machine) chown(t *testing.T, name string) {
+	t.Helper()
+	if m.cred == nil {
+		return
+	}
+	if err := os.Chown(name, int(m.cred.Uid), int(m.cred.Gid)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func freePort(t *testing.T, host string) int {
+	t.Helper()
+	l, err := net.Listen("tcp", host+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func (m *machine) Layout() appliance.Layout { return m.layout }
+
+func (m *machine) Run(ctx context.Context, c appliance.Command) (appliance.Result, error) {
+	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/bin:/bin"}
+	for k, v := range c.Env {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	cmd.Dir = "/"
+	cmd.Stdin = c.Stdin
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: m.cred, Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout = &stdout
+	if c.Stdout != nil {
+		cmd.Stdout = c.Stdout
+	}
+	lines, w := io.Pipe()
+	cmd.Stderr = io.MultiWriter(&stderr, w)
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for s := bufio.NewScanner(lines); s.Scan(); {
+			if c.OnStderr != nil {
+				c.OnStderr(s.Text())
+			}
+		}
+	}()
+	err := cmd.Run()
+	w.Close()
+	<-read
+	res := appliance.Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), ExitCode: cmd.ProcessState.ExitCode()}
+	if ctx.Err() != nil {
+		return res, fmt.Errorf("running %s: %w", filepath.Base(c.Argv[0]), ctx.Err())
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return res, fmt.Errorf("running: %w", &appliance.ExitError{Name: filepath.Base(c.Argv[0]), Code: exit.ExitCode(), Stderr: stderr.String()})
+	}
+	return res, err
+}
+
+func (m *machine) WriteFile(_ context.Context, name string, data []byte, mode fs.FileMode) error {
+	tmp := name + ".tmp"
+	if err := os.WriteFile(tmp, data, mode); err != nil {
+		return err
+	}
+	if m.cred != nil {
+		if err := os.Chown(tmp, int(m.cred.Uid), int(m.cred.Gid)); err != nil {
+			return err
+		}
+	}
+	return os.Rename(tmp, name)
+}
+
+func (m *machine) ReadFile(_ context.Context, name string) ([]byte, error) { return os.ReadFile(name) }
+
+// start starts the server and waits until it accepts; it is stopped when the
+// test ends.
+func (m *machine) start(t *testing.T) {
+	t.Helper()
+	m.launch(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := postgres.WaitAccepting(ctx, m, m.host, m.port); err != nil {
+		t.Fatalf("%v\n%s", err, m.log())
+	}
+}
+
+func (m *machine) launch(t *testing.T) {
+	t.Helper()
+	l := m.layout
+	if _, err := m.Run(t.Context(), appliance.Command{Argv: []string{l.BinDir + "/pg_ctl", "start", "-s", "-W", "-D", l.DataDir, "-l", l.LogFile}}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.stopWith(t, context.Background(), "immediate") })
+}
+
+func (m *machine) stop(t *testing.T) {
+	t.Helper()
+	m.stopWith(t, t.Context(), "fast")
+}
+
+func (m *machine) stopWith(t *testing.T, ctx context.Context, mode string) {
+	t.Helper()
+	l := m.layout
+	if running, _ := m.ServerRunning(ctx); !running {
+		return
+	}
+	if _, err := m.Run(ctx, appliance.Command{Argv: []string{l.BinDir + "/pg_ctl", "stop", "-s", "-m", mode, "-D", l.DataDir}}); err != nil {
+		t.Error(err)
+	}
+}
+
+// ServerRunning makes WaitAccepting notice a dead server quickly.
+func (m *machine) ServerRunning(ctx context.Context) (bool, error) {
+	l := m.layout
+	res, err := m.Run(ctx, appliance.Command{Argv: []string{l.BinDir + "/pg_ctl", "status", "-s", "-D", l.DataDir}})
+	if res.ExitCode == 3 || res.ExitCode == 4 {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (m *machine) log() string {
+	b, err := os.ReadFile(m.layout.LogFile)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(lines[max(0, len(lines)-30):], "\n")
+}
+
+// cluster is a primary and its standbys on this machine.
+type cluster struct {
+	members []*machine // the first is the primary
+	secrets appliance.Secrets
+}
+
+func name(i int) string { return appliance.MemberName(i) }
+
+func (c *cluster) config(i int) postgres.Config {
+	m := c.members[i]
+	cfg := postgres.Config{
+		Cluster: "test", Member: name(i), Host: m.host, Port: m.port, Database: "films",
+		Sources:    []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		Parameters: map[string]string{"fsync": "off", "shared_buffers": "16MB", "max_connections": "30"},
+		Standbys:   len(c.members) - 1, ReplicatorPassword: c.secrets.Get(appliance.SecretReplicator),
+	}
+	if i > 0 {
+		up := c.upstream(i)
+		cfg.Primary = &up
+	}
+	return cfg
+}
+
+func (c *cluster) upstream(i int) postgres.Upstream {
+	return postgres.Upstream{Host: c.members[0].host, Port: c.members[0].port, Slot: name(i)}
+}
+
+func (c *cluster) control(t *testing.T, i int, database string) *postgres.Control {
+	t.Helper()
+	m := c.members[i]
+	ctl, err := postgres.Connect(t.Context(), m.host, m.port, database, c.secrets.Get(appliance.SecretControl))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, m.log())
+	}
+	t.Cleanup(func() {
+		if err := ctl.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return ctl
+}
+
+func (c *cluster) sql(t *testing.T, i int, database, sql string) string {
+	t.Helper()
+	out, err := postgres.SuperuserSQL(t.Context(), c.members[i], c.members[i].port, database, sql)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, sql)
+	}
+	return out
+}
+
+// newPrimary makes a running primary with roles and no database.
+func newPrimary(t *testing.T) *cluster {
+	t.Helper()
+	c := &cluster{secrets: appliance.GenerateSecrets()}
+	m := newMachine(t, "127.0.0.1")
+	c.members = append(c.members, m)
+	ctx := t.Context()
+	must(t, postgres.Initdb(ctx, m, postgres.InitOptions{SyncLater: true}))
+	must(t, postgres.Configure(ctx, m, c.config(0)))
+	m.start(t)
+	must(t, postgres.EnsureRoles(ctx, m, m.port, c.secrets, "films"))
+	return c
+}
+
+// addStandby clones a standby, starts it and waits until it streams.
+func (c *cluster) addStandby(t *testing.T) *machine {
+	t.Helper()
+	ctx := t.Context()
+	m := newMachine(t, "127.0.0.1")
+	c.members = append(c.members, m)
+	i := len(c.members) - 1
+	primary := c.control(t, 0, "postgres")
+	must(t, primary.EnsureSlot(ctx, name(i)))
+	must(t, postgres.Clone(ctx, m, c.cloneOptions(i), nil))
+	must(t, postgres.Configure(ctx, m, c.config(i)))
+	m.start(t)
+	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := postgres.WaitStreaming(wait, primary, []string{name(i)}); err != nil {
+		t.Fatalf("%v\n%s", err, m.log())
+	}
+	return m
+}
+
+func (c *cluster) cloneOptions(i int) postgres.CloneOptions {
+	return postgres.CloneOptions{
+		Upstream: c.upstream(i), Member: name(i), OperationID: "op1",
+		ReplicatorPassword: c.secrets.Get(appliance.SecretReplicator), SyncLater: true,
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%v (%s)", err, appliance.AsProblem(err).Detail)
+	}
+}

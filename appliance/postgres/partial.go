@@ -1,0 +1,63 @@
+package postgres
+
+import (
+	"context"
+	"path"
+
+	"pgapp/appliance"
+)
+
+// partialDir is where a new data directory grows; a file .pgapp in it marks it
+// as ours to remove.
+func partialDir(l appliance.Layout) string { return l.DataDir + ".partial" }
+
+// partialData lies below the marked directory, since initdb and pg_basebackup
+// want an empty one.
+func partialData(l appliance.Layout) string { return path.Join(partialDir(l), "data") }
+
+// prepareScript clears what an earlier attempt left in the partial directory
+// $1 and makes it anew. The marker goes last, so that a kill in between leaves
+// a marked directory, or an empty one.
+const prepareScript = `set -eu
+p=$1
+if [ -L "$p" ]; then echo foreign; exit 0; fi
+if [ -e "$p" ]; then
+	if [ -f "$p/.pgapp" ]; then rm -rf -- "$p/data"; rm -f -- "$p/.pgapp"; fi
+	rmdir -- "$p" 2>/dev/null || { echo foreign; exit 0; }
+fi
+mkdir -m 0700 -- "$p"
+: >"$p/.pgapp"
+echo ready`
+
+func preparePartial(ctx context.Context, sh Shell) error {
+	dir := partialDir(sh.Layout())
+	out, err := script(ctx, sh, prepareScript, dir)
+	if err != nil {
+		return err
+	}
+	if out != "ready" {
+		return appliance.NewProblem(appliance.ErrDataDirForeign, "%s holds something that pgapp did not make", dir).
+			WithHint("move it away, then run the same command again")
+	}
+	return nil
+}
+
+// finishScript puts the new data directory in its place: rename(2) replaces an
+// empty directory and refuses any other.
+const finishScript = `set -eu
+mv -T -- "$1/data" "$2"
+rm -f -- "$1/.pgapp"
+rmdir -- "$1"`
+
+func finishPartial(ctx context.Context, sh Shell) error {
+	l := sh.Layout()
+	_, err := script(ctx, sh, finishScript, partialDir(l), l.DataDir)
+	return err
+}
+
+// discardPartial removes the partial directory where it is ours.
+func discardPartial(ctx context.Context, sh Shell) error {
+	_, err := script(ctx, sh, `p=$1
+if [ -f "$p/.pgapp" ]; then rm -rf -- "$p/data" && rm -f -- "$p/.pgapp" && rmdir -- "$p"; fi`, partialDir(sh.Layout()))
+	return err
+}

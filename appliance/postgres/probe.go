@@ -1,0 +1,64 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"path"
+	"strconv"
+
+	"pgapp/appliance"
+)
+
+// MaintenanceDatabase is where pgapp's own sessions go: never to the user's.
+const MaintenanceDatabase = "postgres"
+
+// wipedFile in Layout.ConfDir names the operation that removed the data
+// directory last.
+const wipedFile = "wiped"
+
+// Accepts tells whether a server takes sessions at the address now.
+func Accepts(ctx context.Context, host string, port int) bool {
+	return probe(ctx, net.JoinHostPort(host, strconv.Itoa(port))) == nil
+}
+
+// RolesComplete tells whether [EnsureRoles] has ended: what it makes last,
+// the marker table, is made in the transaction of all the rest.
+func RolesComplete(ctx context.Context, c *Control) (bool, error) {
+	var ok bool
+	err := c.row(ctx, "SELECT to_regclass('"+markerTable+"') IS NOT NULL", nil, &ok)
+	return ok, err
+}
+
+// Wipe removes the data directory as [RemoveDataDir] does, and leaves the
+// operation's id, which [WipedBy] finds.
+func Wipe(ctx context.Context, sh Shell, operationID string) error {
+	if err := RemoveDataDir(ctx, sh); err != nil {
+		return err
+	}
+	if err := sh.WriteFile(ctx, path.Join(sh.Layout().ConfDir, wipedFile), []byte(operationID), 0o600); err != nil {
+		return fmt.Errorf("recording the removal of %s: %w", sh.Layout().DataDir, err)
+	}
+	return nil
+}
+
+// WipedBy tells whether [Wipe] has ended for the operation.
+func WipedBy(ctx context.Context, sh Shell, operationID string) (bool, error) {
+	b, err := sh.ReadFile(ctx, path.Join(sh.Layout().ConfDir, wipedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return string(b) == operationID, err
+}
+
+// PassFileLine is a line of libpq's password file (documentation section
+// 32.16). Database may be * for any.
+func PassFileLine(host string, port int, database, user string, password appliance.Secret) (string, error) {
+	secret, err := passfileField(password.Reveal())
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s:%d:%s:%s:%s\n", host, port, database, user, secret), nil
+}

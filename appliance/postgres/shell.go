@@ -1,0 +1,57 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"pgapp/appliance"
+)
+
+// Shell is what this room needs of a member's machine: a part of
+// [appliance.Machine].
+type Shell interface {
+	Layout() appliance.Layout
+	Run(ctx context.Context, c appliance.Command) (appliance.Result, error)
+	WriteFile(ctx context.Context, path string, data []byte, mode fs.FileMode) error
+	ReadFile(ctx context.Context, path string) ([]byte, error)
+}
+
+func program(l appliance.Layout, name string) string { return path.Join(l.BinDir, name) }
+
+// script runs a constant script with arguments, which no shell ever parses. A
+// round trip to a guest costs more than all the commands in one.
+func script(ctx context.Context, sh Shell, text string, args ...string) (string, error) {
+	res, err := sh.Run(ctx, appliance.Command{Argv: append([]string{"/bin/sh", "-c", text, "sh"}, args...)})
+	return strings.TrimSpace(string(res.Stdout)), err
+}
+
+// failure says what failed and gives the error its id, unless it has one
+// already: a member that can't be reached, an ended context, or what the
+// operating system refused.
+func failure(id appliance.ErrorID, err error, format string, args ...any) error {
+	what := fmt.Sprintf(format, args...)
+	var p *appliance.Problem
+	if errors.As(err, &p) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if host := appliance.AsProblem(err); host.ID != appliance.ErrInternal {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	var exit *appliance.ExitError
+	if errors.As(err, &exit) {
+		return appliance.NewProblem(id, "%s: %w", what, err).WithDetail(lastLines(exit.Stderr, 20))
+	}
+	return appliance.NewProblem(id, "%s: %w", what, err)
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	if len(lines) > n {
+		lines = lines[len(lines)-n:]
+	}
+	return strings.Join(lines, "\n")
+}

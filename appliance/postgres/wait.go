@@ -1,0 +1,176 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgapp/appliance"
+)
+
+const (
+	probeEvery   = 10 * time.Millisecond
+	probeTimeout = 3 * time.Second
+	// aliveEvery is how often the server process is looked for while the port
+	// doesn't answer.
+	aliveEvery = 100 * time.Millisecond
+	// pidGrace is how long a starting server may take to write postmaster.pid,
+	// where nothing better tells whether it lives. A guest without KVM is slow.
+	pidGrace = 15 * time.Second
+	logTail  = 40
+)
+
+// errStarting is what a server says that is not ready for sessions.
+var errStarting = errors.New("the server is starting")
+
+// serverWatcher is what [appliance.Machine] has beyond a Shell.
+type serverWatcher interface {
+	ServerRunning(ctx context.Context) (bool, error)
+}
+
+// WaitAccepting waits until the server at the address takes sessions. Where
+// its process has died, the error is a [appliance.Problem] with the reason and
+// the end of its log: postgres-start-failed, or what the host refused. Where
+// ctx ends before, it is postgres-start-failed too, unless ctx was cancelled.
+func WaitAccepting(ctx context.Context, sh Shell, host string, port int) error {
+	address := net.JoinHostPort(host, strconv.Itoa(port))
+	ticker := time.NewTicker(probeEvery)
+	defer ticker.Stop()
+	start, lastLook, missing := time.Now(), time.Now(), 0
+	for {
+		err := probe(ctx, address)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return notAccepting(ctx, sh, address, err)
+		}
+		if !errors.Is(err, errStarting) && time.Since(lastLook) >= aliveEvery {
+			alive, lookErr := serverAlive(ctx, sh, start)
+			if lookErr != nil && ctx.Err() == nil {
+				return fmt.Errorf("looking for the server process at %s: %w", address, lookErr)
+			}
+			lastLook, missing = time.Now(), missing+1
+			if alive {
+				missing = 0
+			}
+			if missing == 2 {
+				return startFailure(ctx, sh, address)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+// probe opens a session as far as the server's first answer, as pg_isready
+// does, so that it needs no password. A server that asks for one, or turns
+// the user down, accepts sessions.
+func probe(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // nothing was written that could be lost
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return fmt.Errorf("setting a deadline for %s: %w", address, err)
+	}
+	hello := pgproto3.StartupMessage{
+		ProtocolVersion: pgproto3.ProtocolVersion30,
+		Parameters:      map[string]string{"user": RoleControl, "database": "postgres", "application_name": "pgapp"},
+	}
+	buf, err := hello.Encode(nil)
+	if err != nil {
+		return fmt.Errorf("encoding the startup message: %w", err)
+	}
+	if _, err := conn.Write(buf); err != nil {
+		return err
+	}
+	return readAnswer(conn)
+}
+
+func readAnswer(conn io.Reader) error {
+	var head [5]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return err
+	}
+	n := binary.BigEndian.Uint32(head[1:])
+	if head[0] == 'R' {
+		return nil
+	}
+	if head[0] != 'E' || n < 4 || n > 1<<16 {
+		return errors.New("what listens there is not PostgreSQL")
+	}
+	body := make([]byte, n-4)
+	if _, err := io.ReadFull(conn, body); err != nil {
+		return err
+	}
+	var answer pgproto3.ErrorResponse
+	if err := answer.Decode(body); err != nil {
+		return fmt.Errorf("reading the server's answer: %w", err)
+	}
+	if answer.Code == "57P03" { // cannot_connect_now
+		return fmt.Errorf("%w: %s", errStarting, answer.Message)
+	}
+	return nil
+}
+
+// serverAlive observes the server process through the machine, where it can
+// tell, else by postmaster.pid, which appears only after a while.
+func serverAlive(ctx context.Context, sh Shell, start time.Time) (bool, error) {
+	if w, ok := sh.(serverWatcher); ok {
+		return w.ServerRunning(ctx)
+	}
+	out, err := script(ctx, sh, `pid=$(head -n 1 -- "$1" 2>/dev/null) && kill -0 "$pid" 2>/dev/null && echo alive || echo dead`,
+		sh.Layout().DataDir+"/postmaster.pid")
+	if err != nil {
+		return false, err
+	}
+	return out == "alive" || time.Since(start) < pidGrace, nil
+}
+
+// startFailure reads why the server ended.
+func startFailure(ctx context.Context, sh Shell, address string) error {
+	log := readLogTail(ctx, sh)
+	why := lastComplaint(log)
+	id := appliance.HostErrorInText(log)
+	if id == "" {
+		id = appliance.ErrPostgresStart
+	}
+	if why == "" {
+		why = "the server process ended"
+	}
+	return appliance.NewProblem(id, "PostgreSQL at %s did not start: %s", address, why).
+		WithHint("the server's log says more: %s", sh.Layout().LogFile).WithDetail(log)
+}
+
+func notAccepting(ctx context.Context, sh Shell, address string, last error) error {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("waiting for PostgreSQL at %s: %w", address, ctx.Err())
+	}
+	tailCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+	defer cancel()
+	return appliance.NewProblem(appliance.ErrPostgresStart, "PostgreSQL at %s did not accept connections in time: %w", address, last).
+		WithHint("the server's log says more: %s", sh.Layout().LogFile).WithDetail(readLogTail(tailCtx, sh))
+}
+
+func readLogTail(ctx context.Context, sh Shell) string {
+	out, err := script(ctx, sh, `exec tail -n "$2" -- "$1"`, sh.Layout().LogFile, strconv.Itoa(logTail))
+	if err != nil {
+		return ""
+	}
+	return out
+}

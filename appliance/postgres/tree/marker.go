@@ -122,4 +122,3 @@ func noteBoot(dir string, have marker, boot string) {
 		_ = os.Remove(temp.Name())
 	}
 }
-

@@ -69,7 +69,14 @@ func Unpack(ctx context.Context, fsys fs.FS, dir string) (binDir, version string
 // realDir makes dir and returns it absolute and without symbolic links: it is
 // written into the programs.
 func realDir(dir string) (string, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", err
+	}
+	err := os.Mkdir(dir, 0o755)
+	if err == nil {
+		err = os.Chmod(dir, 0o755) // the umask may have taken the others' bits
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
 	real, err := filepath.EvalSymlinks(dir)

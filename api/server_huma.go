@@ -72,3 +72,22 @@ func fixSpecSchema(r huma.Registry) {
 	}
 	s.PrecomputeMessages()
 }
+
+// tidySchemas makes the description say of answers what is so: fields may be
+// added later, and lists are never null. Requests stay strict.
+func tidySchemas(schemas map[string]*huma.Schema) {
+	// huma describes its own error model whether it is used or not.
+	delete(schemas, "ErrorModel")
+	delete(schemas, "ErrorDetail")
+	for name, s := range schemas {
+		if name == "Spec" {
+			continue
+		}
+		s.AdditionalProperties = nil
+		for _, p := range s.Properties {
+			if p.Type == huma.TypeArray {
+				p.Nullable = false
+			}
+		}
+	}
+}

@@ -93,7 +93,7 @@ func problems(api huma.API, op *huma.Operation) {
 	}
 	op.Responses["default"] = &huma.Response{
 		Description: "a problem (RFC 9457)",
-		Content:     map[string]*huma.MediaType{problemType: {Schema: huma.SchemaFromType(api.OpenAPI().Components.Schemas, problemDetailsType())}},
+		Content:     map[string]*huma.MediaType{problemType: {Schema: api.OpenAPI().Components.Schemas.Schema(problemDetailsType(), true, "")}},
 	}
 }
 
@@ -104,10 +104,7 @@ func (s *Server) register(api huma.API) {
 	s.registerOperations(api)
 	s.registerStreams(api)
 	s.registerHealth(api)
-	// huma describes its own error model whether it is used or not.
-	schemas := api.OpenAPI().Components.Schemas.Map()
-	delete(schemas, "ErrorModel")
-	delete(schemas, "ErrorDetail")
+	tidySchemas(api.OpenAPI().Components.Schemas.Map())
 }
 
 func (s *Server) registerClusters(api huma.API) {

@@ -22,7 +22,8 @@ func testGenuine(t *testing.T, s *server, ours string) {
 		}
 	}
 	schema, data = s.readable(t, schema), s.readable(t, data)
-	s.psql(t, "postgres", "postgres", "-c", "CREATE DATABASE genuine TEMPLATE template0", "-c", "CREATE DATABASE mixed OWNER app TEMPLATE template0")
+	s.send(t, "postgres", "postgres", "CREATE DATABASE genuine TEMPLATE template0", nil)
+	s.createDatabase(t, "mixed", "")
 	s.psql(t, "postgres", "genuine", "-f", schema, "-f", data, "-c", "ANALYZE")
 
 	t.Run("fingerprint", func(t *testing.T) { testFingerprint(t, s) })
@@ -30,7 +31,7 @@ func testGenuine(t *testing.T, s *server, ours string) {
 	s.psql(t, "app", "mixed", "-f", s.readable(t, "10_schema.sql"), "-f", s.readable(t, "20_code.sql"))
 	s.psql(t, "postgres", "mixed", "-f", data)
 	s.psql(t, "app", "mixed", "-f", s.readable(t, "50_finish.sql"))
-	s.psql(t, "postgres", "genuine", "-c", "REFRESH MATERIALIZED VIEW rental_by_category")
+	s.send(t, "postgres", "genuine", "REFRESH MATERIALIZED VIEW rental_by_category", nil)
 	t.Run("same answers", func(t *testing.T) { testSameAnswers(t, s) })
 }
 
@@ -62,10 +63,11 @@ func testNothingCopied(t *testing.T, s *server, ours string) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			genuine := make(map[string]bool)
-			for _, line := range nonEmptyLines(s.psql(t, "postgres", "genuine", "-c", sql)) {
-				genuine[line] = true
+			for line := range strings.Lines(s.send(t, "postgres", "genuine", sql, nil)) {
+				genuine[strings.TrimSpace(line)] = true
 			}
-			for _, line := range nonEmptyLines(s.psql(t, "postgres", ours, "-c", sql)) {
+			for line := range strings.Lines(s.send(t, "postgres", ours, sql, nil)) {
+				line = strings.TrimSpace(line)
 				if genuine[line] {
 					t.Errorf("the original has it too: %s", line)
 				}
@@ -99,12 +101,12 @@ func testSameAnswers(t *testing.T, s *server) {
 		"rewards_report":             recentPayments + `SELECT r.* FROM (VALUES (1, 1), (2, 5), (2, 6), (1, 17.99), (2, 11.99), (2, 12)) AS v(n, a), rewards_report(n, a) AS r ORDER BY n, a, customer_id; ROLLBACK`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			want := s.psql(t, "postgres", "genuine", "-c", sql)
-			got := s.psql(t, "postgres", "mixed", "-c", sql)
-			if len(want) == 0 {
+			want := s.send(t, "postgres", "genuine", sql, nil)
+			got := s.send(t, "postgres", "mixed", sql, nil)
+			if want == "" {
 				t.Error("the original gives no rows to compare")
 			}
-			if string(got) != string(want) {
+			if got != want {
 				t.Errorf("ours (+) and the genuine (-) differ in %s", firstDifference(want, got))
 			}
 		})

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"pgapp/embed/pagila"
 )
 
@@ -42,10 +44,10 @@ func startServer(t *testing.T) *server {
 	for _, dir := range []string{s.socketDir, dataDir} {
 		s.handOver(t, dir)
 	}
-	s.run(t, nil, "initdb", "-D", dataDir, "-U", "postgres", "-A", "trust", "--no-sync", "--encoding=UTF8",
+	s.run(t, "initdb", "-D", dataDir, "-U", "postgres", "-A", "trust", "--no-sync", "--encoding=UTF8",
 		"--locale=C.UTF-8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 	s.launch(t, dataDir)
-	s.psql(t, "postgres", "postgres", "-c", "CREATE ROLE app LOGIN")
+	s.send(t, "postgres", "postgres", "CREATE ROLE app LOGIN", nil)
 	return s
 }
 
@@ -93,7 +95,7 @@ func (s *server) launch(t *testing.T, dataDir string) {
 // its name.
 func (s *server) createDatabase(t *testing.T, name, options string) string {
 	t.Helper()
-	s.psql(t, "postgres", "postgres", "-c", fmt.Sprintf("CREATE DATABASE %s OWNER app TEMPLATE template0 %s", name, options))
+	s.send(t, "postgres", "postgres", fmt.Sprintf("CREATE DATABASE %s OWNER app TEMPLATE template0 %s", name, options), nil)
 	return name
 }
 
@@ -129,20 +131,49 @@ func (s *server) readable(t *testing.T, path string) string {
 // psql runs psql and returns its output: rows without header, columns parted by "|".
 func (s *server) psql(t *testing.T, role, database string, args ...string) []byte {
 	t.Helper()
-	return s.run(t, nil, "psql", append([]string{"-XAtq", "-v", "ON_ERROR_STOP=1", "-h", s.socketDir, "-U", role, "-d", database}, args...)...)
+	return s.run(t, "psql", append([]string{"-XAtq", "-v", "ON_ERROR_STOP=1", "-h", s.socketDir, "-U", role, "-d", database}, args...)...)
 }
 
 // query returns the rows of one or more statements run as the database's owner.
 func (s *server) query(t *testing.T, database, sql string) string {
 	t.Helper()
-	return strings.TrimSpace(string(s.psql(t, "app", database, "-c", sql)))
+	return s.send(t, "app", database, sql, nil)
+}
+
+// send sends SQL as one message of the simple protocol, on a connection of its own, and
+// returns all rows in psql's unaligned form: a line a row, "|" between columns.
+func (s *server) send(t *testing.T, role, database, sql string, settings map[string]string) string {
+	t.Helper()
+	config, err := pgconn.ParseConfig(fmt.Sprintf("host=%s user=%s dbname=%s sslmode=disable", s.socketDir, role, database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range settings {
+		config.RuntimeParams[name] = value
+	}
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { t.Errorf("the server warned: %s", n.Message) }
+	conn, err := pgconn.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	results, err := conn.Exec(t.Context(), sql).ReadAll()
+	if err != nil {
+		t.Fatalf("%.300s: %v", sql, err)
+	}
+	var lines []string
+	for _, result := range results {
+		for _, row := range result.Rows {
+			lines = append(lines, string(bytes.Join(row, []byte("|"))))
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // run runs a program of PostgreSQL and returns its standard output.
-func (s *server) run(t *testing.T, env []string, program string, args ...string) []byte {
+func (s *server) run(t *testing.T, program string, args ...string) []byte {
 	t.Helper()
 	cmd := s.command(t.Context(), program, args...)
-	cmd.Env = append(cmd.Env, env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {

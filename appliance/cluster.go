@@ -68,6 +68,9 @@ type Member struct {
 	// UUID and MAC are set for virtual machines.
 	UUID string `json:"uuid,omitempty"`
 	MAC  string `json:"mac,omitempty"`
+	// ControlFrom is the address that pgapp's own connections to a virtual
+	// machine come from: this host's in the machine's network.
+	ControlFrom string `json:"control_from,omitempty"`
 	// Domain is the libvirt domain's name.
 	Domain string `json:"domain,omitempty"`
 }

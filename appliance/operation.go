@@ -2,7 +2,6 @@ package appliance
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 )
 
@@ -56,6 +55,8 @@ type Operation struct {
 	Params  OperationParams `json:"params"`
 	Steps   []StepRecord    `json:"steps"`
 	Error   *Problem        `json:"error,omitempty"`
+	// Note is one line for the user about a choice that was made for them.
+	Note string `json:"note,omitempty"`
 	// Build is the binary's that planned it; another build supersedes the plan.
 	Build     string     `json:"build"`
 	CreatedAt time.Time  `json:"created_at"`
@@ -114,10 +115,4 @@ type Step struct {
 	// Do brings the world to where Done is true. It is safe to repeat after
 	// having been killed at any point.
 	Do func(ctx context.Context, report Report) error
-}
-
-// MarshalParams keeps a stable JSON form of the parameters for hashing.
-func (p OperationParams) MarshalParams() []byte {
-	b, _ := json.Marshal(p) // a struct of strings cannot fail
-	return b
 }

@@ -1,0 +1,350 @@
+package op
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// run is one operation while it runs in this process.
+type run struct {
+	cfg    Config
+	cancel context.CancelCauseFunc
+	ended  chan struct{}
+	saver  *saver
+
+	mu      sync.Mutex
+	op      appliance.Operation
+	changed chan struct{}
+}
+
+func newRun(cfg Config, o appliance.Operation, cancel context.CancelCauseFunc) *run {
+	l := &run{cfg: cfg, cancel: cancel, op: o, ended: make(chan struct{}), changed: make(chan struct{})}
+	l.saver = &saver{save: func(ctx context.Context) error {
+		o, _ := l.snapshot()
+		return cfg.Store.SaveOperation(ctx, o, false)
+	}}
+	return l
+}
+
+// snapshot returns a copy of the operation and a channel that closes at the
+// next change.
+func (l *run) snapshot() (appliance.Operation, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	o := l.op
+	o.Steps = append([]appliance.StepRecord(nil), l.op.Steps...)
+	return o, l.changed
+}
+
+func (l *run) update(change func(*appliance.Operation)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change(&l.op)
+	l.op.Revision++
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *run) close() { close(l.ended) }
+
+func (l *run) follow(ctx context.Context, out chan<- appliance.Operation) {
+	defer close(out)
+	for {
+		o, changed := l.snapshot()
+		select {
+		case out <- o:
+		case <-ctx.Done():
+			return
+		}
+		if o.State.Final() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		case <-l.ended:
+			// A last change may have come between the snapshot and the end.
+			if last, _ := l.snapshot(); last.Revision != o.Revision {
+				select {
+				case out <- last:
+				case <-ctx.Done():
+				}
+			}
+			return
+		}
+	}
+}
+
+// execute runs the operation to its end, or to where the process's end, a
+// failed save or an injected crash stops it.
+func (l *run) execute(ctx context.Context) {
+	err := l.steps(ctx)
+	cause := context.Cause(ctx)
+	var lost *saveError
+	switch {
+	case errors.Is(cause, errShutdown) || errors.Is(err, errCrash):
+		return
+	case errors.As(err, &lost):
+		l.cfg.Log.Error("operation stopped: its journal can't be written", "op", l.op.ID, "error", err)
+		l.show(appliance.OpFailed, err)
+		return
+	case errors.Is(cause, errCancelled):
+		l.end(ctx, appliance.OpCancelled, errCancelledProblem(l.op))
+	case err != nil:
+		l.end(ctx, appliance.OpFailed, err)
+	default:
+		l.end(ctx, appliance.OpSucceeded, nil)
+	}
+}
+
+// show changes what watchers see.
+func (l *run) show(state appliance.OperationState, err error) {
+	l.update(func(o *appliance.Operation) { *o = concluded(*o, state, err) })
+}
+
+// concluded is the operation as it ended.
+func concluded(o appliance.Operation, state appliance.OperationState, err error) appliance.Operation {
+	now := time.Now().UTC()
+	o.State, o.EndedAt = state, &now
+	if err != nil {
+		p := *appliance.AsProblem(err)
+		p.Operation = o.ID
+		o.Error = &p
+	}
+	return o
+}
+
+// end journals the outcome before anybody sees it.
+func (l *run) end(ctx context.Context, state appliance.OperationState, err error) {
+	ctx = context.WithoutCancel(ctx)
+	final, _ := l.snapshot()
+	final = concluded(final, state, err)
+	remove, endErr := l.cfg.End(ctx, final)
+	if endErr == nil {
+		endErr = l.crash("end")
+	}
+	if endErr == nil {
+		endErr = l.cfg.Store.SaveOperation(ctx, final, remove)
+	}
+	if errors.Is(endErr, errCrash) {
+		return
+	}
+	if endErr != nil {
+		l.cfg.Log.Error("operation's end can't be journaled", "op", final.ID, "error", endErr)
+		l.show(appliance.OpFailed, fmt.Errorf("journaling the end: %w", endErr))
+		return
+	}
+	l.update(func(o *appliance.Operation) {
+		revision := o.Revision
+		*o = final
+		o.Revision = revision
+	})
+}
+
+// steps plans, and runs the graph.
+func (l *run) steps(ctx context.Context) error {
+	o, _ := l.snapshot()
+	plan, err := l.cfg.Plan(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := checkGraph(plan); err != nil {
+		return err
+	}
+	l.update(func(o *appliance.Operation) { o.Steps = mergeRecords(o.Steps, plan) })
+	done := make(map[string]chan struct{}, len(plan))
+	for _, s := range plan {
+		done[s.ID] = make(chan struct{})
+	}
+	var (
+		wg     sync.WaitGroup
+		mu     sync.Mutex
+		failed = map[string]bool{}
+		errs   []error
+	)
+	for _, s := range plan {
+		wg.Go(func() {
+			defer close(done[s.ID])
+			blocked := false
+			for _, dep := range s.After {
+				<-done[dep]
+				mu.Lock()
+				blocked = blocked || failed[dep]
+				mu.Unlock()
+			}
+			err := l.maybe(ctx, s, blocked)
+			if err != nil || blocked {
+				mu.Lock()
+				failed[s.ID] = true
+				if err != nil {
+					errs = append(errs, err)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return joinErrors(errs)
+}
+
+// maybe runs the step, or marks it as skipped where one that it needs failed.
+func (l *run) maybe(ctx context.Context, s appliance.Step, blocked bool) error {
+	if blocked {
+		l.step(s.ID, func(r *appliance.StepRecord) { r.State = appliance.StepSkipped })
+		return nil
+	}
+	return l.runStep(ctx, s)
+}
+
+func (l *run) runStep(ctx context.Context, s appliance.Step) error {
+	start := time.Now()
+	if err := l.crash("before " + s.ID); err != nil {
+		return err
+	}
+	l.step(s.ID, func(r *appliance.StepRecord) {
+		now := start.UTC()
+		*r = appliance.StepRecord{ID: s.ID, Title: s.Title, Member: s.Member, State: appliance.StepRunning, StartedAt: &now}
+	})
+	already, err := l.attempt(ctx, s)
+	if errors.Is(err, errCrash) {
+		return err
+	}
+	if err != nil && ctx.Err() != nil {
+		l.step(s.ID, func(r *appliance.StepRecord) { r.State = appliance.StepPending })
+		return err
+	}
+	end := time.Now().UTC()
+	l.step(s.ID, func(r *appliance.StepRecord) {
+		r.EndedAt, r.Seconds, r.AlreadyDone = &end, time.Since(start).Seconds(), already
+		r.State, r.Error = appliance.StepDone, nil
+		if err != nil {
+			r.State, r.Error = appliance.StepFailed, appliance.AsProblem(err)
+		}
+	})
+	if saveErr := l.saver.flush(context.WithoutCancel(ctx)); saveErr != nil {
+		l.cancel(saveErr)
+		return &saveError{saveErr}
+	}
+	if err == nil {
+		err = l.crash("saved " + s.ID)
+	}
+	return err
+}
+
+// attempt asks Done, then does.
+func (l *run) attempt(ctx context.Context, s appliance.Step) (already bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if s.Done != nil {
+		ok, err := s.Done(ctx)
+		if err != nil || ok {
+			return ok, err
+		}
+	}
+	report := func(p appliance.Progress) {
+		l.step(s.ID, func(r *appliance.StepRecord) { r.Progress = p })
+	}
+	if err := s.Do(ctx, report); err != nil {
+		return false, err
+	}
+	return false, l.crash("did " + s.ID)
+}
+
+func (l *run) step(id string, change func(*appliance.StepRecord)) {
+	l.update(func(o *appliance.Operation) {
+		for i := range o.Steps {
+			if o.Steps[i].ID == id {
+				change(&o.Steps[i])
+			}
+		}
+	})
+}
+
+// errCrash marks an injected crash.
+var errCrash = errors.New("injected crash")
+
+func (l *run) crash(point string) error {
+	if l.cfg.Crash == nil {
+		return nil
+	}
+	if err := l.cfg.Crash(point); err != nil {
+		l.cancel(errShutdown) // nothing more of this operation may run
+		return errors.Join(errCrash, err)
+	}
+	return nil
+}
+
+// saveError is a journal that could not be written.
+type saveError struct{ err error }
+
+func (e *saveError) Error() string { return "journaling the step: " + e.err.Error() }
+func (e *saveError) Unwrap() error { return e.err }
+
+// joinErrors keeps the first error as the problem and the others as its
+// detail. Errors that only say that the operation was stopped come last.
+func joinErrors(errs []error) error {
+	var first error
+	var more []string
+	for _, err := range errs {
+		var lost *saveError
+		switch {
+		case errors.Is(err, errCrash) || errors.As(err, &lost):
+			return err
+		case first == nil || errors.Is(first, context.Canceled) && !errors.Is(err, context.Canceled):
+			first = err
+		case !errors.Is(err, context.Canceled):
+			more = append(more, err.Error())
+		}
+	}
+	if first == nil || len(more) == 0 {
+		return first
+	}
+	p := *appliance.AsProblem(first)
+	p.Detail = strings.TrimSpace(p.Detail + "\n" + strings.Join(more, "\n"))
+	return &p
+}
+
+// mergeRecords keeps what an earlier run journaled of the plan's steps; what
+// it had begun is pending again.
+func mergeRecords(old []appliance.StepRecord, plan []appliance.Step) []appliance.StepRecord {
+	byID := make(map[string]appliance.StepRecord, len(old))
+	for _, r := range old {
+		byID[r.ID] = r
+	}
+	out := make([]appliance.StepRecord, 0, len(plan))
+	for _, s := range plan {
+		r := byID[s.ID]
+		if r.State != appliance.StepDone {
+			r = appliance.StepRecord{State: appliance.StepPending}
+		}
+		r.ID, r.Title, r.Member = s.ID, s.Title, s.Member
+		out = append(out, r)
+	}
+	return out
+}
+
+// checkGraph refuses a plan that could not end: duplicate ids, or a step that
+// waits for itself, for a later one, or for one that isn't there.
+func checkGraph(plan []appliance.Step) error {
+	seen := make(map[string]bool, len(plan))
+	for _, s := range plan {
+		for _, dep := range s.After {
+			if !seen[dep] {
+				return fmt.Errorf("planning: step %q waits for %q, which does not come before it", s.ID, dep)
+			}
+		}
+		if seen[s.ID] {
+			return fmt.Errorf("planning: two steps %q", s.ID)
+		}
+		seen[s.ID] = true
+	}
+	return nil
+}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,31 @@ func (s *Store) Info(ctx context.Context) (Info, error) {
 		return err
 	})
 	return info, err
+}
+
+// Peek returns what the closed database at path says of itself, after the
+// checks that [Open] makes. It only reads. A file that can't be used is a
+// problem store-damaged, store-newer, or home-locked where it is open.
+func Peek(ctx context.Context, path string) (info Info, err error) {
+	if err := ctx.Err(); err != nil {
+		return info, fmt.Errorf("reading %q: %w", path, err)
+	}
+	if err := inspectFile(path); err != nil {
+		return info, err
+	}
+	db, err := openBolt(path, true)
+	if err != nil {
+		return info, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	defer recoverDamage(path, &err)
+	err = db.View(func(tx *bolt.Tx) (err error) {
+		if info, err = readInfo(tx); err != nil || info.Schema != SchemaVersion {
+			return err
+		}
+		return cmp.Or(verifyValues(tx), readEpochs(tx, &info))
+	})
+	return info, asDamage(path, err)
 }
 
 // readInfo reads the bucket meta alone, whose form no schema changes.

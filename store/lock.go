@@ -16,8 +16,9 @@ import (
 // HomeLock is the exclusive use of a home, held until released or until the
 // process ends, however it ends.
 type HomeLock struct {
+	dir  string
 	mu   sync.Mutex
-	file *os.File
+	file *os.File // nil once released
 }
 
 // Lock takes the lock of the home dir, an existing directory, and never waits:
@@ -40,7 +41,7 @@ func Lock(dir string) (*HomeLock, error) {
 	if err := writePID(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &HomeLock{file: f}, nil
+	return &HomeLock{dir: dir, file: f}, nil
 }
 
 func tryLock(f *os.File, dir string) error {
@@ -99,4 +100,14 @@ func (l *HomeLock) Release() error {
 		return fmt.Errorf("releasing the lock: %w", err)
 	}
 	return nil
+}
+
+// holds tells whether this is the lock of dir, and still held.
+func (l *HomeLock) holds(dir string) bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.file != nil && filepath.Clean(l.dir) == filepath.Clean(dir)
 }

@@ -105,6 +105,9 @@ func Open(ctx context.Context, dir string, opts Options) (*Store, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	if opts.Lock != nil && !opts.Lock.holds(dir) {
+		return nil, fmt.Errorf("opening the state in %q: the given lock isn't this home's or was released", dir)
+	}
 	if opts.Lock == nil {
 		lock, err := Lock(dir)
 		if err != nil {

@@ -1,0 +1,103 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// Replace puts a copy of the database at from in the place of the home's own,
+// for a restore. The caller holds the home's lock, which must be given, has
+// closed the store, and has had from checked. What was there before is kept
+// and its path returned, or "" where there was nothing.
+//
+// Killed at any moment, or failing, it leaves the old database or the new one
+// in place, either whole. A repeat is safe and keeps another copy.
+func Replace(ctx context.Context, dir string, lock *HomeLock, from string, now time.Time) (kept string, err error) {
+	doing := fmt.Sprintf("replacing the state of %q", dir)
+	if !lock.holds(dir) {
+		return "", fmt.Errorf("%s: the home's lock isn't held", doing)
+	}
+	info, err := Peek(ctx, from)
+	if err != nil {
+		return "", err
+	}
+	temp, err := copyInto(ctx, dir, from)
+	if err != nil {
+		return "", explainReplace(doing, err)
+	}
+	defer func() { _ = os.Remove(temp) }()
+	path := filepath.Join(dir, FileName)
+	if kept, err = keepAside(path, now); err != nil {
+		return "", explainReplace(doing, err)
+	}
+	ids, err := readSidecar(dir)
+	if err != nil {
+		return "", err
+	}
+	// Both instances are right until the rename is done; Open narrows it down.
+	if !slices.Contains(ids, info.Instance) {
+		if err := writeSidecar(dir, append(ids, info.Instance)...); err != nil {
+			return "", err
+		}
+	}
+	if err := publish(temp, path); err != nil {
+		return "", explainReplace(doing, err)
+	}
+	return kept, writeSidecar(dir, info.Instance)
+}
+
+func explainReplace(doing string, err error) error {
+	if isFull(err) {
+		return appliance.NewProblem(appliance.ErrStoreFull, "%s: the disk is full, nothing was changed: %w", doing, err).
+			WithHint("free disk space there, then run the same command again")
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// copyInto copies the file to a temporary one in dir and syncs it.
+func copyInto(ctx context.Context, dir, from string) (temp string, err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	out, err := os.CreateTemp(dir, temporaryPrefix)
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(&ctxWriter{ctx, out}, in)
+	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(out.Name()))
+	}
+	return out.Name(), nil
+}
+
+// keepAside gives what is at path a second name. It is a link, so that path
+// is never without a file.
+func keepAside(path string, now time.Time) (string, error) {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	base := path + ".replaced-" + now.UTC().Format("20060102T150405Z")
+	for n := 0; ; n++ {
+		kept := base
+		if n > 0 {
+			kept = fmt.Sprintf("%s-%d", base, n)
+		}
+		err := os.Link(path, kept)
+		if err == nil {
+			return kept, syncDir(filepath.Dir(path))
+		}
+		if !errors.Is(err, os.ErrExist) || n == 1000 {
+			return "", err
+		}
+	}
+}

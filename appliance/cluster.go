@@ -42,6 +42,9 @@ type Cluster struct {
 	// Epoch grows with every change of primary.
 	Epoch            uint64    `json:"epoch"`
 	SystemIdentifier string    `json:"system_identifier,omitempty"`
+	// Initialised is set once the primary's data directory has been seen whole:
+	// from then on its absence is a loss, not a beginning.
+	Initialised bool `json:"initialised,omitempty"`
 	Timeline         uint32    `json:"timeline,omitempty"`
 	Members          []Member  `json:"members"`
 	CreatedAt        time.Time `json:"created_at"`

@@ -1,0 +1,39 @@
+# The two commands to begin with: make up, make test.
+SHELL := /bin/bash
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X pgapp/appliance/cli.version=$(VERSION)
+GOFLAGS_BUILD := -trimpath -ldflags '$(LDFLAGS)'
+
+.PHONY: all up build tree test unit integration e2e e2e-all check bench clean
+
+all: build
+
+## up: build pgapp and bring up a cluster of local processes
+up: build
+	./pgapp up --provider local
+
+## build: the binary, with the PostgreSQL tree in it where it can be made
+build: tree
+	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o pgapp .
+
+tree:
+	@scripts/build/pgtree
+
+## test: everything that needs no virtual machine; installs what it needs
+test:
+	scripts/test
+
+## e2e: the core on real virtual machines (root)
+e2e: build
+	scripts/e2e core
+
+## e2e-all: everything on real virtual machines (root)
+e2e-all: build
+	scripts/e2e all
+
+## check: formatting, linters, dead code, tidiness
+check:
+	scripts/check
+
+clean:
+	rm -f pgapp

@@ -1,0 +1,198 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"pgapp/api"
+	"pgapp/appliance"
+	"pgapp/appliance/control"
+	"pgapp/appliance/op"
+	"pgapp/appliance/plan"
+	"pgapp/appliance/postgres"
+	"pgapp/appliance/postgres/template"
+	"pgapp/appliance/postgres/tree"
+	"pgapp/embed/pagila"
+	"pgapp/provisioner/local"
+	"pgapp/store"
+)
+
+// daemon is everything that serves one home.
+type daemon struct {
+	info    appliance.Info
+	api     api.Config
+	control *control.Controller // nil in recovery
+	close   func()
+}
+
+// compose puts the rooms together. With a damaged store the daemon serves
+// recovery only.
+func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.Info, log *slog.Logger) (*daemon, error) {
+	st, err := store.Open(ctx, a.home, store.Options{Lock: lock})
+	if err != nil {
+		if !appliance.IsProblem(err, appliance.ErrStoreDamaged) {
+			return nil, err
+		}
+		p := appliance.AsProblem(err)
+		info.Mode, info.Reason = "recovery", p.Error()
+		log.Error("the state can't be used: serving recovery only", "error", err)
+		return &daemon{info: info, close: func() {}, api: api.Config{Service: recovery{info, p}, Operations: recovery{info, p}, Logger: log, Recovery: p}}, nil
+	}
+	if err := ensureToken(ctx, st, a.home); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	providers := map[appliance.ProviderKind]appliance.Provider{
+		appliance.ProviderLocal: local.New(local.Config{Home: a.home}),
+	}
+	planner := plan.New(plan.Config{
+		Store: st, Providers: providers, Dataset: a.dataset, Template: a.template,
+		Binaries: func(ctx context.Context, s appliance.Spec) (tree.Binaries, error) {
+			return tree.Find(ctx, tree.Search{BinDir: s.PostgresBin, Archive: a.treeArchive(), UnpackDir: filepath.Join(a.home, "postgres")})
+		},
+	})
+	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log})
+	ctl := control.New(control.Config{
+		Store: st, Runner: runner, Providers: providers, Info: info, Log: log, ClientDir: filepath.Join(a.home, "client"),
+		AutoProvider: func(context.Context, appliance.Spec) (appliance.ProviderKind, string) {
+			return appliance.ProviderLocal, "provider local: this build has no other"
+		},
+		Psql: psqlOf,
+	})
+	return &daemon{
+		info: info, control: ctl,
+		close: func() {
+			runner.Close()
+			if err := st.Close(); err != nil {
+				log.Error("closing the state", "error", err)
+			}
+		},
+		api: api.Config{
+			Service: ctl, Operations: runner, Tokens: tokens{st}, Idempotency: idempotency{st}, Logger: log,
+		},
+	}, nil
+}
+
+// treeArchive is the embedded tree, or nil where there is none.
+func (a *app) treeArchive() fs.FS {
+	sub, err := fs.Sub(a.assets.PostgresTree, "tree")
+	if err != nil {
+		return nil
+	}
+	return sub
+}
+
+// template returns the embedded template where it fits: made for this tree,
+// and for a cluster with nothing but the defaults in it.
+func (a *app) template(ctx context.Context, s appliance.Spec) *template.Template {
+	archive := a.treeArchive()
+	if archive == nil || s.Provider != appliance.ProviderLocal || s.PostgresBin != "" || len(s.SQL) > 0 {
+		return nil
+	}
+	t, err := template.Open(archive)
+	if err != nil {
+		return nil
+	}
+	m := t.Manifest
+	if s.Dataset != m.Dataset || s.Database != m.Database || s.Locale != m.Locale {
+		return nil
+	}
+	if tm, err := tree.ReadManifest(archive); err != nil || tm.SHA256 != m.Tree {
+		return nil
+	}
+	// A PostgreSQL of the host comes before the tree.
+	if _, err := tree.Find(ctx, tree.Search{}); err == nil {
+		return nil
+	}
+	return t
+}
+
+// dataset returns the files of an embedded data set.
+func (a *app) dataset(name string) ([]postgres.LoadFile, error) {
+	if name != appliance.DatasetPagila {
+		return nil, appliance.NewProblem(appliance.ErrInternal, "no data set %q", name)
+	}
+	var out []postgres.LoadFile
+	for _, f := range pagila.Files() {
+		st, err := fs.Stat(a.assets.Pagila, f)
+		if err != nil {
+			return nil, fmt.Errorf("reading the embedded data set: %w", err)
+		}
+		out = append(out, postgres.LoadFile{
+			Name: f, Size: st.Size(), AsOwner: true,
+			Open: func() (io.ReadCloser, error) { return a.assets.Pagila.Open(f) },
+		})
+	}
+	return out, nil
+}
+
+// psqlOf finds the psql that belongs to the cluster's server programs.
+func psqlOf(_ context.Context, c appliance.Cluster) (string, error) {
+	path := filepath.Join(c.PostgresBin, "psql")
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("finding psql: %w", err)
+	}
+	return path, nil
+}
+
+// localToken is the name of the token that the home's own file holds.
+const localToken = "local"
+
+// ensureToken makes the local client's token: the file holds it, the store
+// only its hash. A file that doesn't match is replaced.
+func ensureToken(ctx context.Context, st *store.Store, home string) error {
+	path := filepath.Join(home, tokenName)
+	if b, err := os.ReadFile(path); err == nil {
+		hash := sha256.Sum256([]byte(strings.TrimSpace(string(b))))
+		if _, err := st.TokenByHash(ctx, hash); err == nil {
+			return nil
+		}
+	}
+	secret := appliance.GenerateSecret()
+	if err := renameio.WriteFile(path, []byte(secret.Reveal()+"\n"), 0o600); err != nil {
+		return fmt.Errorf("writing the local client's token: %w", err)
+	}
+	return st.PutToken(ctx, store.Token{
+		ID: localToken, Name: "this home's own client", Scope: store.ScopeAdmin,
+		Hash: sha256.Sum256([]byte(secret.Reveal())), CreatedAt: time.Now().UTC(),
+	})
+}
+
+// tokens lets the API ask the store.
+type tokens struct{ st *store.Store }
+
+// TokenScope implements api.Tokens.
+func (t tokens) TokenScope(ctx context.Context, hash [32]byte) (string, bool, error) {
+	tok, err := t.st.TokenByHash(ctx, hash)
+	if appliance.IsProblem(err, appliance.ErrNotFound) {
+		return "", false, nil
+	}
+	return string(tok.Scope), err == nil, err
+}
+
+// idempotency lets the API ask the store.
+type idempotency struct{ st *store.Store }
+
+// IdempotencyGet implements api.Idempotency.
+func (i idempotency) IdempotencyGet(ctx context.Context, key string) ([32]byte, string, bool, error) {
+	r, err := i.st.IdempotencyGet(ctx, key)
+	if appliance.IsProblem(err, appliance.ErrNotFound) {
+		return [32]byte{}, "", false, nil
+	}
+	return r.BodyHash, r.OperationID, err == nil, err
+}
+
+// IdempotencyPut implements api.Idempotency.
+func (i idempotency) IdempotencyPut(ctx context.Context, key string, bodyHash [32]byte, operationID string) error {
+	return i.st.IdempotencyPut(ctx, key, store.Record{BodyHash: bodyHash, OperationID: operationID, CreatedAt: time.Now().UTC()})
+}

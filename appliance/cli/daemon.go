@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"pgapp/api"
+	"pgapp/appliance"
+)
+
+const (
+	// readyFD is where a daemon started by a client says that it is ready, or
+	// why it is not.
+	readyEnv = "PGAPP_READY_FD"
+	// pollEvery is how often a client looks for a daemon that is on its way.
+	pollEvery = 20 * time.Millisecond
+	// daemonTimeout bounds a daemon's start and its end.
+	daemonTimeout = 30 * time.Second
+)
+
+// client connects to the daemon, and starts it where it does not run. A
+// daemon of another build is restarted first; the cluster runs on.
+func (a *app) client(ctx context.Context) (*api.Client, error) {
+	c := api.NewUnixClient(filepath.Join(a.home, socketName))
+	info, err := c.Info(ctx)
+	switch {
+	case err == nil && info.Build == buildID():
+		return c, nil
+	case err == nil:
+		a.note("restarting the daemon: it is version %s, this is %s", info.Version, version)
+		if err := stopDaemon(ctx, c, info.PID); err != nil {
+			return nil, err
+		}
+	case !appliance.IsProblem(err, appliance.ErrDaemonUnreachable):
+		return nil, err
+	}
+	return c, a.startDaemon(ctx, c)
+}
+
+// running connects to the daemon only if there is one.
+func (a *app) running(ctx context.Context) (*api.Client, appliance.Info, error) {
+	c := api.NewUnixClient(filepath.Join(a.home, socketName))
+	info, err := c.Info(ctx)
+	return c, info, err
+}
+
+// stopDaemon asks the daemon to end and waits until its process has gone.
+func stopDaemon(ctx context.Context, c *api.Client, pid int) error {
+	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
+	defer cancel()
+	if err := c.Shutdown(ctx); err != nil && !appliance.IsProblem(err, appliance.ErrDaemonUnreachable) {
+		return err
+	}
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return appliance.NewProblem(appliance.ErrTimeout, "the daemon (process %d) did not end in %s", pid, daemonTimeout)
+		case <-tick.C:
+		}
+	}
+}
+
+// startDaemon starts `pgapp serve` in the background. When two clients do so
+// at once, one daemon finds the home locked, and its client uses the other's.
+func (a *app) startDaemon(ctx context.Context, c *api.Client) error {
+	if err := makeHome(a.home); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
+	defer cancel()
+	err := a.spawn(ctx)
+	if err == nil {
+		return nil
+	}
+	if !appliance.IsProblem(err, appliance.ErrHomeLocked) {
+		return err
+	}
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		if _, infoErr := c.Info(ctx); infoErr == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+// spawn starts the daemon and waits for its word.
+func (a *app) spawn(ctx context.Context) error {
+	self, err := executable()
+	if err != nil {
+		return err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("starting the daemon: %w", err)
+	}
+	defer func() { _ = r.Close() }()
+	args := []string{"serve", "--home", a.home}
+	if a.listen != "" {
+		args = append(args, "--listen", a.listen)
+	}
+	// The daemon outlives this command: its context must not end it.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, args...)
+	cmd.Dir = "/"
+	cmd.ExtraFiles = []*os.File{w}
+	cmd.Env = append(daemonEnv(), readyEnv+"=3")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	_ = w.Close()
+	if err != nil {
+		return fmt.Errorf("starting the daemon: %w", err)
+	}
+	defer func() { _ = cmd.Process.Release() }()
+	stop := context.AfterFunc(ctx, func() { _ = r.Close() })
+	defer stop()
+	return readReady(r, filepath.Join(a.home, logName))
+}
+
+// daemonEnv leaves out what would make the daemon differ from one that
+// somebody else started.
+func daemonEnv() []string {
+	env := []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	for _, k := range []string{"HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "TZ", "TMPDIR", "PGAPP_LISTEN", "GOCOVERDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"} {
+		if v, ok := os.LookupEnv(k); ok {
+			env = append(env, k+"="+v)
+		}
+	}
+	return env
+}
+
+// readReady reads the daemon's word: "ready", or a problem in JSON.
+func readReady(r io.Reader, log string) error {
+	line, err := bufio.NewReader(r).ReadBytes('\n')
+	if string(line) == "ready\n" {
+		return nil
+	}
+	var p appliance.Problem
+	if json.Unmarshal(line, &p) == nil && p.ID != "" {
+		return &p
+	}
+	return appliance.NewProblem(appliance.ErrDaemonUnreachable, "the daemon did not come up: %w", err).WithHint("its log is %s", log)
+}
+
+// tellReady tells the client that started this daemon how the start went.
+func tellReady(problem *appliance.Problem) {
+	if os.Getenv(readyEnv) != "3" {
+		return
+	}
+	const fd = 3
+	f := os.NewFile(fd, "ready")
+	defer func() { _ = f.Close() }()
+	if problem == nil {
+		_, _ = io.WriteString(f, "ready\n") // a client that has gone needs no word
+		return
+	}
+	_ = json.NewEncoder(f).Encode(problem)
+}

@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pgapp/appliance"
+)
+
+func (a *app) stopCommand() *cobra.Command {
+	return a.operationCommand("stop [MEMBER]", "Stop the cluster, or one member; the data stay", appliance.OpStop, false)
+}
+
+func (a *app) startCommand() *cobra.Command {
+	return a.operationCommand("start [MEMBER]", "Start the cluster, or one member", appliance.OpStart, false)
+}
+
+func (a *app) restartCommand() *cobra.Command {
+	return a.operationCommand("restart [MEMBER]", "Restart the cluster, or one member", appliance.OpRestart, false)
+}
+
+func (a *app) reinitCommand() *cobra.Command {
+	return a.operationCommand("reinit MEMBER", "Clone a standby anew", appliance.OpReinit, true)
+}
+
+func (a *app) operationCommand(use, short string, kind appliance.OperationKind, needsMember bool) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: memberArg(needsMember), ValidArgsFunction: a.completeMembers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.submit(cmd.Context(), kind, appliance.OperationParams{Member: first(args)})
+		},
+	}
+}
+
+// submit starts an operation, follows it, and shows the cluster afterwards.
+func (a *app) submit(ctx context.Context, kind appliance.OperationKind, p appliance.OperationParams) error {
+	c, err := a.client(ctx)
+	if err != nil {
+		return err
+	}
+	o, err := c.Submit(ctx, a.cluster, kind, p)
+	if err != nil {
+		return err
+	}
+	if _, err := a.follow(ctx, c, o); err != nil {
+		return err
+	}
+	if kind == appliance.OpDestroy {
+		a.note("cluster %q is gone", a.cluster)
+		return nil
+	}
+	s, err := c.Status(ctx, a.cluster)
+	if err != nil {
+		return err
+	}
+	return a.print(s, func() error { return a.memberTable(s) })
+}
+
+func (a *app) downCommand() *cobra.Command {
+	var volumes, yes bool
+	cmd := &cobra.Command{
+		Use: "down", Short: "Stop the cluster; with --volumes remove every trace",
+		Long: `Stop the cluster and keep its data. With --volumes the data, the machines and the
+record of the cluster are removed as well: this asks first, or needs --yes.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !volumes {
+				return a.submit(cmd.Context(), appliance.OpStop, appliance.OperationParams{})
+			}
+			if err := a.confirm(yes, fmt.Sprintf("Remove cluster %q with all its data?", a.cluster)); err != nil {
+				return err
+			}
+			return a.submit(cmd.Context(), appliance.OpDestroy, appliance.OperationParams{})
+		},
+	}
+	cmd.Flags().BoolVar(&volumes, "volumes", false, "remove the data too")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
+	return cmd
+}
+
+// confirm asks on the terminal. Without one, --yes is required.
+func (a *app) confirm(yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	if !terminalReader(a.In) {
+		return appliance.NewProblem(appliance.ErrDeclined, "this removes data and there is no terminal to ask on").
+			WithHint("add --yes if that is what you want")
+	}
+	_, _ = fmt.Fprintf(a.Err, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(a.In).ReadString('\n')
+	if err != nil {
+		return appliance.NewProblem(appliance.ErrDeclined, "reading the answer: %w", err)
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return appliance.NewProblem(appliance.ErrDeclined, "declined: nothing was changed")
+}
+
+// completeMembers offers the members' names to the shell. It never starts a
+// daemon.
+func (a *app) completeMembers(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 || a.prepare(cmd, nil) != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	c, _, err := a.running(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	s, err := c.Status(cmd.Context(), a.cluster)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, m := range s.Members {
+		names = append(names, m.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"pgapp/appliance"
+)
+
+// Streams are the process's standard streams.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// Assets are what the binary carries.
+type Assets struct {
+	// PostgresTree is embed/pgtree's FS.
+	PostgresTree fs.FS
+	// Pagila is embed/pagila's FS.
+	Pagila fs.FS
+}
+
+// app is what every command shares.
+type app struct {
+	Streams
+	assets Assets
+
+	home    string
+	cluster string
+	output  string
+	quiet   bool
+	noColor bool
+	listen  string
+
+	// exit overrides 0 where a command succeeded in saying that something is
+	// not well.
+	exit int
+}
+
+// Main runs the command line and returns the exit code.
+func Main(ctx context.Context, args []string, s Streams, assets Assets) int {
+	a := &app{Streams: s, assets: assets}
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return a.exit
+	}
+	if ctx.Err() != nil && !appliance.IsProblem(err, appliance.ErrInterrupted) && errors.Is(err, context.Canceled) {
+		err = appliance.NewProblem(appliance.ErrInterrupted, "interrupted")
+	}
+	p := appliance.AsProblem(err)
+	a.printProblem(p)
+	exit, _ := p.ID.Codes()
+	return exit
+}
+
+const rootLong = `pgapp turns a Linux machine into a verified PostgreSQL 17 cluster: one primary
+and hot standbys on native streaming replication, in virtual machines or as
+local processes, loaded with a data set, with a REST API.
+
+  pgapp up          create the cluster, or bring it back
+  pgapp ps          its members and how far each standby is
+  pgapp verify      prove that it replicates
+  pgapp psql        a session as the database's owner
+  pgapp down        stop it; with --volumes remove every trace
+
+Every flag can be given as an environment variable: --home is PGAPP_HOME,
+--apt-mirror is PGAPP_APT_MIRROR.`
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use: "pgapp", Short: "A verified PostgreSQL 17 cluster from one binary", Long: rootLong,
+		SilenceErrors: true, SilenceUsage: true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return nil
+		},
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: a.prepare,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return appliance.NewProblem(appliance.ErrUsage, "%w", err).WithHint("see '%s --help'", cmd.CommandPath())
+	})
+	f := root.PersistentFlags()
+	f.StringVar(&a.home, "home", "", "directory of pgapp's state (default /var/lib/pgapp for root, else ~/.local/state/pgapp)")
+	f.StringVar(&a.cluster, "cluster", appliance.DefaultCluster, "name of the cluster")
+	f.StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
+	f.BoolVar(&a.noColor, "no-color", false, "no colours")
+	f.StringVar(&a.listen, "listen", "", "TCP address of the daemon's API, where this command starts it (default 127.0.0.1:8432)")
+	root.AddCommand(
+		a.upCommand(), a.psCommand(), a.verifyCommand(), a.urlCommand(), a.psqlCommand(), a.logsCommand(),
+		a.opsCommand(), a.stopCommand(), a.startCommand(), a.restartCommand(), a.reinitCommand(), a.downCommand(),
+		a.infoCommand(), a.serveCommand(), a.shutdownCommand(), a.apiCommand(), a.versionCommand(), a.helpExitCodes(),
+	)
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.PersistentPreRunE = nil
+		}
+	}
+	return root
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	p := appliance.NewProblem(appliance.ErrUsage, "unknown command %q", name)
+	if s := cmd.SuggestionsFor(name); len(s) > 0 {
+		return p.WithHint("did you mean '%s %s'?", cmd.CommandPath(), s[0])
+	}
+	return p.WithHint("see '%s --help'", cmd.CommandPath())
+}
+
+// prepare takes flags from the environment and checks the global ones.
+func (a *app) prepare(cmd *cobra.Command, _ []string) error {
+	var err error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		value, ok := os.LookupEnv("PGAPP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")))
+		if !ok || f.Changed || f.Name == "help" || err != nil {
+			return
+		}
+		if setErr := cmd.Flags().Set(f.Name, value); setErr != nil {
+			err = appliance.NewProblem(appliance.ErrUsage, "environment variable for --%s: %w", f.Name, setErr)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	switch a.output {
+	case "table", "json", "yaml":
+	default:
+		return appliance.NewProblem(appliance.ErrUsage, "--output has to be table, json or yaml, not %q", a.output)
+	}
+	if !appliance.ValidName(a.cluster) {
+		return &appliance.Problem{
+			ID: appliance.ErrInvalidSpec, Message: "the cluster's name is not valid",
+			Fields: []appliance.FieldError{{Field: "name", Message: "has to match [a-z][a-z0-9-]*, at most 40 characters, not ending in -"}},
+		}
+	}
+	a.home, err = homeDir(a.home)
+	return err
+}
+
+// noArgs refuses arguments with a usage error.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return appliance.NewProblem(appliance.ErrUsage, "%s takes no argument, but got %q", cmd.CommandPath(), args[0]).
+			WithHint("see '%s --help'", cmd.CommandPath())
+	}
+	return nil
+}
+
+// memberArg allows at most one argument, a member's name.
+func memberArg(required bool) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 1 || required && len(args) == 0 {
+			return appliance.NewProblem(appliance.ErrUsage, "%s takes one member's name", cmd.CommandPath()).WithHint("pgapp ps shows the members")
+		}
+		if len(args) == 1 && !appliance.ValidName(args[0]) {
+			return appliance.NewProblem(appliance.ErrUsage, "%q is not the name of a member", args[0]).WithHint("pgapp ps shows the members")
+		}
+		return nil
+	}
+}
+
+func first(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}

@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pgapp/appliance"
+)
+
+func (a *app) opsCommand() *cobra.Command {
+	var follow, cancel bool
+	cmd := &cobra.Command{
+		Use: "ops [ID]", Short: "List the operations, or show one",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return appliance.NewProblem(appliance.ErrUsage, "%s takes one operation's id", cmd.CommandPath())
+			}
+			if len(args) == 0 && (follow || cancel) {
+				return appliance.NewProblem(appliance.ErrUsage, "--follow and --cancel need an operation's id").WithHint("pgapp ops lists them")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return a.listOperations(cmd)
+			}
+			return a.oneOperation(cmd, args[0], follow, cancel)
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait until it ends; its outcome is the exit code")
+	cmd.Flags().BoolVar(&cancel, "cancel", false, "stop it where it is")
+	return cmd
+}
+
+func (a *app) listOperations(cmd *cobra.Command) error {
+	c, err := a.client(cmd.Context())
+	if err != nil {
+		return err
+	}
+	cluster := ""
+	if cmd.Flags().Changed("cluster") {
+		cluster = a.cluster
+	}
+	list, err := c.Operations(cmd.Context(), cluster)
+	if err != nil {
+		return err
+	}
+	return a.print(list, func() error {
+		t := a.newTable("id", "cluster", "kind", "member", "state", "began", "took")
+		for _, o := range list {
+			took := ""
+			if o.EndedAt != nil {
+				took = fmt.Sprintf("%.2fs", o.EndedAt.Sub(o.CreatedAt).Seconds())
+			}
+			t.AppendRow([]any{o.ID, o.Cluster, o.Kind, o.Params.Member, o.State, o.CreatedAt.Local().Format(time.DateTime), took})
+		}
+		return a.renderTable(t)
+	})
+}
+
+func (a *app) oneOperation(cmd *cobra.Command, id string, follow, cancel bool) error {
+	c, err := a.client(cmd.Context())
+	if err != nil {
+		return err
+	}
+	var o appliance.Operation
+	if cancel {
+		o, err = c.Cancel(cmd.Context(), id)
+	} else {
+		o, err = c.Operation(cmd.Context(), id)
+	}
+	if err != nil {
+		return err
+	}
+	if follow {
+		if o, err = a.follow(cmd.Context(), c, o); err != nil {
+			return err
+		}
+	}
+	return a.print(o, func() error {
+		t := a.newTable("step", "member", "state", "seconds", "")
+		for _, s := range o.Steps {
+			detail := describe(s.Progress)
+			if s.Error != nil {
+				detail = s.Error.Error()
+			}
+			t.AppendRow([]any{s.Title, s.Member, s.State, fmt.Sprintf("%.3f", s.Seconds), clean(detail)})
+		}
+		a.note("operation %s (%s) of cluster %s: %s", o.ID, o.Kind, o.Cluster, o.State)
+		return a.renderTable(t)
+	})
+}
+
+func (a *app) logsCommand() *cobra.Command {
+	var follow bool
+	cmd := &cobra.Command{
+		Use: "logs [MEMBER]", Short: "Show the servers' logs, or one member's",
+		Args: memberArg(false), ValidArgsFunction: a.completeMembers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			err = c.Logs(cmd.Context(), a.cluster, first(args), follow, a.Out)
+			if follow && cmd.Context().Err() != nil {
+				return nil // how a follower leaves
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as lines come")
+	return cmd
+}

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"pgapp/appliance"
+)
+
+// progress shows an operation on standard error: a line a step when it ends,
+// and on a terminal one line more, rewritten in place, for what is under way.
+type progress struct {
+	a      *app
+	shown  map[string]bool
+	live   bool
+	status string
+}
+
+func (a *app) newProgress() *progress {
+	return &progress{a: a, shown: map[string]bool{}, live: terminal(a.Err) && a.colours()}
+}
+
+// show takes a snapshot. Calling it again with the same one prints nothing new.
+func (p *progress) show(o appliance.Operation) {
+	if p.a.quiet {
+		return
+	}
+	var b strings.Builder
+	if o.Note != "" && !p.shown["note"] {
+		p.shown["note"] = true
+		fmt.Fprintf(&b, "  %s\n", clean(o.Note))
+	}
+	for _, s := range o.Steps {
+		if p.shown[s.ID] || s.State != appliance.StepDone && s.State != appliance.StepFailed {
+			continue
+		}
+		p.shown[s.ID] = true
+		b.WriteString(p.line(s))
+	}
+	if b.Len() > 0 {
+		p.erase()
+		_, _ = io.WriteString(p.a.Err, b.String())
+	}
+	p.rewrite(underWay(o))
+}
+
+// line is that of a step that ended.
+func (p *progress) line(s appliance.StepRecord) string {
+	mark := p.a.paint("32", "✓")
+	if s.State == appliance.StepFailed {
+		mark = p.a.paint("31", "✗")
+	}
+	took := fmt.Sprintf("%.2fs", s.Seconds)
+	if s.AlreadyDone {
+		took = "as it was"
+	}
+	const width = 34
+	line := fmt.Sprintf("%s %-*s %-7s %9s", mark, width, clean(s.Title), s.Member, took)
+	if d := describe(s.Progress); d != "" && !s.AlreadyDone {
+		line += "  " + clean(d)
+	}
+	return strings.TrimRight(line, " ") + "\n"
+}
+
+func describe(p appliance.Progress) string {
+	if p.BytesDone == 0 {
+		return p.Detail
+	}
+	return strings.TrimSpace(p.Detail + " " + humanize.IBytes(uint64(max(p.BytesDone, 0))))
+}
+
+// underWay sums up the running steps.
+func underWay(o appliance.Operation) string {
+	if o.State.Final() {
+		return ""
+	}
+	var parts []string
+	for _, s := range o.Steps {
+		if s.State != appliance.StepRunning {
+			continue
+		}
+		part := s.Title
+		if s.Member != "" {
+			part += " " + s.Member
+		}
+		if s.Progress.BytesTotal > 0 {
+			part += " " + bar(s.Progress)
+		} else if s.Progress.Detail != "" {
+			part += ": " + s.Progress.Detail
+		}
+		if s.StartedAt != nil && time.Since(*s.StartedAt) > time.Second {
+			part += fmt.Sprintf(" %.0fs", time.Since(*s.StartedAt).Seconds())
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, " · ")
+}
+
+// bar draws how many of a step's bytes are done.
+func bar(p appliance.Progress) string {
+	const cells = 10
+	full := int(min(p.BytesDone, p.BytesTotal) * cells / p.BytesTotal)
+	return fmt.Sprintf("[%s%s] %s/%s", strings.Repeat("#", full), strings.Repeat(".", cells-full),
+		humanize.IBytes(uint64(p.BytesDone)), humanize.IBytes(uint64(p.BytesTotal)))
+}
+
+// rewrite replaces the line of what is under way.
+func (p *progress) rewrite(status string) {
+	if !p.live || status == p.status {
+		return
+	}
+	const maxWidth = 100
+	if r := []rune(status); len(r) > maxWidth {
+		status = string(r[:maxWidth]) + "…"
+	}
+	_, _ = fmt.Fprintf(p.a.Err, "\r\x1b[K%s", clean(status))
+	p.status = status
+}
+
+func (p *progress) erase() {
+	if p.live && p.status != "" {
+		_, _ = io.WriteString(p.a.Err, "\r\x1b[K")
+		p.status = ""
+	}
+}

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"pgapp/appliance"
+)
+
+func (a *app) psCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use: "ps", Aliases: []string{"list", "status"}, Short: "Show the members and how far each standby is",
+		Long: `Show the members as they are now. The exit code is 3 where the cluster is
+degraded or failed.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if all {
+				list, err := c.Clusters(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.print(list, func() error { return a.clusterTable(list) })
+			}
+			s, err := c.Status(cmd.Context(), a.cluster)
+			if err != nil {
+				return err
+			}
+			if s.Phase == appliance.PhaseDegraded || s.Phase == appliance.PhaseFailed {
+				a.exit = appliance.ExitDegraded
+			}
+			return a.print(s, func() error {
+				a.note("cluster %s (%s): %s, database %s, timeline %d", s.Name, s.Provider, s.Phase, s.Database, s.Timeline)
+				if err := a.memberTable(s); err != nil {
+					return err
+				}
+				if s.Operation != "" {
+					a.note("operation %s is under way: pgapp ops %s --follow", s.Operation, s.Operation)
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "all clusters of this home, a line each")
+	return cmd
+}
+
+func (a *app) memberTable(s appliance.ClusterStatus) error {
+	t := a.newTable("name", "role", "state", "address", "tl", "lsn", "lag", "")
+	for _, m := range s.Members {
+		lsn, lag := m.LSN, ""
+		if m.Role == appliance.RoleStandby {
+			lsn = m.ReplayLSN
+		}
+		if m.ReplayLagBytes != nil {
+			lag = humanize.IBytes(uint64(max(*m.ReplayLagBytes, 0)))
+		}
+		tl := ""
+		if m.Timeline != 0 {
+			tl = strconv.FormatUint(uint64(m.Timeline), 10)
+		}
+		t.AppendRow([]any{m.Name, m.Role, m.State, fmt.Sprintf("%s:%d", m.Host, m.Port), tl, lsn, lag, clean(m.Detail)})
+	}
+	return a.renderTable(t)
+}
+
+func (a *app) clusterTable(list []appliance.ClusterStatus) error {
+	t := a.newTable("cluster", "provider", "phase", "primary", "members", "database")
+	for _, s := range list {
+		t.AppendRow([]any{s.Name, s.Provider, s.Phase, s.Primary, len(s.Members), s.Database})
+	}
+	return a.renderTable(t)
+}

@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"gopkg.in/natefinch/lumberjack.v2"
+
+	"pgapp/api"
+	"pgapp/appliance"
+	"pgapp/store"
+)
+
+// The daemon's log is rotated at this size, and so many old ones are kept.
+const (
+	logMegabytes = 10
+	logBackups   = 3
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "serve", Short: "Run the daemon in the foreground",
+		Long: `Run the daemon in the foreground. It is the only process that opens the state;
+all other commands are clients of its API and start it in the background if it
+does not run. Its end changes nothing for the cluster.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := a.serve(cmd.Context())
+			if err != nil {
+				tellReady(appliance.AsProblem(err))
+			}
+			return err
+		},
+	}
+}
+
+// serve runs the daemon until ctx ends or a client asks it to.
+func (a *app) serve(ctx context.Context) error {
+	if err := makeHome(a.home); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	lock, err := store.Lock(a.home)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Release() }()
+	logFile := &lumberjack.Logger{Filename: filepath.Join(a.home, logName), MaxSize: logMegabytes, MaxBackups: logBackups}
+	defer func() { _ = logFile.Close() }()
+	log := a.logger(logFile)
+	l, err := a.openListeners(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	info := appliance.Info{
+		URL: l.url(), Socket: filepath.Join(a.home, socketName), PID: os.Getpid(),
+		Home: a.home, Version: version, Build: buildID(), Mode: "normal",
+	}
+	d, err := a.compose(ctx, lock, info, log)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	d.api.Shutdown = stop
+	log.Info("daemon started", "pid", info.PID, "version", info.Version, "url", info.URL, "mode", d.info.Mode)
+	if d.control != nil {
+		if err := d.control.Recover(ctx); err != nil {
+			log.Error("going on where the last daemon stopped", "error", err)
+		}
+	}
+	tellReady(nil)
+	err = api.New(d.api).Serve(ctx, l.unix, l.tcp)
+	log.Info("daemon stopped")
+	return err
+}
+
+// logger writes JSON lines to the daemon's log, and readable ones to standard
+// error where a person started it.
+func (a *app) logger(file io.Writer) *slog.Logger {
+	h := slog.Handler(slog.NewJSONHandler(file, nil))
+	if os.Getenv(readyEnv) == "" {
+		h = slog.NewMultiHandler(h, slog.NewTextHandler(a.Err, nil))
+	}
+	return slog.New(h)
+}

@@ -1,0 +1,236 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"pgapp/api"
+	"pgapp/appliance"
+)
+
+// upFlags are the flags of up. Those left out mean "as it is" on a cluster
+// that exists, and the default on a new one.
+type upFlags struct {
+	file     string
+	standbys int
+	spec     appliance.Spec
+	provider string
+	timeout  time.Duration
+}
+
+func (a *app) upCommand() *cobra.Command {
+	f := &upFlags{}
+	cmd := &cobra.Command{
+		Use: "up", Short: "Create the cluster, or bring it back",
+		Long: `Create the cluster: a primary and its hot standbys, streaming, loaded and
+verified. Repeating it on a cluster that exists starts what is stopped and goes
+on where an interrupted creation stopped.`,
+		Example: `  pgapp up
+  pgapp up --standbys 2 --dataset none --database shop --sql schema.sql --sql data.sql
+  pgapp up -f cluster.yaml`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd, f) },
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&f.file, "file", "f", "", "YAML file with the cluster's spec; flags override it")
+	fl.StringVar(&f.provider, "provider", "", "auto, local or libvirt (default auto)")
+	fl.StringVar(&f.spec.Primary, "primary", "", "libvirt: host or vm (default host)")
+	fl.IntVar(&f.standbys, "standbys", appliance.DefaultStandbys, "number of hot standbys")
+	fl.StringVar(&f.spec.Dataset, "dataset", "", "pagila or none (default pagila)")
+	fl.StringVar(&f.spec.Database, "database", "", "name of the database (default pagila)")
+	fl.StringArrayVar(&f.spec.SQL, "sql", nil, "SQL file to load as superuser; may be repeated")
+	fl.StringVar(&f.spec.PostgresBin, "postgres-bin", "", "directory with PostgreSQL 17's programs")
+	fl.StringVar(&f.spec.Locale, "locale", "", "C.UTF-8, or a locale such as en_US.UTF-8 (default C.UTF-8)")
+	fl.StringVar(&f.spec.Image, "image", "", "libvirt: image of the catalogue, file or URL (default "+appliance.DefaultImage+")")
+	fl.StringVar(&f.spec.ImageDigest, "image-digest", "", "libvirt: sha256:HEX or sha512:HEX of --image")
+	fl.StringVar(&f.spec.Accel, "accel", "", "libvirt: auto, kvm or tcg (default auto)")
+	fl.StringVar(&f.spec.AptMirror, "apt-mirror", "", "libvirt: package mirror for the guests")
+	fl.StringVar(&f.spec.Network, "network", "", "libvirt: network of the guests (default "+appliance.DefaultNetwork+")")
+	fl.IntVar(&f.spec.VCPUs, "vcpus", 0, "libvirt: virtual CPUs of each guest")
+	fl.IntVar(&f.spec.MemoryMiB, "memory", 0, "libvirt: memory of each guest in MiB")
+	fl.IntVar(&f.spec.DiskGiB, "disk", 0, "libvirt: disk of each guest in GiB")
+	fl.DurationVar(&f.timeout, "timeout", 0, "stop waiting after this time; the operation goes on (default: none)")
+	return cmd
+}
+
+func (a *app) up(cmd *cobra.Command, f *upFlags) error {
+	ctx := cmd.Context()
+	spec, err := a.specOf(cmd, f)
+	if err != nil {
+		return err
+	}
+	// Refused here, before a daemon is started for it; the daemon checks again.
+	if err := spec.WithDefaults().Validate(); err != nil {
+		return err
+	}
+	if f.timeout < 0 {
+		return appliance.NewProblem(appliance.ErrUsage, "--timeout may not be negative")
+	}
+	if f.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.timeout)
+		defer cancel()
+	}
+	start := time.Now()
+	c, err := a.client(ctx)
+	if err != nil {
+		return err
+	}
+	o, err := c.Up(ctx, spec)
+	if err != nil {
+		return err
+	}
+	if _, err := a.follow(ctx, c, o); err != nil {
+		return err
+	}
+	s, err := c.Status(ctx, o.Cluster)
+	if err != nil {
+		return err
+	}
+	return a.print(s, func() error { return a.ready(s, time.Since(start)) })
+}
+
+// ready is the first thing that a new user sees: the members and what to try.
+func (a *app) ready(s appliance.ClusterStatus, took time.Duration) error {
+	a.note("\nCluster %q is %s after %.2f s: 1 primary, %d standbys.\n", s.Name, s.Phase, took.Seconds(), len(s.Members)-1)
+	if err := a.memberTable(s); err != nil {
+		return err
+	}
+	flag := ""
+	if s.Name != appliance.DefaultCluster {
+		flag = " --cluster " + s.Name
+	}
+	a.note(`
+  psql     pgapp psql%[1]s -- -c 'SELECT count(*) FROM film'
+  connect  pgapp url%[1]s --role rw
+  next     pgapp verify%[1]s · pgapp ps%[1]s · pgapp logs%[1]s · pgapp down%[1]s`, flag)
+	return nil
+}
+
+// specOf puts file and flags together; a flag wins.
+func (a *app) specOf(cmd *cobra.Command, f *upFlags) (appliance.Spec, error) {
+	spec, err := readSpec(f.file)
+	if err != nil {
+		return spec, err
+	}
+	if spec.Name == "" || cmd.Flags().Changed("cluster") {
+		spec.Name = a.cluster
+	}
+	if f.provider != "" {
+		spec.Provider = appliance.ProviderKind(f.provider)
+	}
+	if cmd.Flags().Changed("standbys") {
+		spec.Standbys = &f.standbys
+	}
+	for _, p := range []struct{ to, from *string }{
+		{&spec.Primary, &f.spec.Primary}, {&spec.Dataset, &f.spec.Dataset}, {&spec.Database, &f.spec.Database},
+		{&spec.PostgresBin, &f.spec.PostgresBin}, {&spec.Locale, &f.spec.Locale}, {&spec.Image, &f.spec.Image},
+		{&spec.ImageDigest, &f.spec.ImageDigest}, {&spec.Accel, &f.spec.Accel}, {&spec.AptMirror, &f.spec.AptMirror},
+		{&spec.Network, &f.spec.Network},
+	} {
+		if *p.from != "" {
+			*p.to = *p.from
+		}
+	}
+	for _, p := range []struct{ to, from *int }{
+		{&spec.VCPUs, &f.spec.VCPUs}, {&spec.MemoryMiB, &f.spec.MemoryMiB}, {&spec.DiskGiB, &f.spec.DiskGiB},
+	} {
+		if *p.from != 0 {
+			*p.to = *p.from
+		}
+	}
+	if f.spec.SQL != nil {
+		spec.SQL = f.spec.SQL
+	}
+	return spec, absolutePaths(&spec)
+}
+
+// absolutePaths resolves what the user named relative to the working
+// directory, which the daemon doesn't share.
+func absolutePaths(s *appliance.Spec) error {
+	paths := []*string{&s.PostgresBin}
+	for i := range s.SQL {
+		paths = append(paths, &s.SQL[i])
+	}
+	if strings.ContainsRune(s.Image, filepath.Separator) && !strings.Contains(s.Image, "://") {
+		paths = append(paths, &s.Image)
+	}
+	for _, p := range paths {
+		if *p == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return appliance.NewProblem(appliance.ErrUsage, "resolving %q: %w", *p, err)
+		}
+		*p = abs
+	}
+	return nil
+}
+
+func readSpec(file string) (appliance.Spec, error) {
+	var spec appliance.Spec
+	if file == "" {
+		return spec, nil
+	}
+	const maxSize = 1 << 20
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return spec, appliance.NewProblem(appliance.ErrUsage, "reading the spec: %w", err)
+	}
+	if len(b) > maxSize {
+		return spec, appliance.NewProblem(appliance.ErrTooLarge, "the spec %s is larger than 1 MiB", file)
+	}
+	if err := yaml.UnmarshalWithOptions(b, &spec, yaml.Strict()); err != nil {
+		p := appliance.NewProblem(appliance.ErrInvalidSpec, "%s is not a cluster's spec", file)
+		return spec, p.WithDetail(yaml.FormatError(err, false, true))
+	}
+	base := filepath.Dir(file)
+	for i, f := range spec.SQL {
+		if !filepath.IsAbs(f) {
+			spec.SQL[i] = filepath.Join(base, f)
+		}
+	}
+	return spec, nil
+}
+
+// follow shows the operation until it ends, and returns its error as the
+// command's. When the user goes away the operation doesn't.
+func (a *app) follow(ctx context.Context, c *api.Client, o appliance.Operation) (appliance.Operation, error) {
+	p := a.newProgress()
+	p.show(o)
+	if !o.State.Final() {
+		last, err := c.WatchOperation(ctx, o.ID, p.show)
+		p.erase()
+		if err != nil {
+			return o, left(ctx, o, err)
+		}
+		o = last
+	}
+	switch {
+	case o.State == appliance.OpSucceeded:
+		return o, nil
+	case o.Error != nil:
+		return o, o.Error
+	}
+	return o, appliance.NewProblem(appliance.ErrCancelled, "operation %s was %s", o.ID, o.State)
+}
+
+func left(ctx context.Context, o appliance.Operation, err error) error {
+	hint := fmt.Sprintf("it goes on in the daemon: pgapp ops %s --follow", o.ID)
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return appliance.NewProblem(appliance.ErrTimeout, "operation %s (%s) has not ended in time", o.ID, o.Kind).WithHint("%s", hint)
+	case ctx.Err() != nil:
+		return appliance.NewProblem(appliance.ErrInterrupted, "interrupted while operation %s (%s) was under way", o.ID, o.Kind).WithHint("%s", hint)
+	}
+	return err
+}

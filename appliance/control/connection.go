@@ -1,0 +1,101 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+// The roles of a connection.
+const (
+	roleRW  = "rw"
+	roleRO  = "ro"
+	roleAny = "any"
+)
+
+// Connection says how to reach the cluster's database as its owner: rw lists
+// the primary first, ro the standbys, any all members. It writes the password
+// file that it names.
+func (c *Controller) Connection(ctx context.Context, cluster, role string, reveal bool) (appliance.Connection, error) {
+	r, err := c.cfg.Store.Cluster(ctx, cluster)
+	if err != nil {
+		return appliance.Connection{}, notFound(err, cluster)
+	}
+	secrets, err := c.cfg.Store.Secrets(ctx, cluster)
+	if err != nil {
+		return appliance.Connection{}, err
+	}
+	members, err := hosts(r, role)
+	if err != nil {
+		return appliance.Connection{}, err
+	}
+	out := appliance.Connection{
+		Cluster: r.Name, Role: role, Database: r.Spec.Database, User: postgres.RoleApp, Hosts: members,
+		PassFile: c.clientFile(r.Name, "pgpass"),
+	}
+	if err := writePassFile(out.PassFile, r, secrets.Get(appliance.SecretApp)); err != nil {
+		return out, err
+	}
+	if reveal {
+		out.Password = secrets.Get(appliance.SecretApp).Reveal()
+	}
+	if psql, err := c.cfg.Psql(ctx, r); err == nil {
+		out.Psql = psql
+	}
+	return out, nil
+}
+
+func hosts(r appliance.Cluster, role string) ([]appliance.HostPort, error) {
+	var out []appliance.HostPort
+	primary := r.PrimaryMember()
+	add := func(m appliance.Member) {
+		out = append(out, appliance.HostPort{Member: m.Name, Host: m.Host, Port: m.Port})
+	}
+	switch role {
+	case roleRW, roleAny:
+		add(primary)
+		for _, m := range r.Standbys() {
+			add(m)
+		}
+	case roleRO:
+		for _, m := range r.Standbys() {
+			add(m)
+		}
+		add(primary) // prefer-standby falls back to it
+	default:
+		return nil, &appliance.Problem{
+			ID: appliance.ErrInvalidSpec, Message: "the role is not valid",
+			Fields: []appliance.FieldError{{Field: "role", Message: fmt.Sprintf("has to be one of rw, ro, any, not %q", role)}},
+		}
+	}
+	return out, nil
+}
+
+// writePassFile writes libpq's password file (documentation section 32.16),
+// which has to be 0600 or is ignored.
+func writePassFile(path string, r appliance.Cluster, password appliance.Secret) error {
+	var text []byte
+	for _, m := range r.Members {
+		line, err := postgres.PassFileLine(m.Host, m.Port, "*", postgres.RoleApp, password)
+		if err != nil {
+			return fmt.Errorf("writing the password file: %w", err)
+		}
+		text = append(text, line...)
+	}
+	if old, err := os.ReadFile(path); err == nil && string(old) == string(text) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("writing the password file: %w", err)
+	}
+	if err := renameio.WriteFile(path, text, 0o600); err != nil {
+		return fmt.Errorf("writing the password file: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,292 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"pgapp/appliance"
+	"pgapp/appliance/op"
+)
+
+// Config is what a controller needs.
+type Config struct {
+	Store     appliance.Store
+	Runner    *op.Runner
+	Providers map[appliance.ProviderKind]appliance.Provider
+	// AutoProvider resolves provider auto, and says why in one line.
+	AutoProvider func(ctx context.Context, s appliance.Spec) (appliance.ProviderKind, string)
+	Info         appliance.Info
+	Log          *slog.Logger
+	// ClientDir is where password files and a psql for people are kept:
+	// readable by the daemon's user only.
+	ClientDir string
+	// Psql finds a psql on this machine.
+	Psql func(ctx context.Context, c appliance.Cluster) (string, error)
+}
+
+// Controller implements api.Service. Its methods are safe for concurrent use.
+type Controller struct {
+	cfg Config
+	// admit makes looking at the stored clusters and adding one a single act.
+	admit sync.Mutex
+}
+
+// New makes a controller.
+func New(cfg Config) *Controller { return &Controller{cfg: cfg} }
+
+// Info describes the daemon.
+func (c *Controller) Info(context.Context) appliance.Info { return c.cfg.Info }
+
+// Up creates the cluster, or brings an existing one to its spec. While an up
+// of the same cluster runs, a repeat joins it.
+func (c *Controller) Up(ctx context.Context, s appliance.Spec) (appliance.Operation, error) {
+	wanted := s.WithDefaults()
+	if err := wanted.Validate(); err != nil {
+		return appliance.Operation{}, err
+	}
+	if err := readable(s.SQL); err != nil {
+		return appliance.Operation{}, err
+	}
+	c.admit.Lock()
+	defer c.admit.Unlock()
+	existing, err := c.cfg.Store.Cluster(ctx, wanted.Name)
+	switch {
+	case err == nil:
+		return c.upExisting(ctx, existing, s)
+	case appliance.IsProblem(err, appliance.ErrNotFound):
+		return c.create(ctx, wanted)
+	}
+	return appliance.Operation{}, err
+}
+
+// readable finds a missing SQL file before anything is created.
+func readable(files []string) error {
+	for _, path := range files {
+		f, err := os.Open(path)
+		if err == nil {
+			var st os.FileInfo
+			if st, err = f.Stat(); err == nil && st.IsDir() {
+				err = errors.New(path + " is a directory")
+			}
+			_ = f.Close()
+		}
+		if err != nil {
+			return &appliance.Problem{
+				ID: appliance.ErrInvalidSpec, Message: "an SQL file can't be read",
+				Fields: []appliance.FieldError{{Field: "sql", Message: err.Error()}},
+				Hint:   "name files that the daemon's user can read",
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Controller) create(ctx context.Context, s appliance.Spec) (appliance.Operation, error) {
+	var why string
+	if s.Provider == appliance.ProviderAuto {
+		s.Provider, why = c.cfg.AutoProvider(ctx, s)
+		if s.Provider == appliance.ProviderLocal {
+			s = localOnly(s)
+		}
+		s = s.WithDefaults()
+		if err := s.Validate(); err != nil {
+			return appliance.Operation{}, err
+		}
+	}
+	provider, err := c.provider(s.Provider)
+	if err != nil {
+		return appliance.Operation{}, err
+	}
+	all, err := c.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return appliance.Operation{}, err
+	}
+	var others []appliance.Member
+	for _, o := range all {
+		others = append(others, o.Members...)
+	}
+	names := make([]string, 0, s.StandbyCount()+1)
+	for i := range s.StandbyCount() + 1 {
+		names = append(names, appliance.MemberName(i))
+	}
+	id := uuid.NewString()
+	members, err := provider.Allocate(ctx, appliance.AllocateRequest{Spec: s, Cluster: s.Name, UUID: id, Names: names, Others: others})
+	if err != nil {
+		return appliance.Operation{}, err
+	}
+	record := appliance.Cluster{
+		Name: s.Name, UUID: id, Spec: s, Phase: appliance.PhaseCreating,
+		Primary: members[0].Name, Epoch: 1, Members: members, CreatedAt: time.Now().UTC(), Revision: 1,
+	}
+	o := c.newOperation(s.Name, appliance.OpUp, appliance.OperationParams{})
+	o.Note = why
+	create := &appliance.NewCluster{Cluster: record, Secrets: appliance.GenerateSecrets()}
+	return o, c.cfg.Runner.Start(ctx, o, create, "")
+}
+
+// localOnly drops what only a virtual machine has, when auto chose local.
+func localOnly(s appliance.Spec) appliance.Spec {
+	s.Primary, s.Image, s.ImageDigest, s.Accel, s.AptMirror, s.AptProxy = "", "", "", "", "", ""
+	s.Network, s.FirstAddress, s.VCPUs, s.MemoryMiB, s.DiskGiB = "", "", 0, 0, 0
+	return s
+}
+
+func (c *Controller) upExisting(ctx context.Context, old appliance.Cluster, s appliance.Spec) (appliance.Operation, error) {
+	if err := unchanged(old, s); err != nil {
+		return appliance.Operation{}, err
+	}
+	running, err := c.cfg.Store.Running(ctx, old.Name)
+	switch {
+	case err == nil && running.Kind == appliance.OpUp:
+		return c.join(ctx, running)
+	case err == nil:
+		return appliance.Operation{}, busy(running)
+	case !appliance.IsProblem(err, appliance.ErrNotFound):
+		return appliance.Operation{}, err
+	}
+	if _, err := c.cfg.Store.UpdateCluster(ctx, old.Name, func(r *appliance.Cluster) error {
+		r.WantStopped = false
+		for i := range r.Members {
+			r.Members[i].WantStopped = false
+		}
+		if r.Phase == appliance.PhaseFailed {
+			r.Phase = appliance.PhaseCreating
+		}
+		return nil
+	}); err != nil {
+		return appliance.Operation{}, err
+	}
+	o := c.newOperation(old.Name, appliance.OpUp, appliance.OperationParams{})
+	return o, c.cfg.Runner.Start(ctx, o, nil, "")
+}
+
+// join continues an operation that the journal calls running, whether it is
+// live or was left behind.
+func (c *Controller) join(ctx context.Context, o appliance.Operation) (appliance.Operation, error) {
+	if c.cfg.Runner.Alive(o.ID) {
+		return c.cfg.Runner.Operation(ctx, o.ID)
+	}
+	if o.Build == c.cfg.Info.Build {
+		return o, c.cfg.Runner.Resume(ctx)
+	}
+	next := c.newOperation(o.Cluster, o.Kind, o.Params)
+	return next, c.cfg.Runner.Start(ctx, next, nil, o.ID)
+}
+
+// Submit starts an operation on an existing cluster. Removing a cluster
+// supersedes whatever runs; a repeated removal joins the running one.
+func (c *Controller) Submit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error) {
+	record, err := c.cfg.Store.Cluster(ctx, cluster)
+	if err != nil {
+		return appliance.Operation{}, err
+	}
+	if p.Member != "" {
+		m, ok := record.Member(p.Member)
+		if !ok {
+			return appliance.Operation{}, appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no member %q", cluster, p.Member).
+				WithHint("pgapp ps shows the members")
+		}
+		if kind == appliance.OpReinit && m.Name == record.Primary {
+			return appliance.Operation{}, appliance.NewProblem(appliance.ErrConflict, "%s is the primary of cluster %q and can't be cloned from itself", m.Name, cluster)
+		}
+	}
+	supersede := ""
+	running, err := c.cfg.Store.Running(ctx, cluster)
+	switch {
+	case err == nil && running.Kind == kind && running.Params == p:
+		return c.join(ctx, running)
+	case err == nil && kind == appliance.OpDestroy:
+		supersede = running.ID
+	case err == nil:
+		return appliance.Operation{}, busy(running)
+	case !appliance.IsProblem(err, appliance.ErrNotFound):
+		return appliance.Operation{}, err
+	}
+	if record.Phase == appliance.PhaseRemoving && kind != appliance.OpDestroy {
+		return appliance.Operation{}, appliance.NewProblem(appliance.ErrConflict, "cluster %q is being removed", cluster).
+			WithHint("pgapp down --volumes finishes the removal")
+	}
+	o := c.newOperation(cluster, kind, p)
+	return o, c.cfg.Runner.Start(ctx, o, nil, supersede)
+}
+
+func busy(o appliance.Operation) error {
+	p := appliance.NewProblem(appliance.ErrOperationRunning, "operation %s (%s) runs on cluster %q", o.ID, o.Kind, o.Cluster).
+		WithHint("pgapp ops %s --follow waits for it", o.ID)
+	p.Operation = o.ID
+	return p
+}
+
+func (c *Controller) newOperation(cluster string, kind appliance.OperationKind, p appliance.OperationParams) appliance.Operation {
+	return appliance.Operation{
+		ID: uuid.Must(uuid.NewV7()).String(), Cluster: cluster, Kind: kind, State: appliance.OpRunning,
+		Params: p, Build: c.cfg.Info.Build, CreatedAt: time.Now().UTC(),
+	}
+}
+
+func (c *Controller) provider(kind appliance.ProviderKind) (appliance.Provider, error) {
+	p, ok := c.cfg.Providers[kind]
+	if !ok {
+		return nil, appliance.NewProblem(appliance.ErrHostUnable, "provider %q is not available here", kind).
+			WithHint("pgapp up --provider local needs no virtual machines")
+	}
+	return p, nil
+}
+
+// Recover continues what a former process left: operations that were running,
+// and clusters that should run but don't, as after a reboot. It returns when
+// all of that has begun.
+func (c *Controller) Recover(ctx context.Context) error {
+	clusters, err := c.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, record := range clusters {
+		running, err := c.cfg.Store.Running(ctx, record.Name)
+		switch {
+		case err == nil:
+			_, err = c.join(ctx, running)
+		case appliance.IsProblem(err, appliance.ErrNotFound):
+			err = c.restore(ctx, record)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// restore starts a cluster that the user wants running and that isn't.
+func (c *Controller) restore(ctx context.Context, record appliance.Cluster) error {
+	if record.Phase != appliance.PhaseReady || record.WantStopped {
+		return nil
+	}
+	provider, err := c.provider(record.Spec.Provider)
+	if err != nil {
+		return err
+	}
+	for _, m := range record.Members {
+		if m.WantStopped {
+			continue
+		}
+		running, err := provider.Machine(record, m).ServerRunning(ctx)
+		if err == nil && running {
+			continue
+		}
+		c.cfg.Log.Info("cluster does not run as it should: starting it", "cluster", record.Name, "member", m.Name)
+		_, err = c.Submit(ctx, record.Name, appliance.OpStart, appliance.OperationParams{})
+		return err
+	}
+	return nil
+}
+
+// clientFile is a path below the directory for people's files.
+func (c *Controller) clientFile(parts ...string) string {
+	return filepath.Join(append([]string{c.cfg.ClientDir}, parts...)...)
+}

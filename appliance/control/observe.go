@@ -1,0 +1,226 @@
+package control
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/plan"
+	"pgapp/appliance/postgres"
+)
+
+// observeTimeout bounds one look at one member, so that a hung member doesn't
+// hide the others.
+const observeTimeout = 2 * time.Second
+
+// Clusters observes every cluster.
+func (c *Controller) Clusters(ctx context.Context) ([]appliance.ClusterStatus, error) {
+	records, err := c.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]appliance.ClusterStatus, len(records))
+	errs := make([]error, len(records))
+	var wg sync.WaitGroup
+	for i, r := range records {
+		wg.Go(func() { out[i], errs[i] = c.status(ctx, r) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Status observes one cluster.
+func (c *Controller) Status(ctx context.Context, cluster string) (appliance.ClusterStatus, error) {
+	r, err := c.cfg.Store.Cluster(ctx, cluster)
+	if err != nil {
+		return appliance.ClusterStatus{}, notFound(err, cluster)
+	}
+	return c.status(ctx, r)
+}
+
+func notFound(err error, cluster string) error {
+	if !appliance.IsProblem(err, appliance.ErrNotFound) {
+		return err
+	}
+	return appliance.NewProblem(appliance.ErrNotFound, "there is no cluster %q", cluster).
+		WithHint("pgapp up --cluster %s creates it; pgapp ps --all shows those that are there", cluster)
+}
+
+func (c *Controller) status(ctx context.Context, r appliance.Cluster) (appliance.ClusterStatus, error) {
+	secrets, err := c.cfg.Store.Secrets(ctx, r.Name)
+	if err != nil {
+		return appliance.ClusterStatus{}, err
+	}
+	provider, err := c.provider(r.Spec.Provider)
+	if err != nil {
+		return appliance.ClusterStatus{}, err
+	}
+	spec := r.Spec
+	s := appliance.ClusterStatus{
+		Name: r.Name, Provider: r.Spec.Provider, Phase: r.Phase, Database: r.Spec.Database, Primary: r.Primary,
+		Timeline: r.Timeline, SystemIdentifier: r.SystemIdentifier, UUID: r.UUID, Spec: &spec, Revision: r.Revision,
+		Members: make([]appliance.MemberStatus, len(r.Members)),
+	}
+	running, err := c.cfg.Store.Running(ctx, r.Name)
+	if err == nil {
+		s.Operation = running.ID
+		if running, err = c.cfg.Runner.Operation(ctx, running.ID); err != nil {
+			return s, err
+		}
+	} else if !appliance.IsProblem(err, appliance.ErrNotFound) {
+		return s, err
+	}
+	looks := make([]look, len(r.Members))
+	var wg sync.WaitGroup
+	for i, m := range r.Members {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+			defer cancel()
+			looks[i] = observe(ctx, m, m.Name == r.Primary, provider.Machine(r, m), secrets.Get(appliance.SecretControl))
+		})
+	}
+	wg.Wait()
+	var rows map[string]appliance.ReplicationRow
+	for _, l := range looks {
+		if l.rows != nil {
+			rows = l.rows
+		}
+	}
+	for i, m := range r.Members {
+		s.Members[i] = memberStatus(r, m, looks[i], rows, running)
+	}
+	if tl := looks[primaryIndex(r)].seen.Timeline; tl != 0 {
+		s.Timeline = tl
+	}
+	s.Phase = observedPhase(r, s.Members, s.Operation != "")
+	return s, nil
+}
+
+func primaryIndex(r appliance.Cluster) int {
+	for i, m := range r.Members {
+		if m.Name == r.Primary {
+			return i
+		}
+	}
+	return 0
+}
+
+// look is what one look at a member brought.
+type look struct {
+	err     error // why there is no session
+	running bool  // a server process exists
+	seen    postgres.Observation
+	rows    map[string]appliance.ReplicationRow // of a primary
+}
+
+func observe(ctx context.Context, m appliance.Member, primary bool, mc appliance.Machine, password appliance.Secret) look {
+	c, err := postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, password)
+	if err != nil {
+		running, runErr := mc.ServerRunning(ctx)
+		return look{err: err, running: running || runErr != nil}
+	}
+	defer func() { _ = c.Close(ctx) }()
+	l := look{running: true}
+	if l.seen, l.err = c.Observe(ctx); l.err != nil || !primary {
+		return l
+	}
+	rows, err := c.Replication(ctx)
+	if err != nil {
+		l.err = err
+		return l
+	}
+	l.rows = map[string]appliance.ReplicationRow{}
+	for _, row := range rows {
+		l.rows[row.ApplicationName] = row
+	}
+	return l
+}
+
+func memberStatus(r appliance.Cluster, m appliance.Member, l look, rows map[string]appliance.ReplicationRow, running appliance.Operation) appliance.MemberStatus {
+	s := appliance.MemberStatus{
+		Name: m.Name, Role: r.RoleOf(m.Name), Placement: m.Placement, Host: m.Host, Port: m.Port,
+		Timeline: l.seen.Timeline, LSN: l.seen.LSN,
+	}
+	if s.Role == appliance.RoleStandby {
+		s.Slot = m.Slot
+	}
+	switch {
+	case cloning(running, m.Name):
+		s.State = appliance.StateCloning
+	case l.err != nil && !l.running:
+		s.State = appliance.StateStopped
+	case l.err != nil:
+		s.State, s.Detail = appliance.StateUnreachable, l.err.Error()
+	case s.Role == appliance.RolePrimary && l.seen.InRecovery:
+		s.State, s.Detail = appliance.StateFailed, "the record calls it primary, but it is in recovery"
+	case s.Role == appliance.RolePrimary:
+		s.State = appliance.StateRunning
+	case !l.seen.InRecovery:
+		s.State, s.Detail = appliance.StateFailed, "the record calls it standby, but it accepts writes"
+	default:
+		standbyState(&s, m, l, rows)
+	}
+	return s
+}
+
+// standbyState fills what the primary says of a living standby.
+func standbyState(s *appliance.MemberStatus, m appliance.Member, l look, rows map[string]appliance.ReplicationRow) {
+	row, ok := rows[m.Name]
+	switch {
+	case rows == nil:
+		s.State, s.Detail, s.ReplayLSN = appliance.StateCatchup, "the primary does not answer", l.seen.LSN
+		return
+	case !ok:
+		s.State, s.Detail, s.ReplayLSN = appliance.StateFailed, "it does not stream: the primary has no connection from it", l.seen.LSN
+		return
+	case row.State == "streaming":
+		s.State = appliance.StateStreaming
+	default:
+		s.State, s.Detail = appliance.StateCatchup, "walsender state "+row.State
+	}
+	s.SyncState, s.SentLSN, s.ReplayLSN = row.SyncState, row.SentLSN, row.ReplayLSN
+	s.ReplayLagBytes, s.ReplayLagSeconds = &row.ReplayLagBytes, &row.ReplayLagSecs
+}
+
+func cloning(o appliance.Operation, member string) bool {
+	for _, s := range o.Steps {
+		if s.ID == "clone/"+member && s.State == appliance.StepRunning {
+			return true
+		}
+	}
+	return false
+}
+
+// observedPhase is the stored one, except that a ready cluster is degraded
+// where a member that shall run does not do its part.
+func observedPhase(r appliance.Cluster, members []appliance.MemberStatus, busy bool) appliance.Phase {
+	if r.Phase != appliance.PhaseReady || busy && r.WantStopped {
+		return r.Phase
+	}
+	for _, m := range members {
+		if m.State != appliance.StateRunning && m.State != appliance.StateStreaming {
+			return appliance.PhaseDegraded
+		}
+	}
+	return appliance.PhaseReady
+}
+
+// Verify proves what the cluster claims. It changes nothing but the marker
+// row of schema pgapp.
+func (c *Controller) Verify(ctx context.Context, cluster string) (appliance.VerifyReport, error) {
+	r, err := c.cfg.Store.Cluster(ctx, cluster)
+	if err != nil {
+		return appliance.VerifyReport{}, notFound(err, cluster)
+	}
+	secrets, err := c.cfg.Store.Secrets(ctx, cluster)
+	if err != nil {
+		return appliance.VerifyReport{}, err
+	}
+	return postgres.Verify(ctx, plan.VerifyInput(r, secrets)), nil
+}

@@ -1,0 +1,157 @@
+package plan
+
+import (
+	"context"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+// start brings the cluster, or one member, back to running: the recorded
+// primary first, and every other member as a standby whatever it was.
+func (r recipe) start(c appliance.Cluster, member string) ([]appliance.Step, error) {
+	steps := []appliance.Step{r.intent(member, false)}
+	if member != "" {
+		m, err := r.member(c, member)
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, r.powerStep(m, "intent"), r.startStep(m, stepID("power", m.Name)))
+		return append(steps, r.streamingStep(following(c, m), stepID("start", m.Name))), nil
+	}
+	primary, standbys := c.PrimaryMember(), c.Standbys()
+	steps = append(steps, r.powerStep(primary, "intent"), r.startStep(primary, stepID("power", primary.Name)))
+	for _, m := range standbys {
+		steps = append(steps, r.powerStep(m, "intent"), r.startStep(m, stepID("power", m.Name), stepID("start", primary.Name)))
+	}
+	return append(steps, r.streamingStep(standbys, append(each("start", standbys), stepID("start", primary.Name))...)), nil
+}
+
+// following are the standbys that should stream once the member has started:
+// itself, or all that run where it is the primary.
+func following(c appliance.Cluster, m appliance.Member) []appliance.Member {
+	if m.Name != c.Primary {
+		if c.PrimaryMember().WantStopped {
+			return nil
+		}
+		return []appliance.Member{m}
+	}
+	var out []appliance.Member
+	for _, s := range c.Standbys() {
+		if !s.WantStopped {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// intent records what the user wants, so that a restarted daemon wants it too.
+func (r recipe) intent(member string, stopped bool) appliance.Step {
+	title := "record that it shall run"
+	if stopped {
+		title = "record that it shall be stopped"
+	}
+	return appliance.Step{ID: "intent", Title: title, Member: member, Do: func(ctx context.Context, _ appliance.Report) error {
+		return r.updateCluster(ctx, func(c *appliance.Cluster) {
+			if member == "" {
+				c.WantStopped = stopped
+			}
+			for i := range c.Members {
+				if member == "" || c.Members[i].Name == member {
+					c.Members[i].WantStopped = stopped
+				}
+			}
+		})
+	}}
+}
+
+// powerStep makes the member's machine ready for commands.
+func (r recipe) powerStep(m appliance.Member, after ...string) appliance.Step {
+	return appliance.Step{
+		ID: stepID("power", m.Name), Title: "ready the machine", Member: m.Name, After: after,
+		Do: func(ctx context.Context, report appliance.Report) error {
+			return r.on(ctx, m.Name, func(f facts, m appliance.Member, _ appliance.Machine) error {
+				return r.provider.StartMachine(ctx, f.cluster, m, report)
+			})
+		},
+	}
+}
+
+// startStep configures the member by the record and starts PostgreSQL there.
+func (r recipe) startStep(m appliance.Member, after ...string) appliance.Step {
+	return appliance.Step{
+		ID: stepID("start", m.Name), Title: "start PostgreSQL", Member: m.Name, After: after,
+		Done: r.accepting(m.Name), Do: r.startServer(m.Name),
+	}
+}
+
+func (r recipe) accepting(member string) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (ok bool, err error) {
+		err = r.on(ctx, member, func(_ facts, m appliance.Member, mc appliance.Machine) error {
+			running, err := mc.ServerRunning(ctx)
+			ok = err == nil && running && postgres.Accepts(ctx, m.Host, m.Port)
+			return err
+		})
+		return ok, err
+	}
+}
+
+func (r recipe) startServer(member string) func(context.Context, appliance.Report) error {
+	return func(ctx context.Context, _ appliance.Report) error {
+		return r.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+			d, err := postgres.InspectDataDir(ctx, mc)
+			if err != nil {
+				return err
+			}
+			own, err := r.ownDataDir(ctx, f.cluster, member, mc, d)
+			if err != nil {
+				return err
+			}
+			if !own {
+				return appliance.NewProblem(appliance.ErrPostgresStart, "member %s has no data directory", member).
+					WithHint("pgapp reinit %s clones it anew", member)
+			}
+			running, err := mc.ServerRunning(ctx)
+			if err != nil {
+				return err
+			}
+			if !running {
+				if err := postgres.Configure(ctx, mc, f.config(m)); err != nil {
+					return err
+				}
+				if err := mc.StartServer(ctx); err != nil {
+					return err
+				}
+			}
+			return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
+		})
+	}
+}
+
+// streamingStep waits until the standbys stream.
+func (r recipe) streamingStep(standbys []appliance.Member, after ...string) appliance.Step {
+	return appliance.Step{
+		ID: "streaming", Title: "wait until all standbys stream", After: after,
+		Do: func(ctx context.Context, _ appliance.Report) error {
+			if len(standbys) == 0 {
+				return nil
+			}
+			f, err := r.facts(ctx)
+			if err != nil {
+				return err
+			}
+			c, err := f.control(ctx, f.cluster.PrimaryMember())
+			if err != nil {
+				return err
+			}
+			defer func() { _ = c.Close(ctx) }()
+			names := make([]string, 0, len(standbys))
+			for _, m := range standbys {
+				names = append(names, m.Name)
+			}
+			ctx, cancel := context.WithTimeout(ctx, streamingTimeout)
+			defer cancel()
+			return postgres.WaitStreaming(ctx, c, names)
+		},
+	}
+}

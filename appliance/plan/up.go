@@ -1,0 +1,370 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+	"pgapp/appliance/postgres/template"
+	"pgapp/appliance/postgres/tree"
+)
+
+// up brings a cluster from nothing, or from wherever it is, to its spec. The
+// standbys are cloned while the data set is loaded: what is loaded then
+// streams once, instead of being written and copied. With a template nothing
+// is cloned or loaded: every member is a copy of it, of one identifier.
+func (r recipe) up(c appliance.Cluster) []appliance.Step {
+	primary, standbys := c.PrimaryMember(), c.Standbys()
+	steps := []appliance.Step{{ID: "postgres", Title: "find PostgreSQL 17", Done: r.binariesKnown, Do: r.findBinaries}}
+	steps = append(steps, r.provider.CreateSteps(c, c.Members)...)
+	add := func(s ...appliance.Step) { steps = append(steps, s...) }
+	basis := "postgres"
+	if r.template != nil {
+		basis = "identity"
+		add(appliance.Step{ID: basis, Title: "choose the system identifier", After: []string{"postgres"}, Do: r.chooseIdentifier})
+	}
+	add(
+		appliance.Step{
+			ID: stepID("init", primary.Name), Title: "initialise the primary", Member: primary.Name,
+			After: []string{basis, stepID("machine", primary.Name)},
+			Done:  r.initialised(primary.Name), Do: r.initialise(primary.Name),
+		},
+		r.startStep(primary, stepID("init", primary.Name)),
+		appliance.Step{
+			ID: "roles", Title: "create the roles", Member: primary.Name, After: []string{stepID("start", primary.Name)},
+			Done: r.rolesThere, Do: r.createRoles,
+		},
+		appliance.Step{
+			ID: "slots", Title: "create the replication slots", Member: primary.Name, After: []string{"roles"}, Do: r.createSlots,
+		},
+		appliance.Step{
+			ID: "load", Title: "load " + loadTitle(c.Spec), Member: primary.Name, After: []string{"roles"},
+			Done: r.loaded, Do: r.load,
+		},
+	)
+	source := "slots" // a base backup needs WAL kept for it
+	if r.template != nil {
+		source = basis
+	}
+	for _, m := range standbys {
+		add(
+			appliance.Step{
+				ID: stepID("clone", m.Name), Title: "clone the standby", Member: m.Name,
+				After: []string{source, stepID("machine", m.Name)},
+				Done:  r.cloned(m.Name), Do: r.clone(m.Name),
+			},
+			r.startStep(m, stepID("clone", m.Name), "slots"),
+		)
+	}
+	add(
+		r.streamingStep(standbys, append(each("start", standbys), "slots")...),
+		appliance.Step{ID: "sync", Title: "write everything to disk", After: []string{"load", "streaming"}, Do: r.syncAll},
+		appliance.Step{ID: "verify", Title: "verify the cluster", After: []string{"load", "streaming"}, Do: r.verify},
+	)
+	return steps
+}
+
+func loadTitle(s appliance.Spec) string {
+	var parts []string
+	if s.Dataset != appliance.DatasetNone {
+		parts = append(parts, s.Dataset)
+	}
+	for _, f := range s.SQL {
+		parts = append(parts, filepath.Base(f))
+	}
+	if len(parts) == 0 {
+		return "nothing: create database " + s.Database
+	}
+	return strings.Join(parts, ", ") + " into database " + s.Database
+}
+
+func (r recipe) binariesKnown(ctx context.Context) (bool, error) {
+	f, err := r.facts(ctx)
+	if err != nil || f.cluster.PostgresBin == "" {
+		return false, err
+	}
+	// The directory may have gone since: a tree that was cleared, a package removed.
+	_, err = tree.Probe(ctx, f.cluster.PostgresBin)
+	return err == nil, nil
+}
+
+func (r recipe) findBinaries(ctx context.Context, report appliance.Report) error {
+	f, err := r.facts(ctx)
+	if err != nil {
+		return err
+	}
+	b, err := r.cfg.Binaries(ctx, f.cluster.Spec)
+	if err != nil {
+		return fmt.Errorf("finding PostgreSQL 17: %w", err)
+	}
+	report(appliance.Progress{Detail: fmt.Sprintf("%s (%s)", b.Version, b.Source)})
+	return r.updateCluster(ctx, func(c *appliance.Cluster) {
+		c.PostgresBin, c.PostgresVersion, c.PostgresTree = b.Dir, b.Version, b.Source == tree.SourceTree
+	})
+}
+
+// initialised observes the primary's data directory: it has to be that of the
+// identifier on record, where there is one.
+func (r recipe) initialised(member string) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (done bool, err error) {
+		err = r.on(ctx, member, func(f facts, _ appliance.Member, mc appliance.Machine) error {
+			d, err := postgres.InspectDataDir(ctx, mc)
+			if err != nil {
+				return err
+			}
+			done, err = r.ownDataDir(ctx, f.cluster, member, mc, d)
+			return err
+		})
+		return done, err
+	}
+}
+
+// ownDataDir tells whether the directory is the cluster's; the identifier is
+// recorded where a kill came between the directory's birth and the record.
+func (r recipe) ownDataDir(ctx context.Context, c appliance.Cluster, member string, mc appliance.Machine, d postgres.DataDir) (bool, error) {
+	dir := mc.Layout().DataDir
+	switch {
+	case d.Foreign:
+		return false, appliance.NewProblem(appliance.ErrDataDirForeign, "%s of member %s holds files that are not a PostgreSQL 17 data directory of pgapp", dir, member).
+			WithHint("move them elsewhere; pgapp touches nothing that it did not make")
+	case !d.Exists:
+		if c.Initialised && member == c.Primary {
+			return false, appliance.NewProblem(appliance.ErrDataDirForeign, "the data directory of the primary %s is gone: %s", member, dir).
+				WithHint("put it back, or remove the cluster with 'pgapp down --volumes'")
+		}
+		return false, nil
+	case c.SystemIdentifier != "" && c.SystemIdentifier != d.SystemIdentifier:
+		return false, appliance.NewProblem(appliance.ErrDataDirForeign, "%s of member %s belongs to another cluster: its system identifier is %s, not %s", dir, member, d.SystemIdentifier, c.SystemIdentifier).
+			WithHint("move it elsewhere, then run the same command again")
+	case !c.Initialised && member == c.Primary:
+		return true, r.updateCluster(ctx, func(c *appliance.Cluster) {
+			c.SystemIdentifier, c.Timeline, c.Initialised = d.SystemIdentifier, d.Timeline, true
+		})
+	}
+	return true, nil
+}
+
+// chooseIdentifier makes the identifier that all copies of the template get.
+func (r recipe) chooseIdentifier(ctx context.Context, _ appliance.Report) error {
+	f, err := r.facts(ctx)
+	if err != nil || f.cluster.SystemIdentifier != "" {
+		return err
+	}
+	id := strconv.FormatUint(template.NewIdentifier(time.Now()), 10)
+	return r.updateCluster(ctx, func(c *appliance.Cluster) { c.SystemIdentifier = id })
+}
+
+// seed copies the template to the member.
+func (r recipe) seed(ctx context.Context, c appliance.Cluster, mc appliance.Machine) error {
+	id, err := strconv.ParseUint(c.SystemIdentifier, 10, 64)
+	if err != nil {
+		return fmt.Errorf("reading the recorded system identifier: %w", err)
+	}
+	return postgres.SeedDataDir(ctx, mc, postgres.Seed{
+		Segment: r.template.Manifest.Segment, SegmentBytes: r.template.Manifest.SegmentBytes,
+		WriteTar: func(ctx context.Context, w io.Writer) error { return r.template.WriteTar(ctx, w, id) },
+	})
+}
+
+func (r recipe) initialise(member string) func(context.Context, appliance.Report) error {
+	return func(ctx context.Context, _ appliance.Report) error {
+		return r.on(ctx, member, func(f facts, _ appliance.Member, mc appliance.Machine) error {
+			var err error
+			if r.template != nil {
+				err = r.seed(ctx, f.cluster, mc)
+			} else {
+				err = postgres.Initdb(ctx, mc, postgres.InitOptions{Locale: f.cluster.Spec.Locale, SyncLater: true})
+			}
+			if err != nil {
+				return err
+			}
+			d, err := postgres.InspectDataDir(ctx, mc)
+			if err != nil {
+				return err
+			}
+			_, err = r.ownDataDir(ctx, f.cluster, member, mc, d)
+			return err
+		})
+	}
+}
+
+// rolesThere is a login as pgapp's own role with the password on record.
+func (r recipe) rolesThere(ctx context.Context) (bool, error) {
+	f, err := r.facts(ctx)
+	if err != nil {
+		return false, err
+	}
+	c, err := f.control(ctx, f.cluster.PrimaryMember())
+	if err != nil {
+		return false, nil //nolint:nilerr // not there yet, or with another password: Do mends both
+	}
+	defer func() { _ = c.Close(ctx) }()
+	return postgres.RolesComplete(ctx, c)
+}
+
+func (r recipe) createRoles(ctx context.Context, _ appliance.Report) error {
+	return r.on(ctx, r.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
+		return postgres.EnsureRoles(ctx, mc, m.Port, f.secrets, f.cluster.Spec.Database)
+	})
+}
+
+// primaryName is the recorded primary's; an unreadable record shows itself at
+// the next look at it.
+func (r recipe) primaryName(ctx context.Context) string {
+	c, err := r.cfg.Store.Cluster(ctx, r.op.Cluster)
+	if err != nil {
+		return ""
+	}
+	return c.Primary
+}
+
+// createSlots makes a slot for every standby; it reserves WAL from now on.
+func (r recipe) createSlots(ctx context.Context, _ appliance.Report) error {
+	f, err := r.facts(ctx)
+	if err != nil {
+		return err
+	}
+	c, err := f.control(ctx, f.cluster.PrimaryMember())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close(ctx) }()
+	for _, m := range f.cluster.Standbys() {
+		if err := postgres.EnsureSlot(ctx, c, m.Slot); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r recipe) loaded(ctx context.Context) (bool, error) {
+	f, err := r.facts(ctx)
+	if err != nil {
+		return false, err
+	}
+	c, err := f.control(ctx, f.cluster.PrimaryMember())
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = c.Close(ctx) }()
+	return c.HasDatabase(ctx, f.cluster.Spec.Database)
+}
+
+func (r recipe) load(ctx context.Context, report appliance.Report) error {
+	return r.on(ctx, r.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
+		var files []postgres.LoadFile
+		if f.cluster.Spec.Dataset != appliance.DatasetNone {
+			set, err := r.cfg.Dataset(f.cluster.Spec.Dataset)
+			if err != nil {
+				return err
+			}
+			files = append(files, set...)
+		}
+		for _, path := range f.cluster.Spec.SQL {
+			file, err := sqlFile(path)
+			if err != nil {
+				return err
+			}
+			files = append(files, file)
+		}
+		return postgres.LoadDatabase(ctx, mc, m.Port, postgres.LoadOptions{
+			Database: f.cluster.Spec.Database, Files: files, Locale: f.cluster.Spec.Locale,
+		}, report)
+	})
+}
+
+func sqlFile(path string) (postgres.LoadFile, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return postgres.LoadFile{}, appliance.NewProblem(appliance.ErrSQL, "reading the SQL file: %w", err).
+			WithHint("the file has to be readable by the daemon until the load is over")
+	}
+	return postgres.LoadFile{
+		Name: path, Size: st.Size(),
+		Open: func() (io.ReadCloser, error) { return os.Open(path) },
+	}, nil
+}
+
+// cloned observes a finished data directory of this cluster: a clone gets its
+// name only when it is complete.
+func (r recipe) cloned(member string) func(context.Context) (bool, error) {
+	return r.initialised(member)
+}
+
+func (r recipe) clone(member string) func(context.Context, appliance.Report) error {
+	return func(ctx context.Context, report appliance.Report) error {
+		return r.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+			if r.template != nil {
+				return r.seed(ctx, f.cluster, mc)
+			}
+			c, err := f.control(ctx, f.cluster.PrimaryMember())
+			if err != nil {
+				return err
+			}
+			defer func() { _ = c.Close(ctx) }()
+			if err := postgres.EnsureSlot(ctx, c, m.Slot); err != nil {
+				return err
+			}
+			return postgres.Clone(ctx, mc, postgres.CloneOptions{
+				Upstream: f.upstream(m), Member: member, OperationID: r.op.ID, Primary: c,
+				SystemIdentifier: f.cluster.SystemIdentifier, SyncLater: true,
+				ReplicatorPassword: f.secrets.Get(appliance.SecretReplicator),
+			}, report)
+		})
+	}
+}
+
+// syncAll makes durable what was written without waiting for the disk.
+func (r recipe) syncAll(ctx context.Context, _ appliance.Report) error {
+	f, err := r.facts(ctx)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, m := range f.cluster.Members {
+		g.Go(func() error { return postgres.SyncDataDir(ctx, r.provider.Machine(f.cluster, m)) })
+	}
+	return g.Wait()
+}
+
+func (r recipe) verify(ctx context.Context, report appliance.Report) error {
+	f, err := r.facts(ctx)
+	if err != nil {
+		return err
+	}
+	v := postgres.Verify(ctx, VerifyInput(f.cluster, f.secrets))
+	var bad []string
+	for _, c := range v.Checks {
+		if !c.OK {
+			bad = append(bad, fmt.Sprintf("%s on %s: %s", c.Name, c.Member, c.Detail))
+		}
+	}
+	if !v.OK {
+		return appliance.NewProblem(appliance.ErrVerifyFailed, "%d of %d checks failed", len(bad), len(v.Checks)).
+			WithDetail(strings.Join(bad, "\n")).WithHint("pgapp verify looks again")
+	}
+	report(appliance.Progress{Detail: fmt.Sprintf("%d checks passed", len(v.Checks))})
+	return nil
+}
+
+// VerifyInput is what package postgres needs to verify the cluster.
+func VerifyInput(c appliance.Cluster, s appliance.Secrets) postgres.VerifyInput {
+	in := postgres.VerifyInput{
+		SystemIdentifier: c.SystemIdentifier, Database: c.Spec.Database, Password: s.Get(appliance.SecretControl),
+	}
+	for _, m := range c.Members {
+		in.Targets = append(in.Targets, postgres.Target{
+			Member: m.Name, Host: m.Host, Port: m.Port, Primary: m.Name == c.Primary, Slot: m.Slot,
+		})
+	}
+	return in
+}

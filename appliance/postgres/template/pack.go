@@ -1,0 +1,135 @@
+package template
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// The files of a packed template, beside the PostgreSQL tree's.
+const (
+	ArchiveName  = "template.tar.zst"
+	ManifestName = "template.json"
+)
+
+// Manifest says what a template is good for.
+type Manifest struct {
+	// Tree is the SHA-256 of the PostgreSQL tree's archive that made it; its
+	// data files fit no other.
+	Tree     string `json:"tree"`
+	Dataset  string `json:"dataset"`
+	Database string `json:"database"`
+	Locale   string `json:"locale"`
+	// Inputs is a digest of the data set's files.
+	Inputs string `json:"inputs"`
+	// Segment is the name of the only WAL segment; it is packed without the
+	// zeros at its end.
+	Segment string `json:"segment"`
+	// SegmentBytes is its full size.
+	SegmentBytes int64  `json:"segment_bytes"`
+	SHA256       string `json:"sha256"`
+	Size         int64  `json:"size"`
+}
+
+// Pack writes the archive and the manifest of a cleanly stopped data directory
+// to dir. The manifest's fields about the archive are filled in. A repeat
+// replaces both.
+func Pack(ctx context.Context, dataDir, dir string, m Manifest) error {
+	var buf bytes.Buffer
+	z, err := zstd.NewWriter(&buf, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
+	if err != nil {
+		return fmt.Errorf("packing the template: %w", err)
+	}
+	t := tar.NewWriter(z)
+	walk := func(path string, d fs.DirEntry, err error) error {
+		if err != nil || ctx.Err() != nil {
+			return errOr(err, ctx.Err())
+		}
+		name, err := filepath.Rel(dataDir, path)
+		if err != nil || name == "." || skip(name, m.Segment) {
+			return err
+		}
+		return packFile(t, path, filepath.ToSlash(name), d)
+	}
+	if err := filepath.WalkDir(dataDir, walk); err != nil {
+		return fmt.Errorf("packing the template: %w", err)
+	}
+	for _, c := range []io.Closer{t, z} {
+		if err := c.Close(); err != nil {
+			return fmt.Errorf("packing the template: %w", err)
+		}
+	}
+	sum := sha256.Sum256(buf.Bytes())
+	m.SHA256, m.Size = hex.EncodeToString(sum[:]), int64(buf.Len())
+	if err := os.WriteFile(filepath.Join(dir, ArchiveName), buf.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("packing the template: %w", err)
+	}
+	text, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return fmt.Errorf("packing the template: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, ManifestName), append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("packing the template: %w", err)
+	}
+	return nil
+}
+
+func errOr(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// skip leaves out what belongs to a server's run, to one member's identity, or
+// to WAL that nothing needs any more.
+func skip(name, segment string) bool {
+	switch name {
+	case "postmaster.pid", "postmaster.opts", "standby.signal", "pgapp.conf", "pg_hba.conf", "pg_ident.conf":
+		return true
+	}
+	if rest, ok := strings.CutPrefix(name, walDir); ok {
+		return rest != "archive_status" && rest != "summaries" && rest != segment
+	}
+	return strings.HasPrefix(name, "pg_replslot/") || strings.HasPrefix(name, "pg_stat/")
+}
+
+func packFile(t *tar.Writer, path, name string, d fs.DirEntry) error {
+	const dirMode, fileMode = 0o700, 0o600
+	if d.IsDir() {
+		return t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: dirMode})
+	}
+	if !d.Type().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", name)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(name, walDir) {
+		b = trimZeros(b)
+	}
+	if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: fileMode, Size: int64(len(b))}); err != nil {
+		return err
+	}
+	_, err = t.Write(b)
+	return err
+}
+
+// trimZeros cuts the zeros at the end, to whole WAL pages.
+func trimZeros(b []byte) []byte {
+	const page = 8192
+	n := len(bytes.TrimRight(b, "\x00"))
+	return b[:min(len(b), (n+page-1)/page*page)]
+}

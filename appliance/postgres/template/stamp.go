@@ -1,0 +1,73 @@
+package template
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"time"
+)
+
+// The identifier stands in two places: at the start of pg_control
+// (ControlFileData in PostgreSQL's pg_control.h, guarded by a CRC-32C over all
+// that precedes it) and in the long page header at the start of each WAL
+// segment (XLogLongPageHeaderData in xlog_internal.h).
+const (
+	controlFile    = "global/pg_control"
+	walDir         = "pg_wal/"
+	identifierSize = 8
+	// controlMax is PG_CONTROL_MAX_SAFE_SIZE: the struct fits in one sector.
+	controlMax = 512
+	// walIdentifierAt is xlp_sysid's offset, behind the 24 bytes of the short header.
+	walIdentifierAt = 24
+	// walLongHeader is XLP_LONG_HEADER in xlp_info.
+	walLongHeader = 0x0002
+	walInfoAt     = 2
+)
+
+// NewIdentifier makes a system identifier the way that BootStrapXLOG does:
+// the time in seconds, then microseconds, then the process id.
+func NewIdentifier(now time.Time) uint64 {
+	return uint64(now.Unix())<<32 | uint64(now.Nanosecond()/1000)<<12 | uint64(os.Getpid())&0xFFF
+}
+
+// stampControl sets the identifier in pg_control's bytes.
+func stampControl(b []byte, id uint64) error {
+	at, err := crcOffset(b)
+	if err != nil {
+		return err
+	}
+	binary.LittleEndian.PutUint64(b, id)
+	binary.LittleEndian.PutUint32(b[at:], castagnoli(b[:at]))
+	return nil
+}
+
+// crcOffset finds where the checksum stands, which depends on the server's
+// version: the one place whose value is the checksum of what precedes it.
+func crcOffset(b []byte) (int, error) {
+	found := 0
+	for at := identifierSize; at+4 <= min(len(b), controlMax); at += 4 {
+		if castagnoli(b[:at]) == binary.LittleEndian.Uint32(b[at:]) {
+			if found != 0 {
+				return 0, errors.New("pg_control: two places look like its checksum")
+			}
+			found = at
+		}
+	}
+	if found == 0 {
+		return 0, errors.New("pg_control: its checksum was not found")
+	}
+	return found, nil
+}
+
+func castagnoli(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+
+// stampWAL sets the identifier in a WAL segment's first page.
+func stampWAL(name string, b []byte, id uint64) error {
+	if len(b) < walIdentifierAt+identifierSize || binary.LittleEndian.Uint16(b[walInfoAt:])&walLongHeader == 0 {
+		return fmt.Errorf("WAL segment %s has no long header", name)
+	}
+	binary.LittleEndian.PutUint64(b[walIdentifierAt:], id)
+	return nil
+}

@@ -1,0 +1,21 @@
+// Command pgapp turns a Linux machine into a verified PostgreSQL 17 cluster.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"pgapp/appliance/cli"
+	"pgapp/embed/pagila"
+	"pgapp/embed/pgtree"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := cli.Main(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
+		cli.Assets{PostgresTree: pgtree.FS, Pagila: pagila.FS})
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,168 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// events opens the stream of an operation and returns its lines.
+func events(t *testing.T, d *daemon, id, last string) (resp *http.Response, next func() string) {
+	t.Helper()
+	h := http.Header{}
+	if last != "" {
+		h.Set("Last-Event-ID", last)
+	}
+	resp, err := d.unix.send(t.Context(), http.MethodGet, base+operationURL(id)+"/events", nil, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	r := bufio.NewReader(resp.Body)
+	return resp, func() string {
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return err.Error()
+			}
+			if strings.HasPrefix(line, "id:") {
+				return strings.TrimSpace(line)
+			}
+		}
+	}
+}
+
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	d := start(t, newFake(), nil)
+	o, err := d.unix.Up(t.Context(), appliance.Spec{Name: "main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, next := events(t, d, o.ID, "")
+	if ct := resp.Header.Get("Content-Type"); ct != "text/event-stream" || resp.Header.Get("X-Accel-Buffering") != "no" {
+		t.Errorf("headers %v", resp.Header)
+	}
+	if got := next(); got != "id: 1" {
+		t.Fatalf("on connect: %s", got)
+	}
+	_, resumed := events(t, d, o.ID, "1") // has seen the newest
+	_, behind := events(t, d, o.ID, "0")
+	if got := behind(); got != "id: 1" {
+		t.Fatalf("one that is behind got %s", got)
+	}
+	time.Sleep(50 * time.Millisecond)
+	d.step(o.ID, func(*appliance.Operation) {})
+	for name, f := range map[string]func() string{"first": next, "resumed": resumed, "behind": behind} {
+		if got := f(); got != "id: 2" {
+			t.Fatalf("%s: after a step %s", name, got)
+		}
+	}
+	d.finish(o.ID)
+	for name, f := range map[string]func() string{"first": next, "resumed": resumed, "behind": behind} {
+		if got := f(); got != "id: 3" {
+			t.Fatalf("%s: at the end %s", name, got)
+		}
+		if got := f(); got != "EOF" {
+			t.Fatalf("%s: after the end %s", name, got)
+		}
+	}
+	// The final snapshot comes even to one that has it, so that none waits for ever.
+	_, again := events(t, d, o.ID, "3")
+	if got := again(); got != "id: 3" {
+		t.Fatalf("a resume after the end got %s", got)
+	}
+	resp, _ = events(t, d, "nobody", "")
+	if err := ProblemOf(resp); !appliance.IsProblem(err, appliance.ErrNotFound) {
+		t.Errorf("events of no operation: %v", err)
+	}
+}
+
+func TestStreamsAreCounted(t *testing.T) {
+	t.Parallel()
+	d := start(t, newFake(), func(c *Config) { c.MaxStreams = 2 })
+	o, err := d.unix.Up(t.Context(), appliance.Spec{Name: "main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, next := events(t, d, o.ID, "")
+	next()
+	_, next = events(t, d, o.ID, "")
+	next()
+	resp, _ := events(t, d, o.ID, "")
+	if err := ProblemOf(resp); !appliance.IsProblem(err, appliance.ErrTooMany) || resp.Header.Get("Retry-After") == "" {
+		t.Fatalf("a third stream: %v, %v", resp.Header, err)
+	}
+	first.Body.Close()
+	// The place is free once the server has noticed; the client tries again by itself.
+	go d.finish(o.ID)
+	if _, err := d.unix.WatchOperation(t.Context(), o.ID, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Neither streams nor followed logs hold the daemon's end up.
+func TestStopEndsStreams(t *testing.T) {
+	t.Parallel()
+	d := start(t, newFake(), nil)
+	o, err := d.unix.Up(t.Context(), appliance.Spec{Name: "main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, next := events(t, d, o.ID, "")
+	next()
+	logs := make(chan error, 1)
+	r, w := io.Pipe()
+	go func() {
+		logs <- d.unix.Logs(t.Context(), "main", "node1", true, w)
+		w.Close()
+	}()
+	line, err := bufio.NewReader(r).ReadString('\n')
+	if err != nil || line != "node1: ready\n" {
+		t.Fatalf("log line %q, %v", line, err)
+	}
+	start := time.Now()
+	d.stop()
+	if took := time.Since(start); took > shutdownGrace/2 {
+		t.Errorf("stopping took %s", took)
+	}
+	if err := <-logs; err != nil {
+		t.Errorf("the followed log ended with %v", err)
+	}
+}
+
+func TestLogFailures(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	d := start(t, f, func(c *Config) {
+		c.DaemonLogs = func(_ context.Context, _ bool, w io.Writer) error {
+			_, err := io.WriteString(w, "the daemon's\n")
+			return err
+		}
+	})
+	if _, err := f.Up(t.Context(), appliance.Spec{Name: "main"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.unix.Logs(t.Context(), "other", "", false, io.Discard); !appliance.IsProblem(err, appliance.ErrNotFound) {
+		t.Errorf("logs of no cluster: %v", err)
+	}
+	f.logs = func(_ context.Context, w io.Writer) error {
+		fmt.Fprintln(w, "half")
+		return errors.New("gone")
+	}
+	if err := d.unix.Logs(t.Context(), "main", "", false, io.Discard); err == nil {
+		t.Error("a log that broke off looks complete")
+	}
+	var b strings.Builder
+	if err := d.unix.DaemonLogs(t.Context(), false, &b); err != nil || b.String() != "the daemon's\n" {
+		t.Errorf("daemon's log %q, %v", b.String(), err)
+	}
+}

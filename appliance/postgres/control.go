@@ -25,15 +25,14 @@ const (
 
 // SQLSTATEs that this room acts upon.
 const (
-	stateReadOnly       = "25006" // read_only_sql_transaction
-	stateDuplicate      = "42710" // duplicate_object
-	stateUndefined      = "42704" // undefined_object
-	stateInUse          = "55006" // object_in_use
-	stateCannotConnect  = "57P03" // cannot_connect_now
-	stateNoDatabase     = "3D000" // invalid_catalog_name
-	stateBadPassword    = "28P01" // invalid_password
-	stateNotAuthorised  = "28000" // invalid_authorization_specification
-	stateTooManyClients = "53300" // too_many_connections
+	stateReadOnly    = "25006" // read_only_sql_transaction
+	stateDuplicate   = "42710" // duplicate_object
+	stateUndefined   = "42704" // undefined_object
+	stateInUse       = "55006" // object_in_use
+	stateNoTable     = "42P01" // undefined_table
+	stateLockTimeout = "55P03" // lock_not_available
+	stateCanceled    = "57014" // query_canceled, by statement_timeout too
+	stateConflict    = "40001" // serialization_failure: a recovery conflict
 )
 
 // Control is pgapp's session to one member by TCP. It is not safe for use by

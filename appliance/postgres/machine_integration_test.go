@@ -46,6 +46,9 @@ type machine struct {
 	cred   *syscall.Credential
 	host   string
 	port   int
+	// server is the running one, ended is closed when it has ended.
+	server *os.Process
+	ended  chan struct{}
 }
 
 func newMachine(t *testing.T, host string) *machine {
@@ -191,36 +194,60 @@ func (m *machine) start(t *testing.T) {
 func (m *machine) launch(t *testing.T) {
 	t.Helper()
 	l := m.layout
-	if _, err := m.Run(t.Context(), appliance.Command{Argv: []string{l.BinDir + "/pg_ctl", "start", "-s", "-W", "-D", l.DataDir, "-l", l.LogFile}}); err != nil {
+	log, err := os.OpenFile(l.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.stopWith(t, context.Background(), "immediate") })
+	defer log.Close()
+	m.chown(t, l.LogFile)
+	server := exec.CommandContext(context.WithoutCancel(t.Context()), l.BinDir+"/postgres", "-D", l.DataDir)
+	server.Env, server.Dir = []string{"LC_ALL=C", "PATH=/usr/bin:/bin"}, "/"
+	server.Stdout, server.Stderr = log, log
+	server.SysProcAttr = &syscall.SysProcAttr{Credential: m.cred, Setsid: true}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Wait() // how it ended is in its log
+	}()
+	m.server, m.ended = server.Process, ended
+	t.Cleanup(func() { m.stopWith(t, syscall.SIGQUIT) })
 }
 
+// stop stops the server as pg_ctl's mode fast does.
 func (m *machine) stop(t *testing.T) {
 	t.Helper()
-	m.stopWith(t, t.Context(), "fast")
+	m.stopWith(t, syscall.SIGINT)
 }
 
-func (m *machine) stopWith(t *testing.T, ctx context.Context, mode string) {
+func (m *machine) stopWith(t *testing.T, sig syscall.Signal) {
 	t.Helper()
-	l := m.layout
-	if running, _ := m.ServerRunning(ctx); !running {
+	if running, _ := m.ServerRunning(t.Context()); !running {
 		return
 	}
-	if _, err := m.Run(ctx, appliance.Command{Argv: []string{l.BinDir + "/pg_ctl", "stop", "-s", "-m", mode, "-D", l.DataDir}}); err != nil {
+	if err := m.server.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Error(err)
+	}
+	select {
+	case <-m.ended:
+	case <-time.After(time.Minute):
+		t.Error("the server doesn't stop")
 	}
 }
 
 // ServerRunning makes WaitAccepting notice a dead server quickly.
-func (m *machine) ServerRunning(ctx context.Context) (bool, error) {
-	l := m.layout
-	res, err := m.Run(ctx, appliance.Command{Argv: []string{l.BinDir + "/pg_ctl", "status", "-s", "-D", l.DataDir}})
-	if res.ExitCode == 3 || res.ExitCode == 4 {
+func (m *machine) ServerRunning(context.Context) (bool, error) {
+	if m.ended == nil {
 		return false, nil
 	}
-	return err == nil, err
+	select {
+	case <-m.ended:
+		return false, nil
+	default:
+		return true, nil
+	}
 }
 
 func (m *machine) log() string {

@@ -1,0 +1,194 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// The names of verify's checks.
+const (
+	CheckReachable    = "reachable"
+	CheckWritable     = "primary-writable"
+	CheckInRecovery   = "in-recovery"
+	CheckStreaming    = "streaming"
+	CheckSlotActive   = "slot-active"
+	CheckIdentifier   = "system-identifier"
+	CheckTimeline     = "timeline"
+	CheckReplay       = "replay-running"
+	CheckMarker       = "marker-replicated"
+	CheckWriteRefused = "write-refused"
+	CheckRowCounts    = "row-counts"
+	CheckChecksums    = "checksums"
+	CheckCollation    = "collation-version"
+	CheckParameters   = "parameters"
+	CheckSettings     = "settings-owned"
+)
+
+// replayWait is how long a standby may take to show what the primary wrote.
+const replayWait = 5 * time.Second
+
+// Target is a member to verify.
+type Target struct {
+	Member string
+	Host   string
+	Port   int
+	// Primary is set for the member that has to be the primary.
+	Primary bool
+	// Slot is the standby's on the primary; empty: named after the member.
+	Slot string
+	// Down, where it is set, is why the member needn't be asked: it is stopped,
+	// or its machine is.
+	Down error
+}
+
+// VerifyInput is what [Verify] has to know of a cluster.
+type VerifyInput struct {
+	// SystemIdentifier is the one on record; empty: the primary's.
+	SystemIdentifier string
+	Targets          []Target
+	// Database is the application's, whose rows are counted.
+	Database string
+	// Password is role pgapp's.
+	Password appliance.Secret
+}
+
+// Verify proves that the members are one cluster: each standby streams from
+// the primary, shows a row written just now, refuses writes, and has the same
+// rows, settings and origin. It asks all members at once, writes nothing but
+// its marker row in database postgres, and always returns a report: what can't
+// be asked is a failed check, or one skipped with its reason. It is safe to
+// repeat and to run side by side.
+func Verify(ctx context.Context, in VerifyInput) appliance.VerifyReport {
+	v := newVerification(in)
+	defer v.close(ctx)
+	v.each(v.members, func(m *subject) { m.gather(ctx, in) })
+	v.askPrimary(ctx)
+	v.each(v.standbys(), func(m *subject) { m.prove(ctx, v.marker) })
+	v.countRows(ctx)
+	return v.report()
+}
+
+type verification struct {
+	in      VerifyInput
+	members []*subject
+	primary *subject // nil where no target is
+	// What the primary says of its standbys.
+	replication []appliance.ReplicationRow
+	slots       []Slot
+	askErr      error
+	// marker is the sequence number written just now, 0 where it couldn't be.
+	marker    int64
+	markerErr error
+}
+
+// subject is a member under verification.
+type subject struct {
+	Target
+	// admin and data are sessions to the maintenance and the user's database.
+	admin, data *Control
+	// err is why the member can't be asked, dataErr why its database can't.
+	err, dataErr error
+	seen         Observation
+	facts        memberFacts
+	// Verdicts of what was tried on a standby.
+	marker, refused, rows verdict
+}
+
+// verdict is how a check ended.
+type verdict struct {
+	ok, skipped bool
+	detail      string
+}
+
+func pass(format string, args ...any) verdict {
+	return verdict{ok: true, detail: fmt.Sprintf(format, args...)}
+}
+func fail(format string, args ...any) verdict { return verdict{detail: fmt.Sprintf(format, args...)} }
+func skip(format string, args ...any) verdict {
+	return verdict{ok: true, skipped: true, detail: fmt.Sprintf(format, args...)}
+}
+
+func newVerification(in VerifyInput) *verification {
+	v := &verification{in: in}
+	for _, t := range in.Targets {
+		if t.Slot == "" {
+			t.Slot = appliance.SlotName(t.Member)
+		}
+		m := &subject{Target: t}
+		v.members = append(v.members, m)
+		if t.Primary {
+			v.primary = m
+		}
+	}
+	return v
+}
+
+func (v *verification) standbys() []*subject {
+	var out []*subject
+	for _, m := range v.members {
+		if m != v.primary {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// each runs f for all members at once. f touches nothing but its own member.
+func (v *verification) each(members []*subject, f func(*subject)) {
+	var wg sync.WaitGroup
+	for _, m := range members {
+		wg.Go(func() { f(m) })
+	}
+	wg.Wait()
+}
+
+func (v *verification) close(ctx context.Context) {
+	v.each(v.members, func(m *subject) {
+		for _, c := range []*Control{m.admin, m.data} {
+			if c != nil {
+				c.closeQuietly(ctx)
+			}
+		}
+	})
+}
+
+// askPrimary reads who streams, and writes the marker.
+func (v *verification) askPrimary(ctx context.Context) {
+	if v.primary == nil || v.primary.err != nil {
+		return
+	}
+	c := v.primary.admin
+	if v.replication, v.askErr = c.Replication(ctx); v.askErr == nil {
+		v.slots, v.askErr = c.Slots(ctx)
+	}
+	v.marker, v.markerErr = c.writeMarker(ctx)
+}
+
+// report judges everything that was gathered.
+func (v *verification) report() appliance.VerifyReport {
+	r := appliance.VerifyReport{OK: len(v.members) > 0, Replication: v.replication, Checks: []appliance.Check{}}
+	if r.Replication == nil {
+		r.Replication = []appliance.ReplicationRow{}
+	}
+	for _, m := range v.members {
+		for _, c := range v.judge(m) {
+			r.OK = r.OK && c.OK
+			r.Checks = append(r.Checks, c)
+		}
+	}
+	return r
+}
+
+// sentence joins what was found into one short text.
+func sentence(parts []string) string {
+	const most = 5
+	if len(parts) > most {
+		parts = append(parts[:most:most], fmt.Sprintf("and %d more", len(parts)-most))
+	}
+	return strings.Join(parts, "; ")
+}

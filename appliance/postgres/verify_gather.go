@@ -1,0 +1,189 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"pgapp/appliance"
+)
+
+// memberFacts are what the checks of one member's own settings need.
+type memberFacts struct {
+	checksums string
+	// parameters are those that a standby may not have lower than its primary.
+	parameters map[string]int
+	// overrides name the owned parameters that another file sets.
+	overrides []string
+	// collations name the objects whose collation version isn't the system's.
+	collations []string
+}
+
+// gather opens the sessions and reads everything that needs no other member.
+func (m *subject) gather(ctx context.Context, in VerifyInput) {
+	if m.err = m.Down; m.err != nil {
+		return
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { m.data, m.dataErr = Connect(ctx, m.Host, m.Port, in.Database, in.Password) })
+	m.admin, m.err = Connect(ctx, m.Host, m.Port, MaintenanceDatabase, in.Password)
+	if m.err == nil {
+		m.seen, m.err = m.admin.Observe(ctx)
+	}
+	if m.err == nil {
+		m.facts, m.err = m.admin.facts(ctx)
+	}
+	wg.Wait()
+	if m.err != nil || m.dataErr != nil {
+		return
+	}
+	var used []string
+	if used, m.dataErr = m.data.strings(ctx, usedCollationsSQL); m.dataErr == nil {
+		m.facts.collations = append(m.facts.collations, used...)
+	}
+}
+
+const parametersSQL = `SELECT name, setting::int FROM pg_settings
+WHERE name IN ('max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction')`
+
+const fileSettingsSQL = `SELECT name, sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL`
+
+// A database of the builtin provider has a version too, and its system's
+// never changes within a major version.
+const databaseCollationsSQL = `SELECT format('database %s was made with %s and this system has %s', datname, datcollversion, pg_database_collation_actual_version(oid))
+FROM pg_database WHERE datallowconn AND datcollversion IS DISTINCT FROM pg_database_collation_actual_version(oid) ORDER BY datname`
+
+// Initdb imports every collation of the system, so only used ones matter.
+const usedCollationsSQL = `SELECT format('collation %s was made with %s and this system has %s', c.collname, c.collversion, pg_collation_actual_version(c.oid))
+FROM pg_collation c
+WHERE c.collversion <> pg_collation_actual_version(c.oid)
+	AND c.oid IN (SELECT a.attcollation FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid
+		WHERE r.relkind IN ('r', 'i', 'm', 'p', 'I') AND r.oid >= 16384)
+ORDER BY c.collname`
+
+func (c *Control) facts(ctx context.Context) (memberFacts, error) {
+	f := memberFacts{parameters: map[string]int{}}
+	if err := c.row(ctx, "SELECT current_setting('data_checksums')", nil, &f.checksums); err != nil {
+		return f, err
+	}
+	rows, err := c.conn.Query(ctx, parametersSQL)
+	if err != nil {
+		return f, c.wrap(ctx, err)
+	}
+	var name, sourceFile string
+	var value int
+	if _, err := pgx.ForEachRow(rows, []any{&name, &value}, func() error {
+		f.parameters[name] = value
+		return nil
+	}); err != nil {
+		return f, c.wrap(ctx, err)
+	}
+	if rows, err = c.conn.Query(ctx, fileSettingsSQL); err != nil {
+		return f, c.wrap(ctx, err)
+	}
+	if _, err := pgx.ForEachRow(rows, []any{&name, &sourceFile}, func() error {
+		if base := path.Base(sourceFile); base != ConfFile && appliance.OwnedParameter(name) {
+			f.overrides = append(f.overrides, name+" is set in "+base)
+		}
+		return nil
+	}); err != nil {
+		return f, c.wrap(ctx, err)
+	}
+	f.collations, err = c.strings(ctx, databaseCollationsSQL)
+	return f, err
+}
+
+// strings reads the one text column of a query.
+func (c *Control) strings(ctx context.Context, sql string, args ...any) ([]string, error) {
+	rows, err := c.conn.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, c.wrap(ctx, err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return list, c.wrap(ctx, err)
+}
+
+// writeMarker writes verify's row and returns its sequence number, when the
+// row is on the primary's disk. The number only grows, so that several may run
+// side by side.
+func (c *Control) writeMarker(ctx context.Context) (int64, error) {
+	var seq int64
+	err := c.row(ctx, `INSERT INTO `+markerTable+` AS m (id, seq, at) VALUES (1, 1, now())
+ON CONFLICT (id) DO UPDATE SET seq = m.seq + 1, at = now() RETURNING seq`, nil, &seq)
+	return seq, err
+}
+
+const markerPoll = 2 * time.Millisecond
+
+// prove tries on a standby what only a trial proves: that the marker arrives,
+// and that a write is refused.
+func (m *subject) prove(ctx context.Context, marker int64) {
+	if m.err != nil {
+		return
+	}
+	if marker > 0 {
+		m.marker = m.awaitMarker(ctx, marker)
+	}
+	m.refused = m.tryWrite(ctx)
+}
+
+func (m *subject) awaitMarker(ctx context.Context, marker int64) verdict {
+	limit := replayWait
+	if m.paused() {
+		limit = 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit+connectTimeout)
+	defer cancel()
+	start, got := time.Now(), int64(0)
+	err := poll(ctx, markerPoll, func() (bool, error) {
+		err := m.admin.row(ctx, "SELECT coalesce(max(seq), 0) FROM "+markerTable, nil, &got)
+		if hasState(err, stateNoTable) {
+			err = nil
+		}
+		return got >= marker || time.Since(start) >= limit, err
+	})
+	switch {
+	case err != nil:
+		return fail("the marker row can't be read: %v", err)
+	case got < marker:
+		return fail("marker row %d of the primary is not here after %s; the newest is %d", marker, limit, got)
+	}
+	return pass("marker row %d of the primary was here within %d ms", marker, time.Since(start).Milliseconds()+1)
+}
+
+// paused tells whether the standby replays nothing for now.
+func (m *subject) paused() bool { return m.seen.PauseState != "" && m.seen.PauseState != "not paused" }
+
+// tryWrite writes in a transaction that is rolled back, should the write be
+// taken.
+func (m *subject) tryWrite(ctx context.Context) verdict {
+	tx, err := m.admin.conn.Begin(ctx)
+	if err != nil {
+		return fail("a write can't be tried: %v", m.admin.wrap(ctx, err))
+	}
+	_, err = tx.Exec(ctx, "INSERT INTO "+markerTable+" (id, seq, at) VALUES (0, 0, now()) ON CONFLICT (id) DO NOTHING")
+	if rollback := tx.Rollback(ctx); rollback != nil && err == nil {
+		err = rollback
+	}
+	switch {
+	case err == nil:
+		return fail("a write was taken, so this is no standby")
+	case hasState(err, stateReadOnly):
+		return pass("a write was refused with SQLSTATE %s", stateReadOnly)
+	}
+	return fail("a write was refused for another reason: %v", m.admin.wrap(ctx, err))
+}
+
+// why is an error as a check's detail: without what led there.
+func why(err error) string {
+	var s *ServerError
+	if errors.As(err, &s) {
+		return s.Error()
+	}
+	return fmt.Sprint(err)
+}

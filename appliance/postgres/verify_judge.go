@@ -1,0 +1,189 @@
+package postgres
+
+import (
+	"fmt"
+	"sort"
+
+	"pgapp/appliance"
+)
+
+// judge lists the checks of one member, always the same and in the same order.
+func (v *verification) judge(m *subject) []appliance.Check {
+	var out []appliance.Check
+	add := func(name string, r verdict) {
+		out = append(out, appliance.Check{Name: name, Member: m.Member, OK: r.ok, Skipped: r.skipped, Detail: r.detail})
+	}
+	// own is for what needs this member, with for what needs the primary too.
+	own := func(judge func() verdict) verdict {
+		if m.err != nil {
+			return skip("the member can't be asked")
+		}
+		return judge()
+	}
+	with := func(judge func() verdict) verdict {
+		switch {
+		case v.primary == nil || v.primary.err != nil:
+			return skip("the primary can't be asked")
+		case v.askErr != nil:
+			return skip("the primary can't be asked: %s", why(v.askErr))
+		}
+		return judge()
+	}
+	both := func(judge func() verdict) verdict {
+		return own(func() verdict { return with(judge) })
+	}
+	add(CheckReachable, m.reachable())
+	if m == v.primary {
+		add(CheckWritable, own(v.writable))
+		add(CheckIdentifier, own(func() verdict { return v.sameIdentifier(m) }))
+	} else {
+		add(CheckInRecovery, own(m.inRecovery))
+		add(CheckStreaming, with(func() verdict { return streamingVerdict(v.replication, m.Member) }))
+		add(CheckSlotActive, with(func() verdict { return slotVerdict(v.slots, m.Slot) }))
+		add(CheckIdentifier, own(func() verdict { return v.sameIdentifier(m) }))
+		add(CheckTimeline, both(func() verdict { return sameTimeline(v.primary.seen, m.seen) }))
+		add(CheckReplay, own(m.replaying))
+		add(CheckMarker, both(func() verdict { return v.markerVerdict(m) }))
+		add(CheckWriteRefused, own(func() verdict { return m.refused }))
+		add(CheckRowCounts, both(func() verdict { return m.rows }))
+		add(CheckParameters, both(func() verdict { return notLower(v.primary.facts.parameters, m.facts.parameters) }))
+	}
+	add(CheckChecksums, own(func() verdict { return checksumVerdict(m.facts.checksums) }))
+	add(CheckCollation, own(m.collations))
+	add(CheckSettings, own(func() verdict { return settingsVerdict(m.facts.overrides) }))
+	return out
+}
+
+func (m *subject) reachable() verdict {
+	if m.err != nil {
+		return fail("%s", why(m.err))
+	}
+	return pass("PostgreSQL answers at %s:%d", m.Host, m.Port)
+}
+
+func (v *verification) writable() verdict {
+	switch {
+	case v.primary.seen.InRecovery:
+		return fail("it is in recovery, so this is no primary")
+	case v.markerErr != nil:
+		return fail("the marker row can't be written: %s", why(v.markerErr))
+	}
+	return pass("marker row %d was written", v.marker)
+}
+
+func (m *subject) inRecovery() verdict {
+	if !m.seen.InRecovery {
+		return fail("it is not in recovery, so this is no standby")
+	}
+	return pass("it is in recovery")
+}
+
+func streamingVerdict(rows []appliance.ReplicationRow, member string) verdict {
+	state := ""
+	for _, r := range rows {
+		if r.ApplicationName != member {
+			continue
+		}
+		if r.State == "streaming" {
+			return pass("streaming, %s, %d bytes behind", r.SyncState, r.ReplayLagBytes)
+		}
+		state = r.State
+	}
+	if state != "" {
+		return fail("its state in pg_stat_replication is %s, not streaming", state)
+	}
+	return fail("the primary's pg_stat_replication has no row of it")
+}
+
+func slotVerdict(slots []Slot, name string) verdict {
+	for _, s := range slots {
+		switch {
+		case s.Name != name:
+		case s.WALStatus == "lost":
+			return fail("slot %s has lost WAL that the standby needs", name)
+		case !s.Active:
+			return fail("nothing streams from slot %s", name)
+		default:
+			return pass("slot %s is active, its WAL is %s", name, s.WALStatus)
+		}
+	}
+	return fail("the primary has no slot %s", name)
+}
+
+func (v *verification) sameIdentifier(m *subject) verdict {
+	want := v.in.SystemIdentifier
+	if want == "" && v.primary != nil {
+		want = v.primary.seen.SystemIdentifier
+	}
+	switch {
+	case want == "":
+		return skip("the cluster's system identifier isn't known")
+	case m.seen.SystemIdentifier != want:
+		return fail("its system identifier is %s, and the cluster's %s", m.seen.SystemIdentifier, want)
+	}
+	return pass("system identifier %s", want)
+}
+
+func sameTimeline(primary, standby Observation) verdict {
+	if primary.Timeline != standby.Timeline {
+		return fail("it is on timeline %d, and the primary on %d", standby.Timeline, primary.Timeline)
+	}
+	return pass("timeline %d", standby.Timeline)
+}
+
+func (m *subject) replaying() verdict {
+	switch {
+	case !m.seen.InRecovery:
+		return fail("it replays nothing, since it is not in recovery")
+	case m.paused():
+		return fail("replay is %s at %s", m.seen.PauseState, m.seen.LSN)
+	}
+	return pass("replayed up to %s", m.seen.LSN)
+}
+
+func (v *verification) markerVerdict(m *subject) verdict {
+	if v.markerErr != nil {
+		return skip("the marker row couldn't be written on the primary")
+	}
+	return m.marker
+}
+
+// notLower compares what a standby needs at least as much of as its primary:
+// else it pauses, and can't be promoted.
+func notLower(primary, standby map[string]int) verdict {
+	var low []string
+	for name, want := range primary {
+		if got := standby[name]; got < want {
+			low = append(low, fmt.Sprintf("%s is %d, and on the primary %d", name, got, want))
+		}
+	}
+	if len(low) > 0 {
+		sort.Strings(low)
+		return fail("%s", sentence(low))
+	}
+	return pass("%d parameters are not lower than the primary's", len(primary))
+}
+
+func checksumVerdict(setting string) verdict {
+	if setting != "on" {
+		return fail("data checksums are %s", setting)
+	}
+	return pass("data checksums are on")
+}
+
+func (m *subject) collations() verdict {
+	switch {
+	case len(m.facts.collations) > 0:
+		return fail("%s", sentence(m.facts.collations))
+	case m.dataErr != nil:
+		return skip("the database's columns can't be looked at: %s", why(m.dataErr))
+	}
+	return pass("collation versions are the system's")
+}
+
+func settingsVerdict(overrides []string) verdict {
+	if len(overrides) > 0 {
+		return fail("%s, against %s", sentence(overrides), ConfFile)
+	}
+	return pass("no file overrides what %s sets", ConfFile)
+}

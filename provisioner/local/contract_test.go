@@ -1,0 +1,171 @@
+//go:build integration
+
+package local
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgapp/appliance"
+	"pgapp/provisioner/providertest"
+)
+
+// postgresBin finds a real PostgreSQL 17.
+func postgresBin(t *testing.T) string {
+	t.Helper()
+	if dir := os.Getenv("PGAPP_TEST_PGBIN"); dir != "" {
+		return dir
+	}
+	const packaged = "/usr/lib/postgresql/17/bin"
+	if _, err := os.Stat(filepath.Join(packaged, serverName)); err != nil {
+		t.Skipf("no PostgreSQL 17: PGAPP_TEST_PGBIN is not set and there is none in %s", packaged)
+	}
+	return packaged
+}
+
+// testHome is a home that members' users can pass through, which those of
+// t.TempDir are not.
+func testHome(t *testing.T, name string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pgapp-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("removing the test's home: %v", err)
+		}
+	})
+	home := filepath.Join(dir, name)
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for d := home; d != filepath.Dir(dir); d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return home
+}
+
+func fixture(t *testing.T, p *Provider) providertest.Fixture {
+	t.Helper()
+	return providertest.Fixture{
+		Provider:    p,
+		Spec:        appliance.Spec{Provider: appliance.ProviderLocal},
+		PostgresBin: postgresBin(t),
+		Leftovers:   func(t *testing.T, c appliance.Cluster) []string { return leftovers(t, p, c) },
+		PutForeign: func(t *testing.T, c appliance.Cluster, m appliance.Member) func(*testing.T) {
+			return putForeign(t, p, c, m)
+		},
+	}
+}
+
+// leftovers looks at the home, the sockets' place, the cgroups and the
+// processes without the provider's own idea of what is its.
+func leftovers(t *testing.T, p *Provider, c appliance.Cluster) []string {
+	t.Helper()
+	patterns := []string{
+		filepath.Join(p.home, "*"), filepath.Join(p.home, "clusters", "*"), filepath.Join(p.home, "clusters", ".*"),
+		filepath.Join(p.cgroups.mount, "pgapp-"+shortUUID(c.UUID)+"*"),
+	}
+	if p.temp != os.TempDir() {
+		patterns = append(patterns, filepath.Join(p.temp, "pgapp-*"))
+	}
+	var out []string
+	for _, pattern := range patterns {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, found...)
+	}
+	all, err := allProcs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pr := range all {
+		cwd, _ := pr.cwd()
+		title, _ := os.ReadFile(pr.path("cmdline"))
+		if strings.HasPrefix(cwd, p.home) || strings.Contains(string(title), p.home) {
+			out = append(out, strings.ReplaceAll(string(title), "\x00", " "))
+		}
+	}
+	return out
+}
+
+func putForeign(t *testing.T, p *Provider, c appliance.Cluster, m appliance.Member) func(*testing.T) {
+	t.Helper()
+	dir := p.machine(c, m).dir
+	file := filepath.Join(dir, "data", "precious")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("mine"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, dir)
+	return func(t *testing.T) {
+		t.Helper()
+		if after := tree(t, dir); !slices.Equal(before, after) {
+			t.Errorf("the foreign directory was %q, and is %q", before, after)
+		}
+		if got, err := os.ReadFile(file); err != nil || string(got) != "mine" {
+			t.Errorf("the foreign file: %q, %v", got, err)
+		}
+	}
+}
+
+// tree lists a directory's files with mode, owner and time of change.
+func tree(t *testing.T, dir string) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		st, err := d.Info()
+		if err != nil {
+			return err
+		}
+		out = append(out, path+" "+st.Mode().String()+" "+st.ModTime().String())
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestContract(t *testing.T) {
+	t.Parallel()
+	providertest.Run(t, func(t *testing.T) providertest.Fixture {
+		t.Helper()
+		return fixture(t, New(Config{Home: testHome(t, "home"), TempDir: testHome(t, "t")}))
+	})
+}
+
+// TestContractWithoutCgroups is a machine where none can be made: an ordinary
+// user's without a manager, or a container's.
+func TestContractWithoutCgroups(t *testing.T) {
+	t.Parallel()
+	providertest.Run(t, func(t *testing.T) providertest.Fixture {
+		t.Helper()
+		p := New(Config{Home: testHome(t, "home"), TempDir: testHome(t, "t")})
+		p.cgroups = cgroups{}
+		return fixture(t, p)
+	})
+}
+
+// TestContractDeepHome is a home whose sockets' paths would be too long.
+func TestContractDeepHome(t *testing.T) {
+	t.Parallel()
+	providertest.Run(t, func(t *testing.T) providertest.Fixture {
+		t.Helper()
+		deep := strings.Repeat("deep home/", 12)
+		return fixture(t, New(Config{Home: testHome(t, deep), TempDir: testHome(t, "t")}))
+	})
+}

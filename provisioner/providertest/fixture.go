@@ -1,0 +1,181 @@
+package providertest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"pgapp/appliance"
+)
+
+// Fixture is a provider to test, and what the contract can't know of it.
+type Fixture struct {
+	Provider appliance.Provider
+	// Spec is what the test's clusters are made from; the name is replaced.
+	Spec appliance.Spec
+	// PostgresBin is the directory of PostgreSQL 17's programs on this
+	// machine, for providers whose members run them.
+	PostgresBin string
+	// Leftovers lists what there still is of a cluster's members on this
+	// machine: files, processes, domains, volumes, cgroups.
+	Leftovers func(t *testing.T, c appliance.Cluster) []string
+	// PutForeign puts something that isn't pgapp's where the member's machine
+	// would be, and returns a check that it was left alone.
+	PutForeign func(t *testing.T, c appliance.Cluster, m appliance.Member) (untouched func(t *testing.T))
+	// Patience is how long one step, start or stop may take; zero is a minute.
+	Patience time.Duration
+}
+
+// Factory makes a fixture of its own for each part of the contract.
+type Factory func(t *testing.T) Fixture
+
+// Run checks the whole contract. It needs a real PostgreSQL 17.
+func Run(t *testing.T, f Factory) {
+	t.Helper()
+	t.Run("Allocate", func(t *testing.T) { t.Parallel(); testAllocate(t, f(t)) })
+	t.Run("Foreign", func(t *testing.T) { t.Parallel(); testForeign(t, f(t)) })
+	t.Run("Life", func(t *testing.T) { t.Parallel(); testLife(t, f(t)) })
+}
+
+// context bounds one call of the provider.
+func (f Fixture) context(t *testing.T) context.Context {
+	t.Helper()
+	patience := f.Patience
+	if patience == 0 {
+		patience = time.Minute
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// cluster allocates a new cluster beside the others.
+func (f Fixture) cluster(t *testing.T, name string, members int, others ...appliance.Member) appliance.Cluster {
+	t.Helper()
+	spec := f.Spec
+	spec.Name = name
+	standbys := members - 1
+	spec.Standbys = &standbys
+	c := appliance.Cluster{
+		Name: name, UUID: uuid.NewString(), Spec: spec.WithDefaults(), Phase: appliance.PhaseCreating,
+		Primary: appliance.MemberName(0), PostgresBin: f.PostgresBin,
+	}
+	got, err := f.Provider.Allocate(f.context(t), appliance.AllocateRequest{
+		Spec: c.Spec, Cluster: c.Name, UUID: c.UUID, Names: memberNames(0, members), Others: others,
+	})
+	if err != nil {
+		t.Fatalf("Allocate: %v", err)
+	}
+	c.Members = got
+	return c
+}
+
+func memberNames(from, n int) []string {
+	var out []string
+	for i := from; i < from+n; i++ {
+		out = append(out, appliance.MemberName(i))
+	}
+	return out
+}
+
+// destroy removes the cluster whatever state the test left it in.
+func (f Fixture) destroy(t *testing.T, c appliance.Cluster) {
+	t.Helper()
+	for _, s := range f.Provider.DestroySteps(c, c.Members) {
+		if err := s.Do(f.context(t), ignore); err != nil {
+			t.Errorf("step %s: %v", s.ID, err)
+		}
+	}
+}
+
+func ignore(appliance.Progress) {}
+
+// checkPlan holds what the runner relies on: unique ids, and no step before
+// one that it needs.
+func checkPlan(t *testing.T, steps []appliance.Step) {
+	t.Helper()
+	var seen []string
+	for _, s := range steps {
+		if s.Title == "" || s.Do == nil || s.Done == nil {
+			t.Errorf("step %q lacks a title, Do or Done", s.ID)
+		}
+		if slices.Contains(seen, s.ID) {
+			t.Errorf("step id %q twice", s.ID)
+		}
+		for _, a := range s.After {
+			if !slices.Contains(seen, a) {
+				t.Errorf("step %q comes after %q, which isn't before it", s.ID, a)
+			}
+		}
+		seen = append(seen, s.ID)
+	}
+}
+
+func requireStep(t *testing.T, steps []appliance.Step, id, member string) {
+	t.Helper()
+	last := ""
+	for _, s := range steps {
+		if s.Member == member {
+			last = s.ID
+		}
+	}
+	if last != id {
+		t.Errorf("last step of member %q is %q, want %q", member, last, id)
+	}
+}
+
+// perform runs every step as a runner does that is killed again and again:
+// begun with a context that has ended, and repeated when it is done.
+func (f Fixture) perform(t *testing.T, steps []appliance.Step) {
+	t.Helper()
+	for _, s := range steps {
+		f.interrupt(t, s, 0)
+		f.interrupt(t, s, 2*time.Millisecond)
+		for range 2 {
+			if err := s.Do(f.context(t), ignore); err != nil {
+				t.Fatalf("step %s: %v", s.ID, err)
+			}
+			done, err := s.Done(f.context(t))
+			if err != nil || !done {
+				t.Fatalf("step %s: Done() = %v, %v after Do", s.ID, done, err)
+			}
+		}
+	}
+	for _, s := range steps {
+		if done, err := s.Done(f.context(t)); err != nil || !done {
+			t.Errorf("step %s: Done() = %v, %v after all steps", s.ID, done, err)
+		}
+	}
+}
+
+// interrupt ends the step's context after that time. A step may finish in
+// spite of it; if not, it says that its context ended.
+func (f Fixture) interrupt(t *testing.T, s appliance.Step, after time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(f.context(t))
+	if after == 0 {
+		cancel()
+	} else {
+		defer time.AfterFunc(after, cancel).Stop()
+	}
+	defer cancel()
+	if err := s.Do(ctx, ignore); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("step %s with an ended context: %v, want context.Canceled in its chain", s.ID, err)
+	}
+}
+
+// eventually polls until ok is true.
+func (f Fixture) eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	ctx := f.context(t)
+	for !ok() {
+		if ctx.Err() != nil {
+			t.Fatalf("%s: not in time", what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}

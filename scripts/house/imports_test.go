@@ -1,0 +1,162 @@
+package house
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// module is the prefix of all that is ours.
+const module = "pgapp"
+
+// root is the top of the tree, seen from this package.
+const root = "../.."
+
+// room is a set of packages and what of ours they may import. A name that
+// ends in /... stands for the package and all below it.
+type room struct {
+	packages string
+	may      []string
+}
+
+// rooms is the import table of the design: imports go one way. The first room
+// that holds a package decides.
+func rooms() []room {
+	return []room{
+		{"pgapp", []string{"appliance/cli", "embed/..."}},
+		{"appliance/cli/clitest", []string{"appliance"}},
+		{"appliance/cli", []string{"appliance/...", "api", "store/...", "provisioner/...", "embed/..."}},
+		{"appliance/op", []string{"appliance"}},
+		{"appliance/postgres/...", []string{"appliance", "appliance/postgres/..."}},
+		{"appliance/plan", []string{"appliance", "appliance/op", "appliance/postgres/..."}},
+		{"appliance/control", []string{"appliance", "appliance/op", "appliance/plan", "appliance/postgres/..."}},
+		{"appliance/doctor", []string{"appliance"}},
+		{"appliance/ssh", []string{"appliance"}},
+		{"appliance", nil},
+		{"store/...", []string{"appliance", "store/..."}},
+		{"api", []string{"appliance"}},
+		{"provisioner/local", []string{"appliance", "appliance/postgres", "appliance/ssh"}},
+		{"provisioner/libvirt/...", []string{"appliance", "appliance/postgres", "appliance/ssh", "provisioner/libvirt/..."}},
+		{"provisioner/providertest", []string{"appliance", "appliance/postgres"}},
+		{"embed/...", nil},
+		{"scripts/...", []string{"appliance/...", "api", "store/...", "provisioner/...", "embed/...", "scripts/..."}},
+	}
+}
+
+// keepers are the modules that one room keeps to itself.
+func keepers() map[string]string {
+	return map[string]string{
+		"github.com/labstack/echo":           "api",
+		"github.com/danielgtaylor/huma":      "api",
+		"go.etcd.io/bbolt":                   "store",
+		"github.com/digitalocean/go-libvirt": "provisioner/libvirt/...",
+		"libvirt.org/go/libvirtxml":          "provisioner/libvirt/...",
+		"golang.org/x/crypto/ssh":            "appliance/ssh",
+		"github.com/spf13/cobra":             "appliance/cli",
+	}
+}
+
+// in tells whether the package (without the module's name) is of the pattern.
+func in(pattern, pkg string) bool {
+	base, below := strings.CutSuffix(pattern, "/...")
+	return pkg == base || below && strings.HasPrefix(pkg, base+"/")
+}
+
+// short leaves out the module's name; ok is false for what isn't ours.
+func short(path string) (pkg string, ok bool) {
+	if path == module {
+		return module, true
+	}
+	return strings.CutPrefix(path, module+"/")
+}
+
+// listed is what go list says of a package.
+type listed struct {
+	ImportPath   string
+	Name         string
+	Dir          string
+	Imports      []string
+	GoFiles      []string
+	TestGoFiles  []string
+	XTestGoFiles []string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Dir,Imports,GoFiles,TestGoFiles,XTestGoFiles", "./...")
+	cmd.Dir = filepath.FromSlash(root)
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+		}
+		t.Fatalf("go list: %v", err)
+	}
+	var all []listed
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		err := d.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+func TestImportsGoOneWay(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		pkg, _ := short(p.ImportPath)
+		r, ok := roomOf(pkg)
+		if !ok {
+			t.Errorf("%s is in no room of the table", p.ImportPath)
+			continue
+		}
+		for _, path := range p.Imports {
+			imported, ours := short(path)
+			if ours && !allowed(r, imported) {
+				t.Errorf("%s imports %s, but room %q may import only %q", p.ImportPath, path, r.packages, r.may)
+			}
+		}
+	}
+}
+
+func TestOneRoomKeepsTheModule(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		pkg, _ := short(p.ImportPath)
+		for _, path := range p.Imports {
+			for mod, room := range keepers() {
+				if (path == mod || strings.HasPrefix(path, mod+"/")) && !in(room, pkg) {
+					t.Errorf("%s imports %s, which only %s may", p.ImportPath, path, room)
+				}
+			}
+		}
+	}
+}
+
+func roomOf(pkg string) (room, bool) {
+	for _, r := range rooms() {
+		if in(r.packages, pkg) {
+			return r, true
+		}
+	}
+	return room{}, false
+}
+
+func allowed(r room, imported string) bool {
+	for _, pattern := range r.may {
+		if in(pattern, imported) {
+			return true
+		}
+	}
+	return false
+}

@@ -18,6 +18,7 @@ build: tree
 
 tree:
 	@scripts/build/pgtree
+	@go run ./scripts/build/template
 
 ## test: everything that needs no virtual machine; installs what it needs
 test:

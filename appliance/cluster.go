@@ -40,14 +40,14 @@ type Cluster struct {
 	// Primary is the name of the member that may run as primary, and of no other.
 	Primary string `json:"primary"`
 	// Epoch grows with every change of primary.
-	Epoch            uint64    `json:"epoch"`
-	SystemIdentifier string    `json:"system_identifier,omitempty"`
+	Epoch            uint64 `json:"epoch"`
+	SystemIdentifier string `json:"system_identifier,omitempty"`
 	// Initialised is set once the primary's data directory has been seen whole:
 	// from then on its absence is a loss, not a beginning.
-	Initialised bool `json:"initialised,omitempty"`
-	Timeline         uint32    `json:"timeline,omitempty"`
-	Members          []Member  `json:"members"`
-	CreatedAt        time.Time `json:"created_at"`
+	Initialised bool      `json:"initialised,omitempty"`
+	Timeline    uint32    `json:"timeline,omitempty"`
+	Members     []Member  `json:"members"`
+	CreatedAt   time.Time `json:"created_at"`
 	// Binaries of PostgreSQL that local members run; fixed at creation.
 	PostgresBin     string `json:"postgres_bin,omitempty"`
 	PostgresVersion string `json:"postgres_version,omitempty"`

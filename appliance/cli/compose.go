@@ -57,13 +57,14 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 	}
 	planner := plan.New(plan.Config{
 		Store: st, Providers: providers, Dataset: a.dataset, Template: a.template,
+		Forget: func(cluster string) error { return os.RemoveAll(filepath.Join(a.home, clientDir, cluster)) },
 		Binaries: func(ctx context.Context, s appliance.Spec) (tree.Binaries, error) {
-			return tree.Find(ctx, tree.Search{BinDir: s.PostgresBin, Archive: a.treeArchive(), UnpackDir: filepath.Join(a.home, "postgres")})
+			return tree.Find(ctx, tree.Search{BinDir: s.PostgresBin, Archive: a.treeArchive(), UnpackDir: filepath.Join(a.home, binariesDir)})
 		},
 	})
 	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log})
 	ctl := control.New(control.Config{
-		Store: st, Runner: runner, Providers: providers, Info: info, Log: log, ClientDir: filepath.Join(a.home, "client"),
+		Store: st, Runner: runner, Providers: providers, Info: info, Log: log, ClientDir: filepath.Join(a.home, clientDir),
 		AutoProvider: func(context.Context, appliance.Spec) (appliance.ProviderKind, string) {
 			return appliance.ProviderLocal, "provider local: this build has no other"
 		},

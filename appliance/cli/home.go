@@ -15,6 +15,10 @@ const (
 	socketName = "pgapp.sock"
 	logName    = "pgapp.log"
 	tokenName  = "token"
+	// clientDir holds the password files that `url` and `psql` name.
+	clientDir = "client"
+	// binariesDir holds the unpacked PostgreSQL tree.
+	binariesDir = "postgres"
 )
 
 // homeDir resolves --home or its default to an absolute path.

@@ -22,6 +22,8 @@ type Config struct {
 	// Template returns a packed data directory that fits the spec, or nil
 	// where there is none and the members have to be made step by step.
 	Template func(ctx context.Context, s appliance.Spec) *template.Template
+	// Forget removes what was written for the cluster's clients. A repeat is safe.
+	Forget func(cluster string) error
 }
 
 // Planner makes plans. It keeps no state: each step reads the stored facts

@@ -108,5 +108,8 @@ func (r recipe) destroy(c appliance.Cluster) []appliance.Step {
 		s.After = append(s.After, "intent")
 		steps = append(steps, s)
 	}
-	return steps
+	return append(steps, appliance.Step{
+		ID: "forget", Title: "remove the clients' files", After: []string{"intent"},
+		Do: func(context.Context, appliance.Report) error { return r.cfg.Forget(c.Name) },
+	})
 }

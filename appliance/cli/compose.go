@@ -52,9 +52,7 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 	if err := ensureToken(ctx, st, a.home); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	providers := map[appliance.ProviderKind]appliance.Provider{
-		appliance.ProviderLocal: local.New(local.Config{Home: a.home}),
-	}
+	providers := a.providers()
 	planner := plan.New(plan.Config{
 		Store: st, Providers: providers, Dataset: a.dataset, Template: a.template,
 		Forget: func(cluster string) error { return os.RemoveAll(filepath.Join(a.home, clientDir, cluster)) },
@@ -82,6 +80,13 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 			Service: ctl, Operations: runner, Tokens: tokens{st}, Idempotency: idempotency{st}, Logger: log,
 		},
 	}, nil
+}
+
+// providers are those that this program has.
+func (a *app) providers() map[appliance.ProviderKind]appliance.Provider {
+	return map[appliance.ProviderKind]appliance.Provider{
+		appliance.ProviderLocal: local.New(local.Config{Home: a.home}),
+	}
 }
 
 // treeArchive is the embedded tree, or nil where there is none.

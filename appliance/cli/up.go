@@ -131,9 +131,15 @@ func (a *app) specOf(cmd *cobra.Command, f *upFlags) (appliance.Spec, error) {
 		spec.Standbys = &f.standbys
 	}
 	for _, p := range []struct{ to, from *string }{
-		{&spec.Primary, &f.spec.Primary}, {&spec.Dataset, &f.spec.Dataset}, {&spec.Database, &f.spec.Database},
-		{&spec.PostgresBin, &f.spec.PostgresBin}, {&spec.Locale, &f.spec.Locale}, {&spec.Image, &f.spec.Image},
-		{&spec.ImageDigest, &f.spec.ImageDigest}, {&spec.Accel, &f.spec.Accel}, {&spec.AptMirror, &f.spec.AptMirror},
+		{&spec.Primary, &f.spec.Primary},
+		{&spec.Dataset, &f.spec.Dataset},
+		{&spec.Database, &f.spec.Database},
+		{&spec.PostgresBin, &f.spec.PostgresBin},
+		{&spec.Locale, &f.spec.Locale},
+		{&spec.Image, &f.spec.Image},
+		{&spec.ImageDigest, &f.spec.ImageDigest},
+		{&spec.Accel, &f.spec.Accel},
+		{&spec.AptMirror, &f.spec.AptMirror},
 		{&spec.Network, &f.spec.Network},
 	} {
 		if *p.from != "" {

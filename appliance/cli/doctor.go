@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"pgapp/appliance"
+	"pgapp/appliance/doctor"
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	var fix bool
+	f := &upFlags{}
+	cmd := &cobra.Command{
+		Use: "doctor", Short: "Check what this host needs for a cluster",
+		Long: `Check what this host needs for a cluster, without starting anything. A FAIL stands
+in the way of 'pgapp up' and makes the exit code 7; a WARN does not.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.doctor(cmd, f, fix) },
+	}
+	cmd.Flags().BoolVar(&fix, "fix", false, "mend what is safe to mend and can be undone")
+	cmd.Flags().StringVar(&f.provider, "provider", "", "local or libvirt (default: both)")
+	cmd.Flags().StringVarP(&f.file, "file", "f", "", "YAML file with the cluster's spec")
+	cmd.Flags().IntVar(&f.standbys, "standbys", appliance.DefaultStandbys, "number of hot standbys")
+	return cmd
+}
+
+func (a *app) doctor(cmd *cobra.Command, f *upFlags, fix bool) error {
+	ctx := cmd.Context()
+	spec, err := a.specOf(cmd, f)
+	if err != nil {
+		return err
+	}
+	spec = spec.WithDefaults()
+	if err := spec.Validate(); err != nil {
+		return err
+	}
+	var checkers []doctor.Checker
+	providers := a.providers()
+	for _, kind := range []appliance.ProviderKind{appliance.ProviderLocal, appliance.ProviderLibvirt} {
+		p, ok := providers[kind]
+		if !ok {
+			continue
+		}
+		if spec.Provider == appliance.ProviderAuto || spec.Provider == kind {
+			checkers = append(checkers, p)
+		}
+	}
+	findings := doctor.Run(ctx, spec, checkers...)
+	if fix {
+		applied, failed := doctor.Fix(ctx, findings)
+		for _, id := range applied {
+			a.note("mended: %s", id)
+		}
+		findings = append(doctor.Run(ctx, spec, checkers...), failed...)
+	}
+	if doctor.Failed(findings) {
+		a.exit = appliance.ExitHost
+	}
+	return a.print(map[string]any{"ok": a.exit == 0, "findings": findings}, func() error { return a.findingTable(findings) })
+}
+
+func (a *app) findingTable(findings []appliance.Finding) error {
+	colour := map[appliance.FindingLevel]string{appliance.LevelPass: "32", appliance.LevelWarn: "33", appliance.LevelFail: "31", appliance.LevelSkip: "0"}
+	t := a.newTable("", "check", "finding")
+	for _, f := range findings {
+		t.AppendRow([]any{a.paint(colour[f.Level], string(f.Level)), f.ID, clean(f.Summary)})
+		if f.Fix != "" && f.Level != appliance.LevelPass {
+			t.AppendRow([]any{"", "", "→ " + clean(f.Fix)})
+		}
+	}
+	return a.renderTable(t)
+}

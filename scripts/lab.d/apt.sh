@@ -65,9 +65,16 @@ apt_update() {
 }
 
 # apt_uris PACKAGE... prints address, file name, size and digest of each package
-# that installing them on an empty system fetches.
+# that installing them on an empty system fetches. Resolving takes seconds, so
+# the answer is kept as long as the lists are.
 apt_uris() {
-	private_apt apt-get install --print-uris -y -qq "$@" | grep "^'" | sort
+	local kept
+	kept=$LAB_CACHE/apt/uris-$(printf '%s\n' "$@" | sha256sum | cut -c 1-16)
+	if [ ! "$kept" -nt "$LAB_CACHE/apt/updated" ]; then
+		private_apt apt-get install --print-uris -y -qq "$@" | grep "^'" | sort >"$kept.new"
+		mv "$kept.new" "$kept"
+	fi
+	cat "$kept"
 }
 
 # lab_key makes, once, the key that signs the lab's small index; the image
@@ -108,7 +115,8 @@ repository_path() {
 	echo "$root"
 }
 
-# fetch_packages FOLDER URIS lays the packages out as the mirror does.
+# fetch_packages FOLDER URIS lays the packages out as the mirror does. In the
+# addresses '+' and ':' are escaped, on the mirror's disk they aren't.
 fetch_packages() {
 	local uri file base
 	base=$(mirror)
@@ -116,6 +124,7 @@ fetch_packages() {
 		die "the packages for the lab's repository can't be fetched"
 	while read -r uri file _; do
 		uri=${uri//\'/}
+		uri=$(printf %b "${uri//%/\\x}")
 		install -D -m 0644 "$LAB_CACHE/apt/cache/archives/$file" "$1/${uri#"$base"/}"
 	done <<<"$2"
 	private_apt apt-get clean
@@ -162,8 +171,11 @@ repository_up() {
 		end_ours httpd
 	fi
 	if ! our_pid httpd >/dev/null; then
-		inside setsid /usr/bin/python3 -m http.server --bind "$LAB_ADDRESS" --directory "$root" "$LAB_APT_PORT" \
-			</dev/null >"$LAB_RUN/httpd.log" 2>&1 &
+		(
+			exec 9>&- # the lock
+			exec nsenter --net="$LAB_NETNS" -- setsid /usr/bin/python3 -m http.server \
+				--bind "$LAB_ADDRESS" --directory "$root" "$LAB_APT_PORT"
+		) </dev/null >"$LAB_RUN/httpd.log" 2>&1 &
 		pid=$!
 		keep_pid httpd "$pid"
 		echo "$root" >"$LAB_RUN/httpd.root"

@@ -181,7 +181,7 @@ func checkSpace(dir string, need int64) error {
 		return &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	// The fields' types differ between processors.
-	free := int64(stat.Bavail) * int64(stat.Bsize) //nolint:unconvert,gosec // see above; sizes are far below 2^63
+	free := int64(stat.Bavail) * int64(stat.Bsize) //nolint:unconvert // see above
 	if free < need {
 		return fmt.Errorf("it takes %d MB and %d MB are free: %w", need>>20, free>>20, syscall.ENOSPC)
 	}

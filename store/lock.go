@@ -96,7 +96,10 @@ func (l *HomeLock) Release() error {
 	f := l.file
 	l.file = nil
 	err := f.Truncate(0)
-	if err = errors.Join(err, f.Close()); err != nil {
+	// Unlocked by word, not only by closing: a child that is being started
+	// has the open file as well for a moment, and would keep the lock.
+	err = errors.Join(err, syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
+	if err != nil {
 		return fmt.Errorf("releasing the lock: %w", err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -347,4 +348,9 @@ func serve(t *testing.T, f *fake, s *Server, sock string) *daemon {
 	})
 	t.Cleanup(d.stop)
 	return d
+}
+
+// contextOfUnix is that of a request by the daemon's own user.
+func contextOfUnix(t *testing.T) context.Context {
+	return context.WithValue(t.Context(), connKey{}, connInfo{unix: true, uid: os.Geteuid()})
 }

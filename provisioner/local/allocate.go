@@ -27,7 +27,7 @@ const (
 // from 5432 on that nothing on this machine listens on. Where a cluster grows,
 // new members take its block and port. It changes nothing.
 func (p *Provider) Allocate(ctx context.Context, r appliance.AllocateRequest) ([]appliance.Member, error) {
-	return allocate(ctx, r, listens)
+	return allocate(ctx, r, p.block, listens)
 }
 
 // listens tells whether anything keeps a server from listening there, on that
@@ -44,7 +44,7 @@ func listens(ctx context.Context, a netip.AddrPort) bool {
 
 type takenFunc func(ctx context.Context, a netip.AddrPort) bool
 
-func allocate(ctx context.Context, r appliance.AllocateRequest, busy takenFunc) ([]appliance.Member, error) {
+func allocate(ctx context.Context, r appliance.AllocateRequest, first byte, busy takenFunc) ([]appliance.Member, error) {
 	a := allocation{r: r, busy: busy, used: map[netip.AddrPort]bool{}, hosts: map[netip.Addr]bool{}}
 	for _, m := range append(append([]appliance.Member(nil), r.Others...), r.Existing...) {
 		if ap, ok := addrPort(m); ok {
@@ -56,7 +56,7 @@ func allocate(ctx context.Context, r appliance.AllocateRequest, busy takenFunc) 
 			a.hosts[ap.Addr()] = true
 		}
 	}
-	block, port := a.block()
+	block, port := a.block(first)
 	hosts, err := a.addresses(block)
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func blockOf(m appliance.Member) (byte, bool) {
 
 // block chooses the cluster's block and its preferred port. When every block
 // is taken the first one serves again, and ports tell the clusters apart.
-func (a allocation) block() (block byte, port int) {
+func (a allocation) block(first byte) (block byte, port int) {
 	for _, m := range a.r.Existing {
 		if b, ok := blockOf(m); ok {
 			return b, m.Port
@@ -114,12 +114,12 @@ func (a allocation) block() (block byte, port int) {
 			taken[b] = true
 		}
 	}
-	for b := byte(firstBlock); b <= lastBlock; b++ {
+	for b := first; b <= lastBlock; b++ {
 		if !taken[b] {
 			return b, appliance.DefaultPort
 		}
 	}
-	return firstBlock, appliance.DefaultPort
+	return first, appliance.DefaultPort
 }
 
 // addresses gives nodeN the octet .100+N, the first member of a new cluster

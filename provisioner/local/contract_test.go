@@ -3,6 +3,7 @@
 package local
 
 import (
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,6 +50,19 @@ func testHome(t *testing.T, name string) string {
 		}
 	}
 	return home
+}
+
+// newTestProvider has a home and a block of addresses of its own, since other
+// tests run clusters on this machine too.
+func newTestProvider(t *testing.T, name string) *Provider {
+	t.Helper()
+	return New(Config{Home: testHome(t, name), TempDir: testHome(t, "t"), FirstBlock: testBlock(t)})
+}
+
+// testBlock draws a block; four clusters from there on are a test's.
+func testBlock(t *testing.T) byte {
+	t.Helper()
+	return byte(1 + 4*rand.IntN(30)) //nolint:gosec // no secret
 }
 
 func fixture(t *testing.T, p *Provider) providertest.Fixture {
@@ -144,7 +158,7 @@ func TestContract(t *testing.T) {
 	t.Parallel()
 	providertest.Run(t, func(t *testing.T) providertest.Fixture {
 		t.Helper()
-		return fixture(t, New(Config{Home: testHome(t, "home"), TempDir: testHome(t, "t")}))
+		return fixture(t, newTestProvider(t, "home"))
 	})
 }
 
@@ -154,7 +168,7 @@ func TestContractWithoutCgroups(t *testing.T) {
 	t.Parallel()
 	providertest.Run(t, func(t *testing.T) providertest.Fixture {
 		t.Helper()
-		p := New(Config{Home: testHome(t, "home"), TempDir: testHome(t, "t")})
+		p := newTestProvider(t, "home")
 		p.cgroups = cgroups{}
 		return fixture(t, p)
 	})
@@ -166,6 +180,6 @@ func TestContractDeepHome(t *testing.T) {
 	providertest.Run(t, func(t *testing.T) providertest.Fixture {
 		t.Helper()
 		deep := strings.Repeat("deep home/", 12)
-		return fixture(t, New(Config{Home: testHome(t, deep), TempDir: testHome(t, "t")}))
+		return fixture(t, newTestProvider(t, deep))
 	})
 }

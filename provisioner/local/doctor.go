@@ -27,7 +27,7 @@ func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Fin
 		memoryFinding(members),
 		p.cgroupFinding(),
 		zoneinfoFinding(),
-		portFinding(ctx, members),
+		p.portFinding(ctx, members),
 	}
 	if p.account.self {
 		out = append(out, p.lingerFinding(), removeIPCFinding())
@@ -168,7 +168,7 @@ func zoneinfoFinding() appliance.Finding {
 
 // portFinding looks at the first cluster's usual places. A taken port is no
 // failure, since another is chosen.
-func portFinding(ctx context.Context, members int) appliance.Finding {
+func (p *Provider) portFinding(ctx context.Context, members int) appliance.Finding {
 	const id = "local-ports"
 	octets := []byte{primaryOctet}
 	for i := 1; i < members; i++ {
@@ -176,7 +176,7 @@ func portFinding(ctx context.Context, members int) appliance.Finding {
 	}
 	var taken []string
 	for _, o := range octets {
-		a := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, firstBlock, o}), appliance.DefaultPort)
+		a := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, p.block, o}), appliance.DefaultPort)
 		if listens(ctx, a) {
 			taken = append(taken, a.String())
 		}
@@ -184,7 +184,7 @@ func portFinding(ctx context.Context, members int) appliance.Finding {
 	if len(taken) > 0 {
 		return finding(id, appliance.LevelWarn, "something listens at %s: another port or block will be used", strings.Join(taken, ", "))
 	}
-	return finding(id, appliance.LevelPass, "port %d is free at 127.0.%d.%d and the members' other addresses", appliance.DefaultPort, firstBlock, primaryOctet)
+	return finding(id, appliance.LevelPass, "port %d is free at 127.0.%d.%d and the members' other addresses", appliance.DefaultPort, p.block, primaryOctet)
 }
 
 // lingerFinding matters to ordinary users: without linger their user manager,

@@ -2,9 +2,12 @@ package local
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // pidFile is what postmaster.pid says (PostgreSQL's miscadmin.h).
@@ -48,6 +51,34 @@ func (m *machine) readPidFile() (f pidFile, ok bool, err error) {
 	}
 	f, ok = parsePidFile(string(data))
 	return f, ok, nil
+}
+
+// clearStalePidFile removes the file of a server that died where PostgreSQL
+// would take it for a running one's: its number may be a zombie's by now, or,
+// after a reboot, another member's of the same user. It is called when the
+// scan has proven that nothing works in the data directory.
+func (m *machine) clearStalePidFile() error {
+	f, ok, err := m.readPidFile()
+	if err != nil || !ok {
+		return err
+	}
+	t, err := m.territory("data")
+	if err != nil {
+		return err
+	}
+	in, hidden, err := t.scan()
+	if err != nil || len(in)+len(hidden) > 0 || errors.Is(syscall.Kill(f.pid, 0), syscall.ESRCH) {
+		return err // PostgreSQL itself decides
+	}
+	root, err := os.OpenRoot(m.dir)
+	if err != nil {
+		return fmt.Errorf("opening %q: %w", m.dir, err)
+	}
+	defer func() { _ = root.Close() }()
+	if err := root.Remove("data/postmaster.pid"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing a dead server's pid file: %w", err)
+	}
+	return nil
 }
 
 // postmaster finds the running postmaster. The file may be of a server that

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -36,6 +37,9 @@ type Config struct {
 	// TempDir takes socket directories whose path in Home would be too long.
 	// Empty: /tmp.
 	TempDir string
+	// FirstBlock is the third octet of the first cluster's addresses, 1 to
+	// 250, so that two homes on one machine need not meet. Zero: 122.
+	FirstBlock byte
 }
 
 // Provider makes members of processes on this machine. Its methods are safe
@@ -45,6 +49,7 @@ type Provider struct {
 	temp    string
 	account account
 	cgroups cgroups
+	block   byte
 
 	// accounts makes looking for the last cluster and making or removing the
 	// account a single act.
@@ -70,6 +75,7 @@ func New(cfg Config) *Provider {
 		temp:     temp,
 		account:  chooseAccount(os.Geteuid(), home, ownAccountName, serverAccountName),
 		cgroups:  findCgroups(os.Geteuid()),
+		block:    cmp.Or(cfg.FirstBlock, firstBlock),
 		children: map[string]*child{},
 	}
 }

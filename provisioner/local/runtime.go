@@ -125,13 +125,29 @@ func (m *machine) logSince(from int64) string {
 	return string(data)
 }
 
-// serverReason is the first line in which the server says why it gave up.
-func serverReason(log string) string {
-	for _, level := range []string{"FATAL:  ", "PANIC:  "} {
-		if _, rest, ok := strings.Cut(log, level); ok {
-			line, _, _ := strings.Cut(rest, "\n")
-			return strings.TrimSpace(line)
+// serverReason is the line in which a server says why it gave up: the one in
+// which it quotes the operating system, else its last word.
+func serverReason(log string) (string, appliance.ErrorID) {
+	for line := range strings.Lines(log) {
+		if id := appliance.HostErrorInText(line); id != "" {
+			return messageOf(line), id
 		}
 	}
-	return appliance.LastLine(log)
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "FATAL:  ") || strings.Contains(line, "PANIC:  ") {
+			return messageOf(line), appliance.ErrPostgresStart
+		}
+	}
+	if last := appliance.LastLine(log); last != "" {
+		return last, appliance.ErrPostgresStart
+	}
+	return "it ended at once and said nothing", appliance.ErrPostgresStart
+}
+
+// messageOf cuts off what stands before the message: time, process, level.
+func messageOf(line string) string {
+	if _, message, ok := strings.Cut(line, ":  "); ok {
+		line = message
+	}
+	return strings.TrimSpace(line)
 }

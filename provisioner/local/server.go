@@ -64,6 +64,9 @@ func (m *machine) StartServer(ctx context.Context) error {
 	if err := m.endServerProcesses(ctx); err != nil {
 		return err
 	}
+	if err := m.clearStalePidFile(); err != nil {
+		return err
+	}
 	i, err := m.p.account.lookup()
 	if err != nil {
 		return err
@@ -155,7 +158,8 @@ func (m *machine) awaitStart(ctx context.Context, c *child, logFrom int64) error
 		f, ok, err := m.readPidFile()
 		return ok && f.pid == c.pid && f.status != "", err
 	})
-	if err == nil || appliance.IsProblem(err, appliance.ErrPostgresStart) {
+	var p *appliance.Problem
+	if err == nil || errors.As(err, &p) {
 		return err
 	}
 	return fmt.Errorf("starting PostgreSQL of member %q: %w", m.member, err)
@@ -164,16 +168,9 @@ func (m *machine) awaitStart(ctx context.Context, c *child, logFrom int64) error
 // startProblem explains a server that ended at once, by its own words.
 func (m *machine) startProblem(logFrom int64) error {
 	text := m.logSince(logFrom)
-	reason := serverReason(text)
-	if reason == "" {
-		reason = "it ended at once and said nothing"
-	}
-	p := appliance.NewProblem(appliance.ErrPostgresStart, "PostgreSQL of member %s did not start: %s", m.member, reason).
+	reason, id := serverReason(text)
+	return appliance.NewProblem(id, "PostgreSQL of member %s did not start: %s", m.member, reason).
 		WithHint("pgapp logs %s shows its log", m.member).WithDetail(text)
-	if id := appliance.HostErrorInText(text); id != "" {
-		p.ID = id
-	}
-	return p
 }
 
 // launchProblem explains a program that could not be started at all.

@@ -99,13 +99,11 @@ func (s server) running(want bool) {
 
 // inDataDir lists the processes that work in the data directory, which is
 // where the postmaster and all its children are.
-const inDataDir = `for p in /proc/[0-9]*; do
-	[ "$(readlink "$p/cwd" 2>/dev/null)" = "$(readlink -f "$1")" ] && echo "${p#/proc/}"
-done; true`
+const inDataDir = `find /proc -mindepth 2 -maxdepth 2 -name cwd -lname "$(readlink -f "$1")" -printf "%h\n" 2>/dev/null; true`
 
 func (s server) processes() []string {
 	s.t.Helper()
-	return strings.Fields(s.f.shell(s.t, s.mc, inDataDir, s.mc.Layout().DataDir))
+	return strings.Fields(strings.ReplaceAll(s.f.shell(s.t, s.mc, inDataDir, s.mc.Layout().DataDir), "/proc/", ""))
 }
 
 func (s server) noProcess() {

@@ -134,7 +134,7 @@ func cloneFailure(err error, what string) error {
 	if !errors.As(err, &exit) || appliance.HostErrorInText(exit.Stderr) != "" {
 		return failure(appliance.ErrClone, err, "%s", what)
 	}
-	why := lastComplaint(exit.Stderr)
+	why := firstComplaint(exit.Stderr)
 	if why == "" {
 		return failure(appliance.ErrClone, err, "%s", what)
 	}

@@ -57,7 +57,8 @@ type Config struct {
 	Sources []netip.Prefix
 	// Parameters are the user's.
 	Parameters map[string]string
-	// Standbys is how many the cluster has.
+	// Standbys is how many the cluster has. The limits allow for
+	// appliance.MaxStandbys whatever it is, so no file changes with it.
 	Standbys int
 	// DiskBytes is the size of the file system below the data directory; a
 	// quarter of it may be kept for standbys that are away. 0: unknown.

@@ -144,7 +144,7 @@ const loadOptions = "-c synchronous_commit=off -c client_min_messages=warning -c
 func loadFile(ctx context.Context, sh Shell, port int, scratch string, f LoadFile, asOwner bool, p *loadProgress) error {
 	in, err := f.Open()
 	if err != nil {
-		return fmt.Errorf("opening SQL file %q: %w", f.Name, err)
+		return sourceFailure(err, f.Name)
 	}
 	defer func() { _ = in.Close() }() // read only
 	source := &scriptReader{in: in, progress: p, name: f.Name}
@@ -155,12 +155,21 @@ func loadFile(ctx context.Context, sh Shell, port int, scratch string, f LoadFil
 	_, err = sh.Run(ctx, psqlCommand(sh.Layout(), port, scratch, loadOptions, source, args...))
 	// psql takes a source that breaks off for the script's end.
 	if readErr := source.failed(); readErr != nil && ctx.Err() == nil {
-		return fmt.Errorf("reading SQL file %q: %w", f.Name, readErr)
+		return sourceFailure(readErr, f.Name)
 	}
 	if err != nil {
 		return loadFailure(err, f.Name)
 	}
 	return nil
+}
+
+// sourceFailure is for a file that could not be passed on to its end.
+func sourceFailure(err error, name string) error {
+	if leads, ok := errors.AsType[*errConnect](err); ok {
+		return appliance.NewProblem(appliance.ErrSQL, "SQL file %q, %w", name, leads).
+			WithHint("dump one database without --create (pg_dump, not pg_dumpall), then run 'pgapp up' again; nothing of it was kept")
+	}
+	return appliance.NewProblem(appliance.ErrSQL, "reading SQL file %q: %w", name, err)
 }
 
 func loadFailure(err error, name string) error {
@@ -185,6 +194,8 @@ type scriptReader struct {
 	name     string
 	progress *loadProgress
 
+	guard connectGuard
+
 	mu  sync.Mutex
 	err error
 }
@@ -192,18 +203,23 @@ type scriptReader struct {
 // Read passes the file's bytes on.
 func (r *scriptReader) Read(b []byte) (int, error) {
 	n, err := r.in.Read(b)
-	r.progress.done += int64(n)
-	if r.progress.report != nil && n > 0 {
-		r.progress.report(appliance.Progress{
-			Detail: strings.ToValidUTF8(r.name, "?"), BytesDone: r.progress.done, BytesTotal: max(r.progress.total, r.progress.done),
-		})
+	if guardErr := r.guard.see(b[:n]); guardErr != nil {
+		n, err = 0, guardErr
 	}
+	r.progress.add(r.name, n)
 	if err != nil && !errors.Is(err, io.EOF) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.err = err
 	}
 	return n, err
+}
+
+func (p *loadProgress) add(name string, n int) {
+	p.done += int64(n)
+	if p.report != nil && n > 0 {
+		p.report(appliance.Progress{Detail: strings.ToValidUTF8(name, "?"), BytesDone: p.done, BytesTotal: max(p.total, p.done)})
+	}
 }
 
 func (r *scriptReader) failed() error {

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -49,6 +50,14 @@ type machine struct {
 	// server is the running one, ended is closed when it has ended.
 	server *os.Process
 	ended  chan struct{}
+	// tap, where it is set, may change a command, and learns its process id.
+	tap func(argv []string) ([]string, func(pid int))
+	// orphan has a cancelled command leave its children, as a kill -9 does.
+	orphan bool
+
+	mu sync.Mutex
+	// ran has every argument and variable that a command got.
+	ran []string
 }
 
 func newMachine(t *testing.T, host string) *machine {
@@ -124,7 +133,11 @@ func freePort(t *testing.T, host string) int {
 func (m *machine) Layout() appliance.Layout { return m.layout }
 
 func (m *machine) Run(ctx context.Context, c appliance.Command) (appliance.Result, error) {
-	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+	argv, started := c.Argv, func(int) {}
+	if m.tap != nil {
+		argv, started = m.tap(argv)
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/bin:/bin"}
 	for k, v := range c.Env {
 		cmd.Env = append(cmd.Env, k+"="+v)
@@ -132,8 +145,13 @@ func (m *machine) Run(ctx context.Context, c appliance.Command) (appliance.Resul
 	cmd.Dir = "/"
 	cmd.Stdin = c.Stdin
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: m.cred, Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = 5 * time.Second
+	cmd.Cancel = func() error {
+		if m.orphan {
+			return cmd.Process.Kill()
+		}
+		return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
+	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout = &stdout
 	if c.Stdout != nil {
@@ -150,10 +168,20 @@ func (m *machine) Run(ctx context.Context, c appliance.Command) (appliance.Resul
 			}
 		}
 	}()
-	err := cmd.Run()
+	m.mu.Lock()
+	m.ran = append(append(m.ran, argv...), cmd.Env...)
+	m.mu.Unlock()
+	err := cmd.Start()
+	if err == nil {
+		started(cmd.Process.Pid)
+		err = cmd.Wait()
+	}
 	w.Close()
 	<-read
-	res := appliance.Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), ExitCode: cmd.ProcessState.ExitCode()}
+	res := appliance.Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}
+	if cmd.ProcessState != nil {
+		res.ExitCode = cmd.ProcessState.ExitCode()
+	}
 	if ctx.Err() != nil {
 		return res, fmt.Errorf("running %s: %w", filepath.Base(c.Argv[0]), ctx.Err())
 	}

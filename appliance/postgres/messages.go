@@ -5,14 +5,32 @@ import (
 	"strings"
 )
 
-// lastComplaint returns the last error of a server's or program's output.
-func lastComplaint(text string) string {
+// complaints are the errors of a server's or a program's output.
+func complaints(text string) []string {
 	re := regexp.MustCompile(`(?:FATAL|PANIC|ERROR|error|fatal):\s+(.*)`)
-	all := re.FindAllStringSubmatch(text, -1)
+	var out []string
+	for _, m := range re.FindAllStringSubmatch(text, -1) {
+		out = append(out, strings.TrimSpace(m[1]))
+	}
+	return out
+}
+
+// lastComplaint is why a server ended: its log has older ones above.
+func lastComplaint(log string) string {
+	all := complaints(log)
 	if len(all) == 0 {
 		return ""
 	}
-	return strings.TrimSpace(all[len(all)-1][1])
+	return all[len(all)-1]
+}
+
+// firstComplaint is why a program ended: what follows comes of it.
+func firstComplaint(stderr string) string {
+	all := complaints(stderr)
+	if len(all) == 0 {
+		return ""
+	}
+	return all[0]
 }
 
 // psqlError is where and why psql stopped. Line is 0 where it doesn't say.

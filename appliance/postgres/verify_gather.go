@@ -134,7 +134,7 @@ func (m *subject) prove(ctx context.Context, marker int64) {
 
 func (m *subject) awaitMarker(ctx context.Context, marker int64) verdict {
 	limit := replayWait
-	if m.paused() {
+	if m.paused() || !m.seen.InRecovery {
 		limit = 0
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit+connectTimeout)

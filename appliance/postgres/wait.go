@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
+	"path"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -30,6 +33,9 @@ const (
 // errStarting is what a server says that is not ready for sessions.
 var errStarting = errors.New("the server is starting")
 
+// errOtherServer is where the port answers, but not by this member's server.
+var errOtherServer = errors.New("this member's server is not ready")
+
 // serverWatcher is what [appliance.Machine] has beyond a Shell.
 type serverWatcher interface {
 	ServerRunning(ctx context.Context) (bool, error)
@@ -46,6 +52,9 @@ func WaitAccepting(ctx context.Context, sh Shell, host string, port int) error {
 	start, lastLook, missing := time.Now(), time.Now(), 0
 	for {
 		err := probe(ctx, address)
+		if err == nil {
+			err = ownServer(ctx, sh, port)
+		}
 		if err == nil {
 			return nil
 		}
@@ -124,6 +133,28 @@ func readAnswer(conn io.Reader) error {
 	}
 	if answer.Code == "57P03" { // cannot_connect_now
 		return fmt.Errorf("%w: %s", errStarting, answer.Message)
+	}
+	return nil
+}
+
+// ownServer makes sure that it is this member's server that takes sessions:
+// another may hold its port, and answer in its place. The postmaster keeps its
+// state in its own file.
+func ownServer(ctx context.Context, sh Shell, port int) error {
+	data, err := sh.ReadFile(ctx, path.Join(sh.Layout().DataDir, "postmaster.pid"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return errOtherServer
+	}
+	if err != nil {
+		return fmt.Errorf("reading postmaster.pid: %w", err)
+	}
+	const portLine, stateLine = 3, 7
+	lines := strings.Split(string(data), "\n")
+	if len(lines) <= stateLine || strings.TrimSpace(lines[portLine]) != strconv.Itoa(port) {
+		return errOtherServer
+	}
+	if state := strings.TrimSpace(lines[stateLine]); state != "ready" && state != "standby" {
+		return fmt.Errorf("%w: its state is %s", errOtherServer, state)
 	}
 	return nil
 }

@@ -1,0 +1,165 @@
+//go:build integration
+
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+func TestConfigurationThatIsRefused(t *testing.T) {
+	t.Parallel()
+	c := newPrimary(t)
+	m, ctx := c.members[0], t.Context()
+	for _, k := range []struct{ name, value, want string }{
+		{"work_mem", "much", `invalid value for parameter "work_mem": "much"`},
+		{"no_such_parameter", "1", `unrecognized configuration parameter "no_such_parameter" in file`},
+		{"max_connections", "-1", "max_connections"},
+	} {
+		cfg := c.config(0)
+		cfg.Parameters = map[string]string{k.name: k.value}
+		err := postgres.Configure(ctx, m, cfg)
+		if !appliance.IsProblem(err, appliance.ErrPostgresConfig) || !strings.Contains(err.Error(), k.want) {
+			t.Errorf("%s = %s: got %v, want %q", k.name, k.value, err, k.want)
+		}
+	}
+	must(t, postgres.ReloadConfig(ctx, m, m.port))
+
+	hba := m.layout.DataDir + "/pg_hba.conf"
+	old, err := os.ReadFile(hba)
+	must(t, err)
+	must(t, m.WriteFile(ctx, hba, append([]byte("host all nonsense\n"), old...), 0o600))
+	err = postgres.ReloadConfig(ctx, m, m.port)
+	if !appliance.IsProblem(err, appliance.ErrPostgresConfig) || !strings.Contains(err.Error(), "pg_hba.conf, line 1: ") {
+		t.Errorf("got %v", err)
+	}
+	_ = c.control(t, 0, "postgres") // the server still has its rules
+	must(t, postgres.Configure(ctx, m, c.config(0)))
+	must(t, postgres.ReloadConfig(ctx, m, m.port))
+	m.stop(t)
+	m.start(t)
+}
+
+func TestConfigureGivesTheRole(t *testing.T) {
+	t.Parallel()
+	c := &cluster{secrets: appliance.GenerateSecrets()}
+	m, ctx := newMachine(t, "127.0.0.1"), t.Context()
+	c.members = []*machine{m, m}
+	must(t, postgres.Initdb(ctx, m, postgres.InitOptions{}))
+	must(t, postgres.Initdb(ctx, m, postgres.InitOptions{})) // a repeat
+	signal := m.layout.DataDir + "/standby.signal"
+	must(t, os.WriteFile(m.layout.DataDir+"/recovery.signal", nil, 0o600))
+	for range 2 {
+		must(t, postgres.Configure(ctx, m, c.config(1)))
+	}
+	d, err := postgres.InspectDataDir(ctx, m)
+	if err != nil || !d.InRecovery || !d.Initialised || d.Running || d.Timeline != 1 {
+		t.Errorf("%+v %v", d, err)
+	}
+	for range 2 {
+		must(t, postgres.Configure(ctx, m, c.config(0)))
+	}
+	for _, f := range []string{signal, m.layout.DataDir + "/recovery.signal"} {
+		if _, err := os.Stat(f); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left: %v", filepath.Base(f), err)
+		}
+	}
+	st, err := os.Stat(m.layout.ConfDir + "/" + postgres.PassFile)
+	if err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("passfile: %v %v", st, err)
+	}
+}
+
+func TestServerThatDoesNotStart(t *testing.T) {
+	t.Parallel()
+	c := newPrimary(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	other := &cluster{secrets: c.secrets, members: []*machine{newMachine(t, "127.0.0.1")}}
+	m := other.members[0]
+	must(t, postgres.Initdb(ctx, m, postgres.InitOptions{SyncLater: true}))
+
+	// The port is another server's, which answers in this one's place.
+	m.port = c.members[0].port
+	must(t, postgres.Configure(ctx, m, other.config(0)))
+	m.launch(t)
+	err := postgres.WaitAccepting(ctx, m, m.host, m.port)
+	if !appliance.IsProblem(err, appliance.ErrHostPortTaken) || appliance.AsProblem(err).Detail == "" {
+		t.Errorf("got %v", err)
+	}
+
+	m.port = freePort(t, m.host)
+	must(t, os.Truncate(m.layout.LogFile, 0))
+	cfg := other.config(0)
+	cfg.Parameters = map[string]string{"shared_preload_libraries": "nowhere"}
+	must(t, postgres.Configure(ctx, m, cfg))
+	m.launch(t)
+	err = postgres.WaitAccepting(ctx, m, m.host, m.port)
+	if !appliance.IsProblem(err, appliance.ErrPostgresStart) || !strings.Contains(err.Error(), `could not access file "nowhere"`) {
+		t.Errorf("got %v", err)
+	}
+
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	m.ended = make(chan struct{}) // as if the server ran and didn't answer
+	if err := postgres.WaitAccepting(short, m, m.host, m.port); !appliance.IsProblem(err, appliance.ErrPostgresStart) {
+		t.Errorf("got %v", err)
+	}
+	close(m.ended)
+}
+
+// TestPasswordsStayHidden looks for the passwords in everything that a
+// cluster's making leaves behind, and in every command's arguments.
+func TestPasswordsStayHidden(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	ctx := t.Context()
+	if _, err := postgres.Connect(ctx, c.members[0].host, c.members[0].port, "postgres", appliance.NewSecret("canary-wrong")); err == nil ||
+		strings.Contains(err.Error(), "canary") {
+		t.Errorf("got %v", err)
+	}
+	// An error in the middle of the roles must not show what was sent.
+	c.sql(t, 0, "postgres", "DROP TABLE pgapp.marker; CREATE TYPE pgapp.marker AS (id int);")
+	err := postgres.EnsureRoles(ctx, c.members[0], c.members[0].port, c.secrets, "films")
+	if err == nil || strings.Contains(appliance.AsProblem(err).Detail+err.Error(), "SCRAM") {
+		t.Errorf("got %v", err)
+	}
+	must(t, c.control(t, 0, "postgres").Checkpoint(ctx))
+	for i, m := range c.members {
+		for key, secret := range c.secrets.Values {
+			for _, arg := range m.ran {
+				if strings.Contains(arg, secret.Reveal()) {
+					t.Errorf("password %s of member %d was in a command", key, i)
+				}
+			}
+		}
+		err := filepath.WalkDir(filepath.Dir(m.layout.DataDir), func(p string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() || p == filepath.Join(m.layout.ConfDir, postgres.PassFile) {
+				return nil // files come and go below a running server
+			}
+			b, err := os.ReadFile(p)
+			if err != nil {
+				return nil
+			}
+			for key, secret := range c.secrets.Values {
+				if strings.Contains(string(b), secret.Reveal()) {
+					t.Errorf("password %s is in %s", key, p)
+				}
+			}
+			if p == m.layout.LogFile && strings.Contains(string(b), "SCRAM-SHA-256$") {
+				t.Errorf("a verifier is in %s", p)
+			}
+			return nil
+		})
+		must(t, err)
+	}
+}

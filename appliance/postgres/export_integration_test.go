@@ -1,0 +1,8 @@
+//go:build integration
+
+package postgres
+
+import "context"
+
+// Exec lets the tests run a statement in a session of [ConnectAs].
+func (c *Control) Exec(ctx context.Context, sql string) error { return c.exec(ctx, sql) }

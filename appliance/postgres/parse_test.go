@@ -1,0 +1,142 @@
+package postgres
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+
+	"pgapp/appliance"
+)
+
+func TestScramVerifier(t *testing.T) {
+	t.Parallel()
+	// RFC 7677's example: user "user", password "pencil".
+	salt, err := base64.StdEncoding.DecodeString("W22ZaJ0SNY7soEsUEjb6gQ==")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+	if got := ScramVerifier(appliance.NewSecret("pencil"), salt); got != want {
+		t.Errorf("got %s", got)
+	}
+	if string(newSalt()) == string(newSalt()) {
+		t.Error("two salts are the same")
+	}
+}
+
+func TestParseInspection(t *testing.T) {
+	t.Parallel()
+	const control = "Database system identifier:           7711743887919573485\nDatabase cluster state:               in archive recovery\n" +
+		"Latest checkpoint's TimeLineID:       1\nMin recovery ending loc's timeline:   2\n"
+	for _, c := range []struct {
+		name, out string
+		want      DataDir
+		id        appliance.ErrorID
+	}{
+		{"absent", "absent", DataDir{}, ""},
+		{"foreign", "foreign", DataDir{Exists: true, Foreign: true}, ""},
+		{"standby", "standby\nrunning\n" + control, DataDir{
+			Exists: true, Initialised: true, InRecovery: true, Running: true, SystemIdentifier: "7711743887919573485", Timeline: 2, State: "in archive recovery",
+		}, ""},
+		{"damaged", "WARNING: Calculated CRC checksum does not match value stored in file.\n" + control, DataDir{Exists: true, Foreign: true}, appliance.ErrDataDirForeign},
+		{"strange", "nothing", DataDir{}, appliance.ErrInternal},
+	} {
+		got, err := parseInspection("/data", c.out)
+		if got != c.want {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+		if p := appliance.AsProblem(err); (p == nil) != (c.id == "") || p != nil && p.ID != c.id {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+func TestParsePSQL(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		in, line, message string
+		ok                bool
+	}{
+		{"psql:<stdin>:7: ERROR:  relation \"x\" does not exist\nLINE 1: SELECT", "7", `relation "x" does not exist`, true},
+		{"psql:<stdin>:3: WARNING:  odd\npsql:<stdin>:9: ERROR:  syntax error at or near \"x\" at character 1\n", "9", `syntax error at or near "x" at character 1`, true},
+		{"psql:<stdin>:2: error: invalid command \\foo\n", "2", `invalid command \foo`, true},
+		{"psql: error: connection to server failed: FATAL:  no\n", "", "connection to server failed: FATAL:  no", true},
+		{"ERROR:  canceling statement\n", "", "canceling statement", true},
+		{"nothing\n", "", "", false},
+	} {
+		got, ok := parsePSQL(c.in)
+		if ok != c.ok || got.line != c.line || got.message != c.message {
+			t.Errorf("%q: %+v %v", c.in, got, ok)
+		}
+	}
+}
+
+func TestParseBackupProgress(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]appliance.Progress{
+		"23168/46336 kB (50%), 0/1 tablespace":                          {Detail: "base backup", BytesDone: 23168 << 10, BytesTotal: 46336 << 10},
+		"    0/1 kB (0%), 0/1 tablespace (...p/data/global/pg_control)": {Detail: "base backup", BytesTotal: 1 << 10},
+		"waiting for checkpoint":                                        {},
+		"12 kB":                                                         {}, "99999999999999999999/1 kB (": {},
+	} {
+		if got, ok := parseBackupProgress(in); got != want || ok != (want.Detail != "") {
+			t.Errorf("%q: %+v %v", in, got, ok)
+		}
+	}
+}
+
+func TestConnectGuard(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 200)
+	for _, c := range []struct {
+		name, in string
+		line     int64
+	}{
+		{"plain", "SELECT 1;\nCREATE TABLE c (x int);\n", 0},
+		{"connect", "SELECT 1;\n\\connect other\n", 2},
+		{"short", "\\c other\n", 1},
+		{"at the end", "SELECT 1;\n\n\\connect", 0}, // not a whole command yet; see below
+		{"alone in its line", "\\connect\nSELECT 1;", 1},
+		{"other commands", "\\copy x from y\n\\restrict abc\n\\unrestrict abc\n\\conninfo\n", 0},
+		{"within COPY", "COPY public.t (a, \"b c\") FROM stdin;\n\\connect other\n1\t" + long + "\n\\.\n\\connect x\n", 5},
+		{"COPY to", "COPY t TO stdout;\n\\connect other\n", 2},
+		{"after windows lines", "COPY t FROM stdin;\r\n\\c x\r\n\\.\r\n\\c y\r\n", 4},
+	} {
+		for _, step := range []int{1, 7, 1 << 20} {
+			g, err := &connectGuard{}, error(nil)
+			for in := []byte(c.in); len(in) > 0 && err == nil; {
+				n := min(step, len(in))
+				err, in = g.see(in[:n]), in[n:]
+			}
+			var leads *errConnect
+			if got := errors.As(err, &leads); got != (c.line > 0) || got && leads.line != c.line {
+				t.Errorf("%s by %d: %v", c.name, step, err)
+			}
+		}
+	}
+}
+
+func TestUserParameterAndScratchNames(t *testing.T) {
+	t.Parallel()
+	if got := scratchName("films"); got != "pgapp_load_films" {
+		t.Error(got)
+	}
+	if got := scratchName(strings.Repeat("x", 63)); len(got) != 63 {
+		t.Error(got)
+	}
+	if err := userParameter("pg_stat_statements.max"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNotStreaming(t *testing.T) {
+	t.Parallel()
+	rows := []appliance.ReplicationRow{
+		{ApplicationName: "node1", State: "startup"}, {ApplicationName: "node1", State: "streaming"}, {ApplicationName: "node2", State: "catchup"},
+	}
+	got := strings.Join(notStreaming(rows, []string{"node1", "node2", "node3"}), ", ")
+	if got != "node2 (catchup), node3 (not connected)" {
+		t.Error(got)
+	}
+}

@@ -29,6 +29,9 @@ puts it into the string instead.`,
   eval "$(pgapp url --driver env)"; psql`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := errors.Join(oneOf("role", role, "rw", "ro", "any"), oneOf("driver", driver, "libpq", "pgx", "jdbc", "env")); err != nil {
+				return err
+			}
 			c, err := a.client(cmd.Context())
 			if err != nil {
 				return err
@@ -158,6 +161,9 @@ func (a *app) psqlCommand() *cobra.Command {
 			return memberArg(false)(cmd, own)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := oneOf("role", role, "rw", "ro"); err != nil {
+				return err
+			}
 			own, rest := splitDash(cmd, args)
 			return a.psql(cmd, first(own), role, rest)
 		},

@@ -78,7 +78,7 @@ func (a *app) apiCommand() *cobra.Command {
 			if len(args) != 2 || !strings.HasPrefix(args[1], "/") {
 				return appliance.NewProblem(appliance.ErrUsage, "%s takes a method and a path that begins with /", cmd.CommandPath())
 			}
-			return nil
+			return checkRequest(args[0], args[1])
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.callAPI(cmd, strings.ToUpper(args[0]), args[1], data)

@@ -97,6 +97,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return appliance.NewProblem(appliance.ErrUsage, "%w", err).WithHint("see '%s --help'", cmd.CommandPath())
 	})
+	root.SuggestionsMinimumDistance = 2 // cobra's own, which it sets only where it prints the error itself
 	f := root.PersistentFlags()
 	f.StringVar(&a.home, "home", "", "directory of pgapp's state (default /var/lib/pgapp for root, else ~/.local/state/pgapp)")
 	f.StringVar(&a.cluster, "cluster", appliance.DefaultCluster, "name of the cluster")
@@ -150,6 +151,11 @@ func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 		return &appliance.Problem{
 			ID: appliance.ErrInvalidSpec, Message: "the cluster's name is not valid",
 			Fields: []appliance.FieldError{{Field: "name", Message: "has to match [a-z][a-z0-9-]*, at most 40 characters, not ending in -"}},
+		}
+	}
+	if a.listen != "" {
+		if err := checkListen(a.listen); err != nil {
+			return err
 		}
 	}
 	a.home, err = homeDir(a.home)

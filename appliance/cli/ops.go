@@ -20,6 +20,9 @@ func (a *app) opsCommand() *cobra.Command {
 			if len(args) == 0 && (follow || cancel) {
 				return appliance.NewProblem(appliance.ErrUsage, "--follow and --cancel need an operation's id").WithHint("pgapp ops lists them")
 			}
+			if len(args) == 1 {
+				return checkOperationID(args[0])
+			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {

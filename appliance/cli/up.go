@@ -71,6 +71,9 @@ func (a *app) up(cmd *cobra.Command, f *upFlags) error {
 	if err := spec.WithDefaults().Validate(); err != nil {
 		return err
 	}
+	if err := checkFiles(spec); err != nil {
+		return err
+	}
 	if f.timeout < 0 {
 		return appliance.NewProblem(appliance.ErrUsage, "--timeout may not be negative")
 	}

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"pgapp/appliance"
+)
+
+// checkFiles looks at the files that the spec names before a daemon is
+// started for it: both run on this machine. The daemon looks again.
+func checkFiles(s appliance.Spec) error {
+	var wrong []appliance.FieldError
+	for i, path := range s.SQL {
+		if err := readableFile(path); err != nil {
+			wrong = append(wrong, appliance.FieldError{Field: fmt.Sprintf("sql[%d]", i), Message: err.Error()})
+		}
+	}
+	if s.PostgresBin != "" {
+		if _, err := os.Stat(filepath.Join(s.PostgresBin, "postgres")); err != nil {
+			wrong = append(wrong, appliance.FieldError{Field: "postgres_bin", Message: "holds no PostgreSQL: " + err.Error()})
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return &appliance.Problem{
+		ID: appliance.ErrInvalidSpec, Message: "a file of the cluster's spec can't be used", Fields: wrong,
+		Hint: "name files that are there and that you may read",
+	}
+}
+
+func readableFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	st, err := f.Stat()
+	if err == nil && st.IsDir() {
+		return fmt.Errorf("%s is a directory", path)
+	}
+	return err
+}
+
+// oneOf refuses a flag's value that isn't among those allowed.
+func oneOf(flag, value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	last := len(allowed) - 1
+	return appliance.NewProblem(appliance.ErrUsage, "--%s has to be %s or %s, not %q", flag, strings.Join(allowed[:last], ", "), allowed[last], value)
+}
+
+// checkOperationID refuses what can't be an operation's id.
+func checkOperationID(id string) error {
+	if u, err := uuid.Parse(id); err != nil || u.String() != id {
+		return appliance.NewProblem(appliance.ErrUsage, "%q is not the id of an operation", id).WithHint("pgapp ops lists them")
+	}
+	return nil
+}
+
+// checkRequest refuses what can't be a request's method and path.
+func checkRequest(method, path string) error {
+	methods := []string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+	if !slices.Contains(methods, strings.ToUpper(method)) {
+		return appliance.NewProblem(appliance.ErrUsage, "%q is not an HTTP method", method).WithHint("one of %s", strings.Join(methods, ", "))
+	}
+	if _, err := url.ParseRequestURI(path); err != nil {
+		return appliance.NewProblem(appliance.ErrUsage, "%q is not a path", path)
+	}
+	return nil
+}

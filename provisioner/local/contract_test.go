@@ -113,6 +113,9 @@ func leftovers(t *testing.T, p *Provider, c appliance.Cluster) []string {
 
 func putForeign(t *testing.T, p *Provider, c appliance.Cluster, m appliance.Member) func(*testing.T) {
 	t.Helper()
+	if err := p.makeClusterDir(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
 	dir := p.machine(c, m).dir
 	file := filepath.Join(dir, "data", "precious")
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

@@ -37,7 +37,7 @@ const (
 // is anything that isn't a directory.
 func dirOwnership(dir string, want marker) (ownership, error) {
 	st, err := os.Lstat(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if missing(err) {
 		return absent, nil
 	}
 	if err != nil {
@@ -58,6 +58,12 @@ func dirOwnership(dir string, want marker) (ownership, error) {
 		return foreign, nil
 	}
 	return ours, nil
+}
+
+// missing tells whether there is nothing of that name, since something above
+// it is missing or no directory.
+func missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
 }
 
 func (m *machine) marker() marker {
@@ -133,7 +139,7 @@ func writeMarker(dir string, mk marker) error {
 // at ctx between the directory's entries.
 func removeTree(ctx context.Context, dir string) error {
 	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if missing(err) {
 		return nil
 	}
 	if err != nil {

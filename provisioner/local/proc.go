@@ -209,7 +209,7 @@ func (m *machine) territory(rel string) (territory, error) {
 		return territory{}, err
 	}
 	dir, err := filepath.EvalSymlinks(m.dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if missing(err) {
 		if dir, err = filepath.EvalSymlinks(m.p.home); err == nil {
 			dir = filepath.Join(dir, "clusters", m.cluster, m.member)
 		} else {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"pgapp/appliance"
 )
@@ -73,7 +74,7 @@ func (p *Provider) readyHost(ctx context.Context, c appliance.Cluster, members [
 	if err := p.checkPassage(ctx); err != nil {
 		return err
 	}
-	return p.makeClusterDir(c)
+	return p.makeClusterDir(ctx, c)
 }
 
 // clusterDirReady observes what makeClusterDir makes.
@@ -87,27 +88,50 @@ func passable(dir string) bool {
 	return err == nil && st.Mode().Perm()&passMode == passMode
 }
 
-// makeClusterDir makes the cluster's directory. One without a marker may be
-// of other parts of pgapp, which keep files of the cluster there, and is
-// taken; one with another cluster's marker is not.
-func (p *Provider) makeClusterDir(c appliance.Cluster) error {
+// makeClusterDir makes the cluster's directory complete and then moves it into
+// place, over an empty one at most.
+func (p *Provider) makeClusterDir(ctx context.Context, c appliance.Cluster) error {
 	dir := p.clusterDir(c.Name)
-	for _, d := range []string{p.clustersDir(), dir} {
-		if err := os.Mkdir(d, passMode); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("making %q: %w", d, err)
+	if err := os.Mkdir(p.clustersDir(), passMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("making %q: %w", p.clustersDir(), err)
+	}
+	own, err := dirOwnership(dir, clusterMarker(c))
+	if err != nil {
+		return err
+	}
+	if own != ours {
+		if err := p.placeClusterDir(ctx, c); err != nil {
+			return err
 		}
+	}
+	for _, d := range []string{p.clustersDir(), dir} {
 		if err := os.Chmod(d, passMode); err != nil { // whatever the umask was
 			return fmt.Errorf("opening %q for passage: %w", d, err)
 		}
 	}
-	own, err := dirOwnership(dir, clusterMarker(c))
-	if err != nil || own == ours {
+	return nil
+}
+
+func (p *Provider) placeClusterDir(ctx context.Context, c appliance.Cluster) error {
+	tmp, _ := p.clusterLeftovers(c)
+	if err := removeTree(ctx, tmp); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(filepath.Join(dir, markerFile)); err == nil {
-		return foreignProblem(dir, c.Name)
+	if err := os.Mkdir(tmp, passMode); err != nil {
+		return fmt.Errorf("making the directory of cluster %q: %w", c.Name, err)
 	}
-	return writeMarker(dir, clusterMarker(c))
+	if err := writeMarker(tmp, clusterMarker(c)); err != nil {
+		return err
+	}
+	// Unlike os.Rename, rename(2) replaces an empty directory.
+	err := syscall.Rename(tmp, p.clusterDir(c.Name))
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.ENOTDIR) {
+		return errors.Join(foreignProblem(p.clusterDir(c.Name), c.Name), os.RemoveAll(tmp))
+	}
+	if err != nil {
+		return fmt.Errorf("moving the directory of cluster %q into place: %w", c.Name, err)
+	}
+	return syncDir(p.clustersDir())
 }
 
 // made observes that the member's machine is as make leaves it.
@@ -165,10 +189,8 @@ func (m *machine) removed() (bool, error) {
 		return false, err
 	}
 	unmade, gone := m.leftovers()
-	for _, dir := range []string{unmade, gone} {
-		if _, err := os.Lstat(dir); err == nil {
-			return false, nil
-		}
+	if anyExists(unmade, gone) {
+		return false, nil
 	}
 	if i, err := m.p.account.lookup(); err == nil && ownSocketDir(m.shortSocketDir(), i.uid) {
 		return false, nil
@@ -206,9 +228,11 @@ func (m *machine) remove(ctx context.Context) error {
 	return nil
 }
 
-// goneDir is where a cluster's directory is taken to be removed.
-func (p *Provider) goneDir(c appliance.Cluster) string {
-	return filepath.Join(p.clustersDir(), "."+c.Name+".gone-"+shortUUID(c.UUID))
+// clusterLeftovers are the directories that making or removing a cluster's
+// leaves when it is cut short.
+func (p *Provider) clusterLeftovers(c appliance.Cluster) (unmade, removed string) {
+	base := filepath.Join(p.clustersDir(), "."+c.Name)
+	return base + ".new-" + shortUUID(c.UUID), base + ".gone-" + shortUUID(c.UUID)
 }
 
 // clusterRemoved observes that the cluster's own things are gone.
@@ -217,15 +241,14 @@ func (p *Provider) clusterRemoved(c appliance.Cluster) (bool, error) {
 	if err != nil || own == ours {
 		return false, err
 	}
-	if _, err := os.Lstat(p.goneDir(c)); err == nil {
+	if unmade, gone := p.clusterLeftovers(c); anyExists(unmade, gone) {
 		return false, nil
 	}
 	return !p.account.made() || p.hasClusters(), nil
 }
 
-// removeCluster removes the cluster's files, then its directory unless
-// something foreign is in it, and after the last cluster the account that we
-// made. Other directories than members' are not ours to remove.
+// removeCluster removes the cluster's directory unless something foreign is
+// in it, and after the last cluster the account that we made.
 func (p *Provider) removeCluster(ctx context.Context, c appliance.Cluster) error {
 	p.accounts.Lock()
 	defer p.accounts.Unlock()
@@ -234,12 +257,15 @@ func (p *Provider) removeCluster(ctx context.Context, c appliance.Cluster) error
 		return err
 	}
 	if own == ours {
-		if err := p.emptyClusterDir(c); err != nil {
+		if err := p.displaceClusterDir(c); err != nil {
 			return err
 		}
 	}
-	if err := removeTree(ctx, p.goneDir(c)); err != nil {
-		return err
+	unmade, gone := p.clusterLeftovers(c)
+	for _, dir := range []string{unmade, gone} {
+		if err := removeTree(ctx, dir); err != nil {
+			return err
+		}
 	}
 	if p.hasClusters() {
 		return nil
@@ -248,32 +274,36 @@ func (p *Provider) removeCluster(ctx context.Context, c appliance.Cluster) error
 	return p.account.remove(ctx)
 }
 
-func (p *Provider) emptyClusterDir(c appliance.Cluster) error {
+// displaceClusterDir takes the directory out of the way, or where it holds
+// more than our marker, the marker.
+func (p *Provider) displaceClusterDir(c appliance.Cluster) error {
 	dir := p.clusterDir(c.Name)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("reading %q: %w", dir, err)
 	}
-	kept := false
-	for _, e := range entries {
-		switch {
-		case e.IsDir():
-			kept = true
-		case e.Name() != markerFile:
-			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-				return fmt.Errorf("removing %q: %w", e.Name(), err)
-			}
+	if _, gone := p.clusterLeftovers(c); len(entries) == 1 {
+		// What an earlier removal left there is empty at most, or ours.
+		if err := os.RemoveAll(gone); err != nil {
+			return fmt.Errorf("removing %q: %w", gone, err)
 		}
-	}
-	if kept {
-		err = os.Remove(filepath.Join(dir, markerFile))
+		err = os.Rename(dir, gone)
 	} else {
-		err = os.Rename(dir, p.goneDir(c))
+		err = os.Remove(filepath.Join(dir, markerFile))
 	}
 	if err != nil {
 		return fmt.Errorf("removing the directory of cluster %q: %w", c.Name, err)
 	}
 	return nil
+}
+
+func anyExists(paths ...string) bool {
+	for _, path := range paths {
+		if _, err := os.Lstat(path); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // hasClusters tells whether any cluster is left in this home.

@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -9,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goccy/go-yaml"
 	"github.com/google/uuid"
 
 	"pgapp/appliance"
@@ -24,8 +28,17 @@ func checkFiles(s appliance.Spec) error {
 		}
 	}
 	if s.PostgresBin != "" {
-		if _, err := os.Stat(filepath.Join(s.PostgresBin, "postgres")); err != nil {
+		st, err := os.Stat(filepath.Join(s.PostgresBin, "postgres"))
+		if err == nil && (!st.Mode().IsRegular() || st.Mode()&0o111 == 0) {
+			err = fmt.Errorf("%s/postgres is no program", s.PostgresBin)
+		}
+		if err != nil {
 			wrong = append(wrong, appliance.FieldError{Field: "postgres_bin", Message: "holds no PostgreSQL: " + err.Error()})
+		}
+	}
+	if filepath.IsAbs(s.Image) {
+		if err := readableFile(s.Image); err != nil {
+			wrong = append(wrong, appliance.FieldError{Field: "image", Message: err.Error()})
 		}
 	}
 	if len(wrong) == 0 {
@@ -48,6 +61,31 @@ func readableFile(path string) error {
 		return fmt.Errorf("%s is a directory", path)
 	}
 	return err
+}
+
+// decodeSpec reads a spec that stands alone in its file. Numbers have to be
+// whole: the decoder would cut off what follows the point.
+func decodeSpec(b []byte) (appliance.Spec, error) {
+	var spec appliance.Spec
+	d := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict())
+	if err := d.Decode(&spec); err != nil && !errors.Is(err, io.EOF) {
+		return spec, err
+	}
+	if err := d.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
+		return spec, errors.New("it holds more than one document")
+	}
+	var raw map[string]any
+	if err := yaml.Unmarshal(b, &raw); err != nil {
+		return spec, err
+	}
+	for _, field := range []string{"standbys", "vcpus", "memory_mib", "disk_gib"} {
+		switch v := raw[field].(type) {
+		case nil, int64, uint64, int:
+		default:
+			return spec, fmt.Errorf("%s has to be a whole number, not %.40q", field, fmt.Sprint(v))
+		}
+	}
+	return spec, nil
 }
 
 // oneOf refuses a flag's value that isn't among those allowed.

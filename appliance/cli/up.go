@@ -198,7 +198,7 @@ func readSpec(file string) (appliance.Spec, error) {
 	if len(b) > maxSize {
 		return spec, appliance.NewProblem(appliance.ErrTooLarge, "the spec %s is larger than 1 MiB", file)
 	}
-	if err := yaml.UnmarshalWithOptions(b, &spec, yaml.Strict()); err != nil {
+	if spec, err = decodeSpec(b); err != nil {
 		p := appliance.NewProblem(appliance.ErrInvalidSpec, "%s is not a cluster's spec", file)
 		return spec, p.WithDetail(yaml.FormatError(err, false, true))
 	}

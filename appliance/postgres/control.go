@@ -36,7 +36,8 @@ const (
 )
 
 // Control is pgapp's session to one member by TCP. It is not safe for use by
-// several goroutines at once.
+// several goroutines at once, and a context that ends in the middle of a
+// question ends the session too.
 type Control struct {
 	conn    *pgx.Conn
 	address string
@@ -69,7 +70,10 @@ func ConnectAs(ctx context.Context, role, host string, port int, database string
 		"statement_timeout":                   milliseconds(statementTimeout),
 		"idle_in_transaction_session_timeout": milliseconds(2 * statementTimeout),
 		"search_path":                         "pg_catalog",
-		"timezone":                            "UTC",
+		// Compiling a query, or starting workers for it, takes longer than any of ours.
+		"jit":                             "off",
+		"max_parallel_workers_per_gather": "0",
+		"timezone":                        "UTC",
 	}
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"sync"
 	"time"
 
@@ -48,10 +49,9 @@ func (m *subject) gather(ctx context.Context, in VerifyInput) {
 	}
 }
 
-const parametersSQL = `SELECT name, setting::int FROM pg_settings
-WHERE name IN ('max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction')`
-
-const fileSettingsSQL = `SELECT name, sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL`
+const settingsSQL = `SELECT name, setting, coalesce(sourcefile, '') FROM pg_settings
+WHERE sourcefile IS NOT NULL OR name IN ('data_checksums',
+	'max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction')`
 
 // A database of the builtin provider has a version too, and its system's
 // never changes within a major version.
@@ -68,34 +68,36 @@ ORDER BY c.collname`
 
 func (c *Control) facts(ctx context.Context) (memberFacts, error) {
 	f := memberFacts{parameters: map[string]int{}}
-	if err := c.row(ctx, "SELECT current_setting('data_checksums')", nil, &f.checksums); err != nil {
-		return f, err
-	}
-	rows, err := c.conn.Query(ctx, parametersSQL)
+	rows, err := c.conn.Query(ctx, settingsSQL)
 	if err != nil {
 		return f, c.wrap(ctx, err)
 	}
-	var name, sourceFile string
-	var value int
-	if _, err := pgx.ForEachRow(rows, []any{&name, &value}, func() error {
-		f.parameters[name] = value
-		return nil
-	}); err != nil {
-		return f, c.wrap(ctx, err)
-	}
-	if rows, err = c.conn.Query(ctx, fileSettingsSQL); err != nil {
-		return f, c.wrap(ctx, err)
-	}
-	if _, err := pgx.ForEachRow(rows, []any{&name, &sourceFile}, func() error {
-		if base := path.Base(sourceFile); base != ConfFile && appliance.OwnedParameter(name) {
-			f.overrides = append(f.overrides, name+" is set in "+base)
-		}
-		return nil
+	var name, value, sourceFile string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &value, &sourceFile}, func() error {
+		return f.add(name, value, sourceFile)
 	}); err != nil {
 		return f, c.wrap(ctx, err)
 	}
 	f.collations, err = c.strings(ctx, databaseCollationsSQL)
 	return f, err
+}
+
+// add takes one row of pg_settings.
+func (f *memberFacts) add(name, value, sourceFile string) error {
+	if base := path.Base(sourceFile); sourceFile != "" && base != ConfFile && appliance.OwnedParameter(name) {
+		f.overrides = append(f.overrides, name+" is set in "+base)
+	}
+	switch name {
+	case "data_checksums":
+		f.checksums = value
+	case "max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction":
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return fmt.Errorf("reading parameter %s: %w", name, err)
+		}
+		f.parameters[name] = n
+	}
+	return nil
 }
 
 // strings reads the one text column of a query.

@@ -1,0 +1,86 @@
+//go:build integration
+
+package postgres_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+// TestNothingWaitsForAStandby has the primary wait for a standby that never
+// comes: what pgapp does goes on all the same.
+func TestNothingWaitsForAStandby(t *testing.T) {
+	t.Parallel()
+	c := newPrimary(t)
+	c.sql(t, 0, "postgres", "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+	c.sql(t, 0, "postgres", "SELECT pg_reload_conf()")
+	m := c.members[0]
+	waitFor(t, func() bool { return c.sql(t, 0, "postgres", "SHOW synchronous_standby_names") == "nobody" })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	must(t, postgres.EnsureRoles(ctx, m, m.port, c.secrets, "films"))
+	must(t, postgres.LoadDatabase(ctx, m, m.port, postgres.LoadOptions{Database: "films", Owner: true, Files: []postgres.LoadFile{textFile("films.sql", filmsSQL)}}, nil))
+	ctl := c.control(t, 0, "postgres")
+	for range 2 {
+		must(t, ctl.EnsureSlot(ctx, "node1"))
+	}
+	wantFailed(t, postgres.Verify(ctx, c.input()), map[string]string{"node0 settings-owned": "synchronous_standby_names"})
+	for range 2 {
+		must(t, ctl.DropSlot(ctx, "node1"))
+	}
+}
+
+func TestDropSlotThatIsStreamedFrom(t *testing.T) {
+	t.Parallel()
+	c := newPrimary(t)
+	c.addStandby(t)
+	ctl := c.control(t, 0, "postgres")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	must(t, ctl.DropSlot(ctx, "node1"))
+	slots, err := ctl.Slots(ctx)
+	if err != nil || len(slots) != 0 {
+		t.Errorf("%+v %v", slots, err)
+	}
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if err := postgres.WaitStreaming(short, c.control(t, 0, "postgres"), []string{"node1", "node9"}); !appliance.IsProblem(err, appliance.ErrReplication) {
+		t.Errorf("got %v", err)
+	}
+	must(t, ctl.EnsureSlot(ctx, "node1"))
+	// A reload wakes the standby, so that it tries at once.
+	must(t, c.control(t, 1, "postgres").Reload(ctx))
+	must(t, postgres.WaitStreaming(ctx, ctl, []string{"node1"}))
+}
+
+// TestVerifyUnderWrites: rows that come while they are counted are no
+// difference.
+func TestVerifyUnderWrites(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	m := c.members[0]
+	writer, err := postgres.ConnectAs(ctx, postgres.RoleApp, m.host, m.port, "films", c.secrets.Get(appliance.SecretApp))
+	must(t, err)
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			_ = writer.Exec(ctx, "INSERT INTO public.payment VALUES (1, '2022-05-05')") // ends with the test
+		}
+	})
+	for range 5 {
+		r := postgres.Verify(t.Context(), c.input())
+		if !r.OK {
+			t.Errorf("%v", failed(r))
+		}
+		k := check(t, r, "node1", postgres.CheckRowCounts)
+		t.Logf("%+v", k)
+	}
+}

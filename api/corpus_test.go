@@ -170,10 +170,10 @@ func hostile(t *testing.T, d *daemon, route, value string) {
 		t.Errorf("%s with %q: %s", route, value, resp.Status)
 	}
 	p := appliance.AsProblem(ProblemOf(resp))
-	if resp.StatusCode == 422 && (p == nil || len(p.Fields) == 0 || !clean(p.Fields[0].Field)) {
+	if resp.StatusCode == http.StatusUnprocessableEntity && (p == nil || len(p.Fields) == 0 || !clean(p.Fields[0].Field)) {
 		t.Errorf("%s with %q names no field: %+v", route, value, p)
 	}
-	if strings.Contains(path, "?") && resp.StatusCode != 422 {
+	if strings.Contains(path, "?") && resp.StatusCode != http.StatusUnprocessableEntity {
 		t.Errorf("%s with %q: %s, want 422", route, value, resp.Status)
 	}
 }

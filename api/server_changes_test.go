@@ -16,11 +16,11 @@ func TestIdempotencyKey(t *testing.T) {
 	key := http.Header{"Idempotency-Key": {"k-1"}}
 	const spec = `{"name":"main","standbys":1}`
 	first, body := request(t, d, "POST", "/api/v1/clusters", spec, key, 202, "")
-	if first.Header.Get("Location") != "/api/v1/operations/op1" || first.Header.Get("Retry-After") == "" {
-		t.Errorf("headers %v", first.Header)
+	if first.Get("Location") != "/api/v1/operations/op1" || first.Get("Retry-After") == "" {
+		t.Errorf("headers %v", first)
 	}
 	again, same := request(t, d, "POST", "/api/v1/clusters", spec, key, 202, "")
-	if same != body || again.Header.Get("Location") != first.Header.Get("Location") {
+	if same != body || again.Get("Location") != first.Get("Location") {
 		t.Errorf("the repeat got\n%swant\n%s", same, body)
 	}
 	request(t, d, "POST", "/api/v1/clusters", `{"name":"main","standbys":2}`, key, 422, appliance.ErrIdempotencyReuse)
@@ -29,8 +29,8 @@ func TestIdempotencyKey(t *testing.T) {
 	f.finish("op1")
 	// The same answer after the end, too, and no second operation.
 	again, _ = request(t, d, "POST", "/api/v1/clusters", spec, key, 202, "")
-	if again.Header.Get("Location") != "/api/v1/operations/op1" || again.Header.Get("Retry-After") != "" {
-		t.Errorf("after the end: headers %v", again.Header)
+	if again.Get("Location") != "/api/v1/operations/op1" || again.Get("Retry-After") != "" {
+		t.Errorf("after the end: headers %v", again)
 	}
 	stop := http.Header{"Idempotency-Key": {"k-2"}}
 	request(t, d, "POST", "/api/v1/clusters/main/members/node1/stop", "", stop, 202, "")
@@ -80,8 +80,8 @@ func TestConflictNamesTheOperation(t *testing.T) {
 	d := start(t, newFake(), nil)
 	request(t, d, "POST", "/api/v1/clusters", `{"name":"main"}`, nil, 202, "")
 	resp, body := request(t, d, "DELETE", "/api/v1/clusters/main", "", nil, 409, appliance.ErrOperationRunning)
-	if !strings.Contains(body, `"operation":"op1"`) || !strings.Contains(body, `"instance":"/api/v1/clusters/main"`) || resp.Header.Get("Retry-After") == "" {
-		t.Errorf("%v\n%s", resp.Header, body)
+	if !strings.Contains(body, `"operation":"op1"`) || !strings.Contains(body, `"instance":"/api/v1/clusters/main"`) || resp.Get("Retry-After") == "" {
+		t.Errorf("%v\n%s", resp, body)
 	}
 	request(t, d, "DELETE", "/api/v1/operations/op1", "", nil, 202, "")
 	request(t, d, "DELETE", "/api/v1/clusters/main", "", nil, 202, "")

@@ -21,7 +21,7 @@ func raw(t *testing.T, d *daemon, request string) (*http.Response, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func raw(t *testing.T, d *daemon, request string) (*http.Response, string) {
 	if err != nil {
 		t.Fatalf("%q: %v", request, err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +141,7 @@ func TestTokens(t *testing.T) {
 }
 
 // request sends one over TCP and holds the answer against status and id.
-func request(t *testing.T, d *daemon, method, path, body string, h http.Header, want int, id appliance.ErrorID) (*http.Response, string) {
+func request(t *testing.T, d *daemon, method, path, body string, h http.Header, want int, id appliance.ErrorID) (http.Header, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+d.addr+path, strings.NewReader(body))
 	if err != nil {
@@ -161,7 +161,7 @@ func request(t *testing.T, d *daemon, method, path, body string, h http.Header, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +176,7 @@ func request(t *testing.T, d *daemon, method, path, body string, h http.Header, 
 	if resp.StatusCode >= 400 && method != http.MethodHead && resp.Header.Get("Content-Type") != problemType && !strings.HasPrefix(path, "/health/") {
 		t.Errorf("%s %s: content type %q", method, path, resp.Header.Get("Content-Type"))
 	}
-	return resp, string(b)
+	return resp.Header, string(b)
 }
 
 func TestPeerOfAnotherUser(t *testing.T) {
@@ -299,7 +299,7 @@ func TestSlowClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if _, err := io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: "+d.addr+"\r\nX-Slow: "); err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +327,7 @@ func TestTCPNeedsLoopbackOrTLS(t *testing.T) {
 		t.Fatalf("Serve on all addresses without TLS: %v", err)
 	}
 	if c, err := net.DialTimeout("tcp", l.Addr().String(), time.Second); err == nil {
-		c.Close()
+		_ = c.Close()
 		t.Error("it still listens")
 	}
 }

@@ -42,7 +42,7 @@ func (s *Server) registerStreams(api huma.API) {
 		}
 		return &huma.StreamResponse{Body: func(c huma.Context) {
 			defer release()
-			s.sendEvents(c, in.ID, in.LastEventID)
+			s.sendEvents(ctx, writerOf(c), in.ID, in.LastEventID)
 		}}, nil
 	})
 	type logsInput struct {
@@ -53,8 +53,8 @@ func (s *Server) registerStreams(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "get-cluster-logs", Method: http.MethodGet, Path: base + "/clusters/{cluster}/logs",
 		Summary: "The members' PostgreSQL logs", Responses: textResponse("log lines"),
-	}, func(_ context.Context, in *logsInput) (*huma.StreamResponse, error) {
-		return s.logStream(func(ctx context.Context, w *streamWriter) error {
+	}, func(ctx context.Context, in *logsInput) (*huma.StreamResponse, error) {
+		return s.logStream(ctx, func(ctx context.Context, w *streamWriter) error {
 			return s.cfg.Service.Logs(ctx, in.Cluster, in.Member, in.Follow, w)
 		})
 	})
@@ -64,11 +64,11 @@ func (s *Server) registerStreams(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "get-daemon-logs", Method: http.MethodGet, Path: base + "/logs",
 		Summary: "The daemon's own log", Responses: textResponse("log lines"),
-	}, func(_ context.Context, in *daemonLogsInput) (*huma.StreamResponse, error) {
+	}, func(ctx context.Context, in *daemonLogsInput) (*huma.StreamResponse, error) {
 		if s.cfg.DaemonLogs == nil {
 			return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon's log can't be read through its API")
 		}
-		return s.logStream(func(ctx context.Context, w *streamWriter) error {
+		return s.logStream(ctx, func(ctx context.Context, w *streamWriter) error {
 			return s.cfg.DaemonLogs(ctx, in.Follow, w)
 		})
 	})
@@ -132,14 +132,14 @@ func writerOf(c huma.Context) http.ResponseWriter {
 
 // logStream answers with what write writes. A failure before the first byte is
 // a problem; after it, the connection is cut, so that the client notices.
-func (s *Server) logStream(write func(ctx context.Context, w *streamWriter) error) (*huma.StreamResponse, error) {
+func (s *Server) logStream(ctx context.Context, write func(ctx context.Context, w *streamWriter) error) (*huma.StreamResponse, error) {
 	release, err := s.openStream()
 	if err != nil {
 		return nil, err
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		defer release()
-		ctx, cancel := streamContext(c.Context())
+		ctx, cancel := streamContext(ctx)
 		defer cancel()
 		w := writerOf(c)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -161,10 +161,9 @@ func (s *Server) logStream(write func(ctx context.Context, w *streamWriter) erro
 
 // sendEvents sends snapshots until the final one, the client's or the
 // server's end. A client that has seen the newest waits for the next.
-func (s *Server) sendEvents(c huma.Context, id, last string) {
-	ctx, cancel := streamContext(c.Context())
+func (s *Server) sendEvents(ctx context.Context, w http.ResponseWriter, id, last string) {
+	ctx, cancel := streamContext(ctx)
 	defer cancel()
-	w := writerOf(c)
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")

@@ -25,7 +25,7 @@ func events(t *testing.T, d *daemon, id, last string) (resp *http.Response, next
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { resp.Body.Close() })
+	t.Cleanup(func() { _ = resp.Body.Close() })
 	r := bufio.NewReader(resp.Body)
 	return resp, func() string {
 		for {
@@ -101,7 +101,7 @@ func TestStreamsAreCounted(t *testing.T) {
 	if err := ProblemOf(resp); !appliance.IsProblem(err, appliance.ErrTooMany) || resp.Header.Get("Retry-After") == "" {
 		t.Fatalf("a third stream: %v, %v", resp.Header, err)
 	}
-	first.Body.Close()
+	_ = first.Body.Close()
 	// The place is free once the server has noticed; the client tries again by itself.
 	go d.finish(o.ID)
 	if _, err := d.unix.WatchOperation(t.Context(), o.ID, nil); err != nil {
@@ -123,7 +123,7 @@ func TestStopEndsStreams(t *testing.T) {
 	r, w := io.Pipe()
 	go func() {
 		logs <- d.unix.Logs(t.Context(), "main", "node1", true, w)
-		w.Close()
+		_ = w.Close()
 	}()
 	line, err := bufio.NewReader(r).ReadString('\n')
 	if err != nil || line != "node1: ready\n" {
@@ -155,8 +155,8 @@ func TestLogFailures(t *testing.T) {
 		t.Errorf("logs of no cluster: %v", err)
 	}
 	f.logs = func(_ context.Context, w io.Writer) error {
-		fmt.Fprintln(w, "half")
-		return errors.New("gone")
+		_, err := fmt.Fprintln(w, "half")
+		return errors.Join(err, errors.New("gone"))
 	}
 	if err := d.unix.Logs(t.Context(), "main", "", false, io.Discard); err == nil {
 		t.Error("a log that broke off looks complete")

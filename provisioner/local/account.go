@@ -156,7 +156,8 @@ func (a account) remove(ctx context.Context) error {
 		return appliance.NewProblem(appliance.ErrConflict, "the system user %q still has processes", a.name).
 			WithHint("end them: ps -u %s", a.name)
 	}
-	out, err := exec.CommandContext(ctx, "userdel", a.name).CombinedOutput()
+	// Forced, since userdel also counts zombies, and we have just looked.
+	out, err := exec.CommandContext(ctx, "userdel", "--force", a.name).CombinedOutput()
 	if err != nil && a.made() {
 		return fmt.Errorf("removing the system user %q: %w: %s", a.name, err, strings.TrimSpace(string(out)))
 	}

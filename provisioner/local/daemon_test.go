@@ -18,6 +18,7 @@ func daemonMain() int {
 	defer cancel()
 	p := New(Config{Home: os.Getenv(daemonEnv)})
 	c := testCluster("node0")
+	c.UUID = os.Getenv("PGAPP_TEST_DAEMON_UUID")
 	c.PostgresBin = os.Getenv("PGAPP_TEST_DAEMON_BIN")
 	if err := p.Machine(c, appliance.Member{Name: "node0"}).StartServer(ctx); err != nil {
 		fmt.Println("failed:", err)

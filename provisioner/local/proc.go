@@ -130,14 +130,15 @@ func allProcs() ([]proc, error) {
 	return out, nil
 }
 
-// uidHasProcesses tells whether any process runs as that user.
+// uidHasProcesses tells whether any process runs as that user. Zombies don't
+// run: whose parent is slow to reap them must not hold anything up.
 func uidHasProcesses(uid uint32) (bool, error) {
 	all, err := allProcs()
 	if err != nil {
 		return false, err
 	}
 	for _, p := range all {
-		if got, ok := p.uid(); ok && got == uid {
+		if got, ok := p.uid(); ok && got == uid && p.alive() {
 			return true, nil
 		}
 	}

@@ -53,6 +53,8 @@ type Cluster struct {
 	PostgresVersion string `json:"postgres_version,omitempty"`
 	// PostgresTree is set where PostgresBin lies in pgapp's own tree.
 	PostgresTree bool `json:"postgres_tree,omitempty"`
+	// PostgresEnv is what those programs need in their environment, as KEY=VALUE.
+	PostgresEnv []string `json:"postgres_env,omitempty"`
 	// Revision grows with every stored change: the spec's ETag.
 	Revision uint64 `json:"revision"`
 }

@@ -109,6 +109,7 @@ func (r recipe) findBinaries(ctx context.Context, report appliance.Report) error
 	report(appliance.Progress{Detail: fmt.Sprintf("%s (%s)", b.Version, b.Source)})
 	return r.updateCluster(ctx, func(c *appliance.Cluster) {
 		c.PostgresBin, c.PostgresVersion, c.PostgresTree = b.Dir, b.Version, b.Source == tree.SourceTree
+		c.PostgresEnv = b.Env()
 	})
 }
 
@@ -205,7 +206,7 @@ func (r recipe) rolesThere(ctx context.Context) (bool, error) {
 	}
 	c, err := f.control(ctx, f.cluster.PrimaryMember())
 	if err != nil {
-		return false, nil //nolint:nilerr // not there yet, or with another password: Do mends both
+		return false, nil // not there yet, or with another password: Do mends both
 	}
 	defer func() { _ = c.Close(ctx) }()
 	return postgres.RolesComplete(ctx, c)

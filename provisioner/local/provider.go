@@ -87,7 +87,7 @@ func (p *Provider) Machine(c appliance.Cluster, m appliance.Member) appliance.Ma
 
 func (p *Provider) machine(c appliance.Cluster, m appliance.Member) *machine {
 	return &machine{
-		p: p, cluster: c.Name, member: m.Name, uuid: c.UUID, binDir: c.PostgresBin,
+		p: p, cluster: c.Name, member: m.Name, uuid: c.UUID, binDir: c.PostgresBin, env: c.PostgresEnv,
 		dir: filepath.Join(p.clusterDir(c.Name), m.Name),
 	}
 }
@@ -135,6 +135,7 @@ type machine struct {
 	member  string
 	uuid    string
 	binDir  string
+	env     []string // what the programs in binDir need
 	dir     string
 }
 

@@ -109,7 +109,7 @@ func (m *machine) startProcess(cmd *exec.Cmd, env map[string]string, g *cgroup) 
 	if err != nil {
 		return err
 	}
-	cmd.Env = []string{"LC_ALL=C", "PATH=" + searchPath, "HOME=" + m.dir, "USER=" + m.p.account.name}
+	cmd.Env = append([]string{"LC_ALL=C", "PATH=" + searchPath, "HOME=" + m.dir, "USER=" + m.p.account.name}, m.env...)
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}

@@ -68,7 +68,7 @@ func (r *Runner) Start(ctx context.Context, o appliance.Operation, create *appli
 	if err := r.cfg.Store.Begin(ctx, o, create, supersede); err != nil {
 		return err
 	}
-	r.launch(o)
+	r.launch(o) //nolint:contextcheck // an operation outlives the request that began it
 	return nil
 }
 
@@ -81,7 +81,7 @@ func (r *Runner) Resume(ctx context.Context) error {
 	}
 	for _, o := range ops {
 		if !o.State.Final() {
-			r.launch(o)
+			r.launch(o) //nolint:contextcheck // as in Start
 		}
 	}
 	return nil

@@ -18,37 +18,51 @@ const spoolBytes = 16 << 20
 // and returns how many bytes that were. The copy holds the secrets in plain.
 // An error leaves w with a part that is of no use.
 func (s *Store) Backup(ctx context.Context, w io.Writer) (n int64, err error) {
+	_, n, err = s.Snapshot(ctx, w)
+	return n, err
+}
+
+// Snapshot is [Store.Backup], and returns what the copy says of itself.
+func (s *Store) Snapshot(ctx context.Context, w io.Writer) (info Info, n int64, err error) {
 	const doing = "backing up the state"
-	w = &ctxWriter{ctx, w}
+	w = untilDone(ctx, w)
 	var spool bytes.Buffer
-	err = s.view(ctx, doing, func(tx *bolt.Tx) error {
+	err = s.view(ctx, doing, func(tx *bolt.Tx) (err error) {
+		if info, err = readInfo(tx); err != nil {
+			return err
+		}
+		if err := readEpochs(tx, &info); err != nil {
+			return err
+		}
 		if tx.Size() > spoolBytes {
 			n, err = tx.WriteTo(w)
 			return err
 		}
 		spool.Grow(int(tx.Size()))
-		_, err := tx.WriteTo(&spool)
+		_, err = tx.WriteTo(&spool)
 		return err
 	})
 	if err != nil || spool.Len() == 0 {
-		return n, err
+		return info, n, err
 	}
 	if n, err = spool.WriteTo(w); err != nil {
-		return n, fmt.Errorf("%s: %w", doing, err)
+		return info, n, fmt.Errorf("%s: %w", doing, err)
 	}
-	return n, nil
+	return info, n, nil
 }
 
-// ctxWriter fails once the context has ended.
-type ctxWriter struct {
-	ctx context.Context
-	w   io.Writer
-}
+// writerFunc is a function that writes.
+type writerFunc func(p []byte) (int, error)
 
-// Write passes the bytes on.
-func (c *ctxWriter) Write(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.w.Write(p)
+// Write calls the function.
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// untilDone is w, but fails once the context has ended.
+func untilDone(ctx context.Context, w io.Writer) io.Writer {
+	return writerFunc(func(p []byte) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		return w.Write(p)
+	})
 }

@@ -73,7 +73,7 @@ func copyInto(ctx context.Context, dir, from string) (temp string, err error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = io.Copy(&ctxWriter{ctx, out}, in)
+	_, err = io.Copy(untilDone(ctx, out), in)
 	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
 		return "", errors.Join(err, os.Remove(out.Name()))
 	}

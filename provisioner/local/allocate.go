@@ -131,13 +131,10 @@ func (a allocation) addresses(block byte) ([]netip.Addr, error) {
 		taken[h] = true
 	}
 	out := make([]netip.Addr, len(a.r.Names))
-	take := func(i, octet int) bool {
-		addr := at(octet)
-		if octet == 0 || taken[addr] {
-			return false
+	take := func(i, octet int) {
+		if addr := at(octet); octet != 0 && !taken[addr] {
+			taken[addr], out[i] = true, addr
 		}
-		taken[addr], out[i] = true, addr
-		return true
 	}
 	for i, name := range a.r.Names {
 		take(i, wantedOctet(name, i == 0 && len(a.r.Existing) == 0))

@@ -62,7 +62,7 @@ func newTestProvider(t *testing.T, name string) *Provider {
 // testBlock draws a block; four clusters from there on are a test's.
 func testBlock(t *testing.T) byte {
 	t.Helper()
-	return byte(1 + 4*rand.IntN(30)) //nolint:gosec // no secret
+	return byte(1 + 4*rand.IntN(30))
 }
 
 func fixture(t *testing.T, p *Provider) providertest.Fixture {

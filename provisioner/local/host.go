@@ -81,7 +81,7 @@ func freeDiskMiB(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, fmt.Errorf("asking for the free space of %q: %w", dir, err)
 	}
-	return int64(st.Bavail) * st.Bsize / mib, nil //nolint:gosec // blocks never exceed an int64
+	return int64(st.Bavail) * st.Bsize / mib, nil
 }
 
 func checkMemory(members int) error {

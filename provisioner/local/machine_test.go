@@ -233,7 +233,7 @@ func TestLogIsSetAside(t *testing.T) {
 func TestMayPass(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	me := ids{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())} //nolint:gosec // ids are positive
+	me := ids{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}
 	stranger := ids{uid: me.uid + 12345, gid: me.gid + 12345}
 	colleague := ids{uid: me.uid + 12345, gid: me.gid + 12345, groups: []uint32{me.gid}}
 	for _, c := range []struct {
@@ -258,7 +258,7 @@ func TestMayPass(t *testing.T) {
 			t.Errorf("mode %04o: me %v, stranger %v, colleague %v", c.mode, a, b, d)
 		}
 	}
-	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory
+	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 }

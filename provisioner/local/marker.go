@@ -37,13 +37,12 @@ const (
 // is anything that isn't a directory.
 func dirOwnership(dir string, want marker) (ownership, error) {
 	st, err := os.Lstat(dir)
-	if missing(err) {
+	switch {
+	case missing(err):
 		return absent, nil
-	}
-	if err != nil {
+	case err != nil:
 		return foreign, fmt.Errorf("looking at %q: %w", dir, err)
-	}
-	if !st.IsDir() {
+	case !st.IsDir():
 		return foreign, nil
 	}
 	data, err := readInDir(dir, markerFile)

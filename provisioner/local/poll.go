@@ -6,7 +6,7 @@ import (
 )
 
 // pollInterval is how often the world is looked at while waiting for it.
-const pollInterval = 10 * time.Millisecond
+const pollInterval = 5 * time.Millisecond
 
 // poll calls done until it is true or fails, or ctx ends.
 func poll(ctx context.Context, done func() (bool, error)) error {

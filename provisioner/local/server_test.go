@@ -280,7 +280,7 @@ func TestClosedParent(t *testing.T) {
 		t.Skip("only root gives members another user")
 	}
 	parent := t.TempDir()
-	if err := os.Chmod(parent, 0o700); err != nil { //nolint:gosec // a directory
+	if err := os.Chmod(parent, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	home := filepath.Join(parent, "home")

@@ -45,7 +45,7 @@ func TestStepsConvergeFromEveryCut(t *testing.T) {
 		}},
 		{"a member that others can read", func(t *testing.T, p *Provider, m *machine) {
 			mustDo(t, p.CreateSteps(testCluster("node0"), testCluster("node0").Members))
-			if err := os.Chmod(m.dir, 0o755); err != nil { //nolint:gosec // that is the fault
+			if err := os.Chmod(m.dir, 0o755); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -180,7 +180,7 @@ func TestHostChecks(t *testing.T) {
 
 func TestSqueezedSocketDir(t *testing.T) {
 	t.Parallel()
-	i := ids{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())} //nolint:gosec // ids are positive
+	i := ids{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}
 	for _, c := range []struct {
 		name string
 		put  func(dir string) error
@@ -188,7 +188,7 @@ func TestSqueezedSocketDir(t *testing.T) {
 	}{
 		{"nothing there", func(string) error { return nil }, true},
 		{"made before", func(dir string) error { return os.Mkdir(dir, 0o700) }, true},
-		{"open to others", func(dir string) error { return os.Mkdir(dir, 0o755) }, false}, //nolint:gosec // that is the fault
+		{"open to others", func(dir string) error { return os.Mkdir(dir, 0o755) }, false},
 		{"a file", func(dir string) error { return os.WriteFile(dir, nil, 0o600) }, false},
 		{"a link", func(dir string) error { return os.Symlink(filepath.Dir(dir), dir) }, false},
 	} {

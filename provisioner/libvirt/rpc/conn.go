@@ -1,0 +1,237 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+)
+
+const (
+	// DefaultSocket is where libvirt's daemon listens for qemu:///system.
+	DefaultSocket = "/run/libvirt/libvirt-sock"
+	keptIdle      = 3
+	// outage is how long a call waits for a libvirt that has answered before:
+	// a restart of its daemon takes a few seconds.
+	outage    = 30 * time.Second
+	retryTick = 100 * time.Millisecond
+	openLimit = 20 * time.Second
+)
+
+// Dialer makes one connection to libvirt's daemon. It is the only place that
+// knows where that is.
+type Dialer func(ctx context.Context) (net.Conn, error)
+
+// SocketDialer dials a unix socket.
+func SocketDialer(path string) Dialer {
+	return func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}
+}
+
+// Conn gives access to one libvirt, qemu:///system. It is safe for use by
+// several goroutines and does no I/O until its first call.
+type Conn struct {
+	dial     Dialer
+	answered atomic.Bool
+	mu       sync.Mutex
+	idle     []*link
+}
+
+// New makes a Conn.
+func New(dial Dialer) *Conn { return &Conn{dial: dial} }
+
+// Close closes the idle connections; those in use end with their calls.
+func (c *Conn) Close() {
+	c.mu.Lock()
+	idle := c.idle
+	c.idle = nil
+	c.mu.Unlock()
+	for _, l := range idle {
+		l.close()
+	}
+}
+
+// link is one connection and the client object made for it: go-libvirt's
+// objects can't safely be connected twice.
+type link struct {
+	raw    net.Conn
+	client *golibvirt.Libvirt
+	gone   chan struct{}
+}
+
+func (l *link) close() { _ = l.raw.Close() }
+
+func (l *link) alive() bool {
+	select {
+	case <-l.gone:
+		return false
+	default:
+		return true
+	}
+}
+
+// watched tells when the connection ended: go-libvirt reads until it does.
+type watched struct {
+	net.Conn
+	once sync.Once
+	gone chan struct{}
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if err != nil {
+		w.once.Do(func() { close(w.gone) })
+	}
+	return n, err
+}
+
+// fixedDialer hands go-libvirt the connection that was made with a context.
+type fixedDialer struct{ conn net.Conn }
+
+func (d fixedDialer) Dial() (net.Conn, error) { return d.conn, nil }
+
+func (c *Conn) take(ctx context.Context) (*link, error) {
+	c.mu.Lock()
+	for len(c.idle) > 0 {
+		l := c.idle[len(c.idle)-1]
+		c.idle = c.idle[:len(c.idle)-1]
+		if l.alive() {
+			c.mu.Unlock()
+			return l, nil
+		}
+		l.close()
+	}
+	c.mu.Unlock()
+	return c.open(ctx)
+}
+
+func (c *Conn) open(ctx context.Context) (*link, error) {
+	ctx, cancel := context.WithTimeout(ctx, openLimit)
+	defer cancel()
+	raw, err := c.dial(ctx)
+	if err != nil {
+		return nil, dialError{err}
+	}
+	w := &watched{Conn: raw, gone: make(chan struct{})}
+	l := &link{raw: w, client: golibvirt.NewWithDialer(fixedDialer{w}), gone: w.gone}
+	err = l.do(ctx, func(v *golibvirt.Libvirt) error { return v.ConnectToURI(golibvirt.QEMUSystem) })
+	if err != nil {
+		l.close()
+		return nil, dialError{err}
+	}
+	c.answered.Store(true)
+	return l, nil
+}
+
+func (c *Conn) put(l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.idle) >= keptIdle || !l.alive() {
+		l.close()
+		return
+	}
+	c.idle = append(c.idle, l)
+}
+
+// do runs fn and ends it, by closing the connection, when ctx ends.
+func (l *link) do(ctx context.Context, fn func(*golibvirt.Libvirt) error) error {
+	stop := context.AfterFunc(ctx, l.close)
+	err := fn(l.client)
+	if !stop() && err != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// once makes one call, without another attempt. what says what it does, as a
+// gerund.
+func (c *Conn) once(ctx context.Context, what string, fn func(*golibvirt.Libvirt) error) error {
+	err := c.attempt(ctx, fn)
+	if err != nil {
+		return problem(what, err)
+	}
+	return nil
+}
+
+// call makes a call that is safe to repeat, and repeats it while libvirt's
+// daemon is being restarted.
+func (c *Conn) call(ctx context.Context, what string, fn func(*golibvirt.Libvirt) error) error {
+	ticker := time.NewTicker(retryTick)
+	defer ticker.Stop()
+	begun := time.Now()
+	for {
+		err := c.attempt(ctx, fn)
+		if err == nil {
+			return nil
+		}
+		if !lost(err) || !c.answered.Load() || ctx.Err() != nil || time.Since(begun) > outage {
+			return problem(what, err)
+		}
+		select {
+		case <-ctx.Done():
+			return problem(what, context.Cause(ctx))
+		case <-ticker.C:
+		}
+	}
+}
+
+func (c *Conn) attempt(ctx context.Context, fn func(*golibvirt.Libvirt) error) error {
+	l, err := c.take(ctx)
+	if err != nil {
+		return err
+	}
+	err = l.do(ctx, fn)
+	if ctx.Err() != nil || lost(err) {
+		l.close()
+		return err
+	}
+	c.put(l)
+	return err
+}
+
+// dialError is a failure before the first call.
+type dialError struct{ err error }
+
+func (e dialError) Error() string { return e.err.Error() }
+func (e dialError) Unwrap() error { return e.err }
+
+// lost tells whether err says that the connection broke or wasn't there,
+// rather than that libvirt refused.
+func lost(err error) bool {
+	var refused golibvirt.Error
+	if err == nil || errors.As(err, &refused) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	var dial dialError
+	return errors.As(err, &dial) && !errors.Is(err, syscall.EACCES) || errors.Is(err, golibvirt.ErrInterrupted) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EINVAL)
+}
+
+// Version asks for libvirt's version, as in "11.3.0".
+func (c *Conn) Version(ctx context.Context) (string, error) {
+	var n uint64
+	err := c.call(ctx, "asking for libvirt's version", func(v *golibvirt.Libvirt) (err error) {
+		n, err = v.ConnectGetLibVersion()
+		return err
+	})
+	return fmt.Sprintf("%d.%d.%d", n/1_000_000, n/1000%1000, n%1000), err
+}
+
+// FreeMemory asks how many bytes of the host's memory are free.
+func (c *Conn) FreeMemory(ctx context.Context) (uint64, error) {
+	var n uint64
+	err := c.call(ctx, "asking for the host's free memory", func(v *golibvirt.Libvirt) (err error) {
+		n, err = v.NodeGetFreeMemory()
+		return err
+	})
+	return n, err
+}

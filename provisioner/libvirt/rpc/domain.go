@@ -1,0 +1,257 @@
+package rpc
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+	"libvirt.org/go/libvirtxml"
+)
+
+// DomainState is what a domain does.
+type DomainState int32
+
+// The states that matter here.
+const (
+	DomainRunning DomainState = DomainState(golibvirt.DomainRunning)
+	DomainPaused  DomainState = DomainState(golibvirt.DomainPaused)
+	DomainShutoff DomainState = DomainState(golibvirt.DomainShutoff)
+	DomainCrashed DomainState = DomainState(golibvirt.DomainCrashed)
+)
+
+// Off tells whether the domain has no QEMU process.
+func (s DomainState) Off() bool { return s == DomainShutoff || s == DomainCrashed }
+
+// Domain is a domain as libvirt has it.
+type Domain struct {
+	Name string
+	UUID string
+	// XML is the definition that the next start uses.
+	XML   libvirtxml.Domain
+	State DomainState
+	// Reason is libvirt's, and means something else in every state.
+	Reason int32
+	// Saved is set where a managed save image would be thawed by a start.
+	Saved bool
+}
+
+// Thawed tells whether a running domain came from a saved image rather than
+// from a boot.
+func (d Domain) Thawed() bool {
+	return d.State == DomainRunning &&
+		(d.Reason == int32(golibvirt.DomainRunningRestored) || d.Reason == int32(golibvirt.DomainRunningFromSnapshot))
+}
+
+// Domain looks a domain up, or returns ErrNotFound.
+func (c *Conn) Domain(ctx context.Context, name string) (Domain, error) {
+	var d Domain
+	err := c.call(ctx, fmt.Sprintf("looking up domain %q", name), func(v *golibvirt.Libvirt) error {
+		dom, err := v.DomainLookupByName(name)
+		if err != nil {
+			return err
+		}
+		d, err = describe(v, dom)
+		return err
+	})
+	return d, err
+}
+
+// Domains lists all domains, ours and others.
+func (c *Conn) Domains(ctx context.Context) ([]Domain, error) {
+	var out []Domain
+	err := c.call(ctx, "listing domains", func(v *golibvirt.Libvirt) error {
+		doms, _, err := v.ConnectListAllDomains(1, 0)
+		if err != nil {
+			return err
+		}
+		out = out[:0]
+		for _, dom := range doms {
+			d, err := describe(v, dom)
+			if golibvirt.IsNotFound(err) {
+				continue // gone since
+			}
+			if err != nil {
+				return err
+			}
+			out = append(out, d)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func describe(v *golibvirt.Libvirt, dom golibvirt.Domain) (Domain, error) {
+	d := Domain{Name: dom.Name, UUID: formatUUID(dom.UUID)}
+	text, err := v.DomainGetXMLDesc(dom, golibvirt.DomainXMLInactive)
+	if err != nil {
+		return d, err
+	}
+	if err := d.XML.Unmarshal(text); err != nil {
+		return d, fmt.Errorf("reading the definition of domain %q: %w", dom.Name, err)
+	}
+	state, reason, err := v.DomainGetState(dom, 0)
+	if err != nil {
+		return d, err
+	}
+	d.State, d.Reason = DomainState(state), reason
+	saved, err := v.DomainHasManagedSaveImage(dom, 0)
+	d.Saved = saved == 1
+	return d, err
+}
+
+func formatUUID(u golibvirt.UUID) string {
+	h := hex.EncodeToString(u[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// DefineDomain defines the domain, or changes the definition of the one with
+// the same name and UUID. A repeat is safe.
+func (c *Conn) DefineDomain(ctx context.Context, d libvirtxml.Domain) error {
+	text, err := d.Marshal()
+	if err != nil {
+		return fmt.Errorf("encoding domain %q: %w", d.Name, err)
+	}
+	return c.call(ctx, fmt.Sprintf("defining domain %q", d.Name), func(v *golibvirt.Libvirt) error {
+		dom, err := v.DomainDefineXMLFlags(text, golibvirt.DomainDefineValidate)
+		if err != nil {
+			return err
+		}
+		return v.DomainSetAutostart(dom, 0)
+	})
+}
+
+// withDomain finds the domain and calls fn.
+func (c *Conn) withDomain(ctx context.Context, doing, name string, fn func(*golibvirt.Libvirt, golibvirt.Domain) error) error {
+	return c.call(ctx, fmt.Sprintf("%s domain %q", doing, name), func(v *golibvirt.Libvirt) error {
+		dom, err := v.DomainLookupByName(name)
+		if err != nil {
+			return err
+		}
+		return fn(v, dom)
+	})
+}
+
+// StartDomain boots the domain. A saved image is thrown away rather than
+// thawed. A repeat on a running domain does nothing.
+func (c *Conn) StartDomain(ctx context.Context, name string) error {
+	return c.withDomain(ctx, "starting", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
+		state, _, err := v.DomainGetState(dom, 0)
+		if err != nil || DomainState(state) == DomainRunning {
+			return err
+		}
+		_, err = v.DomainCreateWithFlags(dom, uint32(golibvirt.DomainStartForceBoot))
+		return err
+	})
+}
+
+// ShutdownDomain asks the guest to power off, and doesn't wait. A repeat is safe.
+func (c *Conn) ShutdownDomain(ctx context.Context, name string) error {
+	return ignoreState(c.withDomain(ctx, "shutting down", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
+		return v.DomainShutdownFlags(dom, golibvirt.DomainShutdownAcpiPowerBtn)
+	}))
+}
+
+// DestroyDomain pulls the plug: it returns when there is no QEMU process. A
+// repeat, or a domain that is off or absent, is no error.
+func (c *Conn) DestroyDomain(ctx context.Context, name string) error {
+	return ignoreAbsent(ignoreState(c.withDomain(ctx, "ending", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
+		return v.DomainDestroyFlags(dom, golibvirt.DomainDestroyDefault)
+	})))
+}
+
+// RemoveManagedSave throws away a saved image, so that nothing can thaw it. A
+// repeat does nothing.
+func (c *Conn) RemoveManagedSave(ctx context.Context, name string) error {
+	return c.withDomain(ctx, "removing the saved image of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
+		saved, err := v.DomainHasManagedSaveImage(dom, 0)
+		if err != nil || saved == 0 {
+			return err
+		}
+		return v.DomainManagedSaveRemove(dom, 0)
+	})
+}
+
+// UndefineDomain forgets a domain that is off, with its NVRAM, saved image and
+// metadata of snapshots and checkpoints. An absent domain is no error.
+func (c *Conn) UndefineDomain(ctx context.Context, name string) error {
+	return ignoreAbsent(c.withDomain(ctx, "undefining", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
+		return v.DomainUndefineFlags(dom, golibvirt.DomainUndefineManagedSave|golibvirt.DomainUndefineNvram|
+			golibvirt.DomainUndefineSnapshotsMetadata|golibvirt.DomainUndefineCheckpointsMetadata)
+	}))
+}
+
+// DetachDisk takes a disk out of the definition and, where the domain runs,
+// asks the guest to let go of it; that may come later, or never. A disk that
+// isn't there is no error.
+func (c *Conn) DetachDisk(ctx context.Context, name string, disk libvirtxml.DomainDisk) error {
+	text, err := disk.Marshal()
+	if err != nil {
+		return fmt.Errorf("encoding a disk of domain %q: %w", name, err)
+	}
+	return c.withDomain(ctx, "detaching the seed from", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
+		state, _, err := v.DomainGetState(dom, 0)
+		if err != nil {
+			return err
+		}
+		if !DomainState(state).Off() {
+			// Refused where it is gone from the running domain already.
+			_ = v.DomainDetachDeviceFlags(dom, text, uint32(golibvirt.DomainDeviceModifyLive))
+		}
+		err = v.DomainDetachDeviceFlags(dom, text, uint32(golibvirt.DomainDeviceModifyConfig))
+		var refused golibvirt.Error
+		if errors.As(err, &refused) && golibvirt.ErrorNumber(refused.Code) == golibvirt.ErrDeviceMissing {
+			return nil
+		}
+		return err
+	})
+}
+
+// LiveDisks lists the targets of the disks that the running domain has.
+func (c *Conn) LiveDisks(ctx context.Context, name string) ([]string, error) {
+	var out []string
+	err := c.withDomain(ctx, "looking at", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
+		text, err := v.DomainGetXMLDesc(dom, 0)
+		if err != nil {
+			return err
+		}
+		var x libvirtxml.Domain
+		if err := x.Unmarshal(text); err != nil {
+			return fmt.Errorf("reading the state of domain %q: %w", name, err)
+		}
+		out = out[:0]
+		for _, d := range x.Devices.Disks {
+			out = append(out, d.Target.Dev)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Capabilities says what domains of the type ("kvm", "qemu") can be on q35.
+func (c *Conn) Capabilities(ctx context.Context, virtType string) (libvirtxml.DomainCaps, error) {
+	var caps libvirtxml.DomainCaps
+	err := c.call(ctx, fmt.Sprintf("asking what domains of type %s can be", virtType), func(v *golibvirt.Libvirt) error {
+		text, err := v.ConnectGetDomainCapabilities(nil, golibvirt.OptString{"x86_64"}, golibvirt.OptString{"q35"}, golibvirt.OptString{virtType}, 0)
+		if err != nil {
+			return err
+		}
+		return caps.Unmarshal(text)
+	})
+	return caps, err
+}
+
+func ignoreAbsent(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func ignoreState(err error) error {
+	if errors.Is(err, ErrInactive) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,128 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"syscall"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+
+	"pgapp/appliance"
+)
+
+// ErrNotFound is in the chain of every error that says that a domain, pool,
+// volume or network isn't there.
+var ErrNotFound = errors.New("no such object")
+
+// ErrInactive is in the chain where an object is there but not active, or
+// where an operation doesn't suit its state.
+var ErrInactive = errors.New("the object's state doesn't allow it")
+
+// ErrExists is in the chain where an object of that name is there already.
+var ErrExists = errors.New("there is one already")
+
+// ErrBusy is in the chain where another operation on the object runs.
+var ErrBusy = errors.New("the object is busy")
+
+// sentinel maps libvirt's codes to what callers act on.
+func sentinel(code uint32) error {
+	switch golibvirt.ErrorNumber(code) {
+	case golibvirt.ErrNoDomain, golibvirt.ErrNoNetwork, golibvirt.ErrNoStoragePool, golibvirt.ErrNoStorageVol:
+		return ErrNotFound
+	case golibvirt.ErrOperationInvalid:
+		return ErrInactive
+	case golibvirt.ErrStorageVolExist, golibvirt.ErrDomExist, golibvirt.ErrNetworkExist:
+		return ErrExists
+	case golibvirt.ErrResourceBusy:
+		return ErrBusy
+	}
+	return nil
+}
+
+// rule maps the text of a failure to the problem that a user meets.
+type rule struct {
+	match *regexp.Regexp
+	id    appliance.ErrorID
+	hint  string
+}
+
+// rules are tried in order: libvirt reports most failures of QEMU under one of
+// two codes, with QEMU's own words in the text.
+func rules() []rule {
+	r := func(match string, id appliance.ErrorID, hint string) rule {
+		return rule{regexp.MustCompile(`(?i)` + match), id, hint}
+	}
+	return []rule{
+		r(`no polkit agent available|authentication (unavailable|failed|cancelled)|access denied`, appliance.ErrHostLibvirtPerm,
+			"add yourself to the group and log in anew: sudo usermod -aG libvirt $USER"),
+		r(`No space left on device|disk quota exceeded`, appliance.ErrHostNoSpace,
+			"free disk space where the pool lies, then run the same command again: it goes on where it stopped"),
+		r(`could not access KVM kernel module|KVM is not available|failed to initialize KVM|kvm kernel module|failed to set MSR|`+
+			`host doesn't support.*kvm|Domain type of 'kvm'|domain type kvm|domaintype=kvm|invalid accelerator kvm|does not support.*virt type 'kvm'|KVM_`,
+			appliance.ErrHostNoKVM, "run without KVM, more slowly: --accel tcg"),
+		r(`unable to find any (master var store|firmware)|Unable to find 'efi' firmware|firmware.*auto-?selection|OVMF`, appliance.ErrHostUnable,
+			"install the UEFI firmware for guests: sudo apt-get install ovmf (Fedora: edk2-ovmf)"),
+		r(`cannot (set up|allocate).*memory|Cannot allocate memory|out of memory`, appliance.ErrHostNoMemory,
+			"free memory, or ask for less: --standbys or memory_mib in the spec"),
+		r(`failed to get .*write.* lock|Is another process using the image`, appliance.ErrLibvirt,
+			"another QEMU process uses the disk: see 'virsh list --all'"),
+		r(`apparmor|unable to (set|load).*(security|label|profile)|Permission denied`, appliance.ErrHostPermission,
+			"see 'journalctl -k -g apparmor' for the path that QEMU may not open; the pool has to lie under /var/lib/libvirt/images"),
+		r(`Address already in use|dnsmasq`, appliance.ErrHostNetwork,
+			"another DHCP server or bridge uses the network's address: see 'ss -ulpn' and 'virsh net-dumpxml default'"),
+		r(`network is already in use by interface|firewall|iptables|nftables|Failed to (apply|run) firewall`, appliance.ErrHostNetwork,
+			"see 'journalctl -u libvirtd' and 'virsh net-start default'"),
+		r(`network .*(not active|is not active)`, appliance.ErrHostNetwork, "start it: virsh net-start NAME"),
+		r(`Cannot find .*(qemu|emulator)|No emulator found|qemu-system-x86_64.*No such file|no connection driver available`, appliance.ErrHostNoLibvirt,
+			"install QEMU: sudo apt-get install qemu-system-x86 libvirt-daemon-system"),
+		r(`file system may not support O_DIRECT`, appliance.ErrHostUnable,
+			"the pool lies on a file system without direct I/O: move /var/lib/libvirt/images to another one"),
+	}
+}
+
+// problem gives an error of a call its place in the user's world. what is a
+// gerund that names the object.
+func problem(what string, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	var refused golibvirt.Error
+	isRefusal := errors.As(err, &refused)
+	if isRefusal {
+		if s := sentinel(refused.Code); s != nil {
+			return fmt.Errorf("%s: %w: %s", what, s, oneLine(refused.Message))
+		}
+		err = libvirtError{refused: refused}
+	}
+	for _, r := range rules() {
+		if isRefusal && r.match.MatchString(refused.Message) {
+			return appliance.NewProblem(r.id, "%s: %w", what, err).WithHint("%s", r.hint)
+		}
+	}
+	switch {
+	case isRefusal:
+		return appliance.NewProblem(appliance.ErrLibvirt, "%s: %w", what, err).
+			WithHint("see 'journalctl -u libvirtd' and, for a domain, /var/log/libvirt/qemu/NAME.log")
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return appliance.NewProblem(appliance.ErrHostLibvirtPerm, "%s: libvirt's socket may not be used: %w", what, err).
+			WithHint("add yourself to the group and log in anew: sudo usermod -aG libvirt $USER")
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
+		return appliance.NewProblem(appliance.ErrHostNoLibvirt, "%s: libvirt doesn't answer: %w", what, err).
+			WithHint("install and start it: sudo apt-get install libvirt-daemon-system qemu-system-x86, sudo systemctl start libvirtd")
+	case lost(err):
+		return appliance.NewProblem(appliance.ErrHostNoLibvirt, "%s: the connection to libvirt broke: %w", what, err).
+			WithHint("see 'systemctl status libvirtd', then run the same command again: it goes on where it stopped")
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// libvirtError shows libvirt's message on one line.
+type libvirtError struct{ refused golibvirt.Error }
+
+func (e libvirtError) Error() string { return oneLine(e.refused.Message) }
+func (e libvirtError) Unwrap() error { return e.refused }
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -1,0 +1,156 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+	"libvirt.org/go/libvirtxml"
+)
+
+// Network is a virtual network.
+type Network struct {
+	Name   string
+	XML    libvirtxml.Network
+	Active bool
+}
+
+// Lease is an address that the network's DHCP gave out.
+type Lease struct {
+	MAC      string
+	Address  string
+	Hostname string
+}
+
+// Network looks a network up, or returns ErrNotFound.
+func (c *Conn) Network(ctx context.Context, name string) (Network, error) {
+	n := Network{Name: name}
+	err := c.withNetwork(ctx, "looking up", name, func(v *golibvirt.Libvirt, net golibvirt.Network) error {
+		text, err := v.NetworkGetXMLDesc(net, 0)
+		if err != nil {
+			return err
+		}
+		if err := n.XML.Unmarshal(text); err != nil {
+			return fmt.Errorf("reading the definition of network %q: %w", name, err)
+		}
+		active, err := v.NetworkIsActive(net)
+		n.Active = active == 1
+		return err
+	})
+	return n, err
+}
+
+func (c *Conn) withNetwork(ctx context.Context, doing, name string, fn func(*golibvirt.Libvirt, golibvirt.Network) error) error {
+	return c.call(ctx, fmt.Sprintf("%s network %q", doing, name), func(v *golibvirt.Libvirt) error {
+		net, err := v.NetworkLookupByName(name)
+		if err != nil {
+			return err
+		}
+		return fn(v, net)
+	})
+}
+
+// DefineNetwork defines a network.
+func (c *Conn) DefineNetwork(ctx context.Context, x libvirtxml.Network) error {
+	text, err := x.Marshal()
+	if err != nil {
+		return fmt.Errorf("encoding network %q: %w", x.Name, err)
+	}
+	return c.call(ctx, fmt.Sprintf("defining network %q", x.Name), func(v *golibvirt.Libvirt) error {
+		_, err := v.NetworkDefineXML(text)
+		return err
+	})
+}
+
+// StartNetwork starts a network. A repeat does nothing.
+func (c *Conn) StartNetwork(ctx context.Context, name string) error {
+	return c.withNetwork(ctx, "starting", name, func(v *golibvirt.Libvirt, net golibvirt.Network) error {
+		active, err := v.NetworkIsActive(net)
+		if err != nil || active == 1 {
+			return err
+		}
+		return v.NetworkCreate(net)
+	})
+}
+
+// RemoveNetwork stops and forgets a network. An absent one is no error.
+func (c *Conn) RemoveNetwork(ctx context.Context, name string) error {
+	return ignoreAbsent(c.withNetwork(ctx, "removing", name, func(v *golibvirt.Libvirt, net golibvirt.Network) error {
+		active, err := v.NetworkIsActive(net)
+		if err != nil {
+			return err
+		}
+		if active == 1 {
+			if err := v.NetworkDestroy(net); err != nil {
+				return err
+			}
+		}
+		return v.NetworkUndefine(net)
+	}))
+}
+
+// AddHost reserves an address in the network's DHCP, in its definition and,
+// where it is active, at once. The caller looks first: the same MAC twice is
+// refused.
+func (c *Conn) AddHost(ctx context.Context, network string, host libvirtxml.NetworkDHCPHost) error {
+	return c.updateHost(ctx, "reserving "+host.IP+" in", network, golibvirt.NetworkUpdateCommandAddLast, host)
+}
+
+// RemoveHost takes a reservation out; the MAC names it. The caller looks
+// first: what isn't there is refused.
+func (c *Conn) RemoveHost(ctx context.Context, network string, host libvirtxml.NetworkDHCPHost) error {
+	return c.updateHost(ctx, "releasing "+host.IP+" in", network, golibvirt.NetworkUpdateCommandDelete, host)
+}
+
+// updateHost changes definition and running state apart: one of them may have
+// been changed by an attempt that was cut off, and libvirt refuses to do the
+// same thing twice.
+func (c *Conn) updateHost(ctx context.Context, doing, network string, command golibvirt.NetworkUpdateCommand, host libvirtxml.NetworkDHCPHost) error {
+	text, err := host.Marshal()
+	if err != nil {
+		return fmt.Errorf("encoding a reservation in network %q: %w", network, err)
+	}
+	return c.withNetwork(ctx, doing, network, func(v *golibvirt.Libvirt, net golibvirt.Network) error {
+		active, err := v.NetworkIsActive(net)
+		if err != nil {
+			return err
+		}
+		flags := []golibvirt.NetworkUpdateFlags{golibvirt.NetworkUpdateAffectConfig}
+		if active == 1 {
+			flags = append(flags, golibvirt.NetworkUpdateAffectLive)
+		}
+		var errs []error
+		for _, f := range flags {
+			errs = append(errs, v.NetworkUpdateCompat(net, command, golibvirt.NetworkSectionIPDhcpHost, -1, text, f))
+		}
+		// Refused by one of them because it was there already is no failure.
+		for _, e := range errs {
+			if e == nil {
+				return nil
+			}
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// Leases lists the addresses that the network's DHCP gave out.
+func (c *Conn) Leases(ctx context.Context, network string) ([]Lease, error) {
+	var out []Lease
+	err := c.withNetwork(ctx, "listing the leases of", network, func(v *golibvirt.Libvirt, net golibvirt.Network) error {
+		leases, _, err := v.NetworkGetDhcpLeases(net, nil, 1, 0)
+		out = out[:0]
+		for _, l := range leases {
+			out = append(out, Lease{MAC: first(l.Mac), Address: l.Ipaddr, Hostname: first(l.Hostname)})
+		}
+		return err
+	})
+	return out, err
+}
+
+func first(o golibvirt.OptString) string {
+	if len(o) == 0 {
+		return ""
+	}
+	return o[0]
+}

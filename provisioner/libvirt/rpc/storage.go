@@ -1,0 +1,248 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+	"libvirt.org/go/libvirtxml"
+)
+
+// Pool is a storage pool.
+type Pool struct {
+	Name   string
+	XML    libvirtxml.StoragePool
+	Active bool
+	// Free is the number of bytes that its file system has left.
+	Free uint64
+}
+
+// Volume is a storage volume.
+type Volume struct {
+	Name string
+	Path string
+	// Physical is the size of its file in bytes, Capacity what a guest sees.
+	Physical uint64
+	Capacity uint64
+	// Backing is the path of the volume that it is a linked clone of.
+	Backing string
+}
+
+// Pool looks a pool up, or returns ErrNotFound.
+func (c *Conn) Pool(ctx context.Context, name string) (Pool, error) {
+	p := Pool{Name: name}
+	err := c.call(ctx, fmt.Sprintf("looking up storage pool %q", name), func(v *golibvirt.Libvirt) error {
+		pool, err := v.StoragePoolLookupByName(name)
+		if err != nil {
+			return err
+		}
+		text, err := v.StoragePoolGetXMLDesc(pool, 0)
+		if err != nil {
+			return err
+		}
+		if err := p.XML.Unmarshal(text); err != nil {
+			return fmt.Errorf("reading the definition of pool %q: %w", name, err)
+		}
+		state, _, _, free, err := v.StoragePoolGetInfo(pool)
+		p.Active, p.Free = golibvirt.StoragePoolState(state) == golibvirt.StoragePoolRunning, free
+		return err
+	})
+	return p, err
+}
+
+// DefinePool defines a pool and makes its directory. A repeat is safe.
+func (c *Conn) DefinePool(ctx context.Context, x libvirtxml.StoragePool) error {
+	text, err := x.Marshal()
+	if err != nil {
+		return fmt.Errorf("encoding pool %q: %w", x.Name, err)
+	}
+	return c.call(ctx, fmt.Sprintf("defining storage pool %q", x.Name), func(v *golibvirt.Libvirt) error {
+		pool, err := v.StoragePoolDefineXML(text, 0)
+		if err != nil {
+			return err
+		}
+		return v.StoragePoolBuild(pool, golibvirt.StoragePoolBuildNew)
+	})
+}
+
+// StartPool starts a pool and reads its directory. A repeat does nothing.
+func (c *Conn) StartPool(ctx context.Context, name string) error {
+	return c.call(ctx, fmt.Sprintf("starting storage pool %q", name), func(v *golibvirt.Libvirt) error {
+		pool, err := v.StoragePoolLookupByName(name)
+		if err != nil {
+			return err
+		}
+		active, err := v.StoragePoolIsActive(pool)
+		if err != nil || active == 1 {
+			return err
+		}
+		return v.StoragePoolCreate(pool, golibvirt.StoragePoolCreateNormal)
+	})
+}
+
+func (c *Conn) withVolume(ctx context.Context, doing, pool, name string, fn func(*golibvirt.Libvirt, golibvirt.StorageVol) error) error {
+	return c.call(ctx, fmt.Sprintf("%s volume %q", doing, name), func(v *golibvirt.Libvirt) error {
+		vol, err := findVolume(v, pool, name)
+		if err != nil {
+			return err
+		}
+		return fn(v, vol)
+	})
+}
+
+func findVolume(v *golibvirt.Libvirt, pool, name string) (golibvirt.StorageVol, error) {
+	p, err := v.StoragePoolLookupByName(pool)
+	if err != nil {
+		return golibvirt.StorageVol{}, err
+	}
+	return v.StorageVolLookupByName(p, name)
+}
+
+// Volume looks a volume up, or returns ErrNotFound.
+func (c *Conn) Volume(ctx context.Context, pool, name string) (Volume, error) {
+	var out Volume
+	err := c.withVolume(ctx, "looking up", pool, name, func(v *golibvirt.Libvirt, vol golibvirt.StorageVol) (err error) {
+		out, err = describeVolume(v, vol)
+		return err
+	})
+	return out, err
+}
+
+// Volumes lists a pool's volumes, of a file system that is read anew.
+func (c *Conn) Volumes(ctx context.Context, pool string) ([]Volume, error) {
+	var out []Volume
+	err := c.call(ctx, fmt.Sprintf("listing the volumes of pool %q", pool), func(v *golibvirt.Libvirt) error {
+		p, err := v.StoragePoolLookupByName(pool)
+		if err != nil {
+			return err
+		}
+		vols, _, err := v.StoragePoolListAllVolumes(p, 1, 0)
+		if err != nil {
+			return err
+		}
+		out = out[:0]
+		for _, vol := range vols {
+			d, err := describeVolume(v, vol)
+			if err == nil {
+				out = append(out, d)
+			} else if !golibvirt.IsNotFound(err) && !isCode(err, golibvirt.ErrNoStorageVol) {
+				return err
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+func describeVolume(v *golibvirt.Libvirt, vol golibvirt.StorageVol) (Volume, error) {
+	out := Volume{Name: vol.Name, Path: vol.Key}
+	text, err := v.StorageVolGetXMLDesc(vol, 0)
+	if err != nil {
+		return out, err
+	}
+	var x libvirtxml.StorageVolume
+	if err := x.Unmarshal(text); err != nil {
+		return out, fmt.Errorf("reading the definition of volume %q: %w", vol.Name, err)
+	}
+	if x.Target != nil {
+		out.Path = x.Target.Path
+	}
+	if x.BackingStore != nil {
+		out.Backing = x.BackingStore.Path
+	}
+	if x.Capacity != nil {
+		out.Capacity = x.Capacity.Value
+	}
+	if x.Physical != nil {
+		out.Physical = x.Physical.Value
+	}
+	return out, nil
+}
+
+// CreateVolume makes a volume; one that is there is ErrExists.
+func (c *Conn) CreateVolume(ctx context.Context, pool string, x libvirtxml.StorageVolume) error {
+	text, err := x.Marshal()
+	if err != nil {
+		return fmt.Errorf("encoding volume %q: %w", x.Name, err)
+	}
+	return c.call(ctx, fmt.Sprintf("creating volume %q", x.Name), func(v *golibvirt.Libvirt) error {
+		p, err := v.StoragePoolLookupByName(pool)
+		if err != nil {
+			return err
+		}
+		_, err = v.StorageVolCreateXML(p, text, 0)
+		return err
+	})
+}
+
+// Upload fills a volume from r, which has size bytes, over a connection of its
+// own. The volume is worth nothing where it returns an error.
+func (c *Conn) Upload(ctx context.Context, pool, name string, r io.Reader, size int64) error {
+	return c.once(ctx, fmt.Sprintf("uploading volume %q", name), func(v *golibvirt.Libvirt) error {
+		vol, err := findVolume(v, pool, name)
+		if err != nil {
+			return err
+		}
+		// A reader that fails must not end as a short but successful upload.
+		full := &fullReader{r: r, left: size}
+		err = v.StorageVolUpload(vol, full, 0, uint64(size), 0)
+		if full.err != nil {
+			return full.err
+		}
+		return err
+	})
+}
+
+// fullReader fills every buffer and fails where the data ends too early.
+type fullReader struct {
+	r    io.Reader
+	left int64
+	err  error
+}
+
+func (f *fullReader) Read(p []byte) (int, error) {
+	if f.left == 0 {
+		return 0, io.EOF
+	}
+	p = p[:min(int64(len(p)), f.left)]
+	n, err := io.ReadFull(f.r, p)
+	f.left -= int64(n)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		f.err = fmt.Errorf("reading what is uploaded: %w", err)
+		return n, f.err
+	}
+	return n, nil
+}
+
+// DeleteVolume removes a volume. An absent one is no error; one that is being
+// made or filled is ErrBusy.
+func (c *Conn) DeleteVolume(ctx context.Context, pool, name string) error {
+	err := c.withVolume(ctx, "removing", pool, name, func(v *golibvirt.Libvirt, vol golibvirt.StorageVol) error {
+		return v.StorageVolDelete(vol, golibvirt.StorageVolDeleteNormal)
+	})
+	if errors.Is(err, ErrInactive) {
+		return fmt.Errorf("%w: %w", ErrBusy, err)
+	}
+	return ignoreAbsent(err)
+}
+
+// RefreshPool reads the pool's directory anew.
+func (c *Conn) RefreshPool(ctx context.Context, name string) error {
+	return c.call(ctx, fmt.Sprintf("refreshing storage pool %q", name), func(v *golibvirt.Libvirt) error {
+		p, err := v.StoragePoolLookupByName(name)
+		if err != nil {
+			return err
+		}
+		return v.StoragePoolRefresh(p, 0)
+	})
+}
+
+func isCode(err error, code golibvirt.ErrorNumber) bool {
+	var e golibvirt.Error
+	return errors.As(err, &e) && golibvirt.ErrorNumber(e.Code) == code
+}

@@ -282,6 +282,26 @@ func (c *Client) Cancel(ctx context.Context, id string) (appliance.Operation, er
 	return out, err
 }
 
+// CreateToken makes a token with scope read or admin and returns it; it is
+// never shown again.
+func (c *Client) CreateToken(ctx context.Context, name, scope string) (NewToken, error) {
+	var out NewToken
+	err := c.call(ctx, http.MethodPost, "/tokens", TokenRequest{Name: name, Scope: scope}, &out)
+	return out, err
+}
+
+// ListTokens lists the tokens, without what is secret.
+func (c *Client) ListTokens(ctx context.Context) ([]Token, error) {
+	var out []Token
+	err := c.call(ctx, http.MethodGet, "/tokens", nil, &out)
+	return out, err
+}
+
+// RevokeToken makes a token worthless.
+func (c *Client) RevokeToken(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodDelete, "/tokens/"+url.PathEscape(name), nil, nil)
+}
+
 func clusterURL(name string) string { return "/clusters/" + url.PathEscape(name) }
 
 func operationURL(id string) string { return "/operations/" + url.PathEscape(id) }

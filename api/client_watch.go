@@ -73,10 +73,12 @@ func (c *Client) stream(ctx context.Context, id string, last *appliance.Operatio
 	}
 	quiet := time.AfterFunc(silence, cancel)
 	defer quiet.Stop()
+	var bad error // trying again would not mend it
 	err = readEvents(&pulse{r: resp.Body, t: quiet}, func(data []byte) error {
 		var o appliance.Operation
 		if err := json.Unmarshal(data, &o); err != nil {
-			return fmt.Errorf("reading an event of operation %q: %w", id, err)
+			bad = fmt.Errorf("reading an event of operation %q: %w", id, err)
+			return bad
 		}
 		got, *last = true, o
 		if seen != nil {
@@ -84,8 +86,8 @@ func (c *Client) stream(ctx context.Context, id string, last *appliance.Operatio
 		}
 		return nil
 	})
-	if last.State.Final() && last.ID != "" {
-		return got, nil
+	if bad != nil || last.ID != "" && last.State.Final() {
+		return got, bad
 	}
 	if err == nil {
 		err = io.ErrUnexpectedEOF // the daemon stops, or restarts

@@ -36,6 +36,8 @@ type Config struct {
 	Operations Operations
 	// Tokens are asked over TCP; nil refuses everything there that needs one.
 	Tokens Tokens
+	// TokenAdmin may be nil: then tokens can't be made or revoked here.
+	TokenAdmin TokenAdmin
 	// Idempotency may be nil: then Idempotency-Key is refused.
 	Idempotency Idempotency
 	Logger      *slog.Logger
@@ -74,7 +76,11 @@ type Server struct {
 	backoff *backoff
 	health  *healthCache
 	once    *keyLocks
+	timing  timing
 }
+
+// timing is constant but for tests.
+type timing struct{ header, read, beat time.Duration }
 
 // New makes a server; nothing listens yet. It panics where the routes don't
 // fit together, which no input can cause.
@@ -96,6 +102,7 @@ func New(cfg Config) *Server {
 		backoff: newBackoff(),
 		health:  newHealthCache(),
 		once:    newKeyLocks(),
+		timing:  timing{readHeaderTimeout, readTimeout, heartbeat},
 	}
 	api, router := newRouter()
 	s.register(api)
@@ -165,8 +172,8 @@ func (s *Server) httpServer(ctx context.Context, info connInfo) *http.Server {
 	base := context.WithoutCancel(ctx)
 	return &http.Server{
 		Handler:           s.handler,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
+		ReadHeaderTimeout: s.timing.header,
+		ReadTimeout:       s.timing.read,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

@@ -23,7 +23,8 @@ import (
 type caller struct {
 	name  string // uid:0 or token:<start of its hash>, for the log
 	scope string
-	local bool // came over the unix socket
+	local bool     // came over the unix socket
+	hash  [32]byte // of the token
 }
 
 type callerKey struct{}
@@ -107,10 +108,10 @@ func (s *Server) bearer(w http.ResponseWriter, r *http.Request) (caller, error) 
 	token = strings.TrimSpace(token)
 	ok := strings.EqualFold(kind, "Bearer") && token != "" && s.cfg.Tokens != nil
 	if ok {
-		hash := sha256.Sum256([]byte(token))
-		c.name = "token:" + hex.EncodeToString(hash[:4])
+		c.hash = sha256.Sum256([]byte(token))
+		c.name = "token:" + hex.EncodeToString(c.hash[:4])
 		var err error
-		if c.scope, ok, err = s.cfg.Tokens.TokenScope(r.Context(), hash); err != nil {
+		if c.scope, ok, err = s.cfg.Tokens.TokenScope(r.Context(), c.hash); err != nil {
 			return c, fmt.Errorf("looking up the token: %w", err)
 		}
 	}
@@ -128,6 +129,15 @@ func (s *Server) bearer(w http.ResponseWriter, r *http.Request) (caller, error) 
 	}
 	return c, appliance.NewProblem(appliance.ErrUnauthorised, "this needs a valid token").
 		WithHint("send the header Authorization: Bearer TOKEN; the home's file 'token' holds the local one")
+}
+
+// stillAllowed looks at a token again.
+func (s *Server) stillAllowed(ctx context.Context, c caller) bool {
+	if c.local {
+		return true
+	}
+	_, ok, err := s.cfg.Tokens.TokenScope(ctx, c.hash)
+	return ok && err == nil
 }
 
 // allowed holds a request against the caller's scope.

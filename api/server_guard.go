@@ -185,7 +185,7 @@ func takesBody(r *http.Request) bool {
 	if r.Method == http.MethodPut {
 		return true
 	}
-	return r.Method == http.MethodPost && r.URL.Path == base+"/clusters"
+	return r.Method == http.MethodPost && (r.URL.Path == base+"/clusters" || r.URL.Path == base+"/tokens")
 }
 
 type bodyKey struct{}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,8 +15,15 @@ import (
 	"pgapp/appliance"
 )
 
-// raw sends bytes over TCP and returns the first answer with its body.
-func raw(t *testing.T, d *daemon, request string) (*http.Response, string) {
+type answer struct {
+	status int
+	header http.Header
+	closes bool // the connection
+	body   string
+}
+
+// raw sends bytes over TCP and returns the first answer.
+func raw(t *testing.T, d *daemon, request string) answer {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", d.addr, time.Second)
 	if err != nil {
@@ -37,7 +45,7 @@ func raw(t *testing.T, d *daemon, request string) (*http.Response, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(b)
+	return answer{resp.StatusCode, resp.Header, resp.Close, string(b)}
 }
 
 func TestHostAndOrigin(t *testing.T) {
@@ -80,11 +88,11 @@ func TestHostAndOrigin(t *testing.T) {
 		{"reading from another origin", "GET", "/api/v1/info", "Host: " + d.addr + "\r\nOrigin: http://evil.example", 403},
 		{"preflight", "OPTIONS", "/api/v1/clusters", "Host: " + d.addr + "\r\nOrigin: http://evil.example", 403},
 	} {
-		resp, body := raw(t, d, fmt.Sprintf("%s %s HTTP/1.1\r\n%s\r\n%sConnection: close\r\n\r\n", c.method, c.path, c.headers, auth))
-		if resp.StatusCode != c.want {
-			t.Errorf("%s: got %s, want %d\n%s", c.name, resp.Status, c.want, body)
+		got := raw(t, d, fmt.Sprintf("%s %s HTTP/1.1\r\n%s\r\n%sConnection: close\r\n\r\n", c.method, c.path, c.headers, auth))
+		if got.status != c.want {
+			t.Errorf("%s: got %d, want %d\n%s", c.name, got.status, c.want, got.body)
 		}
-		if resp.Header.Get("Access-Control-Allow-Origin") != "" {
+		if got.header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s: a CORS header", c.name)
 		}
 	}
@@ -92,11 +100,11 @@ func TestHostAndOrigin(t *testing.T) {
 		t.Errorf("operations were begun: %v", d.order)
 	}
 	// HAProxy's plain check is HTTP/1.0 without a Host.
-	if resp, _ := raw(t, d, "OPTIONS /livez HTTP/1.0\r\n\r\n"); resp.StatusCode != 204 {
-		t.Errorf("no Host, public: %s", resp.Status)
+	if got := raw(t, d, "OPTIONS /livez HTTP/1.0\r\n\r\n"); got.status != http.StatusNoContent {
+		t.Errorf("no Host, public: %d", got.status)
 	}
-	if resp, _ := raw(t, d, "GET /api/v1/info HTTP/1.0\r\n"+auth+"\r\n"); resp.StatusCode != 421 {
-		t.Errorf("no Host, API: %s", resp.Status)
+	if got := raw(t, d, "GET /api/v1/info HTTP/1.0\r\n"+auth+"\r\n"); got.status != http.StatusMisdirectedRequest {
+		t.Errorf("no Host, API: %d", got.status)
 	}
 }
 
@@ -291,28 +299,34 @@ func TestBodies(t *testing.T) {
 
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("waits for the server's header time-out of 5 s")
+	s := New(Config{Service: newFake()})
+	s.timing.header, s.timing.read = 100*time.Millisecond, 300*time.Millisecond
+	d := serve(t, newFake(), s, filepath.Join(t.TempDir(), "s"))
+	for name, begin := range map[string]string{
+		"no request": "", "half a header": "GET /livez HTTP/1.1\r\nHost: " + d.addr + "\r\nX-Slow: ",
+	} {
+		conn, err := net.Dial("tcp", d.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if _, err := io.WriteString(conn, begin); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(readHeaderTimeout)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, conn); err != nil {
+			t.Errorf("%s: the connection stays open: %v", name, err)
+		}
 	}
-	d := start(t, newFake(), nil)
-	conn, err := net.Dial("tcp", d.addr)
-	if err != nil {
-		t.Fatal(err)
+	got := raw(t, d, "GET /livez HTTP/1.1\r\nHost: "+d.addr+"\r\nContent-Length: 10\r\n\r\nabc")
+	if got.status != http.StatusGatewayTimeout || !got.closes {
+		t.Errorf("half a body: %d %s", got.status, got.body)
 	}
-	defer func() { _ = conn.Close() }()
-	if _, err := io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: "+d.addr+"\r\nX-Slow: "); err != nil {
-		t.Fatal(err)
-	}
-	if err := conn.SetReadDeadline(time.Now().Add(4 * readHeaderTimeout)); err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	if _, err := io.Copy(io.Discard, conn); err != nil {
-		t.Fatalf("the connection was still open after %s: %v", time.Since(start), err)
-	}
-	resp, _ := raw(t, d, "GET /livez HTTP/1.1\r\nHost: "+d.addr+"\r\nX-Big: "+strings.Repeat("a", 2*maxHeaderBytes)+"\r\n\r\n")
-	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("large header: %s", resp.Status)
+	got = raw(t, d, "GET /livez HTTP/1.1\r\nHost: "+d.addr+"\r\nX-Big: "+strings.Repeat("a", 2*maxHeaderBytes)+"\r\n\r\n")
+	if got.status != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("large header: %d", got.status)
 	}
 }
 

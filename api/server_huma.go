@@ -74,13 +74,15 @@ func fixSpecSchema(r huma.Registry) {
 }
 
 // tidySchemas makes the description say of answers what is so: fields may be
-// added later, and lists are never null. Requests stay strict.
-func tidySchemas(schemas map[string]*huma.Schema) {
+// added later, and lists are never null. What requests hold stays strict.
+func tidySchemas(doc *huma.OpenAPI) {
+	schemas := doc.Components.Schemas.Map()
 	// huma describes its own error model whether it is used or not.
 	delete(schemas, "ErrorModel")
 	delete(schemas, "ErrorDetail")
-	for name, s := range schemas {
-		if name == "Spec" {
+	strict := requestSchemas(doc)
+	for _, s := range schemas {
+		if strict[s] {
 			continue
 		}
 		s.AdditionalProperties = nil
@@ -90,4 +92,20 @@ func tidySchemas(schemas map[string]*huma.Schema) {
 			}
 		}
 	}
+}
+
+// requestSchemas are those that bodies of requests are held against.
+func requestSchemas(doc *huma.OpenAPI) map[*huma.Schema]bool {
+	found := map[*huma.Schema]bool{}
+	for _, path := range doc.Paths {
+		for _, op := range []*huma.Operation{path.Post, path.Put, path.Patch} {
+			if op == nil || op.RequestBody == nil {
+				continue
+			}
+			for _, media := range op.RequestBody.Content {
+				found[doc.Components.Schemas.SchemaFromRef(media.Schema.Ref)] = true
+			}
+		}
+	}
+	return found
 }

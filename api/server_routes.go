@@ -103,8 +103,9 @@ func (s *Server) register(api huma.API) {
 	s.registerChanges(api)
 	s.registerOperations(api)
 	s.registerStreams(api)
+	s.registerTokens(api)
 	s.registerHealth(api)
-	tidySchemas(api.OpenAPI().Components.Schemas.Map())
+	tidySchemas(api.OpenAPI())
 }
 
 func (s *Server) registerClusters(api huma.API) {

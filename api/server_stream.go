@@ -85,20 +85,28 @@ func (s *Server) openStream() (release func(), err error) {
 	}
 }
 
-// streamContext ends with the request or when the server stops.
-func streamContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	stop := connOf(ctx).stop
+// streamContext ends with the request, when the server stops, or soon after
+// the token was revoked that the stream was opened with.
+func (s *Server) streamContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	stop, who := connOf(ctx).stop, callerOf(ctx)
 	ctx, cancel := context.WithCancel(ctx)
-	if stop == nil {
-		return ctx, cancel
-	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		select {
-		case <-stop:
-			cancel()
-		case <-ctx.Done():
+		defer cancel()
+		again := time.NewTicker(s.timing.beat)
+		defer again.Stop()
+		for {
+			select {
+			case <-again.C:
+				if !s.stillAllowed(ctx, who) {
+					return
+				}
+			case <-stop:
+				return
+			case <-ctx.Done():
+				return
+			}
 		}
 	}()
 	return ctx, func() { cancel(); <-done }
@@ -139,7 +147,7 @@ func (s *Server) logStream(ctx context.Context, write func(ctx context.Context, 
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		defer release()
-		ctx, cancel := streamContext(ctx)
+		ctx, cancel := s.streamContext(ctx)
 		defer cancel()
 		w := writerOf(c)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -162,7 +170,7 @@ func (s *Server) logStream(ctx context.Context, write func(ctx context.Context, 
 // sendEvents sends snapshots until the final one, the client's or the
 // server's end. A client that has seen the newest waits for the next.
 func (s *Server) sendEvents(ctx context.Context, w http.ResponseWriter, id, last string) {
-	ctx, cancel := streamContext(ctx)
+	ctx, cancel := s.streamContext(ctx)
 	defer cancel()
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
@@ -175,7 +183,7 @@ func (s *Server) sendEvents(ctx context.Context, w http.ResponseWriter, id, last
 	if err := out.comment(); err != nil {
 		return
 	}
-	beat := time.NewTicker(heartbeat)
+	beat := time.NewTicker(s.timing.beat)
 	defer beat.Stop()
 	again := time.NewTicker(watchPoll)
 	defer again.Stop()

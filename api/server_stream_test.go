@@ -3,12 +3,15 @@ package api
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgapp/appliance"
@@ -165,4 +168,65 @@ func TestLogFailures(t *testing.T) {
 	if err := d.unix.DaemonLogs(t.Context(), false, &b); err != nil || b.String() != "the daemon's\n" {
 		t.Errorf("daemon's log %q, %v", b.String(), err)
 	}
+}
+
+// A stream outlives the time that a request may take to arrive, with
+// heartbeats, and so does a slow answer.
+func TestStreamsOutliveTheReadTimeout(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	s := New(Config{Service: f, Operations: f})
+	s.timing = timing{header: 50 * time.Millisecond, read: 100 * time.Millisecond, beat: 40 * time.Millisecond}
+	d := serve(t, f, s, filepath.Join(t.TempDir(), "s"))
+	o, err := f.Up(t.Context(), appliance.Spec{Name: "main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := d.unix.Do(t.Context(), http.MethodGet, base+operationURL(o.ID)+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	time.AfterFunc(400*time.Millisecond, func() { f.finish(o.ID) })
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || !strings.Contains(string(b), `"state":"succeeded"`) || strings.Count(string(b), ": pgapp") < 4 {
+		t.Errorf("the stream was\n%s\n%v", b, err)
+	}
+	f.logs = func(ctx context.Context, w io.Writer) error {
+		select {
+		case <-time.After(300 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		_, err := io.WriteString(w, "late\n")
+		return err
+	}
+	var late strings.Builder
+	if err := d.unix.Logs(t.Context(), "main", "", false, &late); err != nil || late.String() != "late\n" {
+		t.Errorf("a slow log: %q, %v", late.String(), err)
+	}
+}
+
+// A token that was revoked loses the streams that it opened.
+func TestRevokedTokenLosesItsStreams(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		s := New(Config{Service: f, Operations: f, Tokens: f})
+		f.addToken("t", ScopeRead)
+		ctx := context.WithValue(t.Context(), callerKey{}, caller{hash: sha256.Sum256([]byte("t"))})
+		ctx, cancel := s.streamContext(ctx)
+		defer cancel()
+		time.Sleep(10 * heartbeat)
+		if ctx.Err() != nil {
+			t.Fatal("the stream of a good token ended")
+		}
+		f.mu.Lock()
+		clear(f.tokens)
+		f.mu.Unlock()
+		time.Sleep(heartbeat + time.Second)
+		if ctx.Err() == nil {
+			t.Error("the stream goes on")
+		}
+	})
 }

@@ -64,6 +64,17 @@ type Tokens interface {
 	TokenScope(ctx context.Context, hash [32]byte) (scope string, ok bool, err error)
 }
 
+// TokenAdmin makes and takes tokens.
+type TokenAdmin interface {
+	// CreateToken keeps a token by its SHA-256. A name that is taken is a
+	// problem conflict.
+	CreateToken(ctx context.Context, name, scope string, hash [32]byte) (Token, error)
+	ListTokens(ctx context.Context) ([]Token, error)
+	// RevokeToken makes the token worthless at once; it returns not-found
+	// where there is none of that name.
+	RevokeToken(ctx context.Context, name string) error
+}
+
 // Idempotency remembers which operation a request with an Idempotency-Key
 // began. Keys may be forgotten after 24 hours.
 type Idempotency interface {

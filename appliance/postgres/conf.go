@@ -231,7 +231,7 @@ func renderMainConf(old []byte) []byte {
 	var keep []string
 	for line := range strings.Lines(string(old)) {
 		line = strings.TrimRight(line, "\r\n")
-		key, _ := splitSetting(line)
+		key := settingName(line)
 		if key == "include" && strings.Contains(line, "'"+ConfFile+"'") {
 			continue
 		}
@@ -246,7 +246,7 @@ func renderMainConf(old []byte) []byte {
 func renderAutoConf(old []byte) []byte {
 	var b strings.Builder
 	for line := range strings.Lines(string(old)) {
-		key, _ := splitSetting(line)
+		key := settingName(line)
 		if key != "" && appliance.OwnedParameter(key) {
 			continue
 		}
@@ -255,9 +255,9 @@ func renderAutoConf(old []byte) []byte {
 	return []byte(b.String())
 }
 
-// splitSetting takes the lower-case key from a line of a configuration file;
+// settingName takes the lower-case name from a line of a configuration file;
 // it is empty for comments and blank lines.
-func splitSetting(line string) (key, rest string) {
+func settingName(line string) string {
 	line = strings.TrimSpace(line)
 	end := strings.IndexFunc(line, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '.' && r != '$' && r < 0x80
@@ -265,5 +265,5 @@ func splitSetting(line string) (key, rest string) {
 	if end < 0 {
 		end = len(line)
 	}
-	return strings.ToLower(line[:end]), line[end:]
+	return strings.ToLower(line[:end])
 }

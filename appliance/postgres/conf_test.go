@@ -106,7 +106,8 @@ func TestParametersThatCantBe(t *testing.T) {
 func TestSourcesThatCantBe(t *testing.T) {
 	t.Parallel()
 	for _, p := range []netip.Prefix{
-		{}, netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), netip.PrefixFrom(netip.MustParseAddr("10.0.0.1"), 8),
+		{},
+		netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), netip.PrefixFrom(netip.MustParseAddr("10.0.0.1"), 8),
 		netip.PrefixFrom(netip.MustParseAddr("10.0.0.0"), 33),
 	} {
 		c := testConfig()

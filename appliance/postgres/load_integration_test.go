@@ -33,14 +33,20 @@ func TestLoadThatFails(t *testing.T) {
 			textFile("one.sql", "CREATE TABLE a (x int);\n"),
 			textFile("two.sql", "INSERT INTO a VALUES (1);\n\nINSERT INTO nowhere VALUES ('canary');\nSELECT 1;\n"),
 		}, `SQL file "two.sql" failed in line 3: relation "nowhere" does not exist`},
-		{"a bad row", []postgres.LoadFile{textFile("copy.sql", "CREATE TABLE a (x int);\nCOPY a FROM stdin;\n1\nx\n\\.\n")},
-			`invalid input syntax for type integer: "x"`},
+		{
+			"a bad row",
+			[]postgres.LoadFile{textFile("copy.sql", "CREATE TABLE a (x int);\nCOPY a FROM stdin;\n1\nx\n\\.\n")},
+			`invalid input syntax for type integer: "x"`,
+		},
 		{"cut off", []postgres.LoadFile{{Name: "cut.sql", Open: func() (io.ReadCloser, error) {
 			return io.NopCloser(io.MultiReader(strings.NewReader("CREATE TABLE a (x int);\n"), failingReader{broken})), nil
 		}}}, "disk on fire"},
 		{"absent", []postgres.LoadFile{{Name: "no.sql", Open: func() (io.ReadCloser, error) { return nil, broken }}}, "disk on fire"},
-		{"led away", []postgres.LoadFile{textFile("all.sql", "SELECT 1;\n\\connect postgres\nCREATE TABLE public.escaped (x int);\n")},
-			`SQL file "all.sql", line 2: \connect leads out`},
+		{
+			"led away",
+			[]postgres.LoadFile{textFile("all.sql", "SELECT 1;\n\\connect postgres\nCREATE TABLE public.escaped (x int);\n")},
+			`SQL file "all.sql", line 2: \connect leads out`,
+		},
 		{"a superuser's doing as app", []postgres.LoadFile{{
 			Name: "app.sql", AsOwner: true, Open: textFile("", "COPY (SELECT 1) TO PROGRAM 'cat';\n").Open,
 		}}, "permission denied to COPY to or from an external program"},

@@ -20,7 +20,7 @@ func TestScramVerifier(t *testing.T) {
 	if got := ScramVerifier(appliance.NewSecret("pencil"), salt); got != want {
 		t.Errorf("got %s", got)
 	}
-	if string(newSalt()) == string(newSalt()) {
+	if one, other := string(newSalt()), string(newSalt()); one == other {
 		t.Error("two salts are the same")
 	}
 }

@@ -55,12 +55,12 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 	providers := a.providers()
 	planner := plan.New(plan.Config{
 		Store: st, Providers: providers, Dataset: a.dataset, Template: a.template,
-		Forget: func(cluster string) error { return os.RemoveAll(filepath.Join(a.home, clientDir, cluster)) },
+		Forget: a.forget,
 		Binaries: func(ctx context.Context, s appliance.Spec) (tree.Binaries, error) {
 			return tree.Find(ctx, tree.Search{BinDir: s.PostgresBin, Archive: a.treeArchive(), UnpackDir: filepath.Join(a.home, binariesDir)})
 		},
 	})
-	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log})
+	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log, Idle: releaseMemory})
 	ctl := control.New(control.Config{
 		Store: st, Runner: runner, Providers: providers, Info: info, Log: log, ClientDir: filepath.Join(a.home, clientDir),
 		AutoProvider: func(context.Context, appliance.Spec) (appliance.ProviderKind, string) {
@@ -87,6 +87,17 @@ func (a *app) providers() map[appliance.ProviderKind]appliance.Provider {
 	return map[appliance.ProviderKind]appliance.Provider{
 		appliance.ProviderLocal: local.New(local.Config{Home: a.home}),
 	}
+}
+
+// forget removes the clients' files of a cluster, and their directory with the
+// last of them.
+func (a *app) forget(cluster string) error {
+	dir := filepath.Join(a.home, clientDir)
+	if err := os.RemoveAll(filepath.Join(dir, cluster)); err != nil {
+		return err
+	}
+	_ = os.Remove(dir) // refused while other clusters have files there
+	return nil
 }
 
 // treeArchive is the embedded tree, or nil where there is none.

@@ -27,6 +27,8 @@ type Config struct {
 	// cluster's record goes with it. It may run twice for one operation.
 	End func(ctx context.Context, o appliance.Operation) (removeCluster bool, err error)
 	Log *slog.Logger
+	// Idle, where it is set, is called when no operation runs any more.
+	Idle func()
 	// Crash is for tests: an error stops the operation at that boundary as a
 	// kill would, with nothing saved after it. Nil in the product.
 	Crash func(point string) error
@@ -186,7 +188,11 @@ func (r *Runner) launch(o appliance.Operation) {
 		l.execute(ctx)
 		r.mu.Lock()
 		delete(r.live, o.ID)
+		idle := len(r.live) == 0
 		r.mu.Unlock()
 		l.close()
+		if idle && r.cfg.Idle != nil {
+			r.cfg.Idle()
+		}
 	})
 }

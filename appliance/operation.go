@@ -69,6 +69,8 @@ type Operation struct {
 type OperationParams struct {
 	// Member is set where one member is meant instead of the cluster.
 	Member string `json:"member,omitempty"`
+	// KeepStopped leaves members alone that the user wants stopped.
+	KeepStopped bool `json:"keep_stopped,omitempty"`
 }
 
 // StepRecord is the journal of one step.

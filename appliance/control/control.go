@@ -142,10 +142,13 @@ func (c *Controller) upExisting(ctx context.Context, old appliance.Cluster, s ap
 	if err := unchanged(old, s); err != nil {
 		return appliance.Operation{}, err
 	}
+	supersede := ""
 	running, err := c.cfg.Store.Running(ctx, old.Name)
 	switch {
 	case err == nil && running.Kind == appliance.OpUp:
 		return c.join(ctx, running)
+	case err == nil && running.Params.KeepStopped:
+		supersede = running.ID
 	case err == nil:
 		return appliance.Operation{}, busy(running)
 	case !appliance.IsProblem(err, appliance.ErrNotFound):
@@ -164,7 +167,7 @@ func (c *Controller) upExisting(ctx context.Context, old appliance.Cluster, s ap
 		return appliance.Operation{}, err
 	}
 	o := c.newOperation(old.Name, appliance.OpUp, appliance.OperationParams{})
-	return o, c.cfg.Runner.Start(ctx, o, nil, "")
+	return o, c.cfg.Runner.Start(ctx, o, nil, supersede)
 }
 
 // join continues an operation that the journal calls running, whether it is
@@ -202,7 +205,8 @@ func (c *Controller) Submit(ctx context.Context, cluster string, kind appliance.
 	switch {
 	case err == nil && running.Kind == kind && running.Params == p:
 		return c.join(ctx, running)
-	case err == nil && kind == appliance.OpDestroy:
+	case err == nil && (kind == appliance.OpDestroy || running.Params.KeepStopped):
+		// What the daemon does by itself after a reboot gives way to the user.
 		supersede = running.ID
 	case err == nil:
 		return appliance.Operation{}, busy(running)
@@ -214,7 +218,14 @@ func (c *Controller) Submit(ctx context.Context, cluster string, kind appliance.
 			WithHint("pgapp down --volumes finishes the removal")
 	}
 	o := c.newOperation(cluster, kind, p)
-	return o, c.cfg.Runner.Start(ctx, o, nil, supersede)
+	err = c.cfg.Runner.Start(ctx, o, nil, supersede)
+	if appliance.IsProblem(err, appliance.ErrOperationRunning) {
+		// Another caller was faster since we looked: the same wish is joined.
+		if now, lookErr := c.cfg.Store.Running(ctx, cluster); lookErr == nil && now.Kind == kind && now.Params == p {
+			return c.join(ctx, now)
+		}
+	}
+	return o, err
 }
 
 func busy(o appliance.Operation) error {
@@ -280,7 +291,7 @@ func (c *Controller) restore(ctx context.Context, record appliance.Cluster) erro
 			continue
 		}
 		c.cfg.Log.Info("cluster does not run as it should: starting it", "cluster", record.Name, "member", m.Name)
-		_, err = c.Submit(ctx, record.Name, appliance.OpStart, appliance.OperationParams{})
+		_, err = c.Submit(ctx, record.Name, appliance.OpStart, appliance.OperationParams{KeepStopped: true})
 		return err
 	}
 	return nil

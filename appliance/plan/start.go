@@ -10,6 +10,9 @@ import (
 // start brings the cluster, or one member, back to running: the recorded
 // primary first, and every other member as a standby whatever it was.
 func (r recipe) start(c appliance.Cluster, member string) ([]appliance.Step, error) {
+	if r.op.Params.KeepStopped {
+		return r.startWanted(c), nil
+	}
 	steps := []appliance.Step{r.intent(member, false)}
 	if member != "" {
 		m, err := r.member(c, member)
@@ -25,6 +28,28 @@ func (r recipe) start(c appliance.Cluster, member string) ([]appliance.Step, err
 		steps = append(steps, r.powerStep(m, "intent"), r.startStep(m, stepID("power", m.Name), stepID("start", primary.Name)))
 	}
 	return append(steps, r.streamingStep(standbys, append(each("start", standbys), stepID("start", primary.Name))...)), nil
+}
+
+// startWanted brings back what should run, as after a reboot, and changes
+// nothing of what the user wants.
+func (r recipe) startWanted(c appliance.Cluster) []appliance.Step {
+	var steps []appliance.Step
+	var primary []string
+	if p := c.PrimaryMember(); !p.WantStopped {
+		steps = append(steps, r.powerStep(p), r.startStep(p, stepID("power", p.Name)))
+		primary = []string{stepID("start", p.Name)}
+	}
+	var standbys []appliance.Member
+	for _, m := range c.Standbys() {
+		if !m.WantStopped {
+			steps = append(steps, r.powerStep(m), r.startStep(m, append([]string{stepID("power", m.Name)}, primary...)...))
+			standbys = append(standbys, m)
+		}
+	}
+	if primary == nil {
+		return steps
+	}
+	return append(steps, r.streamingStep(standbys, append(each("start", standbys), primary...)...))
 }
 
 // following are the standbys that should stream once the member has started:

@@ -202,8 +202,12 @@ func (s *Server) readBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 		if p := bodyProblem(r, body, err); p != nil {
+			status := 0
+			if p.ID == appliance.ErrTimeout {
+				status = http.StatusRequestTimeout // the client's, not ours
+			}
 			w.Header().Set("Connection", "close")
-			writeProblem(w, r, p, 0)
+			writeProblem(w, r, p, status)
 			return
 		}
 		if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {

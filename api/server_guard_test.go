@@ -321,7 +321,7 @@ func TestSlowClients(t *testing.T) {
 		}
 	}
 	got := raw(t, d, "GET /livez HTTP/1.1\r\nHost: "+d.addr+"\r\nContent-Length: 10\r\n\r\nabc")
-	if got.status != http.StatusGatewayTimeout || !got.closes {
+	if got.status != http.StatusRequestTimeout || !got.closes {
 		t.Errorf("half a body: %d %s", got.status, got.body)
 	}
 	got = raw(t, d, "GET /livez HTTP/1.1\r\nHost: "+d.addr+"\r\nX-Big: "+strings.Repeat("a", 2*maxHeaderBytes)+"\r\n\r\n")

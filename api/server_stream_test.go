@@ -17,8 +17,16 @@ import (
 	"pgapp/appliance"
 )
 
-// events opens the stream of an operation and returns its lines.
-func events(t *testing.T, d *daemon, id, last string) (resp *http.Response, next func() string) {
+// stream is an open stream of events.
+type stream struct {
+	header http.Header
+	err    error  // the problem that came instead
+	close  func() // as a client does that loses interest
+	next   func() string
+}
+
+// events opens the stream of an operation; next returns its lines with ids.
+func events(t *testing.T, d *daemon, id, last string) stream {
 	t.Helper()
 	h := http.Header{}
 	if last != "" {
@@ -28,9 +36,10 @@ func events(t *testing.T, d *daemon, id, last string) (resp *http.Response, next
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = resp.Body.Close() })
+	end := func() { _ = resp.Body.Close() }
+	t.Cleanup(end)
 	r := bufio.NewReader(resp.Body)
-	return resp, func() string {
+	return stream{header: resp.Header, err: ProblemOf(resp), close: end, next: func() string {
 		for {
 			line, err := r.ReadString('\n')
 			if err != nil {
@@ -40,7 +49,7 @@ func events(t *testing.T, d *daemon, id, last string) (resp *http.Response, next
 				return strings.TrimSpace(line)
 			}
 		}
-	}
+	}}
 }
 
 func TestEvents(t *testing.T) {
@@ -50,27 +59,27 @@ func TestEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, next := events(t, d, o.ID, "")
-	if ct := resp.Header.Get("Content-Type"); ct != "text/event-stream" || resp.Header.Get("X-Accel-Buffering") != "no" {
-		t.Errorf("headers %v", resp.Header)
+	first := events(t, d, o.ID, "")
+	if first.header.Get("Content-Type") != "text/event-stream" || first.header.Get("X-Accel-Buffering") != "no" {
+		t.Errorf("headers %v", first.header)
 	}
-	if got := next(); got != "id: 1" {
+	if got := first.next(); got != "id: 1" {
 		t.Fatalf("on connect: %s", got)
 	}
-	_, resumed := events(t, d, o.ID, "1") // has seen the newest
-	_, behind := events(t, d, o.ID, "0")
-	if got := behind(); got != "id: 1" {
+	resumed := events(t, d, o.ID, "1") // has seen the newest
+	behind := events(t, d, o.ID, "0")
+	if got := behind.next(); got != "id: 1" {
 		t.Fatalf("one that is behind got %s", got)
 	}
 	time.Sleep(50 * time.Millisecond)
 	d.step(o.ID, func(*appliance.Operation) {})
-	for name, f := range map[string]func() string{"first": next, "resumed": resumed, "behind": behind} {
+	for name, f := range map[string]func() string{"first": first.next, "resumed": resumed.next, "behind": behind.next} {
 		if got := f(); got != "id: 2" {
 			t.Fatalf("%s: after a step %s", name, got)
 		}
 	}
 	d.finish(o.ID)
-	for name, f := range map[string]func() string{"first": next, "resumed": resumed, "behind": behind} {
+	for name, f := range map[string]func() string{"first": first.next, "resumed": resumed.next, "behind": behind.next} {
 		if got := f(); got != "id: 3" {
 			t.Fatalf("%s: at the end %s", name, got)
 		}
@@ -79,12 +88,10 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	// The final snapshot comes even to one that has it, so that none waits for ever.
-	_, again := events(t, d, o.ID, "3")
-	if got := again(); got != "id: 3" {
+	if got := events(t, d, o.ID, "3").next(); got != "id: 3" {
 		t.Fatalf("a resume after the end got %s", got)
 	}
-	resp, _ = events(t, d, "nobody", "")
-	if err := ProblemOf(resp); !appliance.IsProblem(err, appliance.ErrNotFound) {
+	if err := events(t, d, "nobody", "").err; !appliance.IsProblem(err, appliance.ErrNotFound) {
 		t.Errorf("events of no operation: %v", err)
 	}
 }
@@ -96,15 +103,14 @@ func TestStreamsAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, next := events(t, d, o.ID, "")
-	next()
-	_, next = events(t, d, o.ID, "")
-	next()
-	resp, _ := events(t, d, o.ID, "")
-	if err := ProblemOf(resp); !appliance.IsProblem(err, appliance.ErrTooMany) || resp.Header.Get("Retry-After") == "" {
-		t.Fatalf("a third stream: %v, %v", resp.Header, err)
+	first, second := events(t, d, o.ID, ""), events(t, d, o.ID, "")
+	first.next()
+	second.next()
+	third := events(t, d, o.ID, "")
+	if !appliance.IsProblem(third.err, appliance.ErrTooMany) || third.header.Get("Retry-After") == "" {
+		t.Fatalf("a third stream: %v, %v", third.header, third.err)
 	}
-	_ = first.Body.Close()
+	first.close()
 	// The place is free once the server has noticed; the client tries again by itself.
 	go d.finish(o.ID)
 	if _, err := d.unix.WatchOperation(t.Context(), o.ID, nil); err != nil {
@@ -120,8 +126,7 @@ func TestStopEndsStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, next := events(t, d, o.ID, "")
-	next()
+	events(t, d, o.ID, "").next()
 	logs := make(chan error, 1)
 	r, w := io.Pipe()
 	go func() {

@@ -257,3 +257,60 @@ func TestLock(t *testing.T) {
 	}
 	open(t, dir)
 }
+
+// childReplaces replaces the home's state by the two copies in turn until it
+// is killed.
+func childReplaces(dir string) int {
+	ctx := context.Background()
+	lock, err := store.Lock(dir)
+	if err != nil {
+		return 1
+	}
+	for n := 0; ; n++ {
+		if _, err := store.Replace(ctx, dir, lock, filepath.Join(dir, fmt.Sprint("copy", n%2)), time.Now()); err != nil {
+			fmt.Println("error", err)
+			return 1
+		}
+		if n == 0 {
+			fmt.Println("began")
+		}
+	}
+}
+
+// TestKillWhileReplacing kills a process that restores states of two
+// instances again and again: the home always opens, with one of them whole.
+func TestKillWhileReplacing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	instances := map[string]int{}
+	for i := range 2 {
+		home, db := filledHome(t)
+		info, err := store.Peek(t.Context(), filepath.Join(home, store.FileName))
+		if err = errors.Join(err, os.WriteFile(filepath.Join(dir, fmt.Sprint("copy", i)), db, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		instances[info.Instance] = 0
+	}
+	for round := range 12 {
+		cmd := child(t.Context(), t, "replace", dir)
+		out, err := cmd.StdoutPipe()
+		if err = errors.Join(err, cmd.Start()); err != nil {
+			t.Fatal(err)
+		}
+		word, _ := bufio.NewReader(out).ReadString('\n')
+		time.Sleep(time.Duration(round) * 1700 * time.Microsecond)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if word != "began\n" {
+			t.Fatalf("the child says %q", word)
+		}
+		s := open(t, dir)
+		info, err := s.Info(t.Context())
+		if _, known := instances[info.Instance]; !known || err != nil || len(info.Epochs) != 2 {
+			t.Errorf("round %d: %+v (%v)", round, info, err)
+		}
+		instances[info.Instance]++
+		closeStore(t, s)
+	}
+	t.Logf("each was found: %v", instances)
+}

@@ -244,6 +244,41 @@ func TestBackup(t *testing.T) {
 	wg.Wait()
 }
 
+func TestCompact(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	fill(t, s)
+	for _, v := range [][]byte{bytes.Repeat([]byte("x"), 1<<20), nil} {
+		if err := s.PutSetting(t.Context(), "big", v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := content(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	from, to := filepath.Join(dir, store.FileName), filepath.Join(dir, "compacted")
+	if err := store.Compact(t.Context(), from, to); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Compact(t.Context(), from, to); err == nil {
+		t.Error("an existing file was written over")
+	}
+	before, e1 := os.Stat(from)
+	after, e2 := os.Stat(to)
+	if err := errors.Join(e1, e2); err != nil || after.Size() > before.Size()/4 || after.Mode().Perm() != 0o600 {
+		t.Errorf("%d bytes became %d, mode %v (%v)", before.Size(), after.Size(), after.Mode(), err)
+	}
+	if err := os.Rename(to, from); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := content(t.Context(), open(t, dir)); got != want || err != nil {
+		t.Errorf("the compacted content (%v):\n%s", err, got)
+	}
+}
+
 func TestBackupFails(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())

@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 		os.Exit(childWrites(os.Args[len(os.Args)-1]))
 	case "open":
 		os.Exit(childOpens(os.Args[len(os.Args)-1]))
+	case "replace":
+		os.Exit(childReplaces(os.Args[len(os.Args)-1]))
 	}
 	os.Exit(2)
 }

@@ -341,7 +341,7 @@ func file(name string, data []byte) entry {
 	return entry{tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(data)), Mode: 0o600}, data}
 }
 
-func rawTar(t *testing.T, entries ...entry) []byte {
+func rawTar(t testing.TB, entries ...entry) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -360,7 +360,7 @@ func rawTar(t *testing.T, entries ...entry) []byte {
 	return b.Bytes()
 }
 
-func manifestEntry(t *testing.T, m any) entry {
+func manifestEntry(t testing.TB, m any) entry {
 	t.Helper()
 	text, err := json.Marshal(m)
 	if err != nil {

@@ -25,12 +25,17 @@ const (
 	pollEvery = 20 * time.Millisecond
 	// daemonTimeout bounds a daemon's start and its end.
 	daemonTimeout = 30 * time.Second
+	// lostGrace is how long a daemon that went away in the middle of an
+	// operation may take to come back by itself, as when another build's
+	// client restarts it.
+	lostGrace = time.Second
 )
 
 // client connects to the daemon, and starts it where it does not run. A
 // daemon of another build is restarted first; the cluster runs on.
 func (a *app) client(ctx context.Context) (*api.Client, error) {
 	c := api.NewUnixClient(filepath.Join(a.home, socketName))
+	c.OnLost = a.revive(c)
 	info, err := c.Info(ctx)
 	switch {
 	case err == nil && info.Build == buildID():
@@ -44,6 +49,24 @@ func (a *app) client(ctx context.Context) (*api.Client, error) {
 		return nil, err
 	}
 	return c, a.startDaemon(ctx, c)
+}
+
+// revive starts the daemon again where it was lost while its client waits for
+// an operation: nobody else may ever do so.
+func (a *app) revive(c *api.Client) func(context.Context) error {
+	var lost time.Time
+	return func(ctx context.Context) error {
+		now := time.Now()
+		switch {
+		case now.Sub(lost) > daemonTimeout:
+			lost = now
+		case now.Sub(lost) > lostGrace:
+			lost = time.Time{}
+			a.note("the daemon went away: starting it again")
+			return a.startDaemon(ctx, c)
+		}
+		return nil
+	}
 }
 
 // running connects to the daemon only if there is one.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -10,10 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
-
-	"github.com/google/renameio/v2"
 
 	"pgapp/api"
 	"pgapp/appliance"
@@ -77,7 +73,7 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 			}
 		},
 		api: api.Config{
-			Service: ctl, Operations: runner, Tokens: tokens{st}, Idempotency: idempotency{st}, Logger: log,
+			Service: ctl, Operations: runner, Tokens: tokens{st}, TokenAdmin: tokens{st}, Idempotency: idempotency{st}, Logger: log,
 		},
 	}, nil
 }
@@ -160,41 +156,6 @@ func psqlOf(_ context.Context, c appliance.Cluster) (string, error) {
 		return "", fmt.Errorf("finding psql: %w", err)
 	}
 	return path, nil
-}
-
-// localToken is the name of the token that the home's own file holds.
-const localToken = "local"
-
-// ensureToken makes the local client's token: the file holds it, the store
-// only its hash. A file that doesn't match is replaced.
-func ensureToken(ctx context.Context, st *store.Store, home string) error {
-	path := filepath.Join(home, tokenName)
-	if b, err := os.ReadFile(path); err == nil {
-		hash := sha256.Sum256([]byte(strings.TrimSpace(string(b))))
-		if _, err := st.TokenByHash(ctx, hash); err == nil {
-			return nil
-		}
-	}
-	secret := appliance.GenerateSecret()
-	if err := renameio.WriteFile(path, []byte(secret.Reveal()+"\n"), 0o600); err != nil {
-		return fmt.Errorf("writing the local client's token: %w", err)
-	}
-	return st.PutToken(ctx, store.Token{
-		ID: localToken, Name: "this home's own client", Scope: store.ScopeAdmin,
-		Hash: sha256.Sum256([]byte(secret.Reveal())), CreatedAt: time.Now().UTC(),
-	})
-}
-
-// tokens lets the API ask the store.
-type tokens struct{ st *store.Store }
-
-// TokenScope implements api.Tokens.
-func (t tokens) TokenScope(ctx context.Context, hash [32]byte) (string, bool, error) {
-	tok, err := t.st.TokenByHash(ctx, hash)
-	if appliance.IsProblem(err, appliance.ErrNotFound) {
-		return "", false, nil
-	}
-	return string(tok.Scope), err == nil, err
 }
 
 // idempotency lets the API ask the store.

@@ -43,7 +43,11 @@ func newStore(t *testing.T) *store.Store {
 func now() time.Time { return time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC) }
 
 // passphrase is WithPassphrase with little work.
-func passphrase(p string) Seal { return Seal{passphrase: appliance.NewSecret(p), logN: 10} }
+func passphrase(p string) Seal {
+	seal := WithPassphrase(appliance.NewSecret(p))
+	seal.logN = 10
+	return seal
+}
 
 func sealed(t *testing.T, s *store.Store, seal Seal) ([]byte, Manifest) {
 	t.Helper()

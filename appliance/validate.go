@@ -79,7 +79,7 @@ func validPath(p string) string {
 func ownedParameters() []string {
 	return []string{
 		"allow_alter_system", "archive_cleanup_command", "cluster_name", "config_file", "data_directory",
-		"external_pid_file", "hba_file", "hot_standby", "ident_file", "listen_addresses", "log_directory", "log_filename",
+		"external_pid_file", "hba_file", "hot_standby", "ident_file", "include", "include_dir", "include_if_exists", "listen_addresses", "log_directory", "log_filename",
 		"logging_collector", "max_replication_slots", "max_wal_senders", "port", "primary_conninfo", "primary_slot_name",
 		"promote_trigger_file", "recovery_target_timeline", "restore_command", "synchronous_standby_names",
 		"unix_socket_directories", "unix_socket_permissions", "wal_level", "wal_log_hints",

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"gopkg.in/natefinch/lumberjack.v2"
@@ -43,6 +45,9 @@ func (a *app) serve(ctx context.Context) error {
 	if err := makeHome(a.home); err != nil {
 		return err
 	}
+	if err := clearPostgresEnv(); err != nil {
+		return err
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	lock, err := store.Lock(a.home)
@@ -78,6 +83,20 @@ func (a *app) serve(ctx context.Context) error {
 	err = api.New(d.api).Serve(ctx, l.unix, l.tcp)
 	log.Info("daemon stopped")
 	return err
+}
+
+// clearPostgresEnv takes libpq's variables out of the daemon's environment:
+// its own sessions go where the records say.
+func clearPostgresEnv() error {
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "PG") && !strings.HasPrefix(name, "PGAPP_") {
+			if err := os.Unsetenv(name); err != nil {
+				return fmt.Errorf("clearing %s from the environment: %w", name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // logger writes JSON lines to the daemon's log, and readable ones to standard

@@ -141,7 +141,7 @@ func (r recipe) startServer(member string) func(context.Context, appliance.Repor
 				return err
 			}
 			if !running {
-				if err := postgres.Configure(ctx, mc, f.config(m)); err != nil {
+				if err := configure(ctx, f, m, mc); err != nil {
 					return err
 				}
 				if err := mc.StartServer(ctx); err != nil {
@@ -151,6 +151,27 @@ func (r recipe) startServer(member string) func(context.Context, appliance.Repor
 			return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
 		})
 	}
+}
+
+// configure renders the member's files. Members on this machine share its file
+// system, and so what of it their slots may hold.
+func configure(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
+	c := f.config(m)
+	size, err := postgres.FileSystemBytes(ctx, mc)
+	if err != nil {
+		return err
+	}
+	sharing := 0
+	for _, o := range f.cluster.Members {
+		if o.Placement == m.Placement {
+			sharing++
+		}
+	}
+	if m.Placement == appliance.PlacementVM {
+		sharing = 1
+	}
+	c.DiskBytes = size / int64(max(sharing, 1))
+	return postgres.Configure(ctx, mc, c)
 }
 
 // streamingStep waits until the standbys stream.

@@ -19,6 +19,21 @@ const MaintenanceDatabase = "postgres"
 // directory last.
 const wipedFile = "wiped"
 
+// FileSystemBytes is the size of the file system that the data directory is,
+// or will be, on.
+func FileSystemBytes(ctx context.Context, sh Shell) (int64, error) {
+	dir := path.Dir(sh.Layout().DataDir)
+	out, err := script(ctx, sh, `stat -f -c '%b %S' -- "$1"`, dir)
+	if err != nil {
+		return 0, fmt.Errorf("asking for the size of the file system of %s: %w", dir, err)
+	}
+	var blocks, size int64
+	if _, err := fmt.Sscan(out, &blocks, &size); err != nil {
+		return 0, fmt.Errorf("asking for the size of the file system of %s: %w", dir, err)
+	}
+	return blocks * size, nil
+}
+
 // Accepts tells whether a server takes sessions at the address now.
 func Accepts(ctx context.Context, host string, port int) bool {
 	return probe(ctx, net.JoinHostPort(host, strconv.Itoa(port))) == nil

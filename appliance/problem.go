@@ -40,6 +40,10 @@ const (
 	ErrStoreDamaged      ErrorID = "store-damaged"
 	ErrStoreNewer        ErrorID = "store-newer"
 	ErrStoreFull         ErrorID = "store-full"
+	ErrArchiveInvalid    ErrorID = "archive-invalid"
+	ErrArchiveKey        ErrorID = "archive-key"
+	ErrArchiveForeign    ErrorID = "archive-foreign"
+	ErrArchiveOlder      ErrorID = "archive-older"
 
 	ErrPostgresMissing    ErrorID = "postgres-missing"
 	ErrPostgresUnsuitable ErrorID = "postgres-unsuitable"
@@ -98,13 +102,13 @@ func (id ErrorID) Codes() (exit, status int) {
 	switch id {
 	case ErrUsage:
 		return ExitUsage, 400
-	case ErrInvalidSpec:
+	case ErrInvalidSpec, ErrArchiveInvalid:
 		return ExitUsage, 422
 	case ErrIdempotencyReuse:
 		return ExitConflict, 422
 	case ErrNotFound:
 		return ExitNotFound, 404
-	case ErrConflict, ErrOperationRunning, ErrForeignObject:
+	case ErrConflict, ErrOperationRunning, ErrForeignObject, ErrArchiveForeign, ErrArchiveOlder:
 		return ExitConflict, 409
 	case ErrPrecondition:
 		return ExitConflict, 412
@@ -112,7 +116,7 @@ func (id ErrorID) Codes() (exit, status int) {
 		return ExitConflict, 428
 	case ErrUnauthorised:
 		return ExitUnauthorised, 401
-	case ErrForbidden:
+	case ErrForbidden, ErrArchiveKey:
 		return ExitUnauthorised, 403
 	case ErrHostNotAllowed:
 		return ExitUnauthorised, 421

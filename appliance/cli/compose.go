@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -43,7 +44,7 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 		p := appliance.AsProblem(err)
 		info.Mode, info.Reason = "recovery", p.Error()
 		log.Error("the state can't be used: serving recovery only", "error", err)
-		return &daemon{info: info, close: func() {}, api: api.Config{Service: recovery{info, p}, Operations: recovery{info, p}, Logger: log, Recovery: p}}, nil
+		return &daemon{info: info, close: func() {}, api: api.Config{Service: recovery{info, p}, Operations: recovery{info, p}, Logger: log, Recovery: p, DaemonLogs: a.daemonLogs}}, nil
 	}
 	if err := ensureToken(ctx, st, a.home); err != nil {
 		return nil, errors.Join(err, st.Close())
@@ -73,6 +74,11 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 			}
 		},
 		api: api.Config{
+			DaemonLogs: a.daemonLogs,
+			Ready: func(ctx context.Context) error {
+				_, err := st.Clusters(ctx)
+				return err
+			},
 			Service: ctl, Operations: runner, Tokens: tokens{st}, TokenAdmin: tokens{st}, Idempotency: idempotency{st}, Logger: log,
 		},
 	}, nil
@@ -147,6 +153,21 @@ func (a *app) dataset(name string) ([]postgres.LoadFile, error) {
 		})
 	}
 	return out, nil
+}
+
+// daemonLogs writes the end of the daemon's own log, and with follow what
+// comes, until ctx ends.
+func (a *app) daemonLogs(ctx context.Context, follow bool, w io.Writer) error {
+	args := []string{"-n", "200"}
+	if follow {
+		args = append(args, "-F")
+	}
+	cmd := exec.CommandContext(ctx, "tail", append(args, "--", filepath.Join(a.home, logName))...)
+	cmd.Stdout = w
+	if err := cmd.Run(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("reading the daemon's log: %w", err)
+	}
+	return nil
 }
 
 // psqlOf finds the psql that belongs to the cluster's server programs.

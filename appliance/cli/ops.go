@@ -97,7 +97,7 @@ func (a *app) oneOperation(cmd *cobra.Command, id string, follow, cancel bool) e
 }
 
 func (a *app) logsCommand() *cobra.Command {
-	var follow bool
+	var follow, daemon bool
 	cmd := &cobra.Command{
 		Use: "logs [MEMBER]", Short: "Show the servers' logs, or one member's",
 		Args: memberArg(false), ValidArgsFunction: a.completeMembers,
@@ -106,7 +106,11 @@ func (a *app) logsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = c.Logs(cmd.Context(), a.cluster, first(args), follow, a.Out)
+			if daemon {
+				err = c.DaemonLogs(cmd.Context(), follow, a.Out)
+			} else {
+				err = c.Logs(cmd.Context(), a.cluster, first(args), follow, a.Out)
+			}
 			if follow && cmd.Context().Err() != nil {
 				return nil // how a follower leaves
 			}
@@ -114,5 +118,6 @@ func (a *app) logsCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as lines come")
+	cmd.Flags().BoolVar(&daemon, "daemon", false, "the daemon's own log instead")
 	return cmd
 }

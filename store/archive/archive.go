@@ -29,13 +29,13 @@ const (
 // The error ids of archives.
 const (
 	// ErrInvalid is an archive that is cut off, altered or never was one.
-	ErrInvalid appliance.ErrorID = "archive-invalid"
+	ErrInvalid = appliance.ErrArchiveInvalid
 	// ErrKey is a wrong or missing passphrase or identity.
-	ErrKey appliance.ErrorID = "archive-key"
+	ErrKey = appliance.ErrArchiveKey
 	// ErrForeign is the state of another instance.
-	ErrForeign appliance.ErrorID = "archive-foreign"
+	ErrForeign = appliance.ErrArchiveForeign
 	// ErrOlder is a state from before the primary changed.
-	ErrOlder appliance.ErrorID = "archive-older"
+	ErrOlder = appliance.ErrArchiveOlder
 )
 
 // Manifest says what an archive holds. It is the first entry, so that nothing

@@ -37,6 +37,7 @@ type box struct {
 	home string
 	// env is added to each command's environment, and prefix stands before it.
 	env, prefix []string
+	net         *network // its own, or nil for the machine's
 	// mayHold are names that the home may hold in the end besides the known ones.
 	mayHold []string
 
@@ -95,6 +96,10 @@ func newBox(t *testing.T) *box {
 func newBoxAt(t *testing.T, home string) *box {
 	t.Helper()
 	b := &box{t: t, bin: binary(t), home: home, addresses: map[string]bool{}, uuids: map[string]bool{}}
+	if isolated() {
+		b.net = newNetwork(t)
+		b.prefix = []string{"nsenter", "--net=" + b.net.path(), "--"}
+	}
 	t.Cleanup(b.close)
 	return b
 }
@@ -198,15 +203,42 @@ func (b *box) background(args ...string) (cmd *exec.Cmd, wait func() result) {
 	}
 }
 
-// upGate lets one new cluster after the other choose its addresses: homes know
-// nothing of each other, and a port is taken only when its server has started.
+// upGate lets one new cluster after the other choose its addresses where they
+// share a network: a port is taken only when its server has started.
 var upGate sync.Mutex
+
+// gate waits for the turn to bring up a cluster, and returns how to end it.
+func (b *box) gate() (leave func()) {
+	if b.net != nil {
+		return func() {}
+	}
+	upGate.Lock()
+	return upGate.Unlock
+}
+
+// dial connects in the box's network.
+func (b *box) dial(ctx context.Context, network, address string) (c net.Conn, err error) {
+	var d net.Dialer
+	err = b.net.in(func() error {
+		c, err = d.DialContext(ctx, network, address)
+		return err
+	})
+	return c, err
+}
+
+// tool runs another program in the box's network.
+func (b *box) tool(args ...string) *exec.Cmd {
+	argv := slices.Clone(args)
+	if b.net != nil {
+		argv = append([]string{"nsenter", "--net=" + b.net.path(), "--"}, argv...)
+	}
+	return exec.CommandContext(b.t.Context(), argv[0], argv[1:]...)
+}
 
 // up brings up a cluster and remembers what must be gone in the end.
 func (b *box) up(args ...string) appliance.ClusterStatus {
 	b.t.Helper()
-	upGate.Lock()
-	defer upGate.Unlock()
+	defer b.gate()()
 	r := b.ok(append([]string{"up", "--provider", "local", "-o", "json"}, args...)...)
 	return b.remember(b.status(r.out))
 }
@@ -268,7 +300,10 @@ func (b *box) rows(query string, args ...string) string {
 // connect opens a session with a connection string.
 func (b *box) connect(url string) *pgx.Conn {
 	b.t.Helper()
-	c, err := pgx.Connect(b.t.Context(), url)
+	cfg, err := pgx.ParseConfig(url)
+	b.must(err)
+	cfg.DialFunc = b.dial
+	c, err := pgx.ConnectConfig(b.t.Context(), cfg)
 	if err != nil {
 		b.t.Fatalf("connecting: %v", err)
 	}
@@ -387,7 +422,7 @@ func (b *box) nothingLeft() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for addr := range b.addresses {
-		if c, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
+		if c, err := b.dial(context.WithoutCancel(b.t.Context()), "tcp", addr); err == nil {
 			_ = c.Close()
 			b.t.Errorf("something listens on %s", addr)
 		}

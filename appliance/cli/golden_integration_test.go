@@ -5,7 +5,6 @@ package cli_test
 import (
 	"encoding/json"
 	"maps"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -146,16 +145,16 @@ func connectionStrings(t *testing.T, b *box) {
 	if !strings.HasPrefix(jdbc, "jdbc:postgresql://127.0.") || !strings.Contains(jdbc, "targetServerType=preferSecondary") {
 		t.Errorf("for JDBC: %s", jdbc)
 	}
-	env := exec.CommandContext(t.Context(), "sh", "-c", b.ok("url", "--driver", "env").out+"\nexec "+pgbin(t)+"/psql -XAtc 'SELECT count(*) FROM film'")
+	env := b.tool("sh", "-c", b.ok("url", "--driver", "env").out+"\nexec "+pgbin(t)+"/psql -XAtc 'SELECT count(*) FROM film'")
 	if out, err := env.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "1000" {
 		t.Errorf("with the variables of url --driver env: %v, %s", err, out)
 	}
 }
 
 // psql is the tree's own, without pgapp around it.
-func psql(t *testing.T, _ *box, args ...string) {
+func psql(t *testing.T, b *box, args ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), pgbin(t)+"/psql", append(args, "-XAtc", "SELECT count(*) FROM film")...)
+	cmd := b.tool(append(append([]string{pgbin(t) + "/psql"}, args...), "-XAtc", "SELECT count(*) FROM film")...)
 	if out, err := cmd.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "1000" {
 		t.Errorf("psql: %v, %s", err, out)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -64,7 +65,7 @@ func again() (int, error) {
 	return max(cmd.ProcessState.ExitCode(), -1) & 0xff, nil
 }
 
-// furnish brings up the loopback device and mounts a file system in memory.
+// furnish mounts a file system in memory and brings up the loopback device.
 func furnish(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making mounts private: %w", err)
@@ -72,6 +73,11 @@ func furnish(dir string) error {
 	if err := unix.Mount("pgapp-test", dir, "tmpfs", 0, homesSize); err != nil {
 		return fmt.Errorf("mounting memory: %w", err)
 	}
+	return loopbackUp()
+}
+
+// loopbackUp brings up the loopback device of this thread's network.
+func loopbackUp() error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -86,6 +92,55 @@ func furnish(dir string) error {
 		return fmt.Errorf("bringing up the loopback device: %w", err)
 	}
 	return nil
+}
+
+// network is a network of one box: its clusters have the machine to themselves.
+type network struct{ file *os.File }
+
+func newNetwork(t *testing.T) *network {
+	t.Helper()
+	n := &network{}
+	err := onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("making a network: %w", err)
+		}
+		var err error
+		if n.file, err = os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid())); err != nil {
+			return err
+		}
+		return loopbackUp()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.file.Close() })
+	return n
+}
+
+// path is where other processes find the network.
+func (n *network) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.file.Fd()) }
+
+// in runs f, which may not start goroutines, in the network.
+func (n *network) in(f func() error) error {
+	if n == nil {
+		return f()
+	}
+	return onThread(func() error {
+		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("entering the network: %w", err)
+		}
+		return f()
+	})
+}
+
+// onThread runs f on a thread that ends with it, whatever f made of it.
+func onThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked
+		done <- f()
+	}()
+	return <-done
 }
 
 // isolated tells whether this process has namespaces of its own.

@@ -1,0 +1,267 @@
+//go:build integration
+
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// killAtStep starts a command, and kills the daemon as soon as the step of its
+// operation runs or is over.
+func killAtStep(t *testing.T, b *box, step string, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	_, wait := b.background(args...)
+	var id string
+	for id == "" {
+		if ctx.Err() != nil {
+			t.Fatalf("no operation began: %v", args)
+		}
+		ops, err := b.api().Operations(ctx, "")
+		if err == nil && len(ops) > 0 && !ops[0].State.Final() {
+			id = ops[0].ID
+		}
+	}
+	pid := b.pid()
+	killed := false
+	_, err := b.api().WatchOperation(ctx, id, func(o appliance.Operation) {
+		for _, s := range o.Steps {
+			if !killed && s.ID == step && s.State != appliance.StepPending {
+				killed = true
+				killAndWait(t, pid)
+			}
+		}
+	})
+	if err != nil {
+		t.Errorf("watching the operation: %v", err)
+	}
+	if !killed {
+		t.Logf("step %s never showed itself", step)
+	}
+	return wait()
+}
+
+// steps are the ids of the steps of the newest operation of that kind.
+func steps(t *testing.T, b *box, kind appliance.OperationKind) []string {
+	t.Helper()
+	var list []appliance.Operation
+	b.must(json.Unmarshal([]byte(b.ok("ops", "-o", "json").out), &list))
+	for _, o := range list {
+		if o.Kind == kind {
+			var ids []string
+			for _, s := range o.Steps {
+				ids = append(ids, s.ID)
+			}
+			return ids
+		}
+	}
+	t.Fatalf("no operation of kind %s", kind)
+	return nil
+}
+
+// TestKilledDaemon kills the daemon at every step of up and of down --volumes.
+// The command that waits starts it again, and so does the next one; both
+// times the cluster is what it would have been.
+func TestKilledDaemon(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	up := []string{"up", "--provider", "local", "--standbys", "1"}
+	down := []string{"down", "--volumes", "--yes"}
+	b.up("--standbys", "1")
+	b.ok(down...)
+	ups, downs := steps(t, b, appliance.OpUp), steps(t, b, appliance.OpDestroy)
+	t.Logf("killing the daemon at %d steps of up and %d of down --volumes", len(ups), len(downs))
+	for i, step := range ups {
+		leave := b.gate()
+		r := killAtStep(t, b, step, up...)
+		leave()
+		if r.code != 0 {
+			t.Errorf("up, its daemon killed at %s: exit code %d\n%s", step, r.code, r.err)
+		}
+		b.up("--standbys", "1")
+		b.verified()
+		r = killAtStep(t, b, downs[i%len(downs)], down...)
+		if r.code != 0 {
+			t.Errorf("down --volumes, its daemon killed at %s: exit code %d\n%s", downs[i%len(downs)], r.code, r.err)
+		}
+		if r := b.run(down...); r.code != appliance.ExitNotFound {
+			t.Errorf("down --volumes once more: exit code %d\n%s", r.code, r.err)
+		}
+		b.nothingLeft()
+		if t.Failed() {
+			t.Fatalf("after a kill at %s", step)
+		}
+	}
+}
+
+// TestKilledCommand kills the command that waits: the operation goes on.
+func TestKilledCommand(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	b.ok("info")
+	leave := b.gate()
+	cmd, wait := b.background("up", "--provider", "local", "--standbys", "1")
+	for len(b.clusters()) == 0 {
+		time.Sleep(5 * time.Millisecond)
+	}
+	b.must(cmd.Process.Kill())
+	wait()
+	ops, err := b.api().Operations(t.Context(), "main")
+	b.must(err)
+	b.ok("ops", ops[0].ID, "--follow")
+	leave()
+	b.verified()
+
+	// A command that is interrupted says that the operation goes on.
+	cmd, wait = b.background("restart")
+	for {
+		if ops, err = b.api().Operations(t.Context(), "main"); err == nil && ops[0].Kind == appliance.OpRestart {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	b.must(cmd.Process.Signal(syscall.SIGINT))
+	if r := wait(); r.code != 0 && (r.code != appliance.ExitInterrupted || !strings.Contains(r.err, "pgapp ops "+ops[0].ID+" --follow")) {
+		t.Errorf("interrupted: exit code %d\n%s", r.code, r.err)
+	}
+	b.ok("ops", ops[0].ID, "--follow")
+	if r := b.run("up", "--timeout", "1ns"); r.code != appliance.ExitTimeout {
+		t.Errorf("up that has no time: exit code %d\n%s", r.code, r.err)
+	}
+	b.verified()
+}
+
+// TestReboot kills everything, as a reboot does.
+func TestReboot(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	before := b.up("--standbys", "2")
+	b.rows("CREATE TABLE kept AS SELECT 7 AS n")
+	b.ok("stop", "node2")
+	b.killDaemon()
+	b.killServers()
+	b.ok("info")
+	settled(t, b, "node1", appliance.StateStreaming)
+	after := b.ps()
+	if after.SystemIdentifier != before.SystemIdentifier || memberOf(after, "node2").State != appliance.StateStopped {
+		t.Errorf("after the reboot: %+v", after)
+	}
+	if n := b.rows("SELECT n FROM kept", "node1"); n != "7" {
+		t.Errorf("what was written is gone: %s", n)
+	}
+
+	// The same again, and the user does not wait for the daemon's own start.
+	b.killDaemon()
+	b.killServers()
+	b.up()
+	b.verified()
+
+	b.ok("down")
+	b.killDaemon()
+	if p := b.ps(); p.Phase != appliance.PhaseStopped || len(b.processes()) > 0 {
+		t.Errorf("a cluster that was stopped: %s, processes %v", p.Phase, b.processes())
+	}
+	b.ok("start")
+	b.verified()
+}
+
+// settled waits until the member is in the state.
+func settled(t *testing.T, b *box, member string, want appliance.MemberState) {
+	t.Helper()
+	for end := time.Now().Add(commandTimeout); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if memberOf(b.ps(), member).State == want {
+			return
+		}
+	}
+	t.Fatalf("%s does not become %s: %+v\n%s", member, want, b.ps(), b.log())
+}
+
+// TestAtOnce lets two users do the same at the same moment.
+func TestAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	both := func(args ...string) {
+		t.Helper()
+		_, first := b.background(args...)
+		_, second := b.background(args...)
+		for _, r := range []result{first(), second()} {
+			if r.code != 0 {
+				t.Errorf("%q: exit code %d\n%s", args, r.code, r.err)
+			}
+		}
+	}
+	leave := b.gate()
+	both("up", "--provider", "local", "--standbys", "1")
+	leave()
+	if ops, err := b.api().Operations(t.Context(), "main"); err != nil || len(ops) != 1 {
+		t.Errorf("%d operations, %v", len(ops), err)
+	}
+	b.ps()
+	b.verified()
+	both("restart")
+	b.verified()
+}
+
+// TestTwoDaemons wants one daemon a home.
+func TestTwoDaemons(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	b.ok("info")
+	pid := b.pid()
+	start := time.Now()
+	r := b.run("serve")
+	if r.code != 1 || !strings.Contains(r.err, "error[home-locked]") || !strings.Contains(r.err, fmt.Sprint(pid)) {
+		t.Errorf("a second daemon: exit code %d\n%s", r.code, r.err)
+	}
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("a second daemon took %s to end", took)
+	}
+	if b.pid() != pid {
+		t.Error("the first daemon is gone")
+	}
+	// SIGTERM ends it as shutdown does.
+	b.must(syscall.Kill(pid, syscall.SIGTERM))
+	for end := time.Now().Add(commandTimeout); syscall.Kill(pid, 0) == nil && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if b.pid() != 0 {
+		t.Error("the daemon does not end on SIGTERM")
+	}
+}
+
+// TestOtherBuild lets a client of another build restart the daemon.
+func TestOtherBuild(t *testing.T) {
+	t.Parallel()
+	other := filepath.Join(t.TempDir(), "pgapp")
+	b := newBox(t).shareTree()
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-X pgapp/appliance/cli.version=other", "-o", other, ".")
+	build.Dir = filepath.Join("..", "..")
+	build.Env = append(build.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building another pgapp: %v\n%s", err, out)
+	}
+	b.up("--standbys", "1")
+	servers := b.processes()
+	pid := b.pid()
+	b.bin = other
+	r := b.ok("info", "-o", "json")
+	if !strings.Contains(r.err, "restarting the daemon") || !strings.Contains(r.out, `"version": "other"`) || b.pid() == pid {
+		t.Errorf("info of another build: %s%s", r.out, r.err)
+	}
+	if now := b.processes(); !slices.Contains(now, servers[0]) {
+		t.Errorf("the cluster did not run on: %v, before %v", now, servers)
+	}
+	b.verified()
+}

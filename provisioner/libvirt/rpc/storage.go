@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -245,4 +246,23 @@ func (c *Conn) RefreshPool(ctx context.Context, name string) error {
 func isCode(err error, code golibvirt.ErrorNumber) bool {
 	var e golibvirt.Error
 	return errors.As(err, &e) && golibvirt.ErrorNumber(e.Code) == code
+}
+
+// Download reads a whole volume of at most limit bytes, the end of it where it
+// is larger.
+func (c *Conn) Download(ctx context.Context, pool, name string, limit uint64) ([]byte, error) {
+	var out bytes.Buffer
+	err := c.withVolume(ctx, "reading", pool, name, func(v *golibvirt.Libvirt, vol golibvirt.StorageVol) error {
+		d, err := describeVolume(v, vol)
+		if err != nil {
+			return err
+		}
+		var from uint64
+		if d.Physical > limit {
+			from = d.Physical - limit
+		}
+		out.Reset()
+		return v.StorageVolDownload(vol, &out, from, 0, 0)
+	})
+	return out.Bytes(), err
 }

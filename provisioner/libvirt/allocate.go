@@ -1,0 +1,276 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+
+	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+const (
+	// firstOffset is node1's address in a network, as people number them.
+	firstOffset = 101
+	// aliveLimit is how long a living host may take to answer.
+	aliveLimit = 700 * time.Millisecond
+)
+
+// Allocate chooses addresses of the network that nothing has: no member, no
+// reservation, no lease, no living host. A first address that the spec names
+// is used or refused; without one, taken addresses are passed over.
+func (p *Provider) Allocate(ctx context.Context, r appliance.AllocateRequest) ([]appliance.Member, error) {
+	name := networkName(r.Spec)
+	t := tag{UUID: r.UUID, Cluster: r.Cluster}
+	n, _, err := p.network(ctx, name, t)
+	if err != nil {
+		return nil, err
+	}
+	s, err := readSubnet(n.XML)
+	if err != nil {
+		return nil, err
+	}
+	a := allocation{p: p, r: r, net: n, subnet: s, taken: map[netip.Addr]string{}}
+	if err := a.collect(ctx); err != nil {
+		return nil, err
+	}
+	var out []appliance.Member
+	var wanted []string
+	for i, member := range r.Names {
+		if i == 0 && len(r.Existing) == 0 && r.Spec.Primary != appliance.PrimaryVM {
+			m, err := a.local(ctx, member)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, m)
+			continue
+		}
+		wanted = append(wanted, member)
+	}
+	vms, err := a.machines(ctx, wanted)
+	return append(out, vms...), err
+}
+
+type allocation struct {
+	p      *Provider
+	r      appliance.AllocateRequest
+	net    rpc.Network
+	subnet subnet
+	// taken says by whom an address is taken.
+	taken map[netip.Addr]string
+	// ports are the host's, taken by other members there.
+	ports map[int]bool
+}
+
+func (a *allocation) take(address, by string) {
+	if addr, err := netip.ParseAddr(address); err == nil {
+		a.taken[addr] = by
+	}
+}
+
+// collect notes what is known to be taken without asking the network itself.
+func (a *allocation) collect(ctx context.Context) error {
+	a.ports = map[int]bool{}
+	a.taken[a.subnet.Host.Addr()] = "the host"
+	own := map[string]bool{}
+	for _, m := range append(append([]appliance.Member(nil), a.r.Existing...), a.r.Others...) {
+		a.take(m.Host, "another member")
+		if m.Host == a.subnet.Host.Addr().String() {
+			a.ports[m.Port] = true
+		}
+	}
+	for _, n := range a.r.Names {
+		own[reservationName(tag{UUID: a.r.UUID, Cluster: a.r.Cluster, Member: n})] = true
+	}
+	for _, h := range reservations(a.net.XML) {
+		if !own[h.Name] {
+			a.take(h.IP, "the reservation of "+h.Name+" "+h.MAC)
+		}
+	}
+	if !a.net.Active {
+		return nil
+	}
+	leases, err := a.p.virt.Leases(ctx, a.net.Name)
+	if err != nil {
+		return err
+	}
+	for _, l := range leases {
+		a.take(l.Address, "the lease of "+l.Hostname+" "+l.MAC)
+	}
+	return nil
+}
+
+// local allocates the member that runs on the host, at the network's address
+// of the host.
+func (a *allocation) local(ctx context.Context, name string) (appliance.Member, error) {
+	r := a.r
+	r.Names = []string{name}
+	ms, err := a.p.cfg.Local.Allocate(ctx, r)
+	if err != nil || len(ms) != 1 {
+		return appliance.Member{}, errors.Join(err, fmt.Errorf("allocating %q on this machine", name))
+	}
+	m := ms[0]
+	m.Host = a.subnet.Host.Addr().String()
+	for m.Port = appliance.DefaultPort; ; m.Port++ {
+		if m.Port > 65535 {
+			return m, appliance.NewProblem(appliance.ErrHostPortTaken, "no port from %d up is free at %s", appliance.DefaultPort, m.Host)
+		}
+		if !a.ports[m.Port] && !a.p.cfg.listens(ctx, net.JoinHostPort(m.Host, strconv.Itoa(m.Port))) {
+			return m, nil
+		}
+	}
+}
+
+func (a *allocation) machines(ctx context.Context, names []string) ([]appliance.Member, error) {
+	out := make([]appliance.Member, len(names))
+	for i, n := range names {
+		d, err := a.p.virt.Domain(ctx, domainName(a.r.Cluster, n))
+		if err == nil {
+			err = checkOwner(d, a.r.UUID)
+		}
+		if err != nil && !errors.Is(err, rpc.ErrNotFound) {
+			return nil, err
+		}
+		id := uuid.New()
+		out[i] = appliance.Member{
+			Name: n, Placement: appliance.PlacementVM, Port: appliance.DefaultPort, Slot: appliance.SlotName(n),
+			UUID: id.String(), Domain: domainName(a.r.Cluster, n),
+			// QEMU's prefix; the rest is as random as the UUID.
+			MAC: fmt.Sprintf("52:54:00:%02x:%02x:%02x", id[0], id[1], id[2]),
+		}
+	}
+	return out, a.addresses(ctx, out)
+}
+
+// addresses fills in addresses, and looks again while living hosts are found
+// at those chosen.
+func (a *allocation) addresses(ctx context.Context, members []appliance.Member) error {
+	first, strict, err := a.first()
+	if err != nil {
+		return err
+	}
+	for {
+		chosen, err := a.choose(members, first, strict)
+		if err != nil {
+			return err
+		}
+		living := map[netip.Addr]bool{}
+		if a.net.Active {
+			living = a.p.cfg.alive(ctx, chosen)
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("looking for living hosts: %w", ctx.Err())
+		}
+		for addr := range living {
+			a.taken[addr] = "a living machine"
+		}
+		if len(living) == 0 {
+			for i, addr := range chosen {
+				members[i].Host = addr.String()
+			}
+			return nil
+		}
+	}
+}
+
+// first is node1's address, and whether the spec names it.
+func (a *allocation) first() (offset int, strict bool, err error) {
+	if a.r.Spec.FirstAddress == "" {
+		return min(firstOffset, a.subnet.size()/2), false, nil
+	}
+	addr, err := netip.ParseAddr(a.r.Spec.FirstAddress)
+	if err != nil || !a.subnet.contains(addr) {
+		return 0, false, &appliance.Problem{
+			ID: appliance.ErrInvalidSpec, Message: "the cluster's spec is not valid",
+			Fields: []appliance.FieldError{{Field: "first_address", Message: fmt.Sprintf("has to be an address of network %s, %s", a.net.Name, a.subnet.Host.Masked())}},
+		}
+	}
+	b := addr.As4()
+	base := a.subnet.Host.Masked().Addr().As4()
+	return (int(b[2])<<8 | int(b[3])) - (int(base[2])<<8 | int(base[3])), true, nil
+}
+
+func (a *allocation) choose(members []appliance.Member, first int, strict bool) ([]netip.Addr, error) {
+	used := map[netip.Addr]bool{}
+	out := make([]netip.Addr, len(members))
+	for i, m := range members {
+		addr := a.subnet.at(first + memberNumber(m.Name) - 1)
+		by := a.taken[addr]
+		if memberNumber(m.Name) >= 0 && by == "" && !used[addr] && a.subnet.contains(addr) {
+			out[i], used[addr] = addr, true
+		} else if strict && memberNumber(m.Name) >= 0 {
+			return nil, appliance.NewProblem(appliance.ErrHostAddressTaken, "the address %s for %s is taken by %s", addr, m.Name, by).
+				WithHint("choose another first_address, or leave it out: then free addresses are found")
+		}
+	}
+	next := first
+	for i := range members {
+		for ; !out[i].IsValid(); next++ {
+			if next >= first+a.subnet.size() {
+				return nil, appliance.NewProblem(appliance.ErrHostAddressTaken, "network %q has no free address left for %s", a.net.Name, members[i].Name)
+			}
+			addr := a.subnet.at(next % a.subnet.size())
+			if a.subnet.contains(addr) && a.taken[addr] == "" && !used[addr] {
+				out[i], used[addr] = addr, true
+			}
+		}
+	}
+	return out, nil
+}
+
+// memberNumber is N of nodeN, else -1.
+func memberNumber(name string) int {
+	digits, ok := strings.CutPrefix(name, "node")
+	n, err := strconv.Atoi(digits)
+	if !ok || err != nil || strconv.Itoa(n) != digits {
+		return -1
+	}
+	return n
+}
+
+// aliveHosts asks each address for a connection: a living host accepts or
+// refuses it at once, whatever it runs. One that drops everything is found by
+// its lease or reservation at best.
+func aliveHosts(ctx context.Context, addrs []netip.Addr) map[netip.Addr]bool {
+	ctx, cancel := context.WithTimeout(ctx, aliveLimit)
+	defer cancel()
+	living := map[netip.Addr]bool{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, a := range addrs {
+		wg.Go(func() {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(a.String(), "22"))
+			if err == nil {
+				_ = conn.Close()
+			}
+			if err == nil || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) {
+				mu.Lock()
+				living[a] = true
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return living
+}
+
+// somethingListens tells whether a server there could not bind; an address
+// that the host doesn't have yet is free.
+func somethingListens(ctx context.Context, address string) bool {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return errors.Is(err, syscall.EADDRINUSE)
+	}
+	_ = l.Close()
+	return false
+}

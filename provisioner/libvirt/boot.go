@@ -1,0 +1,286 @@
+package libvirt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+
+	"pgapp/appliance"
+	"pgapp/appliance/ssh"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+const (
+	consoleLines = 40
+	consoleBytes = 64 << 10
+	// watchEvery is how often a booting domain is looked at.
+	watchEvery = 200 * time.Millisecond
+)
+
+// errNoKVM is the cause where a domain didn't survive under KVM.
+var errNoKVM = errors.New("KVM is there, but can't run this guest")
+
+// boot is one start of a machine.
+type boot struct {
+	spec   machineSpec
+	accel  string
+	client *ssh.Client
+	report appliance.Report
+}
+
+func (b boot) say(format string, args ...any) {
+	if b.report != nil {
+		b.report(appliance.Progress{Detail: fmt.Sprintf(format, args...)})
+	}
+}
+
+// domainType decides between KVM and emulation.
+func (p *Provider) domainType(ctx context.Context, accel string) (string, error) {
+	if accel == appliance.AccelTCG {
+		return typeTCG, nil
+	}
+	p.mu.Lock()
+	reason := p.noKVM
+	p.mu.Unlock()
+	if reason != "" && accel != appliance.AccelKVM {
+		return typeTCG, nil
+	}
+	if _, err := p.virt.Capabilities(ctx, typeKVM); err != nil {
+		if ctx.Err() != nil || appliance.IsProblem(err, appliance.ErrHostNoLibvirt) || appliance.IsProblem(err, appliance.ErrHostLibvirtPerm) {
+			return "", err
+		}
+		if accel == appliance.AccelKVM {
+			return "", noKVM(err)
+		}
+		p.setNoKVM(err.Error())
+		return typeTCG, nil
+	}
+	return typeKVM, nil
+}
+
+func (p *Provider) setNoKVM(reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.noKVM = reason
+}
+
+func noKVM(err error) error {
+	return appliance.NewProblem(appliance.ErrHostNoKVM, "this host's KVM can't run the guest: %w", err).
+		WithHint("run without KVM, more slowly: --accel tcg; or see 'pgapp doctor'")
+}
+
+// hasEFI tells whether libvirt finds UEFI firmware for such domains.
+func (p *Provider) hasEFI(ctx context.Context, domainType string) (bool, error) {
+	caps, err := p.virt.Capabilities(ctx, domainType)
+	if err != nil || caps.OS == nil {
+		return false, err
+	}
+	for _, e := range caps.OS.Enums {
+		if e.Name != "firmware" {
+			continue
+		}
+		for _, v := range e.Values {
+			if v == "efi" {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// up brings the machine to where SSH answers, from whatever state it is in. A
+// domain under KVM that dies or stops in the meantime is started anew under
+// emulation where accel allows it, and that is said.
+func (p *Provider) up(ctx context.Context, b boot) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.BootLimit, errBootLimit)
+	defer cancel()
+	if err := p.halt(ctx, b.spec.Name, b.spec.Tag.UUID); err != nil {
+		return err
+	}
+	for {
+		kind, err := p.domainType(ctx, b.accel)
+		if err != nil {
+			return err
+		}
+		err = p.startAs(ctx, b, kind)
+		if err == nil {
+			err = p.awaitSSH(ctx, b, kind)
+		}
+		if err == nil || kind != typeKVM || !failedUnderKVM(err) {
+			return err
+		}
+		if b.accel == appliance.AccelKVM {
+			if !appliance.IsProblem(err, appliance.ErrHostNoKVM) {
+				err = noKVM(err)
+			}
+			return errors.Join(err, p.virt.DestroyDomain(ctx, b.spec.Name))
+		}
+		p.setNoKVM(err.Error())
+		b.say("KVM can't run guests on this host (%s): emulating, which is many times slower", appliance.LastLine(err.Error()))
+		if err := p.virt.DestroyDomain(ctx, b.spec.Name); err != nil {
+			return err
+		}
+	}
+}
+
+var errBootLimit = errors.New("the time for booting is over")
+
+func failedUnderKVM(err error) bool {
+	return errors.Is(err, errNoKVM) || appliance.IsProblem(err, appliance.ErrHostNoKVM)
+}
+
+// halt ends what must not go on: a domain that is paused, crashed, or was
+// thawed from a saved image, and the image itself.
+func (p *Provider) halt(ctx context.Context, name, uuid string) error {
+	d, err := p.virt.Domain(ctx, name)
+	if errors.Is(err, rpc.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := checkOwner(d, uuid); err != nil {
+		return err
+	}
+	if !d.State.Off() && (d.State != rpc.DomainRunning || d.Thawed()) {
+		if err := p.virt.DestroyDomain(ctx, name); err != nil {
+			return err
+		}
+	}
+	if d.Saved {
+		return p.virt.RemoveManagedSave(ctx, name)
+	}
+	return nil
+}
+
+// startAs defines the domain, unless it runs, and starts it.
+func (p *Provider) startAs(ctx context.Context, b boot, kind string) error {
+	d, err := p.virt.Domain(ctx, b.spec.Name)
+	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
+		return err
+	}
+	if err == nil && !d.State.Off() {
+		return nil
+	}
+	b.spec.Type = kind
+	if b.spec.EFI, err = p.hasEFI(ctx, kind); err != nil {
+		return err
+	}
+	x, err := b.spec.domain()
+	if err != nil {
+		return err
+	}
+	if err := p.virt.DefineDomain(ctx, x); err != nil {
+		return err
+	}
+	b.say("starting the machine")
+	return p.virt.StartDomain(ctx, b.spec.Name)
+}
+
+// awaitSSH waits for SSH and watches the domain meanwhile; the first of both
+// to say something ends the wait.
+func (p *Provider) awaitSSH(ctx context.Context, b boot, kind string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watched := make(chan error, 1)
+	go func() {
+		err := p.watch(ctx, b.spec.Name, kind)
+		if err != nil {
+			cancel(err)
+		}
+		watched <- err
+	}()
+	last := ssh.Reason("")
+	err := b.client.WaitReady(ctx, func(r ssh.Reason) {
+		if r != last {
+			last = r
+			b.say("booting: %s", r)
+		}
+	})
+	cancel(nil)
+	if e := <-watched; err != nil && e != nil {
+		return p.bootProblem(ctx, b, e)
+	}
+	if err != nil {
+		return p.bootProblem(ctx, b, err)
+	}
+	return nil
+}
+
+// watch returns what is wrong with the domain, or nil when ctx ends.
+func (p *Provider) watch(ctx context.Context, name, kind string) error {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for {
+		d, err := p.virt.Domain(ctx, name)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, rpc.ErrNotFound):
+			return appliance.NewProblem(appliance.ErrGuestBoot, "domain %q was removed while it booted", name)
+		case err != nil:
+			return err
+		case d.State == rpc.DomainPaused && d.Reason == int32(golibvirt.DomainPausedIoerror):
+			return appliance.NewProblem(appliance.ErrHostNoSpace, "domain %q was paused since its disk can't be written", name).
+				WithHint("free disk space in %s, then run the same command again", poolPath)
+		case (d.State == rpc.DomainPaused && d.Reason != int32(golibvirt.DomainPausedStartingUp) || d.State.Off()) && kind == typeKVM:
+			return fmt.Errorf("domain %q: %w", name, errNoKVM)
+		case d.State.Off():
+			return appliance.NewProblem(appliance.ErrGuestBoot, "domain %q powered off while it booted", name)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// bootProblem adds the end of the console, which is all that a guest says that
+// doesn't answer.
+func (p *Provider) bootProblem(ctx context.Context, b boot, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), busyLimit)
+	defer cancel()
+	lines := p.console(ctx, volumeName(b.spec.Tag, volConsole))
+	var known *appliance.Problem
+	if errors.As(err, &known) && known.ID != appliance.ErrMemberUnreachable {
+		if known.Detail == "" && known.ID == appliance.ErrGuestBoot {
+			known.Detail = lines
+		}
+		return err
+	}
+	if errors.Is(err, errNoKVM) {
+		return err
+	}
+	return appliance.NewProblem(appliance.ErrGuestBoot, "domain %q doesn't answer: %w", b.spec.Name, err).
+		WithHint("watch it boot: virsh console %s", b.spec.Name).WithDetail(lines)
+}
+
+// console is the end of the serial console, empty where it can't be read.
+func (p *Provider) console(ctx context.Context, volume string) string {
+	if p.virt.RefreshPool(ctx, poolName) != nil {
+		return ""
+	}
+	text, err := p.virt.Download(ctx, poolName, volume, consoleBytes)
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(printable(text)), "\n")
+	return strings.Join(lines[max(0, len(lines)-consoleLines):], "\n")
+}
+
+// printable drops what would steer a terminal.
+func printable(text []byte) string {
+	text = bytes.ReplaceAll(text, []byte("\r"), nil)
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || r >= ' ' && r != 0x7f && r != 0xfffd {
+			return r
+		}
+		return -1
+	}, string(text))
+}

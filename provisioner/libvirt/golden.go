@@ -1,0 +1,269 @@
+package libvirt
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"pgapp/appliance"
+	"pgapp/appliance/ssh"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+const (
+	// recipe counts up with every change of the scripts, so that older golden
+	// images aren't taken for new ones.
+	recipe   = "1"
+	packages = "postgresql-17 locales"
+	// builder is the name of the machine that becomes the image.
+	builder = "golden"
+	// roomToInstall is added to the base image's capacity.
+	roomToInstall    = 1 << 30
+	builderMemoryMiB = 1024
+	builderVCPUs     = 2
+	sealDone         = "pgapp-seal: done"
+	sealUnit         = "pgapp-seal"
+)
+
+// goldenName is the volume made from the base of that digest by today's recipe.
+func goldenName(digest string) string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{digest, packages, recipe}, "\n")))
+	return "golden-" + hex.EncodeToString(sum[:])[:digestLength] + ".qcow2"
+}
+
+// golden looks for the complete golden image of the spec.
+func (p *Provider) golden(ctx context.Context, s appliance.Spec) (rpc.Volume, bool, error) {
+	digest, err := p.imageDigest(ctx, s)
+	if err != nil {
+		return rpc.Volume{}, false, err
+	}
+	return p.complete(ctx, goldenName(digest))
+}
+
+// ensureGolden makes the golden image unless it is there: a machine is booted
+// from the base once, PostgreSQL is installed in it, and what made it an
+// individual is taken out.
+func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report appliance.Report) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.BuildLimit, errors.New("the time for building the golden image is over"))
+	defer cancel()
+	if err := p.ensurePool(ctx); err != nil {
+		return err
+	}
+	digest, err := p.imageDigest(ctx, c.Spec)
+	if err != nil {
+		return err
+	}
+	name := goldenName(digest)
+	release, err := p.turn(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, ok, err := p.complete(ctx, name); err != nil || ok {
+		return err
+	}
+	base, ok, err := p.base(ctx, digest)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return appliance.NewProblem(appliance.ErrImageMissing, "the base image of %s is gone", c.Spec.Image).
+			WithHint("run the same command again: it is uploaded anew")
+	}
+	b := &build{p: p, c: c, volume: name, report: report}
+	if err := b.clear(ctx); err != nil {
+		return err
+	}
+	err = b.run(ctx, base)
+	clean, stop := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+	defer stop()
+	return errors.Join(err, b.clear(clean))
+}
+
+// build is one making of a golden image.
+type build struct {
+	p      *Provider
+	c      appliance.Cluster
+	volume string
+	report appliance.Report
+	guest  *guest
+	spec   machineSpec
+}
+
+func (b *build) tag() tag { return memberTag(b.c, builder) }
+
+// clear removes the builder, and the volume unless it is complete.
+func (b *build) clear(ctx context.Context) error {
+	if err := b.p.removeMachine(ctx, b.c, builder); err != nil {
+		return err
+	}
+	if _, ok, err := b.p.complete(ctx, b.volume); err != nil || ok {
+		return err
+	}
+	return b.p.dropVolume(ctx, b.volume)
+}
+
+func (b *build) run(ctx context.Context, base rpc.Volume) error {
+	net, err := b.p.ensureNetwork(ctx, b.c)
+	if err != nil {
+		return err
+	}
+	root, err := b.p.ensureClone(ctx, b.volume, base, base.Capacity+roomToInstall)
+	if err != nil {
+		return err
+	}
+	if err := b.prepare(ctx, root, net); err != nil {
+		return err
+	}
+	defer b.guest.close()
+	begun := time.Now()
+	if err := b.p.up(ctx, boot{spec: b.spec, accel: b.c.Spec.Accel, client: b.guest.client, report: b.report}); err != nil {
+		return err
+	}
+	b.report(appliance.Progress{Detail: fmt.Sprintf("the image booted in %s", time.Since(begun).Round(time.Second))})
+	if err := b.p.cloudInit(ctx, b.guest); err != nil {
+		return err
+	}
+	if err := b.install(ctx); err != nil {
+		return err
+	}
+	if err := b.seal(ctx); err != nil {
+		return err
+	}
+	return b.p.markComplete(ctx, b.volume)
+}
+
+// prepare chooses what the builder needs: an address, keys for this once.
+func (b *build) prepare(ctx context.Context, root rpc.Volume, s subnet) error {
+	id := uuid.New()
+	m := appliance.Member{
+		Name: builder, Placement: appliance.PlacementVM, UUID: id.String(), Domain: domainName(b.c.Name, builder),
+		MAC: fmt.Sprintf("52:54:00:%02x:%02x:%02x", id[0], id[1], id[2]),
+	}
+	var err error
+	if m.Host, err = b.address(ctx, s); err != nil {
+		return err
+	}
+	user, err := ssh.GenerateKey(builder)
+	if err != nil {
+		return err
+	}
+	host, err := ssh.GenerateKey(builder)
+	if err != nil {
+		return err
+	}
+	userPublic, err := ssh.PublicKey(user)
+	if err != nil {
+		return err
+	}
+	hostPublic, err := ssh.PublicKey(host)
+	if err != nil {
+		return err
+	}
+	client, err := ssh.New(ssh.Config{Address: net.JoinHostPort(m.Host, "22"), User: guestUser, Key: user, HostKey: hostPublic})
+	if err != nil {
+		return err
+	}
+	b.guest = &guest{p: b.p, cluster: b.c.Name, uuid: b.c.UUID, member: m, client: client}
+	if err := b.p.reserve(ctx, networkName(b.c.Spec), b.tag(), m.MAC, m.Host); err != nil {
+		return err
+	}
+	seed, err := b.p.makeSeed(ctx, b.tag(), identity{InstanceID: m.UUID, Hostname: "localhost", MAC: m.MAC, UserKey: userPublic, HostKey: host}, m.Host, s)
+	if err != nil {
+		return err
+	}
+	b.spec = machineSpec{
+		Tag: b.tag(), Name: m.Domain, UUID: m.UUID, MAC: m.MAC, Network: networkName(b.c.Spec),
+		VCPUs: builderVCPUs, MemoryMiB: builderMemoryMiB, Root: root.Path, Seed: seed,
+		Console: poolPath + "/" + volumeName(b.tag(), volConsole), Cache: cacheBuild,
+	}
+	return nil
+}
+
+// address is the last one of the network that nothing has: members count from
+// the front.
+func (b *build) address(ctx context.Context, s subnet) (string, error) {
+	n, err := b.p.virt.Network(ctx, networkName(b.c.Spec))
+	if err != nil {
+		return "", err
+	}
+	a := allocation{p: b.p, r: appliance.AllocateRequest{Spec: b.c.Spec, Cluster: b.c.Name, UUID: b.c.UUID, Existing: b.c.Members}, net: n, subnet: s, taken: map[netip.Addr]string{}}
+	if err := a.collect(ctx); err != nil {
+		return "", err
+	}
+	for i := s.size() - 1; i > 0; i-- {
+		addr := s.at(i)
+		if s.contains(addr) && a.taken[addr] == "" && len(b.p.cfg.alive(ctx, []netip.Addr{addr})) == 0 {
+			return addr.String(), ctx.Err()
+		}
+	}
+	return "", appliance.NewProblem(appliance.ErrHostAddressTaken, "network %q has no free address left to build the golden image", n.Name)
+}
+
+// install runs the script as a unit, whose lines are the progress.
+func (b *build) install(ctx context.Context) error {
+	path, err := b.place(ctx, "install.sh")
+	if err != nil {
+		return err
+	}
+	err = b.guest.client.RunUnit(ctx, ssh.Unit{
+		Name: "pgapp-install.service", Argv: []string{"sh", path},
+		Env: map[string]string{"PGAPP_PACKAGES": packages, "PGAPP_MIRROR": b.c.Spec.AptMirror, "PGAPP_PROXY": b.c.Spec.AptProxy},
+	}, func(line string) { b.report(appliance.Progress{Detail: printable([]byte(line))}) })
+	var exit *appliance.ExitError
+	if errors.As(err, &exit) {
+		return appliance.NewProblem(appliance.ErrImageBuild, "installing PostgreSQL 17 in the image failed: %w", err).
+			WithHint("the guest has to reach a package mirror: see 'pgapp doctor', or name one with --apt-mirror").
+			WithDetail(lastLines(exit.Stderr, consoleLines))
+	}
+	return err
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(printable([]byte(text))), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// place writes one of our scripts into the guest, until its next boot.
+func (b *build) place(ctx context.Context, script string) (string, error) {
+	text, err := fs.ReadFile(b.p.cfg.Documents, script)
+	if err != nil {
+		return "", fmt.Errorf("reading the script: %w", err)
+	}
+	path := "/run/pgapp-" + script
+	return path, b.guest.client.As("root").WriteFile(ctx, path, text, 0o600)
+}
+
+// seal lets the guest take itself apart and power off; only the console can
+// tell then whether it got to the end.
+func (b *build) seal(ctx context.Context) error {
+	b.report(appliance.Progress{Detail: "sealing the image"})
+	path, err := b.place(ctx, "seal.sh")
+	if err != nil {
+		return err
+	}
+	if _, err := b.guest.root(ctx, `exec systemd-run --quiet --unit "$1" sh "$2"`, sealUnit, path); err != nil {
+		return fmt.Errorf("sealing the image: %w", err)
+	}
+	err = poll(ctx, func(ctx context.Context) (bool, error) {
+		d, err := b.p.virt.Domain(ctx, b.spec.Name)
+		return err == nil && d.State.Off(), err
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the image to be sealed: %w", err)
+	}
+	lines := b.p.console(ctx, volumeName(b.tag(), volConsole))
+	if !strings.Contains(lines, sealDone) {
+		return appliance.NewProblem(appliance.ErrImageBuild, "the image powered off before it was sealed").WithDetail(lines)
+	}
+	return nil
+}

@@ -1,0 +1,249 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"pgapp/appliance"
+	"pgapp/appliance/ssh"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+const (
+	serverUnit = "pgapp-postgres.service"
+	postgres   = "postgres"
+	memberDir  = "/var/lib/postgresql/pgapp"
+)
+
+// guest is one member's machine.
+type guest struct {
+	p             *Provider
+	cluster, uuid string
+	member        appliance.Member
+
+	mu     sync.Mutex
+	client *ssh.Client
+}
+
+var _ appliance.Machine = (*guest)(nil)
+
+// Layout is the same in every guest.
+func (g *guest) Layout() appliance.Layout {
+	return appliance.Layout{
+		BinDir:      "/usr/lib/postgresql/17/bin",
+		DataDir:     memberDir + "/data",
+		SocketDir:   "/run/postgresql",
+		LogFile:     memberDir + "/server.log",
+		ConfDir:     memberDir + "/conf",
+		OSUser:      postgres,
+		ControlUser: postgres,
+	}
+}
+
+// ssh gives the member's one client; its key comes from the store.
+func (g *guest) ssh(ctx context.Context) (*ssh.Client, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.client != nil {
+		return g.client, nil
+	}
+	s, err := g.p.cfg.Secrets.Secrets(ctx, g.cluster)
+	if err != nil {
+		return nil, err
+	}
+	public, err := ssh.PublicKey(s.Get(appliance.SecretHostKeyPrefix + g.member.Name))
+	if err != nil {
+		return nil, fmt.Errorf("the host key of %q: %w", g.member.Name, err)
+	}
+	g.client, err = ssh.New(ssh.Config{
+		Address: net.JoinHostPort(g.member.Host, "22"), User: guestUser,
+		Key: s.Get(appliance.SecretSSHKey), HostKey: public,
+	})
+	return g.client, err
+}
+
+func (g *guest) close() {
+	g.mu.Lock()
+	client := g.client
+	g.client = nil
+	g.mu.Unlock()
+	if client != nil {
+		client.Close()
+	}
+}
+
+// as gives a shell of the account.
+func (g *guest) as(ctx context.Context, user string) (ssh.Shell, error) {
+	client, err := g.ssh(ctx)
+	if err != nil {
+		return ssh.Shell{}, err
+	}
+	return client.As(user), nil
+}
+
+// Run runs the command as postgres.
+func (g *guest) Run(ctx context.Context, c appliance.Command) (appliance.Result, error) {
+	shell, err := g.as(ctx, postgres)
+	if err != nil {
+		return appliance.Result{}, err
+	}
+	return shell.Run(ctx, c)
+}
+
+// WriteFile replaces the file as postgres.
+func (g *guest) WriteFile(ctx context.Context, path string, data []byte, mode fs.FileMode) error {
+	shell, err := g.as(ctx, postgres)
+	if err != nil {
+		return err
+	}
+	return shell.WriteFile(ctx, path, data, mode)
+}
+
+// ReadFile reads the file as postgres.
+func (g *guest) ReadFile(ctx context.Context, path string) ([]byte, error) {
+	shell, err := g.as(ctx, postgres)
+	if err != nil {
+		return nil, err
+	}
+	return shell.ReadFile(ctx, path)
+}
+
+// root runs a script as root; its words are the script's arguments.
+func (g *guest) root(ctx context.Context, script string, words ...string) (string, error) {
+	shell, err := g.as(ctx, "root")
+	if err != nil {
+		return "", err
+	}
+	r, err := shell.Run(ctx, appliance.Command{Argv: append([]string{"sh", "-c", script, "sh"}, words...)})
+	return strings.TrimSpace(string(r.Stdout)), err
+}
+
+// StartServer starts our unit, which nothing else does.
+func (g *guest) StartServer(ctx context.Context) error {
+	if _, err := g.root(ctx, `systemctl reset-failed -- "$1" 2>/dev/null; exec systemctl start -- "$1"`, serverUnit); err != nil {
+		return fmt.Errorf("starting PostgreSQL on %q: %w", g.member.Name, err)
+	}
+	return nil
+}
+
+// stopScript ends the unit by the signal that is pg_ctl's mode, and waits for
+// the last of its processes.
+const stopScript = `[ "$(systemctl show --value -p ActiveState -- "$1")" != inactive ] || exit 0
+systemctl kill --kill-whom=main --signal="$2" -- "$1" 2>/dev/null
+exec systemctl stop -- "$1"`
+
+// StopServer stops our unit. A machine that is off runs no server.
+func (g *guest) StopServer(ctx context.Context, mode appliance.StopMode) error {
+	signal := "SIGINT"
+	if mode == appliance.StopImmediate {
+		signal = "SIGQUIT"
+	}
+	_, err := g.root(ctx, stopScript, serverUnit, signal)
+	if err != nil && g.off(ctx) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("stopping PostgreSQL on %q: %w", g.member.Name, err)
+	}
+	return nil
+}
+
+// ServerRunning asks the guest's systemd, unless the machine is off.
+func (g *guest) ServerRunning(ctx context.Context) (bool, error) {
+	state, err := g.root(ctx, `systemctl show --value -p ActiveState -- "$1"`, serverUnit)
+	if err != nil && g.off(ctx) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("asking for PostgreSQL on %q: %w", g.member.Name, err)
+	}
+	return state != "inactive" && state != "failed", nil
+}
+
+// off tells whether it is certain that the machine doesn't run.
+func (g *guest) off(ctx context.Context) bool {
+	d, err := g.p.virt.Domain(ctx, g.member.Domain)
+	if errors.Is(err, rpc.ErrNotFound) {
+		return true
+	}
+	return err == nil && d.State.Off()
+}
+
+// Fence pulls the machine's plug, throws away what could be thawed, and proves
+// that no QEMU process of it is left.
+func (g *guest) Fence(ctx context.Context) error {
+	name := g.member.Domain
+	d, err := g.p.virt.Domain(ctx, name)
+	if errors.Is(err, rpc.ErrNotFound) {
+		return g.proveEnded()
+	}
+	if err != nil {
+		return appliance.NewProblem(appliance.ErrFence, "fencing %q: %w", name, err)
+	}
+	if err := checkOwner(d, g.uuid); err != nil {
+		return err
+	}
+	err = g.p.virt.DestroyDomain(ctx, name)
+	if err == nil {
+		err = g.p.virt.RemoveManagedSave(ctx, name)
+	}
+	if err == nil {
+		d, err = g.p.virt.Domain(ctx, name)
+	}
+	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
+		return appliance.NewProblem(appliance.ErrFence, "fencing %q: %w", name, err)
+	}
+	if err == nil && (!d.State.Off() || d.Saved) {
+		return appliance.NewProblem(appliance.ErrFence, "fencing %q: the domain is still there after it was ended", name)
+	}
+	if client, err := g.ssh(ctx); err == nil {
+		client.Drop()
+	}
+	return g.proveEnded()
+}
+
+// proveEnded looks for the machine's process itself: libvirt may have lost it.
+func (g *guest) proveEnded() error {
+	pids, err := processesWith(g.member.UUID)
+	if err != nil {
+		return appliance.NewProblem(appliance.ErrFence, "fencing %q: %w", g.member.Domain, err)
+	}
+	if len(pids) > 0 {
+		return appliance.NewProblem(appliance.ErrFence, "fencing %q: QEMU processes of it still run: %s", g.member.Domain, strings.Join(pids, ", ")).
+			WithHint("end them: kill -KILL %s", strings.Join(pids, " "))
+	}
+	return nil
+}
+
+// processesWith finds the QEMU processes of a machine by its UUID, which is
+// among their arguments.
+func processesWith(uuid string) ([]string, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil || uuid == "" {
+		return nil, err
+	}
+	var pids []string
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			continue // ended since
+		}
+		argv := strings.Split(string(text), "\x00")
+		if !strings.Contains(filepath.Base(argv[0]), "qemu") {
+			continue
+		}
+		for i := range argv[:len(argv)-1] {
+			if argv[i] == "-uuid" && argv[i+1] == uuid {
+				pids = append(pids, filepath.Base(filepath.Dir(f)))
+			}
+		}
+	}
+	return pids, nil
+}

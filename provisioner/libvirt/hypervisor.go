@@ -1,0 +1,71 @@
+package libvirt
+
+import (
+	"context"
+	"io"
+
+	"libvirt.org/go/libvirtxml"
+
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+// hypervisor is what the provider needs of libvirt. *rpc.Conn is the real one;
+// the tests' fake keeps state and parses what it is given.
+type hypervisor interface {
+	domains
+	devices
+	pools
+	volumes
+	networks
+	host
+}
+
+type domains interface {
+	Domain(ctx context.Context, name string) (rpc.Domain, error)
+	Domains(ctx context.Context) ([]rpc.Domain, error)
+	DefineDomain(ctx context.Context, d libvirtxml.Domain) error
+	StartDomain(ctx context.Context, name string) error
+	ShutdownDomain(ctx context.Context, name string) error
+	DestroyDomain(ctx context.Context, name string) error
+	RemoveManagedSave(ctx context.Context, name string) error
+	UndefineDomain(ctx context.Context, name string) error
+}
+
+type devices interface {
+	DetachDisk(ctx context.Context, domain string, disk libvirtxml.DomainDisk) error
+	LiveDisks(ctx context.Context, domain string) ([]string, error)
+	Capabilities(ctx context.Context, virtType string) (libvirtxml.DomainCaps, error)
+}
+
+type pools interface {
+	Pool(ctx context.Context, name string) (rpc.Pool, error)
+	DefinePool(ctx context.Context, x libvirtxml.StoragePool) error
+	StartPool(ctx context.Context, name string) error
+	RefreshPool(ctx context.Context, name string) error
+}
+
+type volumes interface {
+	Volume(ctx context.Context, pool, name string) (rpc.Volume, error)
+	Volumes(ctx context.Context, pool string) ([]rpc.Volume, error)
+	CreateVolume(ctx context.Context, pool string, x libvirtxml.StorageVolume) error
+	Upload(ctx context.Context, pool, name string, r io.Reader, size int64) error
+	Download(ctx context.Context, pool, name string, limit uint64) ([]byte, error)
+	DeleteVolume(ctx context.Context, pool, name string) error
+}
+
+type networks interface {
+	Network(ctx context.Context, name string) (rpc.Network, error)
+	DefineNetwork(ctx context.Context, x libvirtxml.Network) error
+	StartNetwork(ctx context.Context, name string) error
+	RemoveNetwork(ctx context.Context, name string) error
+	AddHost(ctx context.Context, network string, host libvirtxml.NetworkDHCPHost) error
+	RemoveHost(ctx context.Context, network string, host libvirtxml.NetworkDHCPHost) error
+	Leases(ctx context.Context, network string) ([]rpc.Lease, error)
+}
+
+type host interface {
+	Version(ctx context.Context) (string, error)
+	FreeMemory(ctx context.Context) (uint64, error)
+}
+
+var _ hypervisor = (*rpc.Conn)(nil)

@@ -1,0 +1,123 @@
+package libvirt
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/image"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+// digestLength is how much of a digest names carry.
+const digestLength = 16
+
+func shortDigest(digest string) string {
+	_, hex, _ := strings.Cut(digest, ":")
+	return hex[:min(len(hex), digestLength)]
+}
+
+func baseName(digest string) string { return "base-" + shortDigest(digest) + ".qcow2" }
+
+// fetchImage brings the spec's image to this machine, checked.
+func (p *Provider) fetchImage(ctx context.Context, s appliance.Spec, report appliance.Report) (path, digest string, err error) {
+	i, err := image.Find(s.Image, s.ImageDigest)
+	if err != nil {
+		return "", "", err
+	}
+	detail := "reading the image"
+	if i.URL != "" {
+		detail = "fetching " + i.URL
+	}
+	return p.images.Ensure(ctx, i, func(done, total int64) {
+		report(appliance.Progress{Detail: detail, BytesDone: done, BytesTotal: total})
+	})
+}
+
+// imageDigest finds the digest of the spec's image without fetching it.
+func (p *Provider) imageDigest(ctx context.Context, s appliance.Spec) (string, error) {
+	i, err := image.Find(s.Image, s.ImageDigest)
+	if err != nil {
+		return "", err
+	}
+	return p.images.Digest(ctx, i)
+}
+
+// base looks for the complete base volume of the digest.
+func (p *Provider) base(ctx context.Context, digest string) (rpc.Volume, bool, error) {
+	return p.complete(ctx, baseName(digest))
+}
+
+// ensureBase uploads the image into the pool unless it is there, complete. It
+// travels as it is, compressed; a raw image would be many times larger.
+func (p *Provider) ensureBase(ctx context.Context, s appliance.Spec, report appliance.Report) error {
+	if err := p.ensurePool(ctx); err != nil {
+		return err
+	}
+	if ok, err := p.imageReady(ctx, s); err != nil || ok {
+		return err
+	}
+	path, digest, err := p.fetchImage(ctx, s, report)
+	if err != nil {
+		return err
+	}
+	name := baseName(digest)
+	release, err := p.turn(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, ok, err := p.base(ctx, digest); err != nil || ok {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("opening the image: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("looking at the image: %w", err)
+	}
+	capacity, err := qcow2Capacity(f)
+	if err != nil {
+		return fmt.Errorf("reading the image %q: %w", path, err)
+	}
+	v := rawVolume(name, capacity)
+	v.Target.Format.Type = "qcow2"
+	v.Target.Permissions.Mode = "0644"
+	r := &progressReader{r: f, total: info.Size(), detail: "uploading the image into pool " + poolName, report: report}
+	if err := p.upload(ctx, v, r, info.Size()); err != nil {
+		return err
+	}
+	return p.markComplete(ctx, name)
+}
+
+// qcow2Capacity reads the size that a guest sees, and refuses what isn't a
+// qcow2 image or leans on another file, which could be any of the host's.
+func qcow2Capacity(r io.ReaderAt) (uint64, error) {
+	const (
+		magic       = 0x514649fb
+		versionAt   = 4
+		backingAt   = 8
+		capacityAt  = 24
+		featuresAt  = 72
+		header      = 80
+		dataFileBit = 1 << 2
+	)
+	b := make([]byte, header)
+	if _, err := r.ReadAt(b, 0); err != nil || binary.BigEndian.Uint32(b) != magic {
+		return 0, appliance.NewProblem(appliance.ErrImageDigest, "the image isn't in qcow2 format").
+			WithHint("convert it: qemu-img convert -O qcow2 IMAGE IMAGE.qcow2")
+	}
+	external := binary.BigEndian.Uint32(b[versionAt:]) >= 3 && binary.BigEndian.Uint64(b[featuresAt:])&dataFileBit != 0
+	if binary.BigEndian.Uint64(b[backingAt:]) != 0 || external {
+		return 0, appliance.NewProblem(appliance.ErrImageDigest, "the image refers to another file").
+			WithHint("make it one whole: qemu-img convert -O qcow2 IMAGE IMAGE.qcow2")
+	}
+	return binary.BigEndian.Uint64(b[capacityAt:]), nil
+}

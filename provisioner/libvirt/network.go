@@ -1,0 +1,195 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+
+	"libvirt.org/go/libvirtxml"
+
+	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+// subnet is what a network's definition says about its addresses.
+type subnet struct {
+	// Host is the host's address with the network's prefix length.
+	Host netip.Prefix
+}
+
+// contains tells whether a guest can have the address.
+func (s subnet) contains(a netip.Addr) bool {
+	return s.Host.Contains(a) && a != s.Host.Addr() && a != s.Host.Masked().Addr() && a != s.last()
+}
+
+// last is the broadcast address.
+func (s subnet) last() netip.Addr {
+	b := s.Host.Masked().Addr().As4()
+	for i := s.Host.Bits(); i < 32; i++ {
+		b[i/8] |= 1 << (7 - i%8)
+	}
+	return netip.AddrFrom4(b)
+}
+
+// at is the address with that last octet's offset from the network's own.
+func (s subnet) at(offset int) netip.Addr {
+	b := s.Host.Masked().Addr().As4()
+	n := int(b[2])<<8 | int(b[3])
+	n += offset
+	b[2], b[3] = byte(n>>8), byte(n)
+	return netip.AddrFrom4(b)
+}
+
+// size is the number of addresses, at most 65536.
+func (s subnet) size() int { return 1 << min(16, 32-s.Host.Bits()) }
+
+// defaultNetwork is the definition for a host that lacks libvirt's own. It
+// has no spanning tree, whose delay would cost the first guest 4 s.
+func defaultNetwork(t tag) (libvirtxml.Network, error) {
+	meta, err := t.marshal()
+	return libvirtxml.Network{
+		Name:     appliance.DefaultNetwork,
+		Metadata: &libvirtxml.NetworkMetadata{XML: meta},
+		Forward:  &libvirtxml.NetworkForward{Mode: "nat"},
+		Bridge:   &libvirtxml.NetworkBridge{Name: "virbr0", STP: "off", Delay: "0"},
+		IPs: []libvirtxml.NetworkIP{{
+			Address: "192.168.122.1", Netmask: "255.255.255.0",
+			DHCP: &libvirtxml.NetworkDHCP{Ranges: []libvirtxml.NetworkDHCPRange{{Start: "192.168.122.2", End: "192.168.122.254"}}},
+		}},
+	}, err
+}
+
+// readSubnet finds the first IPv4 subnet of a network that routes or isolates.
+func readSubnet(x libvirtxml.Network) (subnet, error) {
+	for _, ip := range x.IPs {
+		a, err := netip.ParseAddr(ip.Address)
+		if err != nil || !a.Is4() {
+			continue
+		}
+		bits := int(ip.Prefix)
+		if bits == 0 {
+			mask, err := netip.ParseAddr(ip.Netmask)
+			if err != nil || !mask.Is4() {
+				continue
+			}
+			m := mask.As4()
+			for _, b := range m {
+				for ; b != 0; b <<= 1 {
+					bits++
+				}
+			}
+		}
+		if bits >= 16 && bits <= 29 {
+			return subnet{netip.PrefixFrom(a, bits)}, nil
+		}
+	}
+	return subnet{}, appliance.NewProblem(appliance.ErrHostNetwork, "network %q has no IPv4 address of the host's with room for guests", x.Name).
+		WithHint("name another with --network, or see 'virsh net-dumpxml %s'", x.Name)
+}
+
+// network looks the network up; for the default one that isn't there it
+// returns what will be made.
+func (p *Provider) network(ctx context.Context, name string, t tag) (n rpc.Network, exists bool, err error) {
+	n, err = p.virt.Network(ctx, name)
+	if !errors.Is(err, rpc.ErrNotFound) {
+		return n, err == nil, err
+	}
+	if name != appliance.DefaultNetwork {
+		return n, false, appliance.NewProblem(appliance.ErrHostNetwork, "there is no network %q", name).
+			WithHint("see 'virsh net-list --all'")
+	}
+	x, err := defaultNetwork(t)
+	return rpc.Network{Name: name, XML: x}, false, err
+}
+
+// ensureNetwork makes the default network where it is missing, and starts the
+// network.
+func (p *Provider) ensureNetwork(ctx context.Context, c appliance.Cluster) (subnet, error) {
+	name := networkName(c.Spec)
+	n, exists, err := p.network(ctx, name, memberTag(c, ""))
+	if err != nil {
+		return subnet{}, err
+	}
+	s, err := readSubnet(n.XML)
+	if err != nil {
+		return s, err
+	}
+	if !exists {
+		if err := p.virt.DefineNetwork(ctx, n.XML); err != nil {
+			return s, err
+		}
+	}
+	return s, p.virt.StartNetwork(ctx, name)
+}
+
+func networkName(s appliance.Spec) string {
+	if s.Network == "" {
+		return appliance.DefaultNetwork
+	}
+	return s.Network
+}
+
+// reservations lists the hosts in the network's DHCP.
+func reservations(x libvirtxml.Network) []libvirtxml.NetworkDHCPHost {
+	var out []libvirtxml.NetworkDHCPHost
+	for _, ip := range x.IPs {
+		if ip.DHCP != nil {
+			out = append(out, ip.DHCP.Hosts...)
+		}
+	}
+	return out
+}
+
+// hasDHCP tells whether the network gives addresses out.
+func hasDHCP(x libvirtxml.Network) bool {
+	for _, ip := range x.IPs {
+		if ip.DHCP != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// reserve keeps the network's DHCP from giving the member's address to
+// another. A repeat does nothing.
+func (p *Provider) reserve(ctx context.Context, network string, t tag, mac, address string) error {
+	n, err := p.virt.Network(ctx, network)
+	if err != nil || !hasDHCP(n.XML) {
+		return err
+	}
+	want := libvirtxml.NetworkDHCPHost{MAC: mac, IP: address, Name: reservationName(t)}
+	for _, h := range reservations(n.XML) {
+		ours := h.Name == want.Name
+		switch {
+		case ours && h.IP == address && strings.EqualFold(h.MAC, mac):
+			return nil
+		case ours:
+			if err := p.virt.RemoveHost(ctx, network, h); err != nil {
+				return err
+			}
+		case h.IP == address || strings.EqualFold(h.MAC, mac):
+			return appliance.NewProblem(appliance.ErrHostAddressTaken, "network %q keeps %s for another machine (%s, %s)", network, address, h.Name, h.MAC).
+				WithHint("choose other addresses: first_address in the spec")
+		}
+	}
+	return p.virt.AddHost(ctx, network, want)
+}
+
+// release takes the reservations of that name out. A repeat does nothing.
+func (p *Provider) release(ctx context.Context, network string, match func(name string) bool) error {
+	n, err := p.virt.Network(ctx, network)
+	if errors.Is(err, rpc.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, h := range reservations(n.XML) {
+		if match(h.Name) {
+			errs = append(errs, p.virt.RemoveHost(ctx, network, h))
+		}
+	}
+	return errors.Join(errs...)
+}

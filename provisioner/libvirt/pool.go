@@ -1,0 +1,183 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"libvirt.org/go/libvirtxml"
+
+	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+const (
+	// poolName is our pool's. It lies where AppArmor and SELinux expect disks.
+	poolName = "pgapp"
+	poolPath = "/var/lib/libvirt/images/pgapp"
+	// readySuffix names the empty volume that says that another is complete.
+	readySuffix = ".ready"
+)
+
+// ensurePool defines and starts the pool. A pool of that name over another
+// directory isn't ours.
+func (p *Provider) ensurePool(ctx context.Context) error {
+	pool, err := p.virt.Pool(ctx, poolName)
+	switch {
+	case errors.Is(err, rpc.ErrNotFound):
+		err = p.virt.DefinePool(ctx, libvirtxml.StoragePool{
+			Type: "dir", Name: poolName,
+			Target: &libvirtxml.StoragePoolTarget{Path: poolPath, Permissions: &libvirtxml.StoragePoolTargetPermissions{Mode: "0711"}},
+		})
+		if err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case pool.XML.Type != "dir" || pool.XML.Target == nil || pool.XML.Target.Path != poolPath:
+		return appliance.NewProblem(appliance.ErrForeignObject, "a storage pool %q is there that pgapp didn't make", poolName).
+			WithHint("see 'virsh pool-dumpxml %s'; pgapp's lies in %s", poolName, poolPath)
+	}
+	return p.virt.StartPool(ctx, poolName)
+}
+
+// volume looks a volume of the pool up; ok is false where it isn't there,
+// which includes that the pool isn't.
+func (p *Provider) volume(ctx context.Context, name string) (v rpc.Volume, ok bool, err error) {
+	v, err = p.virt.Volume(ctx, poolName, name)
+	if errors.Is(err, rpc.ErrNotFound) || errors.Is(err, rpc.ErrInactive) {
+		return v, false, nil
+	}
+	return v, err == nil, err
+}
+
+// complete tells whether the volume and its marker are there.
+func (p *Provider) complete(ctx context.Context, name string) (rpc.Volume, bool, error) {
+	v, ok, err := p.volume(ctx, name)
+	if err != nil || !ok {
+		return v, false, err
+	}
+	_, ok, err = p.volume(ctx, name+readySuffix)
+	return v, ok, err
+}
+
+// markComplete makes the marker.
+func (p *Provider) markComplete(ctx context.Context, name string) error {
+	err := p.virt.CreateVolume(ctx, poolName, rawVolume(name+readySuffix, 0))
+	if errors.Is(err, rpc.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// dropVolume removes the marker before the volume, so that a volume is never
+// taken for complete that isn't.
+func (p *Provider) dropVolume(ctx context.Context, name string) error {
+	for _, n := range []string{name + readySuffix, name} {
+		if err := p.deleteWhenIdle(ctx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteWhenIdle waits for an upload of ours that was cut off and that libvirt
+// hasn't given up yet.
+func (p *Provider) deleteWhenIdle(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, busyLimit)
+	defer cancel()
+	var last error
+	err := poll(ctx, func(ctx context.Context) (bool, error) {
+		last = p.virt.DeleteVolume(ctx, poolName, name)
+		switch {
+		case errors.Is(last, rpc.ErrBusy):
+			return false, nil
+		case errors.Is(last, rpc.ErrNotFound), errors.Is(last, rpc.ErrInactive):
+			return true, nil
+		}
+		return last == nil, last
+	})
+	if err != nil && last != nil {
+		return last
+	}
+	return err
+}
+
+func rawVolume(name string, size uint64) libvirtxml.StorageVolume {
+	return libvirtxml.StorageVolume{
+		Name:       name,
+		Capacity:   &libvirtxml.StorageVolumeSize{Value: size, Unit: "bytes"},
+		Allocation: &libvirtxml.StorageVolumeSize{Value: 0, Unit: "bytes"},
+		Target: &libvirtxml.StorageVolumeTarget{
+			Format:      &libvirtxml.StorageVolumeTargetFormat{Type: "raw"},
+			Permissions: &libvirtxml.StorageVolumeTargetPermissions{Mode: "0600"},
+		},
+	}
+}
+
+// linkedClone is a qcow2 volume on top of another one.
+func linkedClone(name string, on rpc.Volume, capacity uint64) libvirtxml.StorageVolume {
+	v := rawVolume(name, max(capacity, on.Capacity))
+	v.Target.Format.Type = "qcow2"
+	v.Target.Compat = "1.1"
+	v.BackingStore = &libvirtxml.StorageVolumeBackingStore{
+		Path: on.Path, Format: &libvirtxml.StorageVolumeTargetFormat{Type: "qcow2"},
+	}
+	return v
+}
+
+// ensureClone makes the linked clone unless it is there. A clone on something
+// else was made from another image, and is left for the caller to judge.
+func (p *Provider) ensureClone(ctx context.Context, name string, on rpc.Volume, capacity uint64) (rpc.Volume, error) {
+	err := p.virt.CreateVolume(ctx, poolName, linkedClone(name, on, capacity))
+	if err != nil && !errors.Is(err, rpc.ErrExists) {
+		return rpc.Volume{}, err
+	}
+	return p.virt.Volume(ctx, poolName, name)
+}
+
+// upload makes a volume anew and fills it; only complete when it has the size
+// that was sent.
+func (p *Provider) upload(ctx context.Context, v libvirtxml.StorageVolume, r io.Reader, size int64) error {
+	if err := p.dropVolume(ctx, v.Name); err != nil {
+		return err
+	}
+	if err := p.virt.CreateVolume(ctx, poolName, v); err != nil {
+		return err
+	}
+	if err := p.virt.Upload(ctx, poolName, v.Name, r, size); err != nil {
+		// What is half there would fill the disk until the next attempt.
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), busyLimit)
+		defer cancel()
+		return errors.Join(err, p.dropVolume(clean, v.Name))
+	}
+	got, err := p.virt.Volume(ctx, poolName, v.Name)
+	if err != nil {
+		return err
+	}
+	if got.Physical < uint64(size) {
+		return appliance.NewProblem(appliance.ErrLibvirt, "volume %q has %d bytes after an upload of %d", v.Name, got.Physical, size)
+	}
+	return nil
+}
+
+// progressReader reports how far an upload is.
+type progressReader struct {
+	r      io.Reader
+	done   int64
+	total  int64
+	detail string
+	report appliance.Report
+}
+
+// Read counts what passes.
+func (p *progressReader) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b)
+	p.done += int64(n)
+	p.report(appliance.Progress{Detail: p.detail, BytesDone: p.done, BytesTotal: p.total})
+	if err != nil && !errors.Is(err, io.EOF) {
+		return n, fmt.Errorf("%s: %w", p.detail, err)
+	}
+	return n, err
+}

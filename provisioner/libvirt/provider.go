@@ -1,0 +1,210 @@
+package libvirt
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"sync"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/ssh"
+	"pgapp/provisioner/libvirt/image"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+const (
+	defaultBootLimit = 10 * time.Minute
+	// buildLimit is for a golden image on an emulated machine.
+	defaultBuildLimit = 45 * time.Minute
+	// stopLimit is how long a guest may take to power off before it is ended;
+	// its PostgreSQL has been stopped then.
+	stopLimit = 2 * time.Minute
+	// busyLimit is how long libvirt may keep a volume that was being filled.
+	busyLimit = time.Minute
+)
+
+// SecretStore keeps the keys of guests; appliance.Store is one.
+type SecretStore interface {
+	Secrets(ctx context.Context, cluster string) (appliance.Secrets, error)
+	UpdateSecrets(ctx context.Context, cluster string, change func(*appliance.Secrets) error) error
+}
+
+// Config is what the provider needs.
+type Config struct {
+	// Dial reaches libvirt; nil is its socket on this machine.
+	Dial rpc.Dialer
+	// Local makes the member that runs on the host where the primary does.
+	Local appliance.Provider
+	// Secrets keeps the guests' keys.
+	Secrets SecretStore
+	// Documents holds cloud-init's documents and the image's scripts, as
+	// embed/cloudinit does.
+	Documents fs.FS
+	// ImageDir is where images are kept that were fetched; TempDir takes
+	// seeds while they are made, and has to be private. Both have to exist.
+	ImageDir string
+	TempDir  string
+	// BootLimit is how long one guest may take from its start until SSH
+	// answers and cloud-init is done; zero is 10 minutes. BuildLimit is the
+	// same for a golden image; zero is 45.
+	BootLimit  time.Duration
+	BuildLimit time.Duration
+
+	// Seams for tests.
+	listens func(ctx context.Context, address string) bool
+	alive   func(ctx context.Context, addrs []netip.Addr) map[netip.Addr]bool
+}
+
+// Provider makes members of virtual machines. It is safe for concurrent use.
+type Provider struct {
+	cfg    Config
+	virt   hypervisor
+	conn   *rpc.Conn
+	images *image.Store
+
+	mu     sync.Mutex
+	guests map[string]*guest
+	// noKVM says why this host's KVM can't run guests, once that was seen.
+	noKVM string
+	// building holds a turn for each image that is made, by volume name.
+	building map[string]chan struct{}
+}
+
+var _ appliance.Provider = (*Provider)(nil)
+
+// New makes the provider. It does no I/O.
+func New(cfg Config) *Provider {
+	if cfg.Dial == nil {
+		cfg.Dial = rpc.SocketDialer(rpc.DefaultSocket)
+	}
+	if cfg.BootLimit == 0 {
+		cfg.BootLimit = defaultBootLimit
+	}
+	if cfg.BuildLimit == 0 {
+		cfg.BuildLimit = defaultBuildLimit
+	}
+	if cfg.listens == nil {
+		cfg.listens = somethingListens
+	}
+	if cfg.alive == nil {
+		cfg.alive = aliveHosts
+	}
+	conn := rpc.New(cfg.Dial)
+	return &Provider{
+		cfg: cfg, virt: conn, conn: conn, images: image.NewStore(cfg.ImageDir),
+		guests: map[string]*guest{}, building: map[string]chan struct{}{},
+	}
+}
+
+// Close ends the connections to guests and to libvirt. Guests go on.
+func (p *Provider) Close() {
+	p.mu.Lock()
+	guests := p.guests
+	p.guests = map[string]*guest{}
+	p.mu.Unlock()
+	for _, g := range guests {
+		g.close()
+	}
+	p.conn.Close()
+}
+
+// Images is the store of fetched images, for `pgapp image`.
+func (p *Provider) Images() *image.Store { return p.images }
+
+// turn waits until nobody else in this process makes the volume.
+func (p *Provider) turn(ctx context.Context, volume string) (release func(), err error) {
+	p.mu.Lock()
+	ch, ok := p.building[volume]
+	if !ok {
+		ch = make(chan struct{}, 1)
+		p.building[volume] = ch
+	}
+	p.mu.Unlock()
+	select {
+	case ch <- struct{}{}:
+		return func() { <-ch }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for %q: %w", volume, ctx.Err())
+	}
+}
+
+// Machine gives access to a member. It does no I/O.
+func (p *Provider) Machine(c appliance.Cluster, m appliance.Member) appliance.Machine {
+	if m.Placement == appliance.PlacementLocal {
+		return p.cfg.Local.Machine(c, m)
+	}
+	return p.guest(c, m)
+}
+
+func (p *Provider) guest(c appliance.Cluster, m appliance.Member) *guest {
+	key := c.UUID + "/" + m.Name + "/" + m.UUID + "/" + m.Host
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g, ok := p.guests[key]
+	if !ok {
+		g = &guest{p: p, cluster: c.Name, uuid: c.UUID, member: m}
+		p.guests[key] = g
+	}
+	return g
+}
+
+// forget closes what is kept for a member that is removed.
+func (p *Provider) forget(c appliance.Cluster, member string) {
+	p.mu.Lock()
+	var gone []*guest
+	for key, g := range p.guests {
+		if g.uuid == c.UUID && g.member.Name == member {
+			gone = append(gone, g)
+			delete(p.guests, key)
+		}
+	}
+	p.mu.Unlock()
+	for _, g := range gone {
+		g.close()
+	}
+}
+
+// ensureKeys makes the user key and the members' host keys where they are
+// missing, in one transaction. A repeat does nothing.
+func (p *Provider) ensureKeys(ctx context.Context, c appliance.Cluster, members []appliance.Member) error {
+	return p.cfg.Secrets.UpdateSecrets(ctx, c.Name, func(s *appliance.Secrets) error {
+		if s.Values == nil {
+			s.Values = map[string]appliance.Secret{}
+		}
+		for _, key := range keyNames(members) {
+			if !s.Get(key).Empty() {
+				continue
+			}
+			private, err := ssh.GenerateKey("pgapp " + c.Name)
+			if err != nil {
+				return err
+			}
+			s.Values[key] = private
+		}
+		return nil
+	})
+}
+
+// haveKeys tells whether ensureKeys has nothing to do.
+func (p *Provider) haveKeys(ctx context.Context, c appliance.Cluster, members []appliance.Member) (bool, error) {
+	s, err := p.cfg.Secrets.Secrets(ctx, c.Name)
+	if err != nil {
+		return false, err
+	}
+	for _, key := range keyNames(members) {
+		if s.Get(key).Empty() {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func keyNames(members []appliance.Member) []string {
+	names := []string{appliance.SecretSSHKey}
+	for _, m := range members {
+		names = append(names, appliance.SecretHostKeyPrefix+m.Name)
+	}
+	return names
+}

@@ -1,0 +1,200 @@
+//go:build e2e
+
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"pgapp/appliance"
+)
+
+// memorySecrets is a store of secrets for tests.
+type memorySecrets struct {
+	mu      sync.Mutex
+	secrets appliance.Secrets
+}
+
+func (m *memorySecrets) Secrets(context.Context, string) (appliance.Secrets, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := appliance.Secrets{Values: map[string]appliance.Secret{}}
+	for k, v := range m.secrets.Values {
+		out.Values[k] = v
+	}
+	return out, nil
+}
+
+func (m *memorySecrets) UpdateSecrets(_ context.Context, _ string, change func(*appliance.Secrets) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return change(&m.secrets)
+}
+
+func labProvider(t *testing.T) *Provider {
+	t.Helper()
+	if os.Getenv("PGAPP_LAB_IMAGE") == "" {
+		t.Fatal("not in the lab: run it by 'scripts/lab exec go test -tags e2e ./provisioner/libvirt'")
+	}
+	p := New(Config{
+		Secrets:   &memorySecrets{},
+		Documents: os.DirFS("../../embed/cloudinit"),
+		ImageDir:  t.TempDir(), TempDir: t.TempDir(),
+		BootLimit: 25 * time.Minute, BuildLimit: time.Hour,
+	})
+	t.Cleanup(p.Close)
+	return p
+}
+
+func labCluster(t *testing.T, p *Provider, name string, standbys int) appliance.Cluster {
+	t.Helper()
+	spec := appliance.Spec{
+		Name: name, Provider: appliance.ProviderLibvirt, Primary: appliance.PrimaryVM, Standbys: &standbys,
+		Image: os.Getenv("PGAPP_LAB_IMAGE"), AptMirror: os.Getenv("PGAPP_LAB_APT"), MemoryMiB: 512,
+	}.WithDefaults()
+	if err := spec.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	c := appliance.Cluster{Name: name, UUID: uuid.NewString(), Spec: spec, Primary: "node0"}
+	var names []string
+	for i := range standbys + 1 {
+		names = append(names, appliance.MemberName(i))
+	}
+	ms, err := p.Allocate(t.Context(), appliance.AllocateRequest{Spec: spec, Cluster: name, UUID: c.UUID, Names: names})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Members = ms
+	return c
+}
+
+// runSteps runs steps one after the other, asks Done afterwards, and says what
+// took how long.
+func runSteps(t *testing.T, steps []appliance.Step) {
+	t.Helper()
+	for _, s := range steps {
+		begun := time.Now()
+		if s.Done != nil {
+			done, err := s.Done(t.Context())
+			if err != nil {
+				t.Fatalf("%s: Done: %v", s.ID, err)
+			}
+			if done {
+				t.Logf("%-18s was done", s.ID)
+				continue
+			}
+		}
+		var last string
+		err := s.Do(t.Context(), func(p appliance.Progress) {
+			if p.Detail != last {
+				last = p.Detail
+				t.Logf("%-18s %6.1f s  %s", s.ID, time.Since(begun).Seconds(), last)
+			}
+		})
+		if err != nil {
+			p := appliance.AsProblem(err)
+			t.Fatalf("%s: [%s] %v\n%s\n%s", s.ID, p.ID, p, p.Hint, p.Detail)
+		}
+		t.Logf("%-18s %6.1f s", s.ID, time.Since(begun).Seconds())
+		if s.Done == nil {
+			continue
+		}
+		if done, err := s.Done(t.Context()); err != nil || !done {
+			t.Fatalf("%s: Done after Do: %v, %v", s.ID, done, err)
+		}
+	}
+}
+
+func virsh(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "virsh", append([]string{"-c", "qemu:///system"}, args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("virsh %v: %v: %s", args, err, out)
+	}
+	return string(out)
+}
+
+// leftovers lists what still carries the cluster's UUID or name.
+func leftovers(t *testing.T, c appliance.Cluster) []string {
+	t.Helper()
+	var out []string
+	for line := range strings.Lines(virsh(t, "list", "--all", "--name")) {
+		if strings.HasPrefix(line, prefix+c.Name+"-") {
+			out = append(out, "domain "+line)
+		}
+	}
+	if strings.Contains(virsh(t, "net-dumpxml", "default"), c.UUID[:shortUUID]) {
+		out = append(out, "reservations")
+	}
+	for _, glob := range []string{poolPath + "/*" + c.UUID + "*", "/var/lib/libvirt/qemu/nvram/" + prefix + c.Name + "-*"} {
+		files, _ := filepath.Glob(glob)
+		out = append(out, files...)
+	}
+	return out
+}
+
+func TestSmoke(t *testing.T) {
+	p := labProvider(t)
+	c := labCluster(t, p, "smoke", 0)
+	m := c.Members[0]
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+		defer cancel()
+		if err := p.DestroyByTag(ctx, c.UUID, func(appliance.Progress) {}); err != nil {
+			t.Error(err)
+		}
+		p.Close()
+	})
+	runSteps(t, p.CreateSteps(c, c.Members))
+	mc := p.Machine(c, m)
+	first := facts(t, mc)
+	t.Log(first)
+
+	begun := time.Now()
+	if err := p.StopMachine(t.Context(), c, m); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("stopped after %.1f s", time.Since(begun).Seconds())
+	begun = time.Now()
+	if err := p.StartMachine(t.Context(), c, m, func(appliance.Progress) {}); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("started again after %.1f s", time.Since(begun).Seconds())
+	if again := facts(t, mc); again != first {
+		t.Errorf("after a reboot:\n%s\nbefore:\n%s", again, first)
+	}
+	if err := mc.Fence(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if running, err := mc.ServerRunning(t.Context()); err != nil || running {
+		t.Errorf("a fenced machine: running %v, %v", running, err)
+	}
+	runSteps(t, p.DestroySteps(c, c.Members))
+	if left := leftovers(t, c); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// facts are what a guest must keep over a reboot.
+func facts(t *testing.T, mc appliance.Machine) string {
+	t.Helper()
+	r, err := mc.Run(t.Context(), appliance.Command{Argv: []string{
+		"sh", "-c",
+		`id -un; uname -n; cat /etc/ssh/ssh_host_*.pub; ls -d /var/lib/cloud/instances/*/user-data.txt 2>/dev/null; ls /etc/postgresql/17 2>/dev/null; ` +
+			`/usr/lib/postgresql/17/bin/postgres --version; stat -c '%U %a %n' /var/lib/postgresql/pgapp/conf; systemctl is-enabled pgapp-postgres.service; ls /dev/vdb 2>/dev/null; true`,
+	}})
+	var exit *appliance.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return string(r.Stdout)
+}

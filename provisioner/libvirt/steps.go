@@ -1,0 +1,136 @@
+package libvirt
+
+import (
+	"context"
+
+	"pgapp/appliance"
+)
+
+// The steps that members share.
+const (
+	stepKeys    = "keys"
+	stepNetwork = "network"
+	stepImage   = "image"
+	stepGolden  = "golden-image"
+)
+
+// CreateSteps are "keys", "network", "image" and "golden-image", which members
+// share, then "disk/<member>" and "machine/<member>" for each. A member on the
+// host has the local provider's steps, after the network.
+func (p *Provider) CreateSteps(c appliance.Cluster, members []appliance.Member) []appliance.Step {
+	local, vms := split(members)
+	steps := []appliance.Step{{
+		ID: stepNetwork, Title: "start the network",
+		Done: func(ctx context.Context) (bool, error) {
+			n, exists, err := p.network(ctx, networkName(c.Spec), memberTag(c, ""))
+			return exists && n.Active, err
+		},
+		Do: func(ctx context.Context, _ appliance.Report) error {
+			_, err := p.ensureNetwork(ctx, c)
+			return err
+		},
+	}}
+	if len(local) > 0 {
+		for _, s := range p.cfg.Local.CreateSteps(c, local) {
+			if len(s.After) == 0 {
+				s.After = []string{stepNetwork}
+			}
+			steps = append(steps, s)
+		}
+	}
+	if len(vms) == 0 {
+		return steps
+	}
+	steps = append(steps, p.sharedSteps(c, vms)...)
+	for _, m := range vms {
+		steps = append(steps, p.memberSteps(c, m)...)
+	}
+	return steps
+}
+
+func split(members []appliance.Member) (local, vms []appliance.Member) {
+	for _, m := range members {
+		if m.Placement == appliance.PlacementLocal {
+			local = append(local, m)
+		} else {
+			vms = append(vms, m)
+		}
+	}
+	return local, vms
+}
+
+func (p *Provider) sharedSteps(c appliance.Cluster, vms []appliance.Member) []appliance.Step {
+	return []appliance.Step{
+		{
+			ID: stepKeys, Title: "make SSH keys",
+			Done: func(ctx context.Context) (bool, error) { return p.haveKeys(ctx, c, vms) },
+			Do:   func(ctx context.Context, _ appliance.Report) error { return p.ensureKeys(ctx, c, vms) },
+		},
+		{
+			ID: stepImage, Title: "bring the image into the pool",
+			Done: func(ctx context.Context) (bool, error) { return p.imageReady(ctx, c.Spec) },
+			Do: func(ctx context.Context, report appliance.Report) error {
+				return p.ensureBase(ctx, c.Spec, report)
+			},
+		},
+		{
+			ID: stepGolden, Title: "make the golden image", After: []string{stepImage, stepNetwork},
+			Done: func(ctx context.Context) (bool, error) {
+				_, ok, err := p.golden(ctx, c.Spec)
+				return ok, err
+			},
+			Do: func(ctx context.Context, report appliance.Report) error { return p.ensureGolden(ctx, c, report) },
+		},
+	}
+}
+
+// imageReady observes whether there is an image to go on with.
+func (p *Provider) imageReady(ctx context.Context, s appliance.Spec) (bool, error) {
+	digest, err := p.imageDigest(ctx, s)
+	if err != nil {
+		return false, nil // Do says what is wrong with it
+	}
+	if _, ok, err := p.complete(ctx, goldenName(digest)); err != nil || ok {
+		return ok, err
+	}
+	_, ok, err := p.base(ctx, digest)
+	return ok, err
+}
+
+func (p *Provider) memberSteps(c appliance.Cluster, m appliance.Member) []appliance.Step {
+	disk := "disk/" + m.Name
+	return []appliance.Step{
+		{
+			ID: disk, Title: "clone the disk", Member: m.Name, After: []string{stepGolden},
+			Done: func(ctx context.Context) (bool, error) {
+				_, ok, err := p.volume(ctx, volumeName(memberTag(c, m.Name), volRoot))
+				return ok, err
+			},
+			Do: func(ctx context.Context, _ appliance.Report) error { return p.ensureDisk(ctx, c, m) },
+		},
+		{
+			ID: "machine/" + m.Name, Title: "boot the machine", Member: m.Name, After: []string{disk, stepKeys, stepNetwork},
+			Done: func(ctx context.Context) (bool, error) { return p.machineReady(ctx, c, m) },
+			Do: func(ctx context.Context, report appliance.Report) error {
+				return p.ensureMachine(ctx, c, m, report)
+			},
+		},
+	}
+}
+
+// ensureDisk makes the member's disk, a linked clone of the golden image.
+func (p *Provider) ensureDisk(ctx context.Context, c appliance.Cluster, m appliance.Member) error {
+	if err := p.ensurePool(ctx); err != nil {
+		return err
+	}
+	golden, ok, err := p.golden(ctx, c.Spec)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return appliance.NewProblem(appliance.ErrImageMissing, "the golden image of %s is gone", c.Spec.Image).
+			WithHint("run the same command again: it is made anew")
+	}
+	_, err = p.ensureClone(ctx, volumeName(memberTag(c, m.Name), volRoot), golden, uint64(c.Spec.DiskGiB)<<30)
+	return err
+}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -146,6 +147,21 @@ func connectionEnv(c appliance.Connection) []string {
 	return append(env, "PGPASSFILE="+c.PassFile)
 }
 
+// foreignEnv leaves out libpq's variables (documentation section 32.15) that
+// lead elsewhere or ask for another way in, such as PGSERVICE or PGHOSTADDR:
+// they come before the host that is meant.
+func foreignEnv(env []string) []string {
+	keep := []string{"PGAPPNAME", "PGOPTIONS", "PGDATESTYLE", "PGTZ", "PGGEQO", "PGCLIENTENCODING"}
+	var out []string
+	for _, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		if !strings.HasPrefix(name, "PG") || strings.HasPrefix(name, "PGAPP_") || slices.Contains(keep, name) {
+			out = append(out, kv)
+		}
+	}
+	return out
+}
+
 func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func (a *app) psqlCommand() *cobra.Command {
@@ -205,7 +221,7 @@ func (a *app) psql(cmd *cobra.Command, member, role string, args []string) error
 		}
 	}
 	child := exec.CommandContext(ctx, path, args...)
-	child.Env = append(os.Environ(), connectionEnv(conn)...)
+	child.Env = append(foreignEnv(os.Environ()), connectionEnv(conn)...)
 	child.Stdin, child.Stdout, child.Stderr = a.In, a.Out, a.Err
 	child.Cancel = func() error { return child.Process.Signal(os.Interrupt) }
 	err = child.Run()

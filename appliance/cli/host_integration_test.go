@@ -1,0 +1,243 @@
+//go:build integration
+
+package cli_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"pgapp/appliance"
+)
+
+// TestSideBySide has four clusters in one home.
+func TestSideBySide(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	ids, places := map[string]bool{}, map[string]bool{}
+	for _, name := range []string{"main", "shop", "lab-2", "x"} {
+		s := b.up("--cluster", name, "--standbys", "1")
+		ids[s.SystemIdentifier] = true
+		for _, m := range s.Members {
+			places[fmt.Sprintf("%s:%d", m.Host, m.Port)] = true
+		}
+	}
+	if len(ids) != 4 || len(places) != 8 {
+		t.Errorf("%d system identifiers and %d addresses of 4 clusters with 8 members", len(ids), len(places))
+	}
+	b.ok("down", "--volumes", "--yes", "--cluster", "shop")
+	b.want(appliance.ExitNotFound, "ps", "--cluster", "shop")
+	for _, name := range []string{"main", "lab-2", "x"} {
+		b.verified("--cluster", name)
+	}
+	if n := b.rows("SELECT count(*) FROM film", "--cluster", "x"); n != "1000" {
+		t.Errorf("x has %s films", n)
+	}
+}
+
+// TestStrangeLocale has a locale in the environment that isn't there.
+func TestStrangeLocale(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	b.env = []string{
+		"LANG=xx_YY.UTF-8", "LC_ALL=garbage", "LANGUAGE=;;", "LC_MESSAGES=de_DE", "PGHOST=/nowhere", "PGPORT=1", "PGDATA=/nowhere",
+		"PGOPTIONS=-c nonsense=1", "PGUSER=nobody", "PGPASSWORD=wrong", "PGSSLMODE=require", "PGSERVICE=none", "PGHOSTADDR=192.0.2.1", "TZ=Nowhere/Land",
+	}
+	b.up("--standbys", "1", "--postgres-bin", pgbin(t))
+	b.verified()
+	b.env = append(b.env, "PGOPTIONS=") // this one is the user's to set
+	if n := b.rows("SELECT count(*) FROM film"); n != "1000" {
+		t.Errorf("%s films", n)
+	}
+}
+
+// TestPortTaken has another server on PostgreSQL's port, on all addresses.
+func TestPortTaken(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	var l net.Listener
+	err := b.net.in(func() (err error) {
+		var lc net.ListenConfig
+		l, err = lc.Listen(t.Context(), "tcp4", "0.0.0.0:5432")
+		return err
+	})
+	if err != nil && isolated() {
+		t.Fatal(err)
+	}
+	if err == nil {
+		defer func() { _ = l.Close() }()
+	}
+	s := b.up("--standbys", "1")
+	for _, m := range s.Members {
+		if m.Port == 5432 {
+			t.Errorf("%s is at %s:%d", m.Name, m.Host, m.Port)
+		}
+	}
+	b.verified()
+	// A port that is taken while the cluster is stopped is an error with a word of advice.
+	b.ok("stop", "node1")
+	m := memberOf(s, "node1")
+	var thief net.Listener
+	b.must(b.net.in(func() (err error) {
+		var lc net.ListenConfig
+		thief, err = lc.Listen(t.Context(), "tcp4", fmt.Sprintf("%s:%d", m.Host, m.Port))
+		return err
+	}))
+	r := b.want(appliance.ExitHost, "start", "node1")
+	if !strings.Contains(r.err, "error[host-port-taken]") || !strings.Contains(r.err, "→") {
+		t.Errorf("a taken port: %s", r.err)
+	}
+	b.must(thief.Close())
+	b.ok("start", "node1")
+	b.verified()
+}
+
+// mounted gives the box a home on a file system of its own.
+func mounted(t *testing.T, options string) (*box, string) {
+	t.Helper()
+	if !isolated() {
+		t.Skip("SKIPPED: mounting needs root and namespaces")
+	}
+	dir, err := os.MkdirTemp(homesDir(), "mount-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(dir) })
+	if err := unix.Mount("pgapp-test", dir, "tmpfs", 0, options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return newBoxAt(t, filepath.Join(dir, "home")), dir
+}
+
+// TestFullDisk has too little room, then too little in the middle of the work.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	b, dir := mounted(t, "size=600m,mode=0711")
+	b.shareTree()
+	filler := filepath.Join(dir, "filler")
+	args := []string{"up", "--provider", "local", "--standbys", "1", "--postgres-bin", pgbin(t)}
+	b.ok("info")
+	fill := func(leave int64) {
+		t.Helper()
+		var st unix.Statfs_t
+		b.must(unix.Statfs(dir, &st))
+		f, err := os.OpenFile(filler, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		b.must(err)
+		chunk := make([]byte, 1<<20)
+		for n := int64(st.Bavail)*st.Bsize - leave; n > 0; n -= int64(len(chunk)) {
+			if _, err := f.Write(chunk); err != nil {
+				break
+			}
+		}
+		b.must(f.Close())
+	}
+	// Nothing at all: found before anything is made.
+	fill(8 << 20)
+	r := b.want(appliance.ExitHost, args...)
+	if !strings.Contains(r.err, "error[host-no-space]") || !strings.Contains(r.err, "→") {
+		t.Errorf("no room: %s", r.err)
+	}
+	b.must(os.Remove(filler))
+	// Room for the beginning only: it goes away while the data set is loaded.
+	_, wait := b.background(args...)
+	for {
+		if _, err := os.Stat(filepath.Join(b.home, "clusters", "main", "node0", "data")); err == nil {
+			break
+		}
+	}
+	fill(2 << 20)
+	r = wait()
+	if r.code != 0 && !strings.Contains(r.err, "No space left") && !strings.Contains(r.err, "host-no-space") && !strings.Contains(r.err, "no space") {
+		t.Errorf("the disk became full: exit code %d\n%s", r.code, r.err)
+	}
+	b.must(os.Remove(filler))
+	b.ok(args...)
+	b.verified()
+}
+
+// TestReadOnlyHome has a home that can't be written, at first.
+func TestReadOnlyHome(t *testing.T) {
+	t.Parallel()
+	b, dir := mounted(t, "size=600m,mode=0711")
+	b.shareTree()
+	remount := func(flags uintptr) {
+		t.Helper()
+		b.must(unix.Mount("", dir, "", unix.MS_REMOUNT|flags, ""))
+	}
+	remount(unix.MS_RDONLY)
+	r := b.want(appliance.ExitHost, "up", "--provider", "local", "--standbys", "1")
+	if !strings.Contains(r.err, "error[host-read-only]") || !strings.Contains(r.err, "→") {
+		t.Errorf("a home that can't be written: %s", r.err)
+	}
+	remount(0)
+	b.up("--standbys", "1")
+	b.verified()
+}
+
+// TestForeignDataDir has something of the user's where a member would go.
+func TestForeignDataDir(t *testing.T) {
+	t.Parallel()
+	for name, place := range map[string]string{"a cluster's": "clusters/main", "a member's": "clusters/main/node1"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBox(t).shareTree()
+			file := filepath.Join(b.home, place, "diary.txt")
+			b.must(os.MkdirAll(filepath.Dir(file), 0o755))
+			b.must(os.WriteFile(file, []byte("mine"), 0o644))
+			leave := b.gate()
+			r := b.want(1, "up", "--provider", "local", "--standbys", "1")
+			leave()
+			if !strings.Contains(r.err, "error[data-dir-foreign]") || !strings.Contains(r.err, "→") {
+				t.Errorf("a foreign directory: %s", r.err)
+			}
+			r = b.run("down", "--volumes", "--yes")
+			if data, err := os.ReadFile(file); err != nil || string(data) != "mine" {
+				t.Fatalf("the user's file: %q, %v, after down --volumes: exit code %d\n%s", data, err, r.code, r.err)
+			}
+			b.must(os.RemoveAll(filepath.Join(b.home, "clusters")))
+			b.up("--standbys", "1")
+			b.verified()
+		})
+	}
+}
+
+// TestOrdinaryUser runs everything as a user without rights or a home of
+// their own.
+func TestOrdinaryUser(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: the other tests run as an ordinary user already")
+	}
+	if _, err := exec.LookPath("setpriv"); err != nil {
+		t.Skipf("SKIPPED: %v", err)
+	}
+	b := newBox(t)
+	b.must(os.Mkdir(b.home, 0o700))
+	b.must(os.Chown(b.home, 65534, 65534))
+	b.prefix = append(b.prefix, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
+	b.env = []string{"HOME=" + b.home, "XDG_RUNTIME_DIR="}
+	b.up("--standbys", "1")
+	b.verified()
+	if n := b.rows("SELECT count(*) FROM film"); n != "1000" {
+		t.Errorf("%s films", n)
+	}
+	b.killDaemon()
+	b.killServers()
+	b.ok("info")
+	settled(t, b, "node1", appliance.StateStreaming)
+	b.verified()
+	b.ok("down")
+	b.ok("up")
+	b.verified()
+}

@@ -38,6 +38,7 @@ func HostErrorInText(text string) ErrorID {
 		id   ErrorID
 	}{
 		{"No space left on device", ErrHostNoSpace},
+		{": wrote only ", ErrHostNoSpace}, // how PostgreSQL says that a write came to less
 		{"Disk quota exceeded", ErrHostNoSpace},
 		{"Read-only file system", ErrHostReadOnly},
 		{"Cannot allocate memory", ErrHostNoMemory},

@@ -27,6 +27,8 @@ type Config struct {
 	// ClientDir is where password files and a psql for people are kept:
 	// readable by the daemon's user only.
 	ClientDir string
+	// Settings may be nil: then nothing keeps this controller from changing things.
+	Settings Settings
 	// Psql finds a psql on this machine.
 	Psql func(ctx context.Context, c appliance.Cluster) (string, error)
 }
@@ -42,7 +44,13 @@ type Controller struct {
 func New(cfg Config) *Controller { return &Controller{cfg: cfg} }
 
 // Info describes the daemon.
-func (c *Controller) Info(context.Context) appliance.Info { return c.cfg.Info }
+func (c *Controller) Info(ctx context.Context) appliance.Info {
+	info := c.cfg.Info
+	if o, err := c.observeOnly(ctx); err == nil && len(o.Clusters) > 0 {
+		info.Mode, info.Reason = "observing", o.Reason
+	}
+	return info
+}
 
 // Up creates the cluster, or brings an existing one to its spec. While an up
 // of the same cluster runs, a repeat joins it.
@@ -56,6 +64,9 @@ func (c *Controller) Up(ctx context.Context, s appliance.Spec) (appliance.Operat
 	}
 	c.admit.Lock()
 	defer c.admit.Unlock()
+	if err := c.mayChange(ctx); err != nil {
+		return appliance.Operation{}, err
+	}
 	existing, err := c.cfg.Store.Cluster(ctx, wanted.Name)
 	switch {
 	case err == nil:
@@ -190,6 +201,9 @@ func (c *Controller) Submit(ctx context.Context, cluster string, kind appliance.
 	if err != nil {
 		return appliance.Operation{}, err
 	}
+	if err := c.mayChange(ctx); err != nil {
+		return appliance.Operation{}, err
+	}
 	if p.Member != "" {
 		m, ok := record.Member(p.Member)
 		if !ok {
@@ -253,8 +267,11 @@ func (c *Controller) provider(kind appliance.ProviderKind) (appliance.Provider, 
 
 // Recover continues what a former process left: operations that were running,
 // and clusters that should run but don't, as after a reboot. It returns when
-// all of that has begun.
+// all of that has begun. While pgapp only observes, it does nothing.
 func (c *Controller) Recover(ctx context.Context) error {
+	if o, err := c.observeOnly(ctx); err != nil || len(o.Clusters) > 0 {
+		return err
+	}
 	clusters, err := c.cfg.Store.Clusters(ctx)
 	if err != nil {
 		return err

@@ -1,0 +1,87 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// observeOnlySetting is where the store keeps an [ObserveOnly].
+const observeOnlySetting = "observe-only"
+
+// Settings are the store's.
+type Settings interface {
+	// Setting returns a problem not-found where there is none of that name.
+	Setting(ctx context.Context, name string) ([]byte, error)
+	// PutSetting removes the setting where value is nil.
+	PutSetting(ctx context.Context, name string, value []byte) error
+}
+
+// ObserveOnly says why nothing may be changed, and of which clusters it isn't
+// known yet what they really are. It lives in the store, so that it comes with
+// a restored state and outlives the daemon.
+type ObserveOnly struct {
+	Reason   string    `json:"reason"`
+	Since    time.Time `json:"since"`
+	Clusters []string  `json:"clusters"`
+}
+
+// SetObserveOnly stores it; with no clusters left it is removed.
+func SetObserveOnly(ctx context.Context, s Settings, o ObserveOnly) error {
+	if len(o.Clusters) == 0 {
+		return s.PutSetting(ctx, observeOnlySetting, nil)
+	}
+	b, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("storing that pgapp only observes: %w", err)
+	}
+	return s.PutSetting(ctx, observeOnlySetting, b)
+}
+
+// GetObserveOnly returns what is stored, without clusters where nothing is.
+func GetObserveOnly(ctx context.Context, s Settings) (ObserveOnly, error) {
+	var o ObserveOnly
+	b, err := s.Setting(ctx, observeOnlySetting)
+	if appliance.IsProblem(err, appliance.ErrNotFound) {
+		return o, nil
+	}
+	if err != nil {
+		return o, err
+	}
+	if err := json.Unmarshal(b, &o); err != nil {
+		return o, fmt.Errorf("reading why pgapp only observes: %w", err)
+	}
+	return o, nil
+}
+
+func (c *Controller) observeOnly(ctx context.Context) (ObserveOnly, error) {
+	if c.cfg.Settings == nil {
+		return ObserveOnly{}, nil
+	}
+	return GetObserveOnly(ctx, c.cfg.Settings)
+}
+
+// mayChange refuses any change while a cluster waits to be adopted: what a
+// restored state doesn't know of may have the same names and addresses.
+func (c *Controller) mayChange(ctx context.Context) error {
+	o, err := c.observeOnly(ctx)
+	if err != nil || len(o.Clusters) == 0 {
+		return err
+	}
+	return appliance.NewProblem(appliance.ErrConflict, "pgapp only observes: %s", o.Reason).
+		WithHint("pgapp adopt --cluster %s takes over what really runs; pgapp ps and pgapp verify show it", o.Clusters[0])
+}
+
+// adopted notes that the cluster is known again.
+func (c *Controller) adopted(ctx context.Context, cluster string) error {
+	o, err := c.observeOnly(ctx)
+	if err != nil || !slices.Contains(o.Clusters, cluster) {
+		return err
+	}
+	o.Clusters = slices.DeleteFunc(o.Clusters, func(name string) bool { return name == cluster })
+	return SetObserveOnly(ctx, c.cfg.Settings, o)
+}

@@ -30,7 +30,7 @@ func (r recipe) reinit(c appliance.Cluster, member string) ([]appliance.Step, er
 		},
 		{
 			ID: stepID("clone", m.Name), Title: "clone the standby", Member: m.Name, After: []string{stepID("wipe", m.Name)},
-			Done: r.cloned(m.Name), Do: r.clone(m.Name),
+			Done: r.initialised(m.Name), Do: r.clone(m.Name),
 		},
 		r.startStep(m, stepID("clone", m.Name)),
 		r.streamingStep([]appliance.Member{m}, stepID("start", m.Name)),

@@ -30,15 +30,15 @@ func (r recipe) up(c appliance.Cluster) []appliance.Step {
 	basis := "postgres"
 	if r.template != nil {
 		basis = "identity"
-		add(appliance.Step{ID: basis, Title: "choose the system identifier", After: []string{"postgres"}, Do: r.chooseIdentifier})
+		add(appliance.Step{ID: basis, Title: "choose the system identifier", Do: r.chooseIdentifier})
 	}
 	add(
 		appliance.Step{
 			ID: stepID("init", primary.Name), Title: "initialise the primary", Member: primary.Name,
 			After: []string{basis, stepID("machine", primary.Name)},
-			Done:  r.initialised(primary.Name), Do: r.initialise(primary.Name),
+			Done:  r.made(primary.Name), Do: r.initialise(primary.Name),
 		},
-		r.startStep(primary, stepID("init", primary.Name)),
+		r.startStep(primary, stepID("init", primary.Name), "postgres"),
 		appliance.Step{
 			ID: "roles", Title: "create the roles", Member: primary.Name, After: []string{stepID("start", primary.Name)},
 			Done: r.rolesThere, Do: r.createRoles,
@@ -60,7 +60,7 @@ func (r recipe) up(c appliance.Cluster) []appliance.Step {
 			appliance.Step{
 				ID: stepID("clone", m.Name), Title: "clone the standby", Member: m.Name,
 				After: []string{source, stepID("machine", m.Name)},
-				Done:  r.cloned(m.Name), Do: r.clone(m.Name),
+				Done:  r.made(m.Name), Do: r.clone(m.Name),
 			},
 			r.startStep(m, stepID("clone", m.Name), "slots"),
 		)
@@ -111,6 +111,29 @@ func (r recipe) findBinaries(ctx context.Context, report appliance.Report) error
 		c.PostgresBin, c.PostgresVersion, c.PostgresTree = b.Dir, b.Version, b.Source == tree.SourceTree
 		c.PostgresEnv = b.Env()
 	})
+}
+
+// made observes a data directory that `up` makes. A copy of the template does
+// without PostgreSQL's programs, which may still be on their way; the start
+// looks closer.
+func (r recipe) made(member string) func(context.Context) (bool, error) {
+	if r.template == nil {
+		return r.initialised(member)
+	}
+	return func(ctx context.Context) (done bool, err error) {
+		err = r.on(ctx, member, func(f facts, _ appliance.Member, mc appliance.Machine) error {
+			if done, err = postgres.Seeded(ctx, mc); err != nil || !done || member != f.cluster.Primary || f.cluster.Initialised {
+				return err
+			}
+			return r.recordSeeded(ctx)
+		})
+		return done, err
+	}
+}
+
+// recordSeeded records that the primary is there, as a copy of the template.
+func (r recipe) recordSeeded(ctx context.Context) error {
+	return r.updateCluster(ctx, func(c *appliance.Cluster) { c.Timeline, c.Initialised = 1, true })
 }
 
 // initialised observes the primary's data directory: it has to be that of the
@@ -179,13 +202,13 @@ func (r recipe) seed(ctx context.Context, c appliance.Cluster, mc appliance.Mach
 func (r recipe) initialise(member string) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, _ appliance.Report) error {
 		return r.on(ctx, member, func(f facts, _ appliance.Member, mc appliance.Machine) error {
-			var err error
 			if r.template != nil {
-				err = r.seed(ctx, f.cluster, mc)
-			} else {
-				err = postgres.Initdb(ctx, mc, postgres.InitOptions{Locale: f.cluster.Spec.Locale, SyncLater: true})
+				if err := r.seed(ctx, f.cluster, mc); err != nil {
+					return err
+				}
+				return r.recordSeeded(ctx)
 			}
-			if err != nil {
+			if err := postgres.Initdb(ctx, mc, postgres.InitOptions{Locale: f.cluster.Spec.Locale, SyncLater: true}); err != nil {
 				return err
 			}
 			d, err := postgres.InspectDataDir(ctx, mc)
@@ -293,12 +316,6 @@ func sqlFile(path string) (postgres.LoadFile, error) {
 		Name: path, Size: st.Size(),
 		Open: func() (io.ReadCloser, error) { return os.Open(path) },
 	}, nil
-}
-
-// cloned observes a finished data directory of this cluster: a clone gets its
-// name only when it is complete.
-func (r recipe) cloned(member string) func(context.Context) (bool, error) {
-	return r.initialised(member)
 }
 
 func (r recipe) clone(member string) func(context.Context, appliance.Report) error {

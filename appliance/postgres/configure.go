@@ -19,8 +19,8 @@ import (
 // rewind bring the identity of another member. Repeats are safe, also on a
 // running server, which takes them over at its next [ReloadConfig].
 //
-// PostgreSQL itself reads pgapp.conf before it takes the old one's place. What
-// it refuses is a [appliance.Problem] with id postgres-config, and then the
+// Where the user set parameters, PostgreSQL itself reads pgapp.conf before it
+// takes the old one's place. What it refuses is a [appliance.Problem] with id postgres-config, and then the
 // member's files are as before.
 func Configure(ctx context.Context, sh Shell, c Config) error {
 	what := fmt.Sprintf("configuring member %q", c.Member)
@@ -36,7 +36,8 @@ func Configure(ctx context.Context, sh Shell, c Config) error {
 			return failure(appliance.ErrPostgresConfig, err, "%s: writing standby.signal", what)
 		}
 	}
-	if err := installConf(ctx, sh, files.conf); err != nil {
+	// Only a parameter of the user's can be one that PostgreSQL refuses.
+	if err := installConf(ctx, sh, files.conf, len(c.Parameters) > 0); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	for _, f := range files.rest {
@@ -49,14 +50,33 @@ func Configure(ctx context.Context, sh Shell, c Config) error {
 			return failure(appliance.ErrPostgresConfig, err, "%s: writing %s", what, name)
 		}
 	}
-	remove := []string{path.Join(l.DataDir, "recovery.signal")}
+	stale := []string{path.Join(l.DataDir, "recovery.signal")}
 	if c.Primary == nil {
-		remove = append(remove, signal)
+		stale = append(stale, signal)
 	}
-	if _, err := script(ctx, sh, `exec rm -f -- "$@"`, remove...); err != nil {
+	if err := removeFiles(ctx, sh, stale); err != nil {
 		return failure(appliance.ErrPostgresConfig, err, "%s: removing the signal files", what)
 	}
 	return nil
+}
+
+// removeFiles removes those that are there.
+func removeFiles(ctx context.Context, sh Shell, names []string) error {
+	var there []string
+	for _, n := range names {
+		_, err := sh.ReadFile(ctx, n)
+		switch {
+		case err == nil:
+			there = append(there, n)
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	if len(there) == 0 {
+		return nil
+	}
+	_, err := sh.Run(ctx, appliance.Command{Argv: append([]string{"rm", "-f", "--"}, there...)})
+	return err
 }
 
 type file struct {
@@ -111,11 +131,14 @@ func rewrite(ctx context.Context, sh Shell, name string, render func([]byte) []b
 const installScript = `"$1" -D "$2" -C port -c config_file="$3" >/dev/null || exit 1
 exec mv -T -- "$3" "$4"`
 
-func installConf(ctx context.Context, sh Shell, conf []byte) error {
+func installConf(ctx context.Context, sh Shell, conf []byte, check bool) error {
 	l := sh.Layout()
 	target := path.Join(l.DataDir, ConfFile)
 	if old, err := sh.ReadFile(ctx, target); err == nil && bytes.Equal(old, conf) {
 		return nil
+	}
+	if !check {
+		return failureOrNil(sh.WriteFile(ctx, target, conf, 0o600), "writing %s", ConfFile)
 	}
 	fresh := target + ".new"
 	if err := sh.WriteFile(ctx, fresh, conf, 0o600); err != nil {

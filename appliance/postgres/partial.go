@@ -36,10 +36,14 @@ func preparePartial(ctx context.Context, sh Shell) error {
 		return err
 	}
 	if out != "ready" {
-		return appliance.NewProblem(appliance.ErrDataDirForeign, "%s holds something that pgapp did not make", dir).
-			WithHint("move it away, then run the same command again")
+		return foreignPartial(dir)
 	}
 	return nil
+}
+
+func foreignPartial(dir string) error {
+	return appliance.NewProblem(appliance.ErrDataDirForeign, "%s holds something that pgapp did not make", dir).
+		WithHint("move it away, then run the same command again")
 }
 
 // finishScript puts the new data directory in its place: rename(2) replaces an

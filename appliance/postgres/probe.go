@@ -23,12 +23,12 @@ const wipedFile = "wiped"
 // or will be, on.
 func FileSystemBytes(ctx context.Context, sh Shell) (int64, error) {
 	dir := path.Dir(sh.Layout().DataDir)
-	out, err := script(ctx, sh, `stat -f -c '%b %S' -- "$1"`, dir)
+	res, err := sh.Run(ctx, appliance.Command{Argv: []string{"stat", "-f", "-c", "%b %S", "--", dir}})
 	if err != nil {
 		return 0, fmt.Errorf("asking for the size of the file system of %s: %w", dir, err)
 	}
 	var blocks, size int64
-	if _, err := fmt.Sscan(out, &blocks, &size); err != nil {
+	if _, err := fmt.Sscan(string(res.Stdout), &blocks, &size); err != nil {
 		return 0, fmt.Errorf("asking for the size of the file system of %s: %w", dir, err)
 	}
 	return blocks * size, nil

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"path"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,63 +24,84 @@ type Seed struct {
 	SegmentBytes int64
 }
 
-// completeScript gives the segment its full size on disk, so that writing it
-// later can't fail for want of space; where the file system can't, at least in
-// length.
-const completeScript = `fallocate -l "$2" -- "$1" 2>/dev/null || truncate -s "$2" -- "$1"`
+// seedScript clears what an earlier attempt left in the partial directory $1
+// (see prepareScript), unpacks the stream on standard input below it, gives the
+// WAL segment $3 its full size $4 on disk, so that writing it later can't fail
+// for want of space (where the file system can't do that, at least in length),
+// and puts all in the place of $2, where at most an empty directory may be. One
+// script, since starting programs is most of the cost.
+const seedScript = `set -eu
+p=$1
+if [ -L "$p" ]; then echo foreign; exit 0; fi
+if [ -e "$p" ]; then
+	if [ -f "$p/.pgapp" ]; then rm -rf -- "$p/data"; rm -f -- "$p/.pgapp"; fi
+	rmdir -- "$p" 2>/dev/null || { echo foreign; exit 0; }
+fi
+if [ -e "$2" ]; then rmdir -- "$2" 2>/dev/null || { echo occupied; exit 0; }; fi
+mkdir -m 0700 -- "$p"
+: >"$p/.pgapp"
+mkdir -m 0700 -- "$p/data"
+tar -x -f - -C "$p/data"
+fallocate -l "$4" -- "$p/data/pg_wal/$3" 2>/dev/null || truncate -s "$4" -- "$p/data/pg_wal/$3"
+mv -T -- "$p/data" "$2"
+rm -f -- "$p/.pgapp"
+rmdir -- "$p"
+echo ready`
 
 // SeedDataDir makes the data directory a copy of the seed, not yet durable
-// (see [SyncDataDir]). It returns at once where there is an initialised one; a
-// directory with anything else is a [appliance.Problem] with id
-// data-dir-foreign. What a killed attempt left is replaced.
+// (see [SyncDataDir]). There may be none yet, or an empty one. What a killed
+// attempt left is replaced; what pgapp did not make is a [appliance.Problem]
+// with id data-dir-foreign.
 func SeedDataDir(ctx context.Context, sh Shell, seed Seed) error {
 	l := sh.Layout()
-	d, err := InspectDataDir(ctx, sh)
+	out, err := unpackSeed(ctx, sh, seed)
 	if err != nil {
-		return err
+		return failure(appliance.ErrPostgresStart, err, "copying the template to %s", l.DataDir)
 	}
-	if d.Foreign {
+	switch out {
+	case "ready":
+		return nil
+	case "occupied":
 		return foreignDir(l.DataDir)
 	}
-	if d.Initialised {
-		return nil
-	}
-	what := "copying the template to " + l.DataDir
-	if err := preparePartial(ctx, sh); err != nil {
-		return failure(appliance.ErrPostgresStart, err, "%s", what)
-	}
-	if err := unpackSeed(ctx, sh, seed); err != nil {
-		return failure(appliance.ErrPostgresStart, err, "%s", what)
-	}
-	if err := finishPartial(ctx, sh); err != nil {
-		return failure(appliance.ErrPostgresStart, err, "%s", what)
-	}
-	return nil
+	return foreignPartial(partialDir(l))
 }
 
-func unpackSeed(ctx context.Context, sh Shell, seed Seed) error {
-	dir := partialData(sh.Layout())
-	if _, err := script(ctx, sh, `mkdir -m 0700 -- "$1"`, dir); err != nil {
-		return err
+// Seeded tells whether [SeedDataDir] has ended: the directory gets its name
+// only when it is whole. Whose it is, [InspectDataDir] tells.
+func Seeded(ctx context.Context, sh Shell) (bool, error) {
+	_, err := sh.ReadFile(ctx, path.Join(sh.Layout().DataDir, "PG_VERSION"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
+	return err == nil, err
+}
+
+func unpackSeed(ctx context.Context, sh Shell, seed Seed) (string, error) {
+	l := sh.Layout()
 	r, w := io.Pipe()
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		err := seed.WriteTar(gctx, w)
 		_ = w.CloseWithError(err) // nil means end of file
 		if errors.Is(err, io.ErrClosedPipe) {
-			return nil // tar has ended early and says why
+			return nil // the script has ended early and says why
 		}
 		return err
 	})
+	var res appliance.Result
 	g.Go(func() error {
-		_, err := sh.Run(gctx, appliance.Command{Argv: []string{"tar", "-x", "-f", "-", "-C", dir}, Stdin: r})
+		var err error
+		res, err = sh.Run(gctx, appliance.Command{
+			Argv: []string{
+				"/bin/sh", "-c", seedScript, "sh", partialDir(l), l.DataDir,
+				seed.Segment, strconv.FormatInt(seed.SegmentBytes, 10),
+			},
+			Stdin: r,
+		})
 		_ = r.CloseWithError(io.ErrClosedPipe)
 		return err
 	})
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	_, err := script(ctx, sh, completeScript, path.Join(dir, "pg_wal", seed.Segment), strconv.FormatInt(seed.SegmentBytes, 10))
-	return err
+	err := g.Wait()
+	return strings.TrimSpace(string(res.Stdout)), err
 }

@@ -3,7 +3,6 @@ package template
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"os"
 	"time"
@@ -64,9 +63,9 @@ func crcOffset(b []byte) (int, error) {
 func castagnoli(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
 // stampWAL sets the identifier in a WAL segment's first page.
-func stampWAL(name string, b []byte, id uint64) error {
+func stampWAL(b []byte, id uint64) error {
 	if len(b) < walIdentifierAt+identifierSize || binary.LittleEndian.Uint16(b[walInfoAt:])&walLongHeader == 0 {
-		return fmt.Errorf("WAL segment %s has no long header", name)
+		return errors.New("the WAL segment has no long header")
 	}
 	binary.LittleEndian.PutUint64(b[walIdentifierAt:], id)
 	return nil

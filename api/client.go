@@ -81,7 +81,7 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	for k, v := range header {
 		req.Header[k] = v
 	}
-	if body != nil {
+	if body != nil && req.Header.Get("Content-Type") == "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if c.token != "" {

@@ -54,6 +54,14 @@ type Config struct {
 	DaemonLogs func(ctx context.Context, follow bool, w io.Writer) error
 	// Ready is asked by /readyz. It may be nil.
 	Ready func(ctx context.Context) error
+	// State may be nil: then the daemon's state can't be managed here. It is
+	// asked in recovery too.
+	State State
+	// Adopter may be nil.
+	Adopter Adopter
+	// Held, where it is set and returns a problem, refuses all requests with
+	// it: the state is being replaced.
+	Held func() *appliance.Problem
 	// Recovery, where set, is why the daemon can serve nothing but itself.
 	Recovery *appliance.Problem
 	// MaxStreams is how many event and log streams may be open (default 64),

@@ -19,7 +19,7 @@ import (
 func (s *Server) middleware(router http.Handler) http.Handler {
 	h := router
 	for _, wrap := range []func(http.Handler) http.Handler{
-		s.readBody, s.limit, s.recovery, s.authenticate, s.checkOrigin, s.checkHost, secureHeaders, s.record,
+		s.readBody, s.limit, s.recovery, s.held, s.authenticate, s.checkOrigin, s.checkHost, secureHeaders, s.record,
 	} {
 		h = wrap(h)
 	}
@@ -121,6 +121,20 @@ func (s *Server) checkOrigin(next http.Handler) http.Handler {
 	})
 }
 
+// held refuses everything while the state is being replaced.
+func (s *Server) held(next http.Handler) http.Handler {
+	if s.cfg.Held == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := s.cfg.Held(); p != nil && r.URL.Path != "/livez" {
+			writeProblem(w, r, p, 0)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // recovery leaves only what concerns the daemon itself.
 func (s *Server) recovery(next http.Handler) http.Handler {
 	if s.cfg.Recovery == nil {
@@ -132,7 +146,8 @@ func (s *Server) recovery(next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
-		case "/livez", "/openapi.json", base + "/info", base + "/logs", base + "/shutdown":
+		case "/livez", "/openapi.json", base + "/info", base + "/logs", base + "/shutdown",
+			restorePath, statePath + "/check", statePath + "/backups":
 			next.ServeHTTP(w, r)
 		default:
 			writeProblem(w, r, &p, 0)
@@ -200,6 +215,10 @@ func bodyOf(ctx context.Context) []byte {
 // lifts that, since it would also end long answers.
 func (s *Server) readBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && r.URL.Path == restorePath {
+			s.upload(next, w, r)
+			return
+		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 		if p := bodyProblem(r, body, err); p != nil {
 			status := 0

@@ -104,6 +104,7 @@ func (s *Server) register(api huma.API) {
 	s.registerOperations(api)
 	s.registerStreams(api)
 	s.registerTokens(api)
+	s.registerState(api)
 	s.registerHealth(api)
 	tidySchemas(api.OpenAPI())
 }

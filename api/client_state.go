@@ -1,0 +1,95 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"pgapp/appliance"
+)
+
+// Backup copies an archive of the daemon's state to w, sealed as req says.
+// After an error what w got is of no use.
+func (c *Client) Backup(ctx context.Context, req BackupRequest, w io.Writer) error {
+	if err := req.Check(); err != nil {
+		return err
+	}
+	header := http.Header{}
+	if !req.Passphrase.Empty() {
+		header.Set(headerPassphrase, req.Passphrase.Reveal())
+	}
+	q := url.Values{"recipient": req.Recipients}
+	if req.Plaintext {
+		q.Set("plaintext", "true")
+	}
+	resp, err := c.send(ctx, http.MethodGet, statePath+"/backup?"+q.Encode(), nil, header)
+	if err != nil {
+		return err
+	}
+	defer closeBody(resp)
+	if err := ProblemOf(resp); err != nil {
+		return err
+	}
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return c.transportProblem(ctx, fmt.Errorf("receiving the backup: %w", err))
+	}
+	return nil
+}
+
+// Restore sends an archive to be put in the place of the daemon's state. When
+// it returns nil the state is replaced and the daemon begins anew: it may not
+// answer for a moment.
+func (c *Client) Restore(ctx context.Context, archive io.Reader, req RestoreRequest) (RestoreResult, error) {
+	var out RestoreResult
+	header := http.Header{"Content-Type": {archiveType}}
+	if !req.Passphrase.Empty() {
+		header.Set(headerPassphrase, req.Passphrase.Reveal())
+	}
+	if !req.Identities.Empty() {
+		header.Set(headerIdentity, req.Identities.Reveal())
+	}
+	resp, err := c.send(ctx, http.MethodPost, restorePath+"?adopt="+strconv.FormatBool(req.Adopt), archive, header)
+	if err != nil {
+		return out, err
+	}
+	defer closeBody(resp)
+	if err := ProblemOf(resp); err != nil {
+		return out, err
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswerSize)).Decode(&out); err != nil {
+		return out, c.transportProblem(ctx, fmt.Errorf("reading the answer: %w", err))
+	}
+	return out, nil
+}
+
+// Backups lists the automatic backups, newest first.
+func (c *Client) Backups(ctx context.Context) ([]BackupFile, error) {
+	var out []BackupFile
+	err := c.call(ctx, http.MethodGet, "/state/backups", nil, &out)
+	return out, err
+}
+
+// CheckState examines the daemon's state. A report that is not OK is no error.
+func (c *Client) CheckState(ctx context.Context) (StateReport, error) {
+	var out StateReport
+	err := c.call(ctx, http.MethodPost, "/state/check", nil, &out)
+	return out, err
+}
+
+// CompactState gives back the state's free pages; the daemon begins anew.
+func (c *Client) CompactState(ctx context.Context) (CompactResult, error) {
+	var out CompactResult
+	err := c.call(ctx, http.MethodPost, "/state/compact", nil, &out)
+	return out, err
+}
+
+// Adopt makes the cluster's record say what unambiguously runs.
+func (c *Client) Adopt(ctx context.Context, cluster string) (appliance.Adoption, error) {
+	var out appliance.Adoption
+	err := c.call(ctx, http.MethodPost, clusterURL(cluster)+"/adopt", nil, &out)
+	return out, err
+}

@@ -1,0 +1,284 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"pgapp/appliance"
+)
+
+// statePath is where the routes of pgapp's own state begin.
+const statePath = base + "/state"
+
+// The headers that hold what opens or closes an archive: secrets belong
+// neither into URLs nor into logs.
+const (
+	headerPassphrase = "Pgapp-Passphrase"
+	headerIdentity   = "Pgapp-Identity"
+)
+
+const archiveType = "application/octet-stream"
+
+// BackupRequest says how an archive of the state is sealed: in exactly one way.
+type BackupRequest struct {
+	// Recipients are age's public keys.
+	Recipients []string
+	Passphrase appliance.Secret
+	// Plaintext seals nothing: the archive shows every secret.
+	Plaintext bool
+}
+
+// Check refuses none and more than one way of sealing.
+func (r BackupRequest) Check() error {
+	ways := 0
+	for _, given := range []bool{len(r.Recipients) > 0, !r.Passphrase.Empty(), r.Plaintext} {
+		if given {
+			ways++
+		}
+	}
+	if ways == 1 {
+		return nil
+	}
+	return appliance.NewProblem(appliance.ErrUsage, "a backup is sealed in exactly one way, not %d", ways).
+		WithHint("choose recipients, a passphrase or plaintext; plaintext shows every secret")
+}
+
+// RestoreRequest says what opens an archive, and whether one of another
+// instance is wanted. Without any key the home's own is tried.
+type RestoreRequest struct {
+	Passphrase appliance.Secret
+	// Identities are age's secret keys, separated by white space or commas.
+	Identities appliance.Secret
+	Adopt      bool
+}
+
+// RestoreResult is what a restore did.
+type RestoreResult struct {
+	Instance string `json:"instance" yaml:"instance" doc:"UUID of the instance that the state is of"`
+	// CreatedAt is when the archive was made.
+	CreatedAt time.Time `json:"created_at" yaml:"created_at" doc:"when the archive was made"`
+	Clusters  []string  `json:"clusters" yaml:"clusters" doc:"clusters to be adopted before anything can be changed"`
+	Kept      string    `json:"kept,omitempty" yaml:"kept,omitempty" doc:"where the replaced state is kept"`
+}
+
+// BackupFile is an archive that the daemon made by itself.
+type BackupFile struct {
+	Path      string    `json:"path" yaml:"path" doc:"on the daemon's machine"`
+	Bytes     int64     `json:"bytes" yaml:"bytes"`
+	CreatedAt time.Time `json:"created_at" yaml:"created_at"`
+}
+
+// StateReport is the outcome of a check of the state.
+type StateReport struct {
+	OK       bool           `json:"ok" yaml:"ok"`
+	Instance string         `json:"instance,omitempty" yaml:"instance,omitempty"`
+	Schema   int            `json:"schema,omitempty" yaml:"schema,omitempty"`
+	Values   map[string]int `json:"values,omitempty" yaml:"values,omitempty" doc:"values by bucket"`
+	Findings []string       `json:"findings" yaml:"findings" doc:"what is wrong, at most 50"`
+}
+
+// CompactResult is what a compaction did.
+type CompactResult struct {
+	BytesBefore int64 `json:"bytes_before" yaml:"bytes_before"`
+	BytesAfter  int64 `json:"bytes_after" yaml:"bytes_after"`
+}
+
+// State is pgapp's own state. Its methods may be called by several goroutines.
+type State interface {
+	// Backup writes an archive; after an error what w got is of no use.
+	Backup(ctx context.Context, req BackupRequest, w io.Writer) error
+	// Restore reads an archive, checks all of it, and puts it in the state's
+	// place. After an error nothing has changed. The daemon begins anew after it.
+	Restore(ctx context.Context, archive io.Reader, req RestoreRequest) (RestoreResult, error)
+	// Backups lists those that were made automatically, newest first.
+	Backups(ctx context.Context) ([]BackupFile, error)
+	// Check examines the state; a report that is not OK is no error.
+	Check(ctx context.Context) (StateReport, error)
+	// Compact gives back the state's free pages. The daemon begins anew after it.
+	Compact(ctx context.Context) (CompactResult, error)
+}
+
+// Adopter takes over what really runs.
+type Adopter interface {
+	Adopt(ctx context.Context, cluster string) (appliance.Adoption, error)
+}
+
+// stateAdmin is for callers with scope admin only, whatever the method: the
+// state holds every secret.
+func (s *Server) stateAdmin(ctx context.Context) (State, error) {
+	if callerOf(ctx).scope != ScopeAdmin {
+		return nil, appliance.NewProblem(appliance.ErrForbidden, "the state needs a token with scope %s", ScopeAdmin)
+	}
+	if s.cfg.State == nil {
+		return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon's state can't be managed through its API")
+	}
+	return s.cfg.State, nil
+}
+
+func (s *Server) registerState(api huma.API) {
+	s.registerBackup(api)
+	s.registerRestore(api)
+	type none struct{}
+	route(api, huma.Operation{
+		OperationID: "list-backups", Method: http.MethodGet, Path: statePath + "/backups", Summary: "List the automatic backups, newest first (scope admin)",
+	}, func(ctx context.Context, _ *none) (*bodyOutput[[]BackupFile], error) {
+		st, err := s.stateAdmin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l, err := st.Backups(ctx)
+		return &bodyOutput[[]BackupFile]{list(l)}, err
+	})
+	route(api, huma.Operation{
+		OperationID: "check-state", Method: http.MethodPost, Path: statePath + "/check",
+		Summary: "Examine the state; a report that is not ok is still a 200", DefaultStatus: http.StatusOK,
+	}, func(ctx context.Context, _ *none) (*bodyOutput[StateReport], error) {
+		st, err := s.stateAdmin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r, err := st.Check(ctx)
+		r.Findings = list(r.Findings)
+		return &bodyOutput[StateReport]{r}, err
+	})
+	route(api, huma.Operation{
+		OperationID: "compact-state", Method: http.MethodPost, Path: statePath + "/compact",
+		Summary: "Give back the state's free pages; the daemon begins anew", DefaultStatus: http.StatusOK,
+	}, func(ctx context.Context, _ *none) (*bodyOutput[CompactResult], error) {
+		st, err := s.stateAdmin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r, err := st.Compact(ctx)
+		return &bodyOutput[CompactResult]{r}, err
+	})
+	route(api, huma.Operation{
+		OperationID: "adopt-cluster", Method: http.MethodPost, Path: base + "/clusters/{cluster}/adopt",
+		Summary: "Make the record say what unambiguously runs, as after a restore", DefaultStatus: http.StatusOK,
+	}, func(ctx context.Context, in *ClusterPath) (*bodyOutput[appliance.Adoption], error) {
+		if s.cfg.Adopter == nil {
+			return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon adopts no clusters")
+		}
+		a, err := s.cfg.Adopter.Adopt(ctx, in.Cluster)
+		a.Notes = list(a.Notes)
+		return &bodyOutput[appliance.Adoption]{a}, err
+	})
+}
+
+func (s *Server) registerBackup(api huma.API) {
+	type backupInput struct {
+		Recipients []string `query:"recipient,explode" maxItems:"20" doc:"age public keys that the archive is sealed to; may be repeated"`
+		Plaintext  bool     `query:"plaintext" doc:"seal nothing: the archive shows every secret"`
+		Passphrase string   `header:"Pgapp-Passphrase" maxLength:"1024" doc:"seal by this passphrase"`
+	}
+	route(api, huma.Operation{
+		OperationID: "backup-state", Method: http.MethodGet, Path: statePath + "/backup",
+		Summary: "An archive of the state, taken hot, sealed in exactly one way (scope admin)",
+		Responses: map[string]*huma.Response{"200": {
+			Description: "the archive: age around tar, or plain tar",
+			Content:     map[string]*huma.MediaType{archiveType: {Schema: binary()}},
+		}},
+	}, func(ctx context.Context, in *backupInput) (*huma.StreamResponse, error) {
+		st, err := s.stateAdmin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		req := BackupRequest{Recipients: in.Recipients, Passphrase: appliance.NewSecret(in.Passphrase), Plaintext: in.Plaintext}
+		if err := req.Check(); err != nil {
+			return nil, err
+		}
+		// Whole before the first byte is sent: a failure is still a problem,
+		// and a slow client holds nothing but this memory.
+		var out bytes.Buffer
+		if err := st.Backup(ctx, req, &out); err != nil {
+			return nil, err
+		}
+		return &huma.StreamResponse{Body: func(c huma.Context) { sendArchive(writerOf(c), &out) }}, nil
+	})
+}
+
+// sendArchive gives the client time for each piece.
+func sendArchive(w http.ResponseWriter, archive *bytes.Buffer) {
+	const piece = 256 << 10
+	w.Header().Set("Content-Type", archiveType)
+	w.Header().Set("Content-Length", strconv.Itoa(archive.Len()))
+	w.WriteHeader(http.StatusOK)
+	out := &streamWriter{w: w}
+	for archive.Len() > 0 {
+		if _, err := out.Write(archive.Next(piece)); err != nil {
+			return // the length tells the client that something is missing
+		}
+	}
+}
+
+func binary() *huma.Schema { return &huma.Schema{Type: huma.TypeString, Format: "binary"} }
+
+func (s *Server) registerRestore(api huma.API) {
+	type restoreInput struct {
+		Adopt      bool   `query:"adopt" doc:"take the state of another instance too"`
+		Passphrase string `header:"Pgapp-Passphrase" maxLength:"1024" doc:"what the archive was sealed by"`
+		Identity   string `header:"Pgapp-Identity" maxLength:"8192" doc:"age secret keys, separated by commas; without any key the home's own is tried"`
+	}
+	route(api, huma.Operation{
+		OperationID: "restore-state", Method: http.MethodPost, Path: restorePath,
+		Summary:     "Put an archive in the state's place; everything is checked first, clusters are only observed until adopted",
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{archiveType: {Schema: binary()}}}, DefaultStatus: http.StatusOK,
+	}, func(ctx context.Context, in *restoreInput) (*bodyOutput[RestoreResult], error) {
+		st, err := s.stateAdmin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		body, ok := ctx.Value(uploadKey{}).(io.Reader)
+		if !ok {
+			return nil, fmt.Errorf("restoring the state: the archive was not received")
+		}
+		r, err := st.Restore(ctx, body, RestoreRequest{
+			Passphrase: appliance.NewSecret(in.Passphrase), Identities: appliance.NewSecret(splitIdentities(in.Identity)), Adopt: in.Adopt,
+		})
+		r.Clusters = list(r.Clusters)
+		return &bodyOutput[RestoreResult]{r}, err
+	})
+}
+
+// splitIdentities makes lines of what stands in one header.
+func splitIdentities(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }), "\n")
+}
+
+// restorePath takes the one body that is too large to be held.
+const restorePath = statePath + "/restore"
+
+// maxUploadBytes is that of the archive's own limits.
+const maxUploadBytes = 1 << 30
+
+type uploadKey struct{}
+
+// upload passes the body on as it comes. Each piece has to come in time.
+func (s *Server) upload(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	body := &patientReader{r: http.MaxBytesReader(w, r.Body, maxUploadBytes), w: w, patience: s.timing.read}
+	r = r.WithContext(context.WithValue(r.Context(), uploadKey{}, io.Reader(body)))
+	r.Body = http.NoBody
+	next.ServeHTTP(w, r)
+}
+
+// patientReader bounds the time between two pieces instead of that for all.
+type patientReader struct {
+	r        io.Reader
+	w        http.ResponseWriter
+	patience time.Duration
+}
+
+// Read reads the next piece.
+func (p *patientReader) Read(b []byte) (int, error) {
+	// What can't be set is not there, as in tests that record answers.
+	_ = http.NewResponseController(p.w).SetReadDeadline(time.Now().Add(p.patience))
+	return p.r.Read(b)
+}

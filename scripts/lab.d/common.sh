@@ -85,3 +85,15 @@ end_ours() {
 inside() { nsenter --net="$LAB_NETNS" -- "$@" 9>&-; }
 
 in_virsh() { inside virsh -q -c "qemu+unix:///system?socket=$LAB_SOCKET" "$@"; }
+
+# guarded CMD... runs CMD without the lock, and ends all of it if we are ended.
+guarded() {
+	local job code=0
+	"$LAB_LIB/guard" "$@" </dev/null 9>&- &
+	job=$!
+	# shellcheck disable=SC2064 # the job of now
+	trap "kill -TERM $job; wait $job; exit 143" TERM INT HUP
+	wait "$job" || code=$?
+	trap - TERM INT HUP
+	return $code
+}

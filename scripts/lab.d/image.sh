@@ -34,9 +34,9 @@ image_path() {
 	if [ ! -f "$path" ]; then
 		say "building the image (two to three minutes; log in $LAB_RUN/image.log)"
 		mkdir -p "$LAB_CACHE/images"
-		# As a job: left of '||' the shell would go on after an error in it.
-		image_build "$path" >"$LAB_RUN/image.log" 2>&1 </dev/null 9>&- &
-		wait $! || {
+		# In a process of its own, which stops at the first error and is ended,
+		# with its mounts and scratch folder, if we are.
+		guarded "$0" build-image "$path" >"$LAB_RUN/image.log" 2>&1 || {
 			tail -n 20 "$LAB_RUN/image.log" >&2
 			die "the image can't be built: see $LAB_RUN/image.log"
 		}
@@ -56,8 +56,10 @@ image_key() {
 	} | sha256sum | cut -c 1-16
 }
 
+# image_build FILE makes the image. The caller holds the lock.
 image_build() {
 	local work root
+	rm -rf --one-file-system "$LAB_CACHE"/build.* # of one that was killed
 	work=$(mktemp -d "$LAB_CACHE/build.XXXXXX")
 	# shellcheck disable=SC2064 # the folder of now
 	trap "rm -rf --one-file-system '$work'" EXIT

@@ -1,0 +1,169 @@
+//go:build integration
+
+package plan_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres/template"
+)
+
+// exhaustive makes a cluster of its own for each crash, instead of one that
+// crashes at one boundary after the other.
+const exhaustive = "PGAPP_TEST_EXHAUSTIVE"
+
+// TestCrashes lets the daemon crash at every boundary of up and of destroy,
+// with real servers. What a daemon after it makes of the world has to be what
+// an undisturbed one would have made.
+func TestCrashes(t *testing.T) {
+	t.Parallel()
+	t.Run("template", func(t *testing.T) {
+		t.Parallel()
+		tmpl, err := template.Open(os.DirFS(filepath.Join("..", "..", "embed", "pgtree", "tree")))
+		if errors.Is(err, template.ErrAbsent) {
+			t.Skip("SKIPPED: there is no template: run make build")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		one := 1
+		h := newHome(t, 201, tmpl)
+		crashes(t, h, appliance.Spec{Provider: appliance.ProviderLocal, Standbys: &one}, "film")
+	})
+	t.Run("step by step", func(t *testing.T) {
+		t.Parallel()
+		one := 1
+		h := newHome(t, 202, nil)
+		sql := filepath.Join(h.dir, "shop.sql")
+		h.must(os.WriteFile(sql, []byte("CREATE TABLE goods AS SELECT generate_series(1, 1000) AS id;\n"), 0o600))
+		crashes(t, h, appliance.Spec{
+			Provider: appliance.ProviderLocal, Standbys: &one, Dataset: appliance.DatasetNone, Database: "shop", SQL: []string{sql},
+		}, "goods")
+	})
+}
+
+func crashes(t *testing.T, h *home, s appliance.Spec, table string) {
+	s.Name = "main"
+	up := func(c controller) (appliance.Operation, error) { return c.Up(t.Context(), s) }
+	destroy := func(c controller) (appliance.Operation, error) {
+		return c.Submit(t.Context(), "main", appliance.OpDestroy, appliance.OperationParams{})
+	}
+	if os.Getenv(exhaustive) == "" {
+		tried := &points{}
+		h.crashing(up, tried)
+		h.wantCluster(table)
+		n := len(tried.all)
+		h.crashing(destroy, tried)
+		h.wantNothing()
+		t.Logf("%d crash points of up, %d of destroy: %s", n, len(tried.all)-n, strings.Join(tried.all, ", "))
+		return
+	}
+	ups, destroys := &points{dry: true}, &points{dry: true}
+	h.crashing(up, ups)
+	h.crashing(destroy, destroys)
+	t.Logf("%d crash points of up, %d of destroy, each in a cluster of its own", len(ups.all), len(destroys.all))
+	for i, point := range ups.all {
+		h.crashing(up, &points{only: point})
+		h.wantCluster(table)
+		h.crashing(destroy, &points{only: destroys.all[i%len(destroys.all)]})
+		h.wantNothing()
+		if t.Failed() {
+			t.Fatalf("after a crash at %q", point)
+		}
+	}
+}
+
+// controller is what operations are asked of.
+type controller interface {
+	Up(ctx context.Context, s appliance.Spec) (appliance.Operation, error)
+	Submit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error)
+}
+
+// points decides where to crash: at each boundary once, or at one only.
+type points struct {
+	dry  bool   // crash nowhere
+	only string // crash here
+
+	mu   sync.Mutex
+	all  []string // in the order in which they were met first
+	down bool     // this daemon has crashed
+}
+
+var errCrash = errors.New("crash")
+
+func (p *points) crash(point string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
+		return errCrash
+	}
+	if slices.Contains(p.all, point) {
+		return nil
+	}
+	p.all = append(p.all, point)
+	if p.dry || p.only != "" && point != p.only {
+		return nil
+	}
+	p.down = true
+	return errCrash
+}
+
+// crashing runs the operation through one crash after the other, each time
+// with a new daemon, to its end.
+func (h *home) crashing(begin func(controller) (appliance.Operation, error), p *points) {
+	h.t.Helper()
+	c, r := h.daemon(p.crash)
+	o, err := begin(c)
+	h.must(err)
+	for {
+		last := follow(h.t, r, o.ID)
+		r.Close()
+		if !p.down {
+			if last.State != appliance.OpSucceeded {
+				h.t.Fatalf("operation %s (%s) is %s after crashes at %q: %+v", last.ID, last.Kind, last.State, p.all, last.Error)
+			}
+			return
+		}
+		p.down = false
+		stored, err := h.st.Operation(h.t.Context(), o.ID)
+		h.must(err)
+		if stored.State != appliance.OpRunning {
+			h.t.Fatalf("after a crash at %q the journal calls the operation %s: %+v", p.all[len(p.all)-1], stored.State, stored.Error)
+		}
+		c, r = h.daemon(p.crash)
+		h.must(c.Recover(h.t.Context()))
+	}
+}
+
+// wantCluster wants a cluster that is whole, and verified by a daemon that
+// knows it from the journal only.
+func (h *home) wantCluster(table string) {
+	h.t.Helper()
+	c, r := h.daemon(nil)
+	defer r.Close()
+	v, err := c.Verify(h.t.Context(), "main")
+	h.must(err)
+	for _, check := range v.Checks {
+		if !check.OK {
+			h.t.Errorf("%s on %s: %s", check.Name, check.Member, check.Detail)
+		}
+	}
+	s, err := c.Status(h.t.Context(), "main")
+	h.must(err)
+	if s.Phase != appliance.PhaseReady || s.Operation != "" || len(s.Members) != 2 {
+		h.t.Errorf("the cluster is %+v", s)
+	}
+	conn, err := c.Connection(h.t.Context(), "main", "rw", false)
+	h.must(err)
+	if n := h.count(conn, table); n != "1000" {
+		h.t.Errorf("%s has %s rows", table, n)
+	}
+}

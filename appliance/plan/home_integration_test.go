@@ -1,0 +1,189 @@
+//go:build integration
+
+package plan_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/control"
+	"pgapp/appliance/op"
+	"pgapp/appliance/plan"
+	"pgapp/appliance/postgres"
+	"pgapp/appliance/postgres/template"
+	"pgapp/appliance/postgres/tree"
+	"pgapp/embed/pagila"
+	"pgapp/provisioner/local"
+	"pgapp/store"
+)
+
+// patience bounds one operation; none takes a tenth of it.
+const patience = 2 * time.Minute
+
+// home is what outlives a daemon: its directory, and servers in the background.
+type home struct {
+	t     *testing.T
+	dir   string
+	block byte
+	pgbin string
+	tmpl  *template.Template
+	st    *store.Store
+}
+
+// newHome makes a home, in memory where that can be.
+func newHome(t *testing.T, block byte, tmpl *template.Template) *home {
+	t.Helper()
+	pgbin := os.Getenv("PGAPP_TEST_PGBIN")
+	if pgbin == "" {
+		t.Fatal("PGAPP_TEST_PGBIN does not name PostgreSQL's programs: run scripts/test, or set it to what 'go run ./scripts/build/unpack DIR' prints")
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "pgapp-plan-")
+	if err != nil {
+		dir, err = os.MkdirTemp("/var/tmp", "pgapp-plan-")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &home{t: t, dir: dir, block: block, pgbin: pgbin, tmpl: tmpl}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	lock, err := store.Lock(dir)
+	h.must(err)
+	h.st, err = store.Open(t.Context(), dir, store.Options{Lock: lock})
+	h.must(err)
+	t.Cleanup(func() {
+		if err := errors.Join(h.st.Close(), lock.Release()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(h.nothingLeft)
+	return h
+}
+
+func (h *home) must(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// daemon is everything that a daemon has, over the home as it is: a new one
+// knows nothing of the one before. It ends with the runner's Close.
+func (h *home) daemon(crash func(string) error) (*control.Controller, *op.Runner) {
+	providers := map[appliance.ProviderKind]appliance.Provider{
+		appliance.ProviderLocal: local.New(local.Config{Home: h.dir, FirstBlock: h.block}),
+	}
+	planner := plan.New(plan.Config{
+		Store: h.st, Providers: providers, Dataset: dataset,
+		Template: func(context.Context, appliance.Spec) *template.Template { return h.tmpl },
+		Binaries: func(ctx context.Context, _ appliance.Spec) (tree.Binaries, error) {
+			return tree.Find(ctx, tree.Search{BinDir: h.pgbin})
+		},
+		Forget: func(cluster string) error { return os.RemoveAll(filepath.Join(h.dir, "client", cluster)) },
+	})
+	log := slog.New(slog.DiscardHandler)
+	runner := op.New(context.WithoutCancel(h.t.Context()), op.Config{Store: h.st, Plan: planner.Plan, End: planner.End, Log: log, Crash: crash})
+	return control.New(control.Config{
+		Store: h.st, Runner: runner, Providers: providers, Log: log, ClientDir: filepath.Join(h.dir, "client"),
+		Info: appliance.Info{Build: "test"},
+		Psql: func(context.Context, appliance.Cluster) (string, error) { return filepath.Join(h.pgbin, "psql"), nil },
+	}), runner
+}
+
+func dataset(string) ([]postgres.LoadFile, error) {
+	var out []postgres.LoadFile
+	for _, f := range pagila.Files() {
+		out = append(out, postgres.LoadFile{Name: f, AsOwner: true, Open: func() (io.ReadCloser, error) { return pagila.FS.Open(f) }})
+	}
+	return out, nil
+}
+
+// follow waits until the operation has ended, or its runner has let it go.
+func follow(t *testing.T, r *op.Runner, id string) appliance.Operation {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	ch, err := r.Watch(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last appliance.Operation
+	for o := range ch {
+		last = o
+	}
+	if ctx.Err() != nil {
+		t.Fatalf("operation %s did not end: %+v", id, last)
+	}
+	return last
+}
+
+// count counts a table's rows through psql.
+func (h *home) count(c appliance.Connection, table string) string {
+	h.t.Helper()
+	cmd := exec.CommandContext(h.t.Context(), filepath.Join(h.pgbin, "psql"), "-XAtw", "-c", "SELECT count(*) FROM "+table)
+	cmd.Env = append(os.Environ(), "PGHOST="+c.Hosts[0].Host, "PGPORT="+strconv.Itoa(c.Hosts[0].Port), "PGUSER="+c.User,
+		"PGDATABASE="+c.Database, "PGPASSFILE="+c.PassFile)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		h.t.Fatalf("psql: %v\n%s", err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// processes are those that work below the home.
+func (h *home) processes() []int {
+	entries, err := os.ReadDir("/proc")
+	h.must(err)
+	var out []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if cwd, err := os.Readlink(filepath.Join("/proc", e.Name(), "cwd")); err == nil && strings.HasPrefix(cwd, h.dir+"/") {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// nothingLeft removes what a failed test left, and wants that there is nothing.
+func (h *home) nothingLeft() {
+	ctx := context.WithoutCancel(h.t.Context())
+	if clusters, err := h.st.Clusters(ctx); err == nil && len(clusters) > 0 {
+		c, r := h.daemon(nil)
+		for _, cl := range clusters {
+			if o, err := c.Submit(ctx, cl.Name, appliance.OpDestroy, appliance.OperationParams{}); err == nil {
+				follow(h.t, r, o.ID)
+			}
+		}
+		r.Close()
+	}
+	h.wantNothing()
+}
+
+func (h *home) wantNothing() {
+	h.t.Helper()
+	if pids := h.processes(); len(pids) > 0 {
+		h.t.Errorf("processes %v are left", pids)
+	}
+	for _, name := range []string{"clusters", "client"} {
+		if entries, err := os.ReadDir(filepath.Join(h.dir, name)); err == nil && len(entries) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			h.t.Errorf("left in %s: %v, %v", name, entries, err)
+		}
+	}
+}

@@ -21,7 +21,6 @@ import (
 	"pgapp/appliance/postgres/template"
 	"pgapp/appliance/postgres/tree"
 	"pgapp/embed/pagila"
-	"pgapp/provisioner/local"
 	"pgapp/store"
 )
 
@@ -49,7 +48,10 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 	if err := ensureToken(ctx, st, a.home); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	providers := a.providers()
+	providers, closeProviders, err := a.providers(st)
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
 	planner := plan.New(plan.Config{
 		Store: st, Providers: providers, Dataset: a.dataset, Template: a.template,
 		Forget: a.forget,
@@ -60,8 +62,8 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log, Idle: releaseMemory})
 	ctl := control.New(control.Config{
 		Store: st, Runner: runner, Providers: providers, Info: info, Log: log, ClientDir: filepath.Join(a.home, clientDir),
-		AutoProvider: func(context.Context, appliance.Spec) (appliance.ProviderKind, string) {
-			return appliance.ProviderLocal, "provider local: this build has no other"
+		AutoProvider: func(ctx context.Context, s appliance.Spec) (appliance.ProviderKind, string) {
+			return autoProvider(ctx, providers, s)
 		},
 		Psql: psqlOf,
 	})
@@ -69,6 +71,7 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 		info: info, control: ctl,
 		close: func() {
 			runner.Close()
+			closeProviders()
 			if err := st.Close(); err != nil {
 				log.Error("closing the state", "error", err)
 			}
@@ -82,13 +85,6 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 			Service: ctl, Operations: runner, Tokens: tokens{st}, TokenAdmin: tokens{st}, Idempotency: idempotency{st}, Logger: log,
 		},
 	}, nil
-}
-
-// providers are those that this program has.
-func (a *app) providers() map[appliance.ProviderKind]appliance.Provider {
-	return map[appliance.ProviderKind]appliance.Provider{
-		appliance.ProviderLocal: local.New(local.Config{Home: a.home}),
-	}
 }
 
 // forget removes the clients' files of a cluster, and their directory with the

@@ -35,7 +35,11 @@ func (a *app) doctor(cmd *cobra.Command, f *upFlags, fix bool) error {
 		return err
 	}
 	var checkers []doctor.Checker
-	providers := a.providers()
+	providers, closeProviders, err := a.providers(nil)
+	if err != nil {
+		return err
+	}
+	defer closeProviders()
 	for _, kind := range []appliance.ProviderKind{appliance.ProviderLocal, appliance.ProviderLibvirt} {
 		p, ok := providers[kind]
 		if !ok {

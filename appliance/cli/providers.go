@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"pgapp/appliance"
+	"pgapp/appliance/doctor"
+	"pgapp/embed/cloudinit"
+	"pgapp/provisioner/libvirt"
+	"pgapp/provisioner/local"
+)
+
+// imagesDir in the home holds fetched images, and below it seeds under way.
+const imagesDir = "images"
+
+// providers are those that this program has. The secrets may be nil where no
+// guest is to be reached. The function closes their connections.
+func (a *app) providers(secrets libvirt.SecretStore) (map[appliance.ProviderKind]appliance.Provider, func(), error) {
+	images := filepath.Join(a.home, imagesDir)
+	temp := filepath.Join(images, "tmp")
+	if secrets != nil {
+		if err := os.MkdirAll(temp, 0o700); err != nil {
+			return nil, nil, fmt.Errorf("making the directory for images: %w", err)
+		}
+	}
+	lp := local.New(local.Config{Home: a.home})
+	vp := libvirt.New(libvirt.Config{
+		Local: lp, Secrets: secrets, Documents: cloudinit.Files, ImageDir: images, TempDir: temp,
+	})
+	return map[appliance.ProviderKind]appliance.Provider{
+		appliance.ProviderLocal: lp, appliance.ProviderLibvirt: vp,
+	}, vp.Close, nil
+}
+
+// autoProvider takes libvirt where nothing stands in its way, else local, and
+// says why in one line.
+func autoProvider(ctx context.Context, providers map[appliance.ProviderKind]appliance.Provider, s appliance.Spec) (appliance.ProviderKind, string) {
+	s.Provider = appliance.ProviderLibvirt
+	for _, f := range doctor.Run(ctx, s.WithDefaults(), providers[appliance.ProviderLibvirt]) {
+		if f.Level == appliance.LevelFail {
+			return appliance.ProviderLocal, "provider local, since virtual machines can't be had here: " + f.Summary
+		}
+	}
+	return appliance.ProviderLibvirt, "provider libvirt"
+}

@@ -3,11 +3,11 @@
 package local
 
 import (
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"pgapp/appliance"
@@ -56,13 +56,16 @@ func testHome(t *testing.T, name string) string {
 // tests run clusters on this machine too.
 func newTestProvider(t *testing.T, name string) *Provider {
 	t.Helper()
-	return New(Config{Home: testHome(t, name), TempDir: testHome(t, "t"), FirstBlock: testBlock(t)})
+	return New(Config{Home: testHome(t, name), TempDir: testHome(t, "t"), FirstBlock: testBlock()})
 }
 
-// testBlock draws a block; four clusters from there on are a test's.
-func testBlock(t *testing.T) byte {
-	t.Helper()
-	return byte(1 + 4*rand.IntN(30))
+// drawn counts the blocks given to this process's tests.
+var drawn atomic.Int64
+
+// testBlock gives each test four blocks that no other test of this process
+// has, and other processes' hardly.
+func testBlock() byte {
+	return byte(1 + 4*((int64(os.Getpid())+drawn.Add(1))%30))
 }
 
 func fixture(t *testing.T, p *Provider) providertest.Fixture {

@@ -45,18 +45,30 @@ func dirOwnership(dir string, want marker) (ownership, error) {
 	case !st.IsDir():
 		return foreign, nil
 	}
-	data, err := readInDir(dir, markerFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return foreign, nil
-	case err != nil:
-		return foreign, fmt.Errorf("reading the marker of %q: %w", dir, err)
+	got, err := readMarker(dir)
+	if err != nil {
+		return foreign, err
 	}
-	var got marker
-	if json.Unmarshal(data, &got) != nil || got != want {
+	if got != want {
 		return foreign, nil
 	}
 	return ours, nil
+}
+
+// readMarker returns an empty marker where there is none that can be read.
+func readMarker(dir string) (marker, error) {
+	data, err := readInDir(dir, markerFile)
+	if missing(err) {
+		return marker{}, nil
+	}
+	if err != nil {
+		return marker{}, fmt.Errorf("reading the marker: %w", err)
+	}
+	var got marker
+	if err := json.Unmarshal(data, &got); err != nil {
+		return marker{}, nil //nolint:nilerr // a damaged marker is nobody's
+	}
+	return got, nil
 }
 
 // missing tells whether there is nothing of that name, since something above

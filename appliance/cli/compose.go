@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"pgapp/api"
@@ -29,28 +30,48 @@ type daemon struct {
 	info    appliance.Info
 	api     api.Config
 	control *control.Controller // nil in recovery
-	close   func()
+	// close ends all work and closes the store. A repeat does nothing.
+	close func()
+	renewal
 }
 
 // compose puts the rooms together. With a damaged store the daemon serves
 // recovery only.
 func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.Info, log *slog.Logger) (*daemon, error) {
+	clearStaging(a.home) // a killed restore may have left secrets there
+	d := &daemon{info: info}
+	admin := &stateAdmin{home: a.home, lock: lock, log: log, renew: d.renew}
 	st, err := store.Open(ctx, a.home, store.Options{Lock: lock})
 	if err != nil {
-		if !appliance.IsProblem(err, appliance.ErrStoreDamaged) {
+		if !appliance.IsProblem(err, appliance.ErrStoreDamaged) && !appliance.IsProblem(err, appliance.ErrStoreNewer) {
 			return nil, err
 		}
 		p := appliance.AsProblem(err)
 		info.Mode, info.Reason = "recovery", p.Error()
 		log.Error("the state can't be used: serving recovery only", "error", err)
-		return &daemon{info: info, close: func() {}, api: api.Config{Service: recovery{info, p}, Operations: recovery{info, p}, Logger: log, Recovery: p, DaemonLogs: a.daemonLogs}}, nil
+		d.info, d.close = info, func() {}
+		d.api = api.Config{
+			Service: recovery{info, p}, Operations: recovery{info, p}, Logger: log, Recovery: p, DaemonLogs: a.daemonLogs,
+			State: admin, Held: d.heldBy,
+		}
+		return d, nil
 	}
+	admin.st = st
 	if err := ensureToken(ctx, st, a.home); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	providers, closeProviders, err := a.providers(st)
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
+	}
+	saved, err := startBackups(ctx, a.home, st, log)
+	if err != nil {
+		closeProviders()
+		return nil, errors.Join(err, st.Close())
+	}
+	idle := func() {
+		releaseMemory()
+		saved.look()
 	}
 	planner := plan.New(plan.Config{
 		Store: st, Providers: providers, Dataset: a.dataset, Template: a.template,
@@ -59,32 +80,33 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 			return tree.Find(ctx, tree.Search{BinDir: s.PostgresBin, Archive: a.treeArchive(), UnpackDir: filepath.Join(a.home, binariesDir)})
 		},
 	})
-	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log, Idle: releaseMemory})
+	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log, Idle: idle})
 	ctl := control.New(control.Config{
 		Store: st, Runner: runner, Providers: providers, Info: info, Log: log, ClientDir: filepath.Join(a.home, clientDir),
 		AutoProvider: func(ctx context.Context, s appliance.Spec) (appliance.ProviderKind, string) {
 			return autoProvider(ctx, providers, s)
 		},
-		Psql: psqlOf,
+		Psql: psqlOf, Settings: st,
 	})
-	return &daemon{
-		info: info, control: ctl,
-		close: func() {
-			runner.Close()
-			closeProviders()
-			if err := st.Close(); err != nil {
-				log.Error("closing the state", "error", err)
-			}
+	d.control = ctl
+	d.close = sync.OnceFunc(func() {
+		runner.Close()
+		saved.close()
+		closeProviders()
+		if err := st.Close(); err != nil {
+			log.Error("closing the state", "error", err)
+		}
+	})
+	d.api = api.Config{
+		DaemonLogs: a.daemonLogs,
+		Ready: func(ctx context.Context) error {
+			_, err := st.Clusters(ctx)
+			return err
 		},
-		api: api.Config{
-			DaemonLogs: a.daemonLogs,
-			Ready: func(ctx context.Context) error {
-				_, err := st.Clusters(ctx)
-				return err
-			},
-			Service: ctl, Operations: runner, Tokens: tokens{st}, TokenAdmin: tokens{st}, Idempotency: idempotency{st}, Logger: log,
-		},
-	}, nil
+		Service: ctl, Operations: runner, Tokens: tokens{st}, TokenAdmin: tokens{st}, Idempotency: idempotency{st}, Logger: log,
+		State: admin, Adopter: adopter{ctl, saved}, Held: d.heldBy,
+	}
+	return d, nil
 }
 
 // forget removes the clients' files of a cluster, and their directory with the

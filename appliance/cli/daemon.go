@@ -188,6 +188,7 @@ func tellReady(problem *appliance.Problem) {
 	if os.Getenv(readyEnv) != "3" {
 		return
 	}
+	_ = os.Unsetenv(readyEnv) // the descriptor is used once; an unset variable can't fail
 	const fd = 3
 	f := os.NewFile(fd, "ready")
 	defer func() { _ = f.Close() }()

@@ -108,7 +108,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		a.upCommand(), a.psCommand(), a.verifyCommand(), a.urlCommand(), a.psqlCommand(), a.logsCommand(),
 		a.opsCommand(), a.stopCommand(), a.startCommand(), a.restartCommand(), a.reinitCommand(), a.downCommand(),
-		a.infoCommand(), a.doctorCommand(), a.serveCommand(), a.shutdownCommand(), a.apiCommand(), a.tokenCommand(), a.versionCommand(), a.helpExitCodes(),
+		a.infoCommand(), a.doctorCommand(), a.serveCommand(), a.shutdownCommand(), a.apiCommand(), a.tokenCommand(), a.stateCommand(), a.adoptCommand(), a.versionCommand(), a.helpExitCodes(),
 	)
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {

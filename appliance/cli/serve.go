@@ -48,8 +48,6 @@ func (a *app) serve(ctx context.Context) error {
 	if err := clearPostgresEnv(); err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	lock, err := store.Lock(a.home)
 	if err != nil {
 		return err
@@ -58,21 +56,33 @@ func (a *app) serve(ctx context.Context) error {
 	logFile := &lumberjack.Logger{Filename: filepath.Join(a.home, logName), MaxSize: logMegabytes, MaxBackups: logBackups}
 	defer func() { _ = logFile.Close() }()
 	log := a.logger(logFile)
+	for again := true; again && err == nil; {
+		again, err = a.serveState(ctx, lock, log)
+	}
+	return err
+}
+
+// serveState serves the state as it is now, until ctx ends or a client asks it
+// to end; again is set where the state was replaced, so that all begins anew.
+func (a *app) serveState(ctx context.Context, lock *store.HomeLock, log *slog.Logger) (again bool, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	l, err := a.openListeners(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer l.close()
+	a.listen = l.tcp.Addr().String() // the same when all begins anew
 	info := appliance.Info{
 		URL: l.url(), Socket: filepath.Join(a.home, socketName), PID: os.Getpid(),
 		Home: a.home, Version: version, Build: buildID(), Mode: "normal",
 	}
 	d, err := a.compose(ctx, lock, info, log)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer d.close()
-	d.api.Shutdown = stop
+	d.api.Shutdown, d.stop = stop, stop
 	log.Info("daemon started", "pid", info.PID, "version", info.Version, "url", info.URL, "mode", d.info.Mode)
 	if d.control != nil {
 		if err := d.control.Recover(ctx); err != nil {
@@ -82,7 +92,7 @@ func (a *app) serve(ctx context.Context) error {
 	tellReady(nil)
 	err = api.New(d.api).Serve(ctx, l.unix, l.tcp)
 	log.Info("daemon stopped")
-	return err
+	return d.again.Load(), err
 }
 
 // clearPostgresEnv takes libpq's variables out of the daemon's environment:

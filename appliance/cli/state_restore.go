@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pgapp/api"
+	"pgapp/appliance"
+	"pgapp/store"
+	"pgapp/store/archive"
+)
+
+func (a *app) stateRestore() *cobra.Command {
+	var keys keyFlags
+	var adopt, yes bool
+	cmd := &cobra.Command{
+		Use: "restore FILE", Short: "Put a backup in the place of the state",
+		Long: `Put a backup in the place of pgapp's state. Everything is checked before
+anything changes, and what is replaced is kept beside it. PostgreSQL's data are
+not touched: afterwards pgapp only observes the clusters until 'pgapp adopt' has
+looked at what really runs. It works when the state is damaged or gone.`,
+		Args: fileArg,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var req api.RestoreRequest
+			var err error
+			req.Adopt = adopt
+			if req.Passphrase, req.Identities, err = keys.read(); err != nil {
+				return err
+			}
+			f, err := os.Open(args[0])
+			if err != nil {
+				return appliance.NewProblem(appliance.ErrUsage, "opening the backup: %w", err)
+			}
+			defer func() { _ = f.Close() }()
+			if err := a.confirm(yes, fmt.Sprintf("Replace the state in %s by %s?", a.home, args[0])); err != nil {
+				return err
+			}
+			c, err := a.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			r, err := c.Restore(cmd.Context(), f, req)
+			if err != nil {
+				return err
+			}
+			if err := awaitDaemon(cmd.Context(), c); err != nil {
+				return err
+			}
+			return a.print(r, func() error { return a.restored(r) })
+		},
+	}
+	keys.add(cmd)
+	cmd.Flags().BoolVar(&adopt, "adopt", false, "take the state of another instance too")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
+	return cmd
+}
+
+func (a *app) restored(r api.RestoreResult) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "restored the state of %s\n", r.CreatedAt.Local().Format(time.DateTime))
+	if r.Kept != "" {
+		fmt.Fprintf(&b, "the replaced one is %s\n", r.Kept)
+	}
+	for _, name := range r.Clusters {
+		fmt.Fprintf(&b, "cluster %s is only observed: pgapp adopt --cluster %s takes it over\n", name, name)
+	}
+	_, err := fmt.Fprint(a.Out, b.String())
+	return err
+}
+
+// awaitDaemon waits until the daemon that begins anew answers.
+func awaitDaemon(ctx context.Context, c *api.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
+	defer cancel()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		_, err := c.Info(ctx)
+		if err == nil || !appliance.IsProblem(err, appliance.ErrDaemonUnreachable) && !appliance.IsProblem(err, appliance.ErrDaemonRecovery) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return appliance.NewProblem(appliance.ErrTimeout, "the daemon has not come back: %w", err)
+		case <-tick.C:
+		}
+	}
+}
+
+func (a *app) stateVerify() *cobra.Command {
+	var keys keyFlags
+	cmd := &cobra.Command{
+		Use: "verify FILE", Short: "Open a backup and check all of it; nothing is changed", Args: fileArg,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var k archive.Keys
+			var err error
+			if k.Passphrase, k.Identities, err = keys.read(); err != nil {
+				return err
+			}
+			k.Identities = appliance.NewSecret(strings.ReplaceAll(k.Identities.Reveal(), ",", "\n"))
+			if keys == (keyFlags{}) {
+				// One that is sealed by a passphrase is told so by its reader.
+				k.Identities, _ = readIdentity(a.home)
+			}
+			m, err := a.verifyArchive(cmd.Context(), args[0], k)
+			if err != nil {
+				return err
+			}
+			return a.print(m, func() error {
+				_, err := fmt.Fprintf(a.Out, "the backup is sound: made %s by pgapp %s, schema %d, instance %s, %d clusters\n",
+					m.CreatedAt.Local().Format(time.DateTime), m.PgappVersion, m.SchemaVersion, m.Instance, len(m.Epochs))
+				return err
+			})
+		},
+	}
+	keys.add(cmd)
+	return cmd
+}
+
+// verifyArchive unpacks the archive into a directory that only its user can
+// look into, and removes that again.
+func (a *app) verifyArchive(ctx context.Context, path string, k archive.Keys) (archive.Manifest, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return archive.Manifest{}, appliance.NewProblem(appliance.ErrUsage, "opening the backup: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	temp, err := os.MkdirTemp("", "pgapp-verify-")
+	if err != nil {
+		return archive.Manifest{}, fmt.Errorf("unpacking the backup: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(temp) }()
+	dest := filepath.Join(temp, "state")
+	m, err := archive.Read(ctx, f, k, dest, archive.Limits{})
+	if err != nil {
+		return m, err
+	}
+	r, err := checkFile(ctx, a.home, filepath.Join(dest, store.FileName))
+	if err == nil && !r.OK {
+		err = appliance.NewProblem(appliance.ErrArchiveInvalid, "the backup's state is not sound").WithDetail(strings.Join(r.Findings, "\n"))
+	}
+	return m, err
+}
+
+func (a *app) adoptCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "adopt", Short: "Take over what really runs, as after a restored state",
+		Long: `Look at what really runs of the cluster and make the record say so: the one
+member that accepts writes, of a timeline that descends from the recorded one,
+is its primary. Nothing is started or stopped. What is ambiguous is shown and
+left to you.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			r, err := c.Adopt(cmd.Context(), a.cluster)
+			if err != nil {
+				return err
+			}
+			return a.print(r, func() error {
+				for _, n := range r.Notes {
+					a.note("%s", clean(n))
+				}
+				_, err := fmt.Fprintf(a.Out, "cluster %s is adopted: primary %s, timeline %d, epoch %d\n", r.Cluster, r.Primary, r.Timeline, r.Epoch)
+				return err
+			})
+		},
+	}
+}

@@ -2,11 +2,275 @@ package libvirt
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/rpc"
 )
 
-// Doctor checks what the spec needs of this host.
+const (
+	// doctorLimit is for one check; a libvirt that hangs is a finding.
+	doctorLimit = 30 * time.Second
+	kvmDevice   = "/dev/kvm"
+	// tcgMiB is what emulation takes beside the guest's memory: its cache.
+	tcgMiB = tcgCacheMiB
+	// grownMiB is what a member's disk holds with the data set loaded.
+	grownMiB = 1024
+)
+
+// Doctor checks what the spec needs of this host. It changes nothing.
 func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Finding {
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, doctorLimit)
+	defer cancel()
+	out := []appliance.Finding{p.socketFinding(ctx)}
+	if out[0].Level == appliance.LevelFail {
+		return append(out, finding("libvirt-rest", appliance.LevelSkip, "what libvirt can do here: it doesn't answer"))
+	}
+	out = append(out, p.accelFindings(ctx, s)...)
+	out = append(out,
+		p.networkFinding(ctx, s),
+		p.poolFinding(ctx, s),
+		p.memoryFinding(ctx, s),
+		guestsFinding(),
+		clockFinding(),
+	)
+	return append(out, firewallFindings(ctx, s)...)
+}
+
+func finding(id string, level appliance.FindingLevel, format string, args ...any) appliance.Finding {
+	return appliance.Finding{ID: id, Level: level, Summary: fmt.Sprintf(format, args...)}
+}
+
+func fix(f appliance.Finding, format string, args ...any) appliance.Finding {
+	f.Fix = fmt.Sprintf(format, args...)
+	return f
+}
+
+func ofProblem(id string, err error) appliance.Finding {
+	p := appliance.AsProblem(err)
+	return fix(finding(id, appliance.LevelFail, "%s", p.Message), "%s", p.Hint)
+}
+
+func (p *Provider) socketFinding(ctx context.Context) appliance.Finding {
+	const id = "libvirt-socket"
+	version, err := p.virt.Version(ctx)
+	if err != nil {
+		f := ofProblem(id, err)
+		if appliance.IsProblem(err, appliance.ErrHostLibvirtPerm) && inGroup("libvirt") {
+			f.Fix = "you are in the group libvirt, but not in this session: log in anew"
+		}
+		return f
+	}
+	return finding(id, appliance.LevelPass, "libvirt %s answers", version)
+}
+
+// inGroup tells whether the user is a member of the group, in this session or
+// by the next.
+func inGroup(name string) bool {
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return false
+	}
+	u, err := user.Current()
+	if err != nil {
+		return false
+	}
+	ids, err := u.GroupIds()
+	return err == nil && slices.Contains(ids, g.Gid)
+}
+
+// accelFindings looks at the device and at what libvirt says, which may both
+// be wrong: only a guest that runs proves KVM.
+func (p *Provider) accelFindings(ctx context.Context, s appliance.Spec) []appliance.Finding {
+	level := appliance.LevelWarn
+	if s.Accel == appliance.AccelKVM {
+		level = appliance.LevelFail
+	}
+	var out []appliance.Finding
+	if _, err := os.Stat(kvmDevice); err != nil {
+		out = append(out, fix(finding("kvm-device", level, "%s isn't there: guests will be emulated, many times slower", kvmDevice),
+			"enable virtualisation in the firmware (or nested virtualisation), then: sudo modprobe kvm_intel || sudo modprobe kvm_amd"))
+	} else {
+		out = append(out, finding("kvm-device", appliance.LevelPass, "%s is there", kvmDevice))
+	}
+	p.mu.Lock()
+	broken := p.noKVM
+	p.mu.Unlock()
+	_, err := p.virt.Capabilities(ctx, typeKVM)
+	switch {
+	case broken != "":
+		out = append(out, fix(finding("kvm", level, "KVM can't run guests here: %s", broken), "use --accel tcg"))
+	case err != nil:
+		out = append(out, fix(finding("kvm", level, "libvirt has no KVM: %v", err), "use --accel tcg"))
+	default:
+		out = append(out, finding("kvm", appliance.LevelPass, "libvirt offers KVM"))
+	}
+	kind := typeKVM
+	if err != nil {
+		kind = typeTCG
+	}
+	return append(out, p.emulatorFinding(ctx, kind))
+}
+
+func (p *Provider) emulatorFinding(ctx context.Context, kind string) appliance.Finding {
+	const id = "emulator"
+	if _, err := p.virt.Capabilities(ctx, kind); err != nil {
+		return fix(finding(id, appliance.LevelFail, "there is no emulator for x86_64 guests: %v", err), "sudo apt-get install qemu-system-x86")
+	}
+	efi, err := p.hasEFI(ctx, kind)
+	if err != nil {
+		return ofProblem(id, err)
+	}
+	if !efi {
+		return fix(finding(id, appliance.LevelWarn, "there is no UEFI firmware: guests will boot by BIOS, which some images can't"), "sudo apt-get install ovmf")
+	}
+	return finding(id, appliance.LevelPass, "x86_64 guests can be made, with UEFI firmware")
+}
+
+func (p *Provider) networkFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
+	const id = "libvirt-network"
+	name := networkName(s)
+	n, exists, err := p.network(ctx, name, tag{})
+	if err != nil {
+		return ofProblem(id, err)
+	}
+	sub, err := readSubnet(n.XML)
+	switch {
+	case err != nil:
+		return ofProblem(id, err)
+	case !exists:
+		return finding(id, appliance.LevelPass, "network %s isn't there: it will be made, with %s", name, sub.Host.Masked())
+	case !n.Active:
+		f := fix(finding(id, appliance.LevelWarn, "network %s isn't active; 'pgapp up' starts it", name), "virsh net-start %s", name)
+		f.Apply = func(ctx context.Context) error { return p.virt.StartNetwork(ctx, name) }
+		return f
+	}
+	return finding(id, appliance.LevelPass, "network %s is active, %s", name, sub.Host.Masked())
+}
+
+func (p *Provider) poolFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
+	const id = "libvirt-pool"
+	need := uint64(vmCount(s)) * grownMiB << 20
+	pool, err := p.virt.Pool(ctx, poolName)
+	if errors.Is(err, rpc.ErrNotFound) {
+		free, err := freeBytes("/var/lib/libvirt", "/var/lib", "/")
+		if err != nil {
+			return finding(id, appliance.LevelSkip, "the pool isn't there yet, and the space in /var/lib/libvirt can't be read: %v", err)
+		}
+		pool.Free = free
+	} else if err != nil {
+		return ofProblem(id, err)
+	} else if pool.XML.Target == nil || pool.XML.Target.Path != poolPath {
+		return fix(finding(id, appliance.LevelFail, "a storage pool %q is there that pgapp didn't make", poolName), "virsh pool-undefine %s, if it isn't needed", poolName)
+	} else if !pool.Active {
+		f := fix(finding(id, appliance.LevelWarn, "pool %s isn't active; 'pgapp up' starts it", poolName), "virsh pool-start %s", poolName)
+		f.Apply = func(ctx context.Context) error { return p.virt.StartPool(ctx, poolName) }
+		return f
+	}
+	if pool.Free < need {
+		return fix(finding(id, appliance.LevelFail, "%s has %d MiB free; %d VMs with data need about %d", poolPath, pool.Free>>20, vmCount(s), need>>20),
+			"free space there, or ask for fewer --standbys")
+	}
+	return finding(id, appliance.LevelPass, "disks go to %s, where QEMU may read; %d MiB are free", poolPath, pool.Free>>20)
+}
+
+func freeBytes(dirs ...string) (uint64, error) {
+	var err error
+	for _, d := range dirs {
+		var st unix.Statfs_t
+		if err = unix.Statfs(d, &st); err == nil {
+			return st.Bavail * uint64(st.Bsize), nil
+		}
+	}
+	return 0, err
+}
+
+func vmCount(s appliance.Spec) int {
+	n := s.StandbyCount()
+	if s.Primary == appliance.PrimaryVM {
+		n++
+	}
+	return n
+}
+
+func (p *Provider) memoryFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
+	const id = "libvirt-memory"
+	free, err := availableMemory()
+	if err != nil {
+		free, err = p.virt.FreeMemory(ctx)
+	}
+	if err != nil {
+		return ofProblem(id, err)
+	}
+	each := s.MemoryMiB
+	if s.Accel == appliance.AccelTCG || p.noKVM != "" {
+		each += tcgMiB
+	}
+	need := uint64(vmCount(s)*each) << 20
+	if free < need {
+		return fix(finding(id, appliance.LevelFail, "%d MiB of memory are free; %d VMs of %d MiB need %d", free>>20, vmCount(s), each, need>>20),
+			"free memory, or ask for less: --standbys, or memory_mib in the spec")
+	}
+	return finding(id, appliance.LevelPass, "%d MiB of memory are free for %d VMs of %d MiB", free>>20, vmCount(s), each)
+}
+
+// availableMemory counts the page cache as free, which libvirt doesn't.
+func availableMemory() (uint64, error) {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		var kib uint64
+		if _, err := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); err == nil {
+			return kib << 10, nil
+		}
+	}
+	return 0, errors.New("/proc/meminfo doesn't say what is available")
+}
+
+// guestsFinding: libvirt-guests saves guests when the host goes down and thaws
+// them when it comes up, whatever their autostart says.
+func guestsFinding() appliance.Finding {
+	const id = "libvirt-guests"
+	const unit = "/etc/systemd/system/multi-user.target.wants/libvirt-guests.service"
+	if _, err := os.Lstat(unit); err != nil {
+		return finding(id, appliance.LevelPass, "libvirt-guests isn't enabled")
+	}
+	for _, file := range []string{"/etc/default/libvirt-guests", "/etc/sysconfig/libvirt-guests"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			if v, ok := strings.CutPrefix(strings.TrimSpace(line), "ON_SHUTDOWN="); ok && strings.Trim(v, `"'`) == "shutdown" {
+				return finding(id, appliance.LevelPass, "libvirt-guests shuts guests down with the host")
+			}
+		}
+	}
+	return fix(finding(id, appliance.LevelWarn, "libvirt-guests saves members when the host goes down, and thaws them before pgapp can look; pgapp boots them anew"),
+		"set ON_SHUTDOWN=shutdown and ON_BOOT=ignore in /etc/default/libvirt-guests")
+}
+
+// clockFinding: guests take their clock from the host.
+func clockFinding() appliance.Finding {
+	const id = "clock"
+	var tx unix.Timex
+	state, err := unix.Adjtimex(&tx)
+	const unsynchronised = 5 // TIME_ERROR
+	switch {
+	case err != nil:
+		return finding(id, appliance.LevelSkip, "the clock's state can't be read: %v", err)
+	case state == unsynchronised:
+		return fix(finding(id, appliance.LevelWarn, "the host's clock isn't synchronised"), "sudo timedatectl set-ntp true")
+	}
+	return finding(id, appliance.LevelPass, "the host's clock is synchronised")
 }

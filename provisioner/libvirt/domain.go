@@ -11,8 +11,11 @@ const (
 	typeTCG    = "qemu"
 	// cacheRun bypasses the host's page cache; cacheBuild uses it but honours
 	// the guest's flushes, which is quicker and still safe.
-	cacheRun   = "none"
-	cacheBuild = "writeback"
+	cacheRun = "none"
+	// tcgCacheMiB limits what emulation takes beside the guest's memory: it
+	// would be up to 1 GiB.
+	tcgCacheMiB = 256
+	cacheBuild  = "writeback"
 )
 
 // machineSpec is what one domain is made from.
@@ -46,13 +49,21 @@ func (m machineSpec) domain() (libvirtxml.Domain, error) {
 		Memory:     &libvirtxml.DomainMemory{Value: uint(m.MemoryMiB), Unit: "MiB"},
 		VCPU:       &libvirtxml.DomainVCPU{Placement: "static", Value: uint(m.VCPUs)},
 		OS:         m.os(),
-		Features:   &libvirtxml.DomainFeatureList{ACPI: &libvirtxml.DomainFeature{}, APIC: &libvirtxml.DomainFeatureAPIC{}},
+		Features:   features(m.Type),
 		CPU:        cpu(m.Type),
 		Clock:      &libvirtxml.DomainClock{Offset: "utc"},
 		OnPoweroff: "destroy", OnReboot: "restart", OnCrash: "destroy",
 		Devices: m.devices(),
 	}
 	return d, nil
+}
+
+func features(domainType string) *libvirtxml.DomainFeatureList {
+	f := &libvirtxml.DomainFeatureList{ACPI: &libvirtxml.DomainFeature{}, APIC: &libvirtxml.DomainFeatureAPIC{}}
+	if domainType == typeTCG {
+		f.TCG = &libvirtxml.DomainFeatureTCG{TBCache: &libvirtxml.DomainFeatureTCGTBCache{Unit: "MiB", Size: tcgCacheMiB}}
+	}
+	return f
 }
 
 func (m machineSpec) os() *libvirtxml.DomainOS {

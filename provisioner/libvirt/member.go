@@ -35,7 +35,7 @@ func (p *Provider) memberSpec(ctx context.Context, c appliance.Cluster, m applia
 
 // ensureMachine brings the member's machine to where commands can be run on
 // it. The first time it gets its identity, from a seed that is gone
-// afterwards.
+// afterwards. Where the primary is on the host, the way there is tried.
 func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, report appliance.Report) error {
 	if err := p.ensurePool(ctx); err != nil {
 		return err
@@ -73,10 +73,12 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 	if err := p.up(ctx, boot{spec: spec, accel: c.Spec.Accel, client: client, report: report}); err != nil {
 		return err
 	}
-	if settled {
-		return nil
+	if !settled {
+		if err := p.settle(ctx, g, spec, report); err != nil {
+			return err
+		}
 	}
-	return p.settle(ctx, g, spec, report)
+	return p.reachHost(ctx, c, g)
 }
 
 func (p *Provider) memberSeed(ctx context.Context, c appliance.Cluster, m appliance.Member, net subnet) (string, error) {

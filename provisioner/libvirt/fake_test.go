@@ -1,0 +1,455 @@
+package libvirt
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"libvirt.org/go/libvirtxml"
+
+	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+// fake is a libvirt in memory. It keeps state, parses the XML that it is given
+// and refuses what libvirt refuses.
+type fake struct {
+	mu       sync.Mutex
+	domains  map[string]*rpc.Domain
+	live     map[string][]string
+	pools    map[string]*rpc.Pool
+	volumes  map[string]rpc.Volume
+	data     map[string][]byte
+	networks map[string]*rpc.Network
+	leases   []rpc.Lease
+
+	// kvm says what KVM does: "" works, "absent", "refuses" at the start,
+	// "pauses" right after it.
+	kvm string
+	// shortUpload loses a byte; failUpload fails at the end.
+	shortUpload bool
+	failUpload  error
+}
+
+var _ hypervisor = (*fake)(nil)
+
+func newFake() *fake {
+	return &fake{
+		domains: map[string]*rpc.Domain{}, live: map[string][]string{}, pools: map[string]*rpc.Pool{},
+		volumes: map[string]rpc.Volume{}, data: map[string][]byte{}, networks: map[string]*rpc.Network{},
+	}
+}
+
+func reparse[T any, P interface {
+	*T
+	Marshal() (string, error)
+	Unmarshal(string) error
+}](x T,
+) (T, error) {
+	var out T
+	text, err := P(&x).Marshal()
+	if err == nil {
+		err = P(&out).Unmarshal(text)
+	}
+	return out, err
+}
+
+func (f *fake) Domain(_ context.Context, name string) (rpc.Domain, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, ok := f.domains[name]
+	if !ok {
+		return rpc.Domain{}, rpc.ErrNotFound
+	}
+	return *d, nil
+}
+
+func (f *fake) Domains(context.Context) ([]rpc.Domain, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []rpc.Domain
+	for _, d := range f.domains {
+		out = append(out, *d)
+	}
+	return out, nil
+}
+
+func (f *fake) DefineDomain(_ context.Context, x libvirtxml.Domain) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	x, err := reparse(x)
+	if err != nil {
+		return err
+	}
+	old, ok := f.domains[x.Name]
+	if ok && old.UUID != x.UUID {
+		return fmt.Errorf("domain %q exists with another UUID", x.Name)
+	}
+	d := rpc.Domain{Name: x.Name, UUID: x.UUID, XML: x, State: rpc.DomainShutoff}
+	if ok {
+		d.State = old.State
+	}
+	f.domains[x.Name] = &d
+	return nil
+}
+
+func (f *fake) StartDomain(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, ok := f.domains[name]
+	if !ok {
+		return rpc.ErrNotFound
+	}
+	d.Saved, d.State = false, rpc.DomainRunning
+	f.live[name] = nil
+	for _, disk := range d.XML.Devices.Disks {
+		if _, ok := f.volumes[path.Base(disk.Source.File.File)]; !ok {
+			d.State = rpc.DomainShutoff
+			return fmt.Errorf("no file %s", disk.Source.File.File)
+		}
+		f.live[name] = append(f.live[name], disk.Target.Dev)
+	}
+	if d.XML.Type == typeKVM {
+		switch f.kvm {
+		case "refuses":
+			d.State = rpc.DomainShutoff
+			return appliance.NewProblem(appliance.ErrHostNoKVM, "failed to set MSR 0x10a").WithHint("--accel tcg")
+		case "pauses":
+			d.State = rpc.DomainPaused
+		}
+	}
+	console := path.Base(d.XML.Devices.Serials[0].Log.File)
+	f.volumes[console] = rpc.Volume{Name: console, Path: poolPath + "/" + console}
+	f.data[console] = []byte("GRUB\x1b[2J\r\nlogin:\n")
+	return nil
+}
+
+func (f *fake) ShutdownDomain(ctx context.Context, name string) error {
+	return f.DestroyDomain(ctx, name)
+}
+
+func (f *fake) DestroyDomain(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d, ok := f.domains[name]; ok {
+		d.State = rpc.DomainShutoff
+	}
+	return nil
+}
+
+func (f *fake) RemoveManagedSave(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d, ok := f.domains[name]; ok {
+		d.Saved = false
+	}
+	return nil
+}
+
+func (f *fake) UndefineDomain(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d, ok := f.domains[name]; ok && !d.State.Off() {
+		return rpc.ErrInactive
+	}
+	delete(f.domains, name)
+	return nil
+}
+
+func (f *fake) DetachDisk(_ context.Context, domain string, disk libvirtxml.DomainDisk) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := f.domains[domain]
+	var kept []libvirtxml.DomainDisk
+	var live []string
+	for _, x := range d.XML.Devices.Disks {
+		if x.Target.Dev != disk.Target.Dev {
+			kept = append(kept, x)
+			live = append(live, x.Target.Dev)
+		}
+	}
+	d.XML.Devices.Disks, f.live[domain] = kept, live
+	return nil
+}
+
+func (f *fake) LiveDisks(_ context.Context, domain string) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.live[domain], nil
+}
+
+func (f *fake) Capabilities(_ context.Context, kind string) (libvirtxml.DomainCaps, error) {
+	if kind == typeKVM && f.kvm == "absent" {
+		return libvirtxml.DomainCaps{}, appliance.NewProblem(appliance.ErrHostNoKVM, "no kvm")
+	}
+	return libvirtxml.DomainCaps{OS: &libvirtxml.DomainCapsOS{Enums: []libvirtxml.DomainCapsEnum{{Name: "firmware", Values: []string{"efi"}}}}}, nil
+}
+
+func (f *fake) Pool(_ context.Context, name string) (rpc.Pool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p, ok := f.pools[name]
+	if !ok {
+		return rpc.Pool{}, rpc.ErrNotFound
+	}
+	return *p, nil
+}
+
+func (f *fake) DefinePool(_ context.Context, x libvirtxml.StoragePool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	x, err := reparse(x)
+	f.pools[x.Name] = &rpc.Pool{Name: x.Name, XML: x, Free: 100 << 30}
+	return err
+}
+
+func (f *fake) StartPool(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p, ok := f.pools[name]
+	if !ok {
+		return rpc.ErrNotFound
+	}
+	p.Active = true
+	return nil
+}
+
+func (f *fake) RefreshPool(context.Context, string) error { return nil }
+
+func (f *fake) Volume(_ context.Context, pool, name string) (rpc.Volume, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p, ok := f.pools[pool]; !ok {
+		return rpc.Volume{}, rpc.ErrNotFound
+	} else if !p.Active {
+		return rpc.Volume{}, rpc.ErrInactive
+	}
+	v, ok := f.volumes[name]
+	if !ok {
+		return v, rpc.ErrNotFound
+	}
+	return v, nil
+}
+
+func (f *fake) Volumes(context.Context, string) ([]rpc.Volume, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []rpc.Volume
+	for _, v := range f.volumes {
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+func (f *fake) CreateVolume(_ context.Context, pool string, x libvirtxml.StorageVolume) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	x, err := reparse(x)
+	if err != nil {
+		return err
+	}
+	if _, ok := f.volumes[x.Name]; ok {
+		return rpc.ErrExists
+	}
+	v := rpc.Volume{Name: x.Name, Path: f.pools[pool].XML.Target.Path + "/" + x.Name, Capacity: x.Capacity.Value}
+	if x.BackingStore != nil {
+		v.Backing = x.BackingStore.Path
+	}
+	f.volumes[x.Name] = v
+	return nil
+}
+
+func (f *fake) Upload(_ context.Context, _, name string, r io.Reader, size int64) error {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failUpload != nil {
+		return f.failUpload
+	}
+	if f.shortUpload {
+		size--
+	}
+	v := f.volumes[name]
+	v.Physical = uint64(size)
+	f.volumes[name], f.data[name] = v, b
+	return nil
+}
+
+func (f *fake) Download(_ context.Context, _, name string, _ uint64) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b, ok := f.data[name]
+	if !ok {
+		return nil, rpc.ErrNotFound
+	}
+	return b, nil
+}
+
+func (f *fake) DeleteVolume(_ context.Context, _, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.volumes, name)
+	delete(f.data, name)
+	return nil
+}
+
+func (f *fake) Network(_ context.Context, name string) (rpc.Network, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, ok := f.networks[name]
+	if !ok {
+		return rpc.Network{}, rpc.ErrNotFound
+	}
+	return *n, nil
+}
+
+func (f *fake) DefineNetwork(_ context.Context, x libvirtxml.Network) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	x, err := reparse(x)
+	f.networks[x.Name] = &rpc.Network{Name: x.Name, XML: x}
+	return err
+}
+
+func (f *fake) StartNetwork(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.networks[name].Active = true
+	return nil
+}
+
+func (f *fake) RemoveNetwork(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.networks, name)
+	return nil
+}
+
+func (f *fake) AddHost(_ context.Context, network string, h libvirtxml.NetworkDHCPHost) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := f.networks[network].XML.IPs[0].DHCP
+	for _, x := range d.Hosts {
+		if strings.EqualFold(x.MAC, h.MAC) || x.IP == h.IP {
+			return fmt.Errorf("there is an entry for %s", h.MAC)
+		}
+	}
+	d.Hosts = append(d.Hosts, h)
+	return nil
+}
+
+func (f *fake) RemoveHost(_ context.Context, network string, h libvirtxml.NetworkDHCPHost) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := f.networks[network].XML.IPs[0].DHCP
+	var kept []libvirtxml.NetworkDHCPHost
+	for _, x := range d.Hosts {
+		if !strings.EqualFold(x.MAC, h.MAC) {
+			kept = append(kept, x)
+		}
+	}
+	if len(kept) == len(d.Hosts) {
+		return fmt.Errorf("there is no entry for %s", h.MAC)
+	}
+	d.Hosts = kept
+	return nil
+}
+
+func (f *fake) Leases(context.Context, string) ([]rpc.Lease, error) { return f.leases, nil }
+func (f *fake) Version(context.Context) (string, error)             { return "11.3.0", nil }
+func (f *fake) FreeMemory(context.Context) (uint64, error)          { return 8 << 30, nil }
+
+// fakeSecrets keeps secrets in memory.
+type fakeSecrets struct {
+	mu sync.Mutex
+	s  appliance.Secrets
+}
+
+func (m *fakeSecrets) Secrets(context.Context, string) (appliance.Secrets, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := appliance.Secrets{Values: map[string]appliance.Secret{}}
+	for k, v := range m.s.Values {
+		out.Values[k] = v
+	}
+	return out, nil
+}
+
+func (m *fakeSecrets) UpdateSecrets(_ context.Context, _ string, change func(*appliance.Secrets) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return change(&m.s)
+}
+
+// fakeLocal stands for the provider of local members.
+type fakeLocal struct{ appliance.Provider }
+
+func (fakeLocal) Allocate(_ context.Context, r appliance.AllocateRequest) ([]appliance.Member, error) {
+	return []appliance.Member{{
+		Name: r.Names[0], Placement: appliance.PlacementLocal, Host: "127.0.122.1", Port: 5432,
+		Slot: appliance.SlotName(r.Names[0]),
+	}}, nil
+}
+
+func (fakeLocal) CreateSteps(_ appliance.Cluster, ms []appliance.Member) []appliance.Step {
+	return []appliance.Step{{ID: "host"}, {ID: "machine/" + ms[0].Name, After: []string{"host"}}}
+}
+
+func (fakeLocal) DestroySteps(_ appliance.Cluster, ms []appliance.Member) []appliance.Step {
+	return []appliance.Step{{ID: "remove/" + ms[0].Name}}
+}
+
+// world is a provider over a fake libvirt with the default network.
+type world struct {
+	*Provider
+	fake *fake
+}
+
+func newWorld(t *testing.T) world {
+	t.Helper()
+	p := New(Config{
+		Local: fakeLocal{}, Secrets: &fakeSecrets{}, Documents: os.DirFS("../../embed/cloudinit"),
+		ImageDir: t.TempDir(), TempDir: t.TempDir(), BootLimit: 2 * time.Second,
+		listens: func(context.Context, string) bool { return false },
+		alive:   func(context.Context, []netip.Addr) map[netip.Addr]bool { return nil },
+	})
+	t.Cleanup(p.Close)
+	f := newFake()
+	x, err := defaultNetwork(tag{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.Metadata = nil
+	if err := f.DefineNetwork(t.Context(), x); err != nil {
+		t.Fatal(err)
+	}
+	f.networks["default"].Active = true
+	p.virt = f
+	return world{p, f}
+}
+
+func (w world) cluster(t *testing.T, name, uuid string, standbys int, others ...appliance.Member) appliance.Cluster {
+	t.Helper()
+	spec := appliance.Spec{Name: name, Provider: appliance.ProviderLibvirt, Standbys: &standbys}.WithDefaults()
+	c := appliance.Cluster{Name: name, UUID: uuid, Spec: spec, Primary: "node0"}
+	var names []string
+	for i := range standbys + 1 {
+		names = append(names, appliance.MemberName(i))
+	}
+	ms, err := w.Allocate(t.Context(), appliance.AllocateRequest{Spec: spec, Cluster: name, UUID: uuid, Names: names, Others: others})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Members = ms
+	return c
+}

@@ -1,0 +1,91 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"pgapp/appliance"
+)
+
+// firewallFindings reads the host's rules, which only root may. What they say
+// is a hint; the proof is a guest that gets through.
+func firewallFindings(ctx context.Context, s appliance.Spec) []appliance.Finding {
+	nft, err := exec.LookPath("nft")
+	if err != nil || os.Geteuid() != 0 {
+		return []appliance.Finding{finding("host-firewall", appliance.LevelSkip, "the firewall's rules can be read by root with nft only; members try the way to the host when they boot")}
+	}
+	rules, err := exec.CommandContext(ctx, nft, "list", "ruleset").Output()
+	if err != nil {
+		return []appliance.Finding{finding("host-firewall", appliance.LevelSkip, "the firewall's rules can't be read: %v", err)}
+	}
+	return judgeFirewall(string(rules), s)
+}
+
+// judgeFirewall looks for what is known to stand in the way.
+func judgeFirewall(rules string, s appliance.Spec) []appliance.Finding {
+	forward := finding("host-forward", appliance.LevelPass, "guests' packets are forwarded")
+	if chainDrops(rules, "forward") {
+		forward = fix(finding("host-forward", appliance.LevelWarn, "the host drops forwarded packets by default (Docker does that): guests may not reach a package mirror"),
+			"sudo iptables -I DOCKER-USER -i virbr0 -j ACCEPT && sudo iptables -I DOCKER-USER -o virbr0 -j ACCEPT")
+	}
+	if s.Primary == appliance.PrimaryVM {
+		return []appliance.Finding{forward}
+	}
+	input := finding("host-firewall", appliance.LevelPass, "no rule is known to keep guests from the host's PostgreSQL")
+	port := appliance.DefaultPort
+	switch {
+	case strings.Contains(rules, "table inet firewalld") && !openPort(rules, port):
+		input = fix(finding("host-firewall", appliance.LevelWarn, "firewalld's zone libvirt refuses guests at the host's port %d", port), "%s", firewallHint("", port))
+	case strings.Contains(rules, "ufw-user-input") && !openPort(rules, port), chainDrops(rules, "input") && !openPort(rules, port):
+		input = fix(finding("host-firewall", appliance.LevelWarn, "the host's firewall drops what it has no rule for, and there is none for port %d", port), "%s", firewallHint("", port))
+	}
+	return []appliance.Finding{input, forward}
+}
+
+func chainDrops(rules, hook string) bool {
+	return regexp.MustCompile(`hook ` + hook + `\b[^;]*;\s*policy drop`).MatchString(rules)
+}
+
+func openPort(rules string, port int) bool {
+	return regexp.MustCompile(`dport (\{[^}]*\b)?` + strconv.Itoa(port) + `\b`).MatchString(rules)
+}
+
+func firewallHint(bridge string, port int) string {
+	if bridge == "" {
+		bridge = "virbr0"
+	}
+	n := strconv.Itoa(port)
+	return "firewalld: sudo firewall-cmd --permanent --zone=libvirt --add-port=" + n + "/tcp && sudo firewall-cmd --reload; " +
+		"ufw: sudo ufw allow in on " + bridge + " to any port " + n + " proto tcp; " +
+		"nft: accept iifname " + bridge + " tcp dport " + n + " in the input chain"
+}
+
+// reachScript opens a connection from the guest to the host. A refusal is as
+// good as a connection: packets get through, and nothing listens yet.
+const reachScript = `out=$(LC_ALL=C timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2"' bash "$1" "$2" 2>&1) && exit 0
+case $out in *"Connection refused"*) exit 0 ;; esac
+printf '%s' "$out" >&2
+exit 1`
+
+// reachHost proves, from the guest, that the host's PostgreSQL can be reached.
+func (p *Provider) reachHost(ctx context.Context, c appliance.Cluster, g *guest) error {
+	for _, m := range c.Members {
+		if m.Placement != appliance.PlacementLocal {
+			continue
+		}
+		_, err := g.Run(ctx, appliance.Command{Argv: []string{"sh", "-c", reachScript, "sh", m.Host, strconv.Itoa(m.Port)}})
+		var exit *appliance.ExitError
+		if !errors.As(err, &exit) {
+			return err
+		}
+		return appliance.NewProblem(appliance.ErrHostFirewall, "%s can't reach the host's PostgreSQL at %s port %d: %s",
+			g.member.Name, m.Host, m.Port, appliance.LastLine("timed out\n"+exit.Stderr)).
+			WithHint("open it: %s", firewallHint("", m.Port))
+	}
+	return nil
+}

@@ -1,0 +1,418 @@
+package libvirt
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"libvirt.org/go/libvirtxml"
+
+	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+func quiet(appliance.Progress) {}
+
+// qcow2File writes what passes for an image of 3 GiB.
+func qcow2File(t *testing.T, change func(header []byte)) string {
+	t.Helper()
+	b := make([]byte, 4096)
+	copy(b, "QFI\xfb")
+	binary.BigEndian.PutUint32(b[4:], 3)
+	binary.BigEndian.PutUint64(b[24:], 3<<30)
+	if change != nil {
+		change(b)
+	}
+	path := filepath.Join(t.TempDir(), "image.qcow2")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestBaseIsUploadedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := appliance.Spec{Image: qcow2File(t, nil)}
+	for range 2 {
+		if err := w.ensureBase(t.Context(), s, quiet); err != nil {
+			t.Fatal(err)
+		}
+	}
+	digest, err := w.imageDigest(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, ok, err := w.base(t.Context(), digest)
+	if err != nil || !ok || v.Physical != 4096 || v.Capacity != 3<<30 {
+		t.Errorf("got %+v, %v, %v", v, ok, err)
+	}
+	// A volume without its marker is a half one, and made anew.
+	delete(w.fake.volumes, v.Name+readySuffix)
+	w.fake.data[v.Name] = []byte("half")
+	if err := w.ensureBase(t.Context(), s, quiet); err != nil || len(w.fake.data[v.Name]) != 4096 {
+		t.Errorf("got %v and %d bytes", err, len(w.fake.data[v.Name]))
+	}
+}
+
+func TestUploadsThatGoWrong(t *testing.T) {
+	t.Parallel()
+	full := appliance.NewProblem(appliance.ErrHostNoSpace, "No space left on device")
+	for name, tc := range map[string]struct {
+		prepare func(f *fake)
+		image   func(b []byte)
+		want    appliance.ErrorID
+	}{
+		"short":        {prepare: func(f *fake) { f.shortUpload = true }, want: appliance.ErrLibvirt},
+		"full":         {prepare: func(f *fake) { f.failUpload = full }, want: appliance.ErrHostNoSpace},
+		"raw":          {image: func(b []byte) { b[0] = 0 }, want: appliance.ErrImageDigest},
+		"backing file": {image: func(b []byte) { b[15] = 1 }, want: appliance.ErrImageDigest},
+		"data file":    {image: func(b []byte) { b[79] = 4 }, want: appliance.ErrImageDigest},
+		"foreign pool": {prepare: func(f *fake) {
+			f.pools[poolName] = &rpc.Pool{Name: poolName, XML: libvirtxml.StoragePool{Type: "dir", Target: &libvirtxml.StoragePoolTarget{Path: "/srv"}}}
+		}, want: appliance.ErrForeignObject},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			if tc.prepare != nil {
+				tc.prepare(w.fake)
+			}
+			err := w.ensureBase(t.Context(), appliance.Spec{Image: qcow2File(t, tc.image)}, quiet)
+			if !appliance.IsProblem(err, tc.want) {
+				t.Errorf("got %v, want %s", err, tc.want)
+			}
+			for v := range w.fake.volumes {
+				if strings.HasSuffix(v, readySuffix) {
+					t.Errorf("%s says that it is complete", v)
+				}
+			}
+		})
+	}
+}
+
+func TestImageDigestIsChecked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	err := w.ensureBase(t.Context(), appliance.Spec{Image: qcow2File(t, nil), ImageDigest: "sha256:" + strings.Repeat("0", 64)}, quiet)
+	if !appliance.IsProblem(err, appliance.ErrImageDigest) || len(w.fake.volumes) != 0 {
+		t.Errorf("got %v and %d volumes", err, len(w.fake.volumes))
+	}
+}
+
+// seeded brings a member to where its disk and seed are there.
+func seeded(t *testing.T, w world, c appliance.Cluster) (appliance.Member, machineSpec) {
+	t.Helper()
+	m := c.Members[1]
+	if err := w.ensurePool(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.ensureKeys(t.Context(), c, c.Members); err != nil {
+		t.Fatal(err)
+	}
+	name := volumeName(memberTag(c, m.Name), volRoot)
+	if err := w.fake.CreateVolume(t.Context(), poolName, rawVolume(name, 1<<30)); err != nil {
+		t.Fatal(err)
+	}
+	spec, err := w.memberSpec(t.Context(), c, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, spec
+}
+
+func TestBootFallsBackFromKVMAloud(t *testing.T) {
+	t.Parallel()
+	for _, kvm := range []string{"absent", "refuses", "pauses"} {
+		t.Run(kvm, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.fake.kvm = kvm
+			c := w.cluster(t, "main", uuidA, 1)
+			c.Members[1].Host = "127.0.0.1" // where nothing of ours answers
+			m, _ := seeded(t, w, c)
+			var said []string
+			err := w.ensureMachine(t.Context(), c, m, func(p appliance.Progress) { said = append(said, p.Detail) })
+			p := appliance.AsProblem(err)
+			if p == nil || p.ID != appliance.ErrGuestBoot && p.ID != appliance.ErrGuestHostKey {
+				t.Fatalf("got %v, want a guest that doesn't answer", err)
+			}
+			if p.ID == appliance.ErrGuestBoot && p.Detail != "GRUB[2J\nlogin:" {
+				t.Errorf("got console %q", p.Detail)
+			}
+			d := w.fake.domains[m.Domain]
+			if d.XML.Type != typeTCG || d.State != rpc.DomainRunning || !hasSeed(d.XML) {
+				t.Errorf("got a domain of type %s in state %d", d.XML.Type, d.State)
+			}
+			aloud := slices.ContainsFunc(said, func(s string) bool { return strings.Contains(s, "KVM can't run guests") })
+			if aloud != (kvm != "absent") {
+				t.Errorf("said %q", said)
+			}
+		})
+	}
+}
+
+func TestAccelKVMFailsClearly(t *testing.T) {
+	t.Parallel()
+	for _, kvm := range []string{"absent", "refuses", "pauses"} {
+		w := newWorld(t)
+		w.fake.kvm = kvm
+		c := w.cluster(t, "main", uuidA, 1)
+		c.Spec.Accel = appliance.AccelKVM
+		m, _ := seeded(t, w, c)
+		err := w.ensureMachine(t.Context(), c, m, quiet)
+		if p := appliance.AsProblem(err); p == nil || p.ID != appliance.ErrHostNoKVM || p.Hint == "" {
+			t.Errorf("%s: got %v", kvm, err)
+		}
+		if d, ok := w.fake.domains[m.Domain]; ok && !d.State.Off() {
+			t.Errorf("%s: the domain was left in state %d", kvm, d.State)
+		}
+	}
+}
+
+func TestWhatWasSavedOrPausedIsNotThawed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.cluster(t, "main", uuidA, 1)
+	_, spec := seeded(t, w, c)
+	spec.Type = typeTCG
+	x, err := spec.domain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, set := range map[string]func(d *rpc.Domain){
+		"saved":    func(d *rpc.Domain) { d.Saved = true },
+		"paused":   func(d *rpc.Domain) { d.State = rpc.DomainPaused },
+		"restored": func(d *rpc.Domain) { d.State, d.Reason = rpc.DomainRunning, 4 },
+	} {
+		if err := w.fake.DefineDomain(t.Context(), x); err != nil {
+			t.Fatal(err)
+		}
+		set(w.fake.domains[spec.Name])
+		if err := w.halt(t.Context(), spec.Name, c.UUID); err != nil {
+			t.Fatal(err)
+		}
+		if d := w.fake.domains[spec.Name]; !d.State.Off() || d.Saved {
+			t.Errorf("%s: got state %d, saved %v", name, d.State, d.Saved)
+		}
+	}
+}
+
+func TestReservations(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	tg := tag{UUID: uuidA, Cluster: "main", Member: "node1"}
+	reserve := func(mac, ip string) error { return w.reserve(t.Context(), "default", tg, mac, ip) }
+	if err := errors.Join(reserve("52:54:00:00:00:01", "192.168.122.101"), reserve("52:54:00:00:00:01", "192.168.122.101")); err != nil {
+		t.Fatal(err)
+	}
+	// Another address for the same member replaces the old one.
+	if err := reserve("52:54:00:00:00:01", "192.168.122.102"); err != nil {
+		t.Fatal(err)
+	}
+	other := tag{UUID: uuidB, Cluster: "main", Member: "node1"}
+	if err := w.reserve(t.Context(), "default", other, "52:54:00:00:00:02", "192.168.122.102"); !appliance.IsProblem(err, appliance.ErrHostAddressTaken) {
+		t.Errorf("got %v", err)
+	}
+	if got := reservations(w.fake.networks["default"].XML); len(got) != 1 || got[0].IP != "192.168.122.102" {
+		t.Errorf("got %+v", got)
+	}
+	ours := func(n string) bool { return n == reservationName(tg) }
+	if err := errors.Join(w.release(t.Context(), "default", ours), w.release(t.Context(), "default", ours)); err != nil {
+		t.Error(err)
+	}
+}
+
+// grown makes a cluster's objects as a life leaves them.
+func grown(t *testing.T, w world, c appliance.Cluster) {
+	t.Helper()
+	for _, m := range c.Members {
+		if m.Placement != appliance.PlacementVM {
+			continue
+		}
+		tg := memberTag(c, m.Name)
+		for _, what := range []string{volRoot, volSeed, volConsole} {
+			if err := w.fake.CreateVolume(t.Context(), poolName, rawVolume(volumeName(tg, what), 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		x, err := machineSpec{Tag: tg, Name: m.Domain, UUID: m.UUID, MAC: m.MAC, Network: "default", Type: typeTCG}.domain()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = errors.Join(w.fake.DefineDomain(t.Context(), x), w.reserve(t.Context(), "default", tg, m.MAC, m.Host))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.fake.domains[m.Domain].State = rpc.DomainRunning
+	}
+}
+
+func (w world) inventory() []string {
+	var out []string
+	for d := range w.fake.domains {
+		out = append(out, "domain "+d)
+	}
+	for v := range w.fake.volumes {
+		out = append(out, "volume "+v)
+	}
+	for _, h := range reservations(w.fake.networks["default"].XML) {
+		out = append(out, "reservation "+h.Name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestNothingIsLeftAndNothingElseTouched(t *testing.T) {
+	t.Parallel()
+	for name, destroy := range map[string]func(ctx context.Context, w world, c appliance.Cluster) error{
+		"steps": func(ctx context.Context, w world, c appliance.Cluster) error {
+			for range 2 {
+				for _, s := range w.DestroySteps(c, c.Members) {
+					if s.Do == nil {
+						continue // the local provider's
+					}
+					if err := s.Do(ctx, quiet); err != nil {
+						return err
+					}
+					if s.Done == nil {
+						continue
+					}
+					if done, err := s.Done(ctx); err != nil || !done {
+						return errors.Join(err, errors.New(s.ID+" isn't done after it was done"))
+					}
+				}
+			}
+			return nil
+		},
+		"by tag": func(ctx context.Context, w world, c appliance.Cluster) error {
+			return errors.Join(w.DestroyByTag(ctx, c.UUID, quiet), w.DestroyByTag(ctx, c.UUID, quiet))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			if err := w.ensurePool(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			b := w.cluster(t, "main-node1", uuidB, 2)
+			grown(t, w, b)
+			w.fake.domains["pgapp-main-node3"] = &rpc.Domain{Name: "pgapp-main-node3", State: rpc.DomainRunning}
+			if err := w.fake.AddHost(t.Context(), "default", libvirtxml.NetworkDHCPHost{MAC: "52:54:00:ff:ff:ff", IP: "192.168.122.200", Name: "printer"}); err != nil {
+				t.Fatal(err)
+			}
+			before := w.inventory()
+			a := w.cluster(t, "main", uuidA, 2, b.Members...)
+			grown(t, w, a)
+			if err := destroy(t.Context(), w, a); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(before, w.inventory()); diff != "" {
+				t.Errorf("the world differs from before (-want +got):\n%s", diff)
+			}
+			if w.fake.domains["pgapp-main-node3"].State != rpc.DomainRunning {
+				t.Error("a foreign domain was ended")
+			}
+		})
+	}
+}
+
+func TestOwnNetworkGoesWithItsCluster(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	delete(w.fake.networks, "default")
+	if err := w.ensurePool(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := w.cluster(t, "main", uuidA, 1)
+	for range 2 {
+		if _, err := w.ensureNetwork(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := w.fake.networks["default"]; !n.Active || n.XML.Bridge.STP != "off" {
+		t.Errorf("got %+v", n)
+	}
+	grown(t, w, c)
+	if err := w.removeOwnNetwork(t.Context(), "default", uuidA); err != nil || w.fake.networks["default"] == nil {
+		t.Fatalf("a network in use: got %v, %v", err, w.fake.networks["default"])
+	}
+	if err := w.DestroyByTag(t.Context(), uuidA, quiet); err != nil || w.fake.networks["default"] != nil {
+		t.Errorf("got %v, %v", err, w.fake.networks["default"])
+	}
+}
+
+func TestAForeignDomainIsNeverTouched(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.cluster(t, "main", uuidA, 1)
+	m, _ := seeded(t, w, c)
+	w.fake.domains[m.Domain] = &rpc.Domain{Name: m.Domain, State: rpc.DomainRunning}
+	g := w.guest(c, m)
+	for name, err := range map[string]error{
+		"create": w.ensureMachine(t.Context(), c, m, quiet),
+		"stop":   w.StopMachine(t.Context(), c, m),
+		"fence":  g.Fence(t.Context()),
+	} {
+		if !appliance.IsProblem(err, appliance.ErrForeignObject) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	if err := w.removeMachine(t.Context(), c, m.Name); err != nil {
+		t.Error(err)
+	}
+	if d := w.fake.domains[m.Domain]; d == nil || d.State != rpc.DomainRunning {
+		t.Errorf("got %+v", d)
+	}
+}
+
+func TestPlan(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.cluster(t, "main", uuidA, 2)
+	got := map[string][]string{}
+	for _, s := range w.CreateSteps(c, c.Members) {
+		got[s.ID] = s.After
+	}
+	want := map[string][]string{
+		"network": nil, "host": {"network"}, "machine/node0": {"host"}, "keys": nil, "image": nil,
+		"golden-image": {"image", "network"},
+		"disk/node1":   {"golden-image"}, "machine/node1": {"disk/node1", "keys", "network"},
+		"disk/node2": {"golden-image"}, "machine/node2": {"disk/node2", "keys", "network"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the plan differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestKeysAreMadeOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.cluster(t, "main", uuidA, 1)
+	if have, err := w.haveKeys(t.Context(), c, c.Members); err != nil || have {
+		t.Errorf("got %v, %v", have, err)
+	}
+	if err := w.ensureKeys(t.Context(), c, c.Members); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := w.cfg.Secrets.Secrets(t.Context(), "main")
+	if err := w.ensureKeys(t.Context(), c, c.Members); err != nil {
+		t.Fatal(err)
+	}
+	after, _ := w.cfg.Secrets.Secrets(t.Context(), "main")
+	for k, v := range before.Values {
+		if after.Get(k).Reveal() != v.Reveal() || !bytes.Contains([]byte(v.Reveal()), []byte("OPENSSH")) {
+			t.Errorf("%s was made anew", k)
+		}
+	}
+	if have, err := w.haveKeys(t.Context(), c, c.Members); err != nil || !have {
+		t.Errorf("got %v, %v", have, err)
+	}
+}

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,35 +17,13 @@ import (
 	"pgapp/appliance"
 )
 
-// memorySecrets is a store of secrets for tests.
-type memorySecrets struct {
-	mu      sync.Mutex
-	secrets appliance.Secrets
-}
-
-func (m *memorySecrets) Secrets(context.Context, string) (appliance.Secrets, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	out := appliance.Secrets{Values: map[string]appliance.Secret{}}
-	for k, v := range m.secrets.Values {
-		out.Values[k] = v
-	}
-	return out, nil
-}
-
-func (m *memorySecrets) UpdateSecrets(_ context.Context, _ string, change func(*appliance.Secrets) error) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return change(&m.secrets)
-}
-
 func labProvider(t *testing.T) *Provider {
 	t.Helper()
 	if os.Getenv("PGAPP_LAB_IMAGE") == "" {
 		t.Fatal("not in the lab: run it by 'scripts/lab exec go test -tags e2e ./provisioner/libvirt'")
 	}
 	p := New(Config{
-		Secrets:   &memorySecrets{},
+		Secrets:   &fakeSecrets{},
 		Documents: os.DirFS("../../embed/cloudinit"),
 		ImageDir:  t.TempDir(), TempDir: t.TempDir(),
 		BootLimit: 25 * time.Minute, BuildLimit: time.Hour,

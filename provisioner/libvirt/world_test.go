@@ -1,0 +1,97 @@
+package libvirt
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// fakeSecrets keeps secrets in memory.
+type fakeSecrets struct {
+	mu sync.Mutex
+	s  appliance.Secrets
+}
+
+func (m *fakeSecrets) Secrets(context.Context, string) (appliance.Secrets, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := appliance.Secrets{Values: map[string]appliance.Secret{}}
+	for k, v := range m.s.Values {
+		out.Values[k] = v
+	}
+	return out, nil
+}
+
+func (m *fakeSecrets) UpdateSecrets(_ context.Context, _ string, change func(*appliance.Secrets) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return change(&m.s)
+}
+
+// fakeLocal stands for the provider of local members.
+type fakeLocal struct{ appliance.Provider }
+
+func (fakeLocal) Allocate(_ context.Context, r appliance.AllocateRequest) ([]appliance.Member, error) {
+	return []appliance.Member{{
+		Name: r.Names[0], Placement: appliance.PlacementLocal, Host: "127.0.122.1", Port: 5432,
+		Slot: appliance.SlotName(r.Names[0]),
+	}}, nil
+}
+
+func (fakeLocal) CreateSteps(_ appliance.Cluster, ms []appliance.Member) []appliance.Step {
+	return []appliance.Step{{ID: "host"}, {ID: "machine/" + ms[0].Name, After: []string{"host"}}}
+}
+
+func (fakeLocal) DestroySteps(_ appliance.Cluster, ms []appliance.Member) []appliance.Step {
+	return []appliance.Step{{ID: "remove/" + ms[0].Name}}
+}
+
+// world is a provider over a fake libvirt with the default network.
+type world struct {
+	*Provider
+	fake *fake
+}
+
+func newWorld(t *testing.T) world {
+	t.Helper()
+	p := New(Config{
+		Local: fakeLocal{}, Secrets: &fakeSecrets{}, Documents: os.DirFS("../../embed/cloudinit"),
+		ImageDir: t.TempDir(), TempDir: t.TempDir(), BootLimit: 2 * time.Second,
+		listens: func(context.Context, string) bool { return false },
+		alive:   func(context.Context, []netip.Addr) map[netip.Addr]bool { return nil },
+	})
+	t.Cleanup(p.Close)
+	f := newFake()
+	x, err := defaultNetwork(tag{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.Metadata = nil
+	if err := f.DefineNetwork(t.Context(), x); err != nil {
+		t.Fatal(err)
+	}
+	f.networks["default"].Active = true
+	p.virt = f
+	return world{p, f}
+}
+
+func (w world) cluster(t *testing.T, name, uuid string, standbys int, others ...appliance.Member) appliance.Cluster {
+	t.Helper()
+	spec := appliance.Spec{Name: name, Provider: appliance.ProviderLibvirt, Standbys: &standbys}.WithDefaults()
+	c := appliance.Cluster{Name: name, UUID: uuid, Spec: spec, Primary: "node0"}
+	var names []string
+	for i := range standbys + 1 {
+		names = append(names, appliance.MemberName(i))
+	}
+	ms, err := w.Allocate(t.Context(), appliance.AllocateRequest{Spec: spec, Cluster: name, UUID: uuid, Names: names, Others: others})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Members = ms
+	return c
+}

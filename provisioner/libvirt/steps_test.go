@@ -2,7 +2,6 @@ package libvirt
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"os"

@@ -52,6 +52,11 @@ func (m *machine) Fence(ctx context.Context) error {
 	if err := m.reaped(ctx); err != nil {
 		return asFence(m.member, err)
 	}
+	if own == ours && m.p.account.exists() {
+		if err := m.freeSharedMemory(); err != nil {
+			return err
+		}
+	}
 	return m.removeCgroups(ctx)
 }
 

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"encoding/binary"
 	"strings"
 	"testing"
 
@@ -138,5 +139,45 @@ func TestSocketDirFits(t *testing.T) {
 		if n < 20 && dir != m.dir+"/run" {
 			t.Errorf("home of %d: the sockets are in %s", n, dir)
 		}
+	}
+}
+
+func TestParseSharedMemory(t *testing.T) {
+	t.Parallel()
+	le := binary.LittleEndian
+	dir := fileID{device: 65024, inode: 1 << 40}
+	header := make([]byte, shmemHeaderLen)
+	le.PutUint32(header, shmemMagic)
+	le.PutUint32(header[shmemControlAt:], 4242)
+	le.PutUint64(header[shmemDeviceAt:], dir.device)
+	le.PutUint64(header[shmemInodeAt:], dir.inode)
+	if control, ok := parseShmemHeader(header, dir); control != 4242 || !ok {
+		t.Errorf("got %d, %v; want 4242", control, ok)
+	}
+	if _, ok := parseShmemHeader(header, fileID{dir.device, dir.inode + 1}); ok {
+		t.Error("another directory's segment counts as ours")
+	}
+	for _, bad := range [][]byte{nil, header[:20], make([]byte, shmemHeaderLen)} {
+		if _, ok := parseShmemHeader(bad, dir); ok {
+			t.Errorf("%d bytes of nonsense count as ours", len(bad))
+		}
+	}
+	control := make([]byte, controlItemsAt+3*controlItemLen)
+	le.PutUint32(control, controlMagic)
+	le.PutUint32(control[controlCountAt:], 100) // more than there is room for
+	for i, refs := range []uint32{2, 0, 1} {
+		item := control[controlItemsAt+i*controlItemLen:]
+		le.PutUint32(item, uint32(10+i))
+		le.PutUint32(item[4:], refs)
+	}
+	if diff := cmp.Diff([]uint32{10, 12}, parseControl(control)); diff != "" {
+		t.Errorf("handles differ (-want +got):\n%s", diff)
+	}
+	table := "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid\n" +
+		"   1056779          3   600                    56  4711  4712      0   101   104   101\n" +
+		"   1056780          4   600                    56  4711  4712      6   101   104   101\n" +
+		"   1056781          5   600                    56  4711  4712      0  1001   104   101\n"
+	if diff := cmp.Diff([]int{3}, unattached(table, 101)); diff != "" {
+		t.Errorf("segments differ (-want +got):\n%s", diff)
 	}
 }

@@ -229,7 +229,8 @@ func (m *machine) stopProblem(mode appliance.StopMode, err error) error {
 }
 
 // endServerProcesses kills what is in the data directory without a
-// postmaster, waits until nothing is, and until our own child is reaped.
+// postmaster, waits until nothing is and our own child is reaped, and frees
+// the memory that a killed server can't.
 func (m *machine) endServerProcesses(ctx context.Context) error {
 	own, err := m.owned()
 	if err != nil || own != ours || !m.p.account.exists() {
@@ -249,7 +250,10 @@ func (m *machine) endServerProcesses(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ending what PostgreSQL of member %q left: %w", m.member, err)
 	}
-	return m.reaped(ctx)
+	if err := m.reaped(ctx); err != nil {
+		return err
+	}
+	return m.freeSharedMemory()
 }
 
 // reaped waits until the postmaster that this process started is no zombie.

@@ -338,3 +338,52 @@ func TestOwnAccount(t *testing.T) {
 		t.Error("the account is left")
 	}
 }
+
+// TestFenceFreesSharedMemory looks at what a killed server leaves in memory.
+func TestFenceFreesSharedMemory(t *testing.T) {
+	t.Parallel()
+	_, m := newServer(t, newTestProvider(t, "home"))
+	pm := m.mustStart(t)
+	maps, err := os.ReadFile(pm.path("maps"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var posix []string
+	for _, f := range strings.Fields(string(maps)) {
+		if strings.HasPrefix(f, posixShmDir+"/PostgreSQL.") {
+			posix = append(posix, f)
+		}
+	}
+	content, err := m.ReadFile(testContext(t), filepath.Join(m.Layout().DataDir, "postmaster.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const keyLine = 6
+	key := strings.Fields(strings.Split(string(content), "\n")[keyLine])
+	segment := func() bool {
+		table, err := os.ReadFile("/proc/sysvipc/shm")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(table)) {
+			if f := strings.Fields(line); f[1] == key[1] {
+				return true
+			}
+		}
+		return false
+	}
+	if len(posix) == 0 || !segment() {
+		t.Fatalf("the running server has segments %q and %v: %v", posix, key, segment())
+	}
+	if err := m.Fence(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if segment() {
+		t.Error("the System V segment is left")
+	}
+	for _, path := range posix {
+		if exists(path) {
+			t.Errorf("%s is left", path)
+		}
+	}
+}

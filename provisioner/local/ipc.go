@@ -1,0 +1,145 @@
+package local
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A killed postmaster leaves a System V segment, and the POSIX segments that
+// it leads to. The next start on the same directory removes them, but a
+// directory that goes has no next start. What follows reads PostgreSQL 17's
+// PGShmemHeader and dsm_control_header on a machine of 64 bits, as PostgreSQL
+// does at a start, and checks their magic numbers first.
+const (
+	shmemMagic   = 679834894
+	controlMagic = 0x9a503d32
+
+	shmemControlAt = 24 // dsm_control
+	shmemDeviceAt  = 40
+	shmemInodeAt   = 48
+	shmemHeaderLen = 56
+
+	controlCountAt = 4 // nitems
+	controlItemsAt = 16
+	controlItemLen = 40
+
+	posixShmDir = "/dev/shm"
+)
+
+// fileID names a data directory as the kernel does.
+type fileID struct{ device, inode uint64 }
+
+// freeSharedMemory removes what a dead server of this data directory left in
+// memory. It is called when no process of it is left. A repeat does nothing.
+func (m *machine) freeSharedMemory() error {
+	var st syscall.Stat_t
+	if err := syscall.Stat(m.Layout().DataDir, &st); missing(err) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("looking at the data directory: %w", err)
+	}
+	i, err := m.p.account.lookup()
+	if err != nil {
+		return err
+	}
+	table, err := os.ReadFile(filepath.Join(procDir, "sysvipc", "shm"))
+	if err != nil {
+		return nil //nolint:nilerr // a kernel without System V has no segments
+	}
+	var errs []error
+	for _, id := range unattached(string(table), i.uid) {
+		control, ok := segmentOf(id, fileID{st.Dev, st.Ino})
+		if !ok {
+			continue
+		}
+		removePosix(control, i.uid)
+		if _, err := unix.SysvShmCtl(id, unix.IPC_RMID, nil); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EIDRM) {
+			errs = append(errs, fmt.Errorf("removing shared memory segment %d: %w", id, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// unattached lists the user's segments that no process is attached to, from
+// the kernel's table (proc_sysvipc(5)).
+func unattached(table string, uid uint32) []int {
+	const idField, attachedField, uidField = 1, 6, 7
+	var out []int
+	for line := range strings.Lines(table) {
+		f := strings.Fields(line)
+		if len(f) <= uidField || f[attachedField] != "0" || f[uidField] != strconv.FormatUint(uint64(uid), 10) {
+			continue
+		}
+		if id, err := strconv.Atoi(f[idField]); err == nil {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// segmentOf tells whether the segment is the data directory's, and which
+// POSIX segment it leads to.
+func segmentOf(id int, dir fileID) (control uint32, ok bool) {
+	mem, err := unix.SysvShmAttach(id, 0, unix.SHM_RDONLY)
+	if err != nil {
+		return 0, false
+	}
+	defer func() { _ = unix.SysvShmDetach(mem) }()
+	return parseShmemHeader(mem, dir)
+}
+
+func parseShmemHeader(mem []byte, dir fileID) (control uint32, ok bool) {
+	le := binary.LittleEndian
+	if len(mem) < shmemHeaderLen || le.Uint32(mem) != shmemMagic {
+		return 0, false
+	}
+	if (fileID{le.Uint64(mem[shmemDeviceAt:]), le.Uint64(mem[shmemInodeAt:])}) != dir {
+		return 0, false
+	}
+	return le.Uint32(mem[shmemControlAt:]), true
+}
+
+// removePosix removes the control segment and those that it lists.
+func removePosix(control, uid uint32) {
+	path := posixSegment(control)
+	if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() || ownerOf(st) != uid {
+		return
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return
+	}
+	for _, handle := range append(parseControl(data), control) {
+		if st, err := os.Lstat(posixSegment(handle)); err == nil && ownerOf(st) == uid {
+			_ = os.Remove(posixSegment(handle))
+		}
+	}
+}
+
+func posixSegment(handle uint32) string {
+	return filepath.Join(posixShmDir, "PostgreSQL."+strconv.FormatUint(uint64(handle), 10))
+}
+
+func parseControl(data []byte) []uint32 {
+	le := binary.LittleEndian
+	if len(data) < controlItemsAt || le.Uint32(data) != controlMagic {
+		return nil
+	}
+	var out []uint32
+	items := data[controlItemsAt:]
+	for n := le.Uint32(data[controlCountAt:]); n > 0 && len(items) >= controlItemLen; n-- {
+		if handle, refs := le.Uint32(items), le.Uint32(items[4:]); refs > 0 {
+			out = append(out, handle)
+		}
+		items = items[controlItemLen:]
+	}
+	return out
+}

@@ -24,11 +24,10 @@ lab_down() {
 		say "down: there was no lab"
 		return 0
 	fi
-	# A libvirtd that a test killed comes back, to take down what it left.
-	if ! our_pid libvirtd >/dev/null; then
-		libvirt_up
+	if [ -e "$LAB_RUN/foreign" ] && ! libvirt_foreign; then
+		libvirt_up # one that a test killed comes back, to remove what it left
+		remove_left
 	fi
-	remove_left
 	end_ours httpd
 	end_ours libvirtd
 	end_ours virtlogd

@@ -84,7 +84,8 @@ end_ours() {
 # started here would hold it for its life.
 inside() { nsenter --net="$LAB_NETNS" -- "$@" 9>&-; }
 
-in_virsh() { inside virsh -q -c "qemu+unix:///system?socket=$LAB_SOCKET" "$@"; }
+# A socket with a path is reached from any network namespace.
+in_virsh() { virsh -q -c "qemu+unix:///system?socket=$LAB_SOCKET" "$@" 9>&-; }
 
 # guarded CMD... runs CMD without the lock, and ends all of it if we are ended.
 guarded() {

@@ -52,12 +52,13 @@ netns_up() {
 
 libvirt_answers() { in_virsh uri >/dev/null 2>&1; }
 
+# libvirt_foreign tells whether a libvirtd answers that isn't ours.
+libvirt_foreign() { ! our_pid libvirtd >/dev/null && libvirt_answers; }
+
 libvirt_up() {
 	if our_pid libvirtd >/dev/null && our_pid virtlogd >/dev/null && libvirt_answers; then
 		return 0
 	fi
-	our_pid libvirtd >/dev/null || ! libvirt_answers ||
-		die "a libvirtd that isn't the lab's runs on this machine: stop it first (libvirt's paths are the machine's, so there is one at a time)"
 	end_ours libvirtd
 	start_daemon virtlogd
 	libvirt_config >"$LAB_RUN/libvirtd.conf"

@@ -128,7 +128,7 @@ func (h *home) crashing(begin func(controller) (appliance.Operation, error), p *
 		r.Close()
 		if !p.down {
 			if last.State != appliance.OpSucceeded {
-				h.t.Fatalf("operation %s (%s) is %s after crashes at %q: %+v", last.ID, last.Kind, last.State, p.all, last.Error)
+				h.t.Fatalf("operation %s (%s) is %s after crashes at %q: %v\n%s", last.ID, last.Kind, last.State, p.all, last.Error, last.Error.Detail)
 			}
 			return
 		}

@@ -23,8 +23,8 @@ func quoteAll(words []string) string {
 }
 
 // runMark is the variable by which a command's processes are found when they
-// have to be killed.
-const runMark = "PGAPP_RUN"
+// have to be killed. Names that begin with PG belong to PostgreSQL.
+const runMark = "RUN_OF_PGAPP"
 
 // words are the argv that runs c with a clean environment, from the root
 // directory, as user (the login user where it is empty). The only shell that

@@ -184,8 +184,8 @@ func (p *Provider) startAs(ctx context.Context, b boot, kind string) error {
 
 // awaitSSH waits for SSH and watches the domain meanwhile; the first of both
 // to say something ends the wait.
-func (p *Provider) awaitSSH(ctx context.Context, b boot, kind string) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (p *Provider) awaitSSH(parent context.Context, b boot, kind string) error {
+	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	watched := make(chan error, 1)
 	go func() {
@@ -203,13 +203,16 @@ func (p *Provider) awaitSSH(ctx context.Context, b boot, kind string) error {
 		}
 	})
 	cancel(nil)
-	if e := <-watched; err != nil && e != nil {
-		return p.bootProblem(ctx, b, e)
+	e := <-watched
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(parent.Err(), context.Canceled):
+		return fmt.Errorf("waiting for %q to boot: %w", b.spec.Name, parent.Err())
+	case e != nil:
+		err = e
 	}
-	if err != nil {
-		return p.bootProblem(ctx, b, err)
-	}
-	return nil
+	return p.bootProblem(ctx, b, err)
 }
 
 // watch returns what is wrong with the domain, or nil when ctx ends.

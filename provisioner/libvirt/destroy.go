@@ -39,7 +39,8 @@ func (p *Provider) DestroySteps(c appliance.Cluster, members []appliance.Member)
 	}
 	return append(steps, appliance.Step{
 		ID: stepRemoveShared, Title: "remove what the machines shared", After: after,
-		Do: func(ctx context.Context, _ appliance.Report) error { return p.removeShared(ctx, c) },
+		Done: func(ctx context.Context) (bool, error) { return p.sharedRemoved(ctx, c) },
+		Do:   func(ctx context.Context, _ appliance.Report) error { return p.removeShared(ctx, c) },
 	})
 }
 
@@ -155,6 +156,29 @@ func (p *Provider) removeShared(ctx context.Context, c appliance.Cluster) error 
 	return p.removeOwnNetwork(ctx, networkName(c.Spec), c.UUID)
 }
 
+// sharedRemoved observes what removeShared brings about.
+func (p *Provider) sharedRemoved(ctx context.Context, c appliance.Cluster) (bool, error) {
+	if gone, err := p.machineRemoved(ctx, c, builder); err != nil || !gone {
+		return false, err
+	}
+	if vols, err := p.clusterVolumes(ctx, c.UUID, c.Name, ""); err != nil || len(vols) > 0 {
+		return false, err
+	}
+	n, err := p.virt.Network(ctx, networkName(c.Spec))
+	if errors.Is(err, rpc.ErrNotFound) {
+		return true, nil
+	}
+	if t, ours := networkTag(n.XML); err != nil || !ours || t.UUID != c.UUID {
+		return err == nil, err
+	}
+	return p.networkUsed(ctx, n.Name)
+}
+
+func (p *Provider) networkUsed(ctx context.Context, name string) (bool, error) {
+	all, err := p.virt.Domains(ctx)
+	return slices.ContainsFunc(all, func(d rpc.Domain) bool { return usesNetwork(d, name) }), err
+}
+
 func (p *Provider) removeOwnNetwork(ctx context.Context, name, uuid string) error {
 	n, err := p.virt.Network(ctx, name)
 	if errors.Is(err, rpc.ErrNotFound) {
@@ -166,23 +190,14 @@ func (p *Provider) removeOwnNetwork(ctx context.Context, name, uuid string) erro
 	if t, ours := networkTag(n.XML); !ours || t.UUID != uuid {
 		return nil
 	}
-	all, err := p.virt.Domains(ctx)
-	if err != nil {
+	if used, err := p.networkUsed(ctx, name); err != nil || used {
 		return err
-	}
-	for _, d := range all {
-		if usesNetwork(d, name) {
-			return nil
-		}
 	}
 	return p.virt.RemoveNetwork(ctx, name)
 }
 
 func usesNetwork(d rpc.Domain, network string) bool {
-	if d.XML.Devices == nil {
-		return false
-	}
-	return slices.ContainsFunc(networksOf(d), func(n string) bool { return n == network })
+	return slices.Contains(networksOf(d), network)
 }
 
 func networksOf(d rpc.Domain) []string {

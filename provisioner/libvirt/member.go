@@ -74,7 +74,7 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 		return err
 	}
 	if !settled {
-		if err := p.settle(ctx, g, spec, report); err != nil {
+		if err := p.settle(ctx, g, spec, c.Spec.Locale, report); err != nil {
 			return err
 		}
 	}
@@ -119,9 +119,10 @@ func (p *Provider) makeSeed(ctx context.Context, t tag, id identity, address str
 	return v.Path, err
 }
 
-// settle checks that the guest took its identity, keeps cloud-init from ever
-// running again, and removes the seed and its copies.
-func (p *Provider) settle(ctx context.Context, g *guest, spec machineSpec, report appliance.Report) error {
+// settle checks that the guest took its identity, gives it the cluster's
+// locale, keeps cloud-init from ever running again, and removes the seed and
+// its copies.
+func (p *Provider) settle(ctx context.Context, g *guest, spec machineSpec, locale string, report appliance.Report) error {
 	report(appliance.Progress{Detail: "waiting for cloud-init"})
 	if err := p.cloudInit(ctx, g); err != nil {
 		var known *appliance.Problem
@@ -130,7 +131,7 @@ func (p *Provider) settle(ctx context.Context, g *guest, spec machineSpec, repor
 		}
 		return err
 	}
-	if _, err := g.root(ctx, settleScript, memberDir, serverUnit, serverUnitText(g.Layout())); err != nil {
+	if _, err := g.root(ctx, settleScript, memberDir, serverUnit, serverUnitText(g.Layout()), locale); err != nil {
 		return fmt.Errorf("settling %q: %w", g.member.Name, err)
 	}
 	return p.dropSeed(ctx, spec)
@@ -142,6 +143,10 @@ install -d -o postgres -g postgres -m 0700 "$1" "$1/conf"
 [ -e "$1/server.log" ] || install -o postgres -g postgres -m 0600 /dev/null "$1/server.log"
 printf '%s' "$3" >"/etc/systemd/system/$2"
 systemctl daemon-reload
+case $4 in
+"" | C.*) ;;
+*) locale -a | grep -qixF "${4%.*}.utf8" || localedef -i "${4%.*}" -f UTF-8 "$4" ;;
+esac
 touch /etc/cloud/cloud-init.disabled
 rm -rf /var/lib/cloud/instances/*/user-data.txt* /var/lib/cloud/instances/*/vendor-data* \
 	/var/lib/cloud/instances/*/cloud-config.txt /var/lib/cloud/instances/*/obj.pkl \

@@ -5,6 +5,7 @@ package libvirt
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,6 +101,10 @@ func virsh(t *testing.T, args ...string) string {
 	return string(out)
 }
 
+func virshIn(ctx context.Context, args ...string) error {
+	return exec.CommandContext(ctx, "virsh", append([]string{"-c", "qemu:///system"}, args...)...).Run()
+}
+
 // leftovers lists what still carries the cluster's UUID or name.
 func leftovers(t *testing.T, c appliance.Cluster) []string {
 	t.Helper()
@@ -136,6 +141,7 @@ func TestSmoke(t *testing.T) {
 	first := facts(t, mc)
 	t.Log(first)
 
+	wrongHostKey(t, p, c, m)
 	begun := time.Now()
 	if err := p.StopMachine(t.Context(), c, m); err != nil {
 		t.Fatal(err)
@@ -158,6 +164,29 @@ func TestSmoke(t *testing.T) {
 	runSteps(t, p.DestroySteps(c, c.Members))
 	if left := leftovers(t, c); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+// wrongHostKey meets the machine with another key in mind than it has.
+func wrongHostKey(t *testing.T, p *Provider, c appliance.Cluster, m appliance.Member) {
+	t.Helper()
+	real, err := p.cfg.Secrets.Secrets(t.Context(), c.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := &fakeSecrets{s: appliance.Secrets{Values: map[string]appliance.Secret{appliance.SecretSSHKey: real.Get(appliance.SecretSSHKey)}}}
+	cfg := p.cfg
+	cfg.Secrets = other
+	q := New(cfg)
+	defer q.Close()
+	if err := q.ensureKeys(t.Context(), c, c.Members); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Machine(c, m).WriteFile(t.Context(), "/tmp/secret", []byte("secret"), 0o600); !appliance.IsProblem(err, appliance.ErrGuestHostKey) {
+		t.Errorf("another host key: got %v", err)
+	}
+	if _, err := p.Machine(c, m).ReadFile(t.Context(), "/tmp/secret"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a secret was sent: %v", err)
 	}
 }
 

@@ -1,0 +1,56 @@
+//go:build e2e
+
+package libvirt
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/provisioner/providertest"
+)
+
+// TestContract holds the provider to what all providers promise, with real
+// machines. It takes long where they are emulated.
+func TestContract(t *testing.T) {
+	providertest.Run(t, func(t *testing.T) providertest.Fixture {
+		p := labProvider(t)
+		return providertest.Fixture{
+			Provider: p,
+			Spec: appliance.Spec{
+				Provider: appliance.ProviderLibvirt, Primary: appliance.PrimaryVM, MemoryMiB: 512,
+				Image: os.Getenv("PGAPP_LAB_IMAGE"), AptMirror: os.Getenv("PGAPP_LAB_APT"),
+			},
+			Patience:   30 * time.Minute,
+			Leftovers:  leftovers,
+			PutForeign: putForeign,
+		}
+	})
+}
+
+// putForeign defines somebody else's domain under the member's name.
+func putForeign(t *testing.T, _ appliance.Cluster, m appliance.Member) func(t *testing.T) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "foreign.xml")
+	const text = `<domain type='qemu'><name>NAME</name><memory unit='MiB'>64</memory><os><type>hvm</type></os></domain>`
+	if err := os.WriteFile(file, []byte(strings.Replace(text, "NAME", m.Domain, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	virsh(t, "define", file)
+	before := virsh(t, "dumpxml", m.Domain)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_ = virshIn(ctx, "undefine", m.Domain)
+	})
+	return func(t *testing.T) {
+		t.Helper()
+		if got := virsh(t, "dumpxml", m.Domain); got != before {
+			t.Errorf("the foreign domain was changed:\n%s", got)
+		}
+	}
+}

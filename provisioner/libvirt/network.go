@@ -106,6 +106,11 @@ func (p *Provider) network(ctx context.Context, name string, t tag) (n rpc.Netwo
 // ensureNetwork makes the default network where it is missing, and starts the
 // network.
 func (p *Provider) ensureNetwork(ctx context.Context, c appliance.Cluster) (subnet, error) {
+	release, err := p.turn(ctx, "the network")
+	if err != nil {
+		return subnet{}, err
+	}
+	defer release()
 	name := networkName(c.Spec)
 	n, exists, err := p.network(ctx, name, memberTag(c, ""))
 	if err != nil {

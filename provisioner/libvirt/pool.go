@@ -23,6 +23,11 @@ const (
 // ensurePool defines and starts the pool. A pool of that name over another
 // directory isn't ours.
 func (p *Provider) ensurePool(ctx context.Context) error {
+	release, err := p.turn(ctx, "the pool")
+	if err != nil {
+		return err
+	}
+	defer release()
 	pool, err := p.virt.Pool(ctx, poolName)
 	switch {
 	case errors.Is(err, rpc.ErrNotFound):

@@ -68,7 +68,8 @@ type Provider struct {
 	guests map[string]*guest
 	// noKVM says why this host's KVM can't run guests, once that was seen.
 	noKVM string
-	// building holds a turn for each image that is made, by volume name.
+	// building holds a turn for each thing that several members need and one
+	// makes: an image by its volume's name, the pool, the network.
 	building map[string]chan struct{}
 }
 
@@ -113,20 +114,20 @@ func (p *Provider) Close() {
 // Images is the store of fetched images, for `pgapp image`.
 func (p *Provider) Images() *image.Store { return p.images }
 
-// turn waits until nobody else in this process makes the volume.
-func (p *Provider) turn(ctx context.Context, volume string) (release func(), err error) {
+// turn waits until nobody else in this process makes the thing.
+func (p *Provider) turn(ctx context.Context, what string) (release func(), err error) {
 	p.mu.Lock()
-	ch, ok := p.building[volume]
+	ch, ok := p.building[what]
 	if !ok {
 		ch = make(chan struct{}, 1)
-		p.building[volume] = ch
+		p.building[what] = ch
 	}
 	p.mu.Unlock()
 	select {
 	case ch <- struct{}{}:
 		return func() { <-ch }, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for %q: %w", volume, ctx.Err())
+		return nil, fmt.Errorf("waiting for %s: %w", what, ctx.Err())
 	}
 }
 

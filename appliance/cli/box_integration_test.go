@@ -434,7 +434,7 @@ func (b *box) nothingLeft() {
 			b.t.Errorf("control groups are left: %q", all)
 		}
 	}
-	known := append([]string{"backup.key", "backups", "pgapp.lock", "pgapp.log", "pgapp.sock", "postgres", "state.db", "state.id", "token"}, b.mayHold...)
+	known := append([]string{"backup.key", "backups", "images", "pgapp.lock", "pgapp.log", "pgapp.sock", "postgres", "state.db", "state.id", "token"}, b.mayHold...)
 	entries, err := os.ReadDir(b.home)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		b.t.Error(err)

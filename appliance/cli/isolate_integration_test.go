@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -22,16 +23,21 @@ const isolatedEnv = "PGAPP_TEST_ISOLATED"
 // homesSize bounds the memory that clusters of tests take.
 const homesSize = "size=6g,mode=0711"
 
-// runTests gives the tests, as root, a network and mounts of their own: the
-// addresses of their clusters meet nobody else's, homes lie in memory, and
-// what they mount goes with them. Elsewhere they run as they are.
+// runTests gives the tests, as root, a network, mounts and shared memory of
+// their own: the addresses of their clusters meet nobody else's, homes lie in
+// memory, and what they mount goes with them. Elsewhere they run as they are.
 func runTests(m *testing.M) int {
 	if dir := os.Getenv(isolatedEnv); dir != "" {
 		if err := furnish(dir); err != nil {
 			fmt.Fprintln(os.Stderr, "preparing the tests' own namespaces:", err)
 			return 1
 		}
-		return m.Run()
+		code := m.Run()
+		if left := memoryLeft(); len(left) > 0 {
+			fmt.Fprintf(os.Stderr, "FAIL: servers that are gone left %d segments of shared memory: %q\n", len(left), left)
+			code = max(code, 1)
+		}
+		return code
 	}
 	if os.Geteuid() == 0 {
 		code, err := again()
@@ -57,7 +63,7 @@ func again() (int, error) {
 	cmd := exec.CommandContext(context.Background(), self, os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), isolatedEnv+"="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
@@ -73,7 +79,28 @@ func furnish(dir string) error {
 	if err := unix.Mount("pgapp-test", dir, "tmpfs", 0, homesSize); err != nil {
 		return fmt.Errorf("mounting memory: %w", err)
 	}
+	if err := unix.Mount("pgapp-test", shmDir, "tmpfs", 0, "mode=1777"); err != nil {
+		return fmt.Errorf("mounting shared memory: %w", err)
+	}
 	return loopbackUp()
+}
+
+// shmDir is where POSIX shared memory is.
+const shmDir = "/dev/shm"
+
+// memoryLeft lists the shared memory, of either kind, that is there when no
+// server is.
+func memoryLeft() []string {
+	left, _ := filepath.Glob(filepath.Join(shmDir, "PostgreSQL.*"))
+	table, err := os.ReadFile("/proc/sysvipc/shm")
+	if err != nil {
+		return left
+	}
+	_, rows, _ := strings.Cut(strings.TrimSpace(string(table)), "\n") // the first line is a heading
+	for row := range strings.Lines(rows) {
+		left = append(left, strings.Join(strings.Fields(row)[:2], " "))
+	}
+	return left
 }
 
 // loopbackUp brings up the loopback device of this thread's network.

@@ -52,18 +52,19 @@ func TestCrashes(t *testing.T) {
 
 func crashes(t *testing.T, h *home, s appliance.Spec, table string) {
 	s.Name = "main"
-	up := func(c controller) (appliance.Operation, error) { return c.Up(t.Context(), s) }
+	up := func(c controller) (appliance.Operation, error) { return c.Up(t.Context(), s, appliance.UpOptions{}) }
 	destroy := func(c controller) (appliance.Operation, error) {
 		return c.Submit(t.Context(), "main", appliance.OpDestroy, appliance.OperationParams{})
 	}
 	if os.Getenv(exhaustive) == "" {
-		tried := &points{}
-		h.crashing(up, tried)
+		ups, destroys := &points{}, &points{}
+		h.crashing(up, ups)
 		h.wantCluster(table)
-		n := len(tried.all)
-		h.crashing(destroy, tried)
+		h.crashesBetween(table)
+		h.crashing(destroy, destroys)
 		h.wantNothing()
-		t.Logf("%d crash points of up, %d of destroy: %s", n, len(tried.all)-n, strings.Join(tried.all, ", "))
+		t.Logf("%d crash points of up: %s", len(ups.all), strings.Join(ups.all, ", "))
+		t.Logf("%d crash points of destroy: %s", len(destroys.all), strings.Join(destroys.all, ", "))
 		return
 	}
 	ups, destroys := &points{dry: true}, &points{dry: true}
@@ -77,6 +78,33 @@ func crashes(t *testing.T, h *home, s appliance.Spec, table string) {
 		h.wantNothing()
 		if t.Failed() {
 			t.Fatalf("after a crash at %q", point)
+		}
+	}
+}
+
+// crashesBetween lets the daemon crash at every boundary of what a user does
+// with a cluster during its life.
+func (h *home) crashesBetween(table string) {
+	h.t.Helper()
+	for _, o := range []struct {
+		kind   appliance.OperationKind
+		member string
+	}{
+		{appliance.OpReinit, "node1"},
+		{appliance.OpRestart, ""},
+		{appliance.OpStop, ""},
+		{appliance.OpStart, ""},
+	} {
+		tried := &points{}
+		h.crashing(func(c controller) (appliance.Operation, error) {
+			return c.Submit(h.t.Context(), "main", o.kind, appliance.OperationParams{Member: o.member})
+		}, tried)
+		h.t.Logf("%d crash points of %s", len(tried.all), o.kind)
+		if pids := h.processes(); o.kind == appliance.OpStop && len(pids) > 0 {
+			h.t.Errorf("processes %v run after stop", pids)
+		}
+		if o.kind != appliance.OpStop {
+			h.wantCluster(table)
 		}
 	}
 }

@@ -196,7 +196,26 @@ func (c *Client) Up(ctx context.Context, spec appliance.Spec) (appliance.Operati
 	return out, err
 }
 
-// Submit begins an operation of another kind than up.
+// Plan returns what Up would do, as an operation in state planned.
+func (c *Client) Plan(ctx context.Context, spec appliance.Spec) (appliance.Operation, error) {
+	var out appliance.Operation
+	err := c.call(ctx, http.MethodPost, "/clusters?dry_run=true", spec, &out)
+	return out, err
+}
+
+// Scale adds standbys or removes some.
+func (c *Client) Scale(ctx context.Context, cluster string, w appliance.ScaleWish) (appliance.Operation, error) {
+	var out appliance.Operation
+	path := clusterURL(cluster) + "/members"
+	if w.Remove != "" {
+		err := c.call(ctx, http.MethodDelete, path+"/"+url.PathEscape(w.Remove), nil, &out)
+		return out, err
+	}
+	err := c.call(ctx, http.MethodPost, path, MembersRequest{Standbys: w.Standbys}, &out)
+	return out, err
+}
+
+// Submit begins an operation of another kind than up and scale.
 func (c *Client) Submit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error) {
 	var out appliance.Operation
 	method, path := http.MethodPost, clusterURL(cluster)

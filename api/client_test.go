@@ -145,7 +145,7 @@ func TestWatchOverRestart(t *testing.T) {
 	if err == nil {
 		t.Fatal("an Idempotency-Key was taken by a server that can't keep it")
 	}
-	o, err = f.Up(t.Context(), appliance.Spec{Name: "main"})
+	o, err = f.Up(t.Context(), appliance.Spec{Name: "main"}, appliance.UpOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,15 +85,23 @@ func (f *fake) Status(_ context.Context, cluster string) (appliance.ClusterStatu
 	return c, nil
 }
 
-func (f *fake) Up(ctx context.Context, spec appliance.Spec) (appliance.Operation, error) {
+func (f *fake) Up(_ context.Context, spec appliance.Spec, w appliance.UpOptions) (appliance.Operation, error) {
 	spec = spec.WithDefaults()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.count(); err != nil {
 		return appliance.Operation{}, err
 	}
+	if w.Check != nil {
+		if err := w.Check(f.clusters[spec.Name].Revision); err != nil {
+			return appliance.Operation{}, err
+		}
+	}
+	if w.DryRun {
+		return appliance.Operation{Cluster: spec.Name, Kind: appliance.OpUp, State: appliance.OpPlanned, Steps: []appliance.StepRecord{{ID: "record", Title: "record the change", State: appliance.StepPending}}}, nil
+	}
 	if _, ok := f.clusters[spec.Name]; !ok {
-		c := appliance.ClusterStatus{Name: spec.Name, Phase: appliance.PhaseCreating, Primary: "node0", Database: spec.Database, Spec: &spec}
+		c := appliance.ClusterStatus{Revision: 1, Name: spec.Name, Phase: appliance.PhaseCreating, Primary: "node0", Database: spec.Database, Spec: &spec}
 		for i := range spec.StandbyCount() + 1 {
 			m := appliance.MemberStatus{Name: appliance.MemberName(i), Role: appliance.RoleStandby, State: appliance.StateStreaming, Host: "127.0.0.1", Port: 5432}
 			if i == 0 {
@@ -104,6 +112,29 @@ func (f *fake) Up(ctx context.Context, spec appliance.Spec) (appliance.Operation
 		f.clusters[spec.Name] = c
 	}
 	return f.begin(spec.Name, appliance.OpUp, appliance.OperationParams{})
+}
+
+func (f *fake) Scale(_ context.Context, cluster string, w appliance.ScaleWish) (appliance.Operation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.count(); err != nil {
+		return appliance.Operation{}, err
+	}
+	c, ok := f.clusters[cluster]
+	if !ok {
+		return appliance.Operation{}, appliance.NewProblem(appliance.ErrNotFound, "there is no cluster %q", cluster)
+	}
+	if w.Remove != "" && w.Remove == c.Primary {
+		return appliance.Operation{}, appliance.NewProblem(appliance.ErrConflict, "%s is the primary", w.Remove)
+	}
+	n := len(c.Members) - 1 + w.Add
+	switch {
+	case w.Remove != "":
+		n--
+	case w.Standbys != nil:
+		n = *w.Standbys
+	}
+	return f.begin(cluster, appliance.OpScale, appliance.OperationParams{Change: &appliance.Change{Standbys: n}})
 }
 
 func (f *fake) Submit(_ context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error) {

@@ -14,35 +14,8 @@ func problemDetailsType() reflect.Type { return reflect.TypeFor[ProblemDetails](
 
 // registerChanges adds the routes that begin operations.
 func (s *Server) registerChanges(api huma.API) {
-	type createInput struct {
-		IdempotencyHeader
-		Body appliance.Spec
-	}
-	route(api, huma.Operation{
-		OperationID: "create-cluster", Method: http.MethodPost, Path: base + "/clusters",
-		Summary: "Create a cluster, or bring it to the spec", DefaultStatus: http.StatusAccepted,
-	}, func(ctx context.Context, in *createInput) (*operationOutput, error) {
-		return s.up(ctx, in.Key, "POST "+base+"/clusters", in.Body)
-	})
-	type putInput struct {
-		ClusterPath
-		IdempotencyHeader
-		Body appliance.Spec
-	}
-	route(api, huma.Operation{
-		OperationID: "put-cluster", Method: http.MethodPut, Path: base + "/clusters/{cluster}",
-		Summary: "Create the cluster, or bring it to the spec", DefaultStatus: http.StatusAccepted,
-	}, func(ctx context.Context, in *putInput) (*operationOutput, error) {
-		if in.Body.Name == "" {
-			in.Body.Name = in.Cluster
-		}
-		if in.Body.Name != in.Cluster {
-			p := appliance.NewProblem(appliance.ErrInvalidSpec, "the spec names another cluster than the path")
-			p.Fields = []appliance.FieldError{{Field: "name", Message: "has to be " + in.Cluster + ", or left out"}}
-			return nil, p
-		}
-		return s.up(ctx, in.Key, "PUT "+base+"/clusters/"+in.Cluster, in.Body)
-	})
+	s.registerUp(api)
+	s.registerScale(api)
 	s.clusterChange(api, http.MethodDelete, "", "delete-cluster", appliance.OpDestroy, "Remove the cluster, its members and all their data")
 	s.clusterChange(api, http.MethodPost, "/stop", "stop-cluster", appliance.OpStop, "Stop the cluster and keep its data")
 	s.clusterChange(api, http.MethodPost, "/start", "start-cluster", appliance.OpStart, "Start the cluster")
@@ -51,17 +24,6 @@ func (s *Server) registerChanges(api huma.API) {
 	s.memberChange(api, "restart", appliance.OpRestart, "Restart the member")
 	s.memberChange(api, "stop", appliance.OpStop, "Stop the member")
 	s.memberChange(api, "start", appliance.OpStart, "Start the member")
-}
-
-func (s *Server) up(ctx context.Context, key, route string, spec appliance.Spec) (*operationOutput, error) {
-	if err := spec.WithDefaults().Validate(); err != nil {
-		return nil, err
-	}
-	o, err := s.onceOnly(ctx, key, route, func() (appliance.Operation, error) { return s.cfg.Service.Up(ctx, spec) })
-	if err != nil {
-		return nil, err
-	}
-	return accepted(ctx, o), nil
 }
 
 func (s *Server) submit(ctx context.Context, key, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (*operationOutput, error) {

@@ -112,7 +112,7 @@ func TestTokens(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	d := start(t, f, func(c *Config) { c.Shutdown = func() { t.Error("shut down") } })
-	if _, err := f.Up(t.Context(), appliance.Spec{Name: "main"}); err != nil {
+	if _, err := f.Up(t.Context(), appliance.Spec{Name: "main"}, appliance.UpOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	f.finish("op1")
@@ -280,7 +280,7 @@ func TestBodies(t *testing.T) {
 		{"odd content type", "POST", "/api/v1/clusters", "{}", http.Header{"Content-Type": {";+"}}, 415, appliance.ErrUsage},
 		{"unwanted body", "POST", "/api/v1/clusters/main/stop", `{"member":"node1"}`, nil, 400, appliance.ErrUsage},
 		{"unwanted body", "DELETE", "/api/v1/clusters/main", `{"keep":true}`, nil, 400, appliance.ErrUsage},
-		{"unknown query", "PUT", "/api/v1/clusters/main?dry_run=true", `{}`, nil, 422, appliance.ErrInvalidSpec},
+		{"unknown query", "PUT", "/api/v1/clusters/main?dryrun=true", `{}`, nil, 422, appliance.ErrInvalidSpec},
 		{"another name", "PUT", "/api/v1/clusters/main", `{"name":"other"}`, nil, 422, appliance.ErrInvalidSpec},
 		{"no such route", "GET", "/api/v1/nothing", "", nil, 404, appliance.ErrNotFound},
 		{"no such method", "PATCH", "/api/v1/clusters", "{}", nil, 405, appliance.ErrUsage},

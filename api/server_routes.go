@@ -119,10 +119,10 @@ func (s *Server) registerClusters(api huma.API) {
 	})
 	route(api, huma.Operation{
 		OperationID: "get-cluster", Method: http.MethodGet, Path: base + "/clusters/{cluster}", Summary: "A cluster's record and what is observed of it now",
-	}, func(ctx context.Context, in *ClusterPath) (*bodyOutput[appliance.ClusterStatus], error) {
+	}, func(ctx context.Context, in *ClusterPath) (*clusterOutput, error) {
 		st, err := s.cfg.Service.Status(ctx, in.Cluster)
 		st.Members = list(st.Members)
-		return &bodyOutput[appliance.ClusterStatus]{st}, err
+		return &clusterOutput{ETag: etag(st.Revision), Body: st}, err
 	})
 	route(api, huma.Operation{
 		OperationID: "list-members", Method: http.MethodGet, Path: base + "/clusters/{cluster}/members", Summary: "A cluster's members as observed now",

@@ -156,7 +156,7 @@ func TestLogFailures(t *testing.T) {
 			return err
 		}
 	})
-	if _, err := f.Up(t.Context(), appliance.Spec{Name: "main"}); err != nil {
+	if _, err := f.Up(t.Context(), appliance.Spec{Name: "main"}, appliance.UpOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.unix.Logs(t.Context(), "other", "", false, io.Discard); !appliance.IsProblem(err, appliance.ErrNotFound) {
@@ -183,7 +183,7 @@ func TestStreamsOutliveTheReadTimeout(t *testing.T) {
 	s := New(Config{Service: f, Operations: f})
 	s.timing = timing{header: 50 * time.Millisecond, read: 100 * time.Millisecond, beat: 40 * time.Millisecond}
 	d := serve(t, f, s, filepath.Join(t.TempDir(), "s"))
-	o, err := f.Up(t.Context(), appliance.Spec{Name: "main"})
+	o, err := f.Up(t.Context(), appliance.Spec{Name: "main"}, appliance.UpOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

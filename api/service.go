@@ -17,7 +17,9 @@ type Service interface {
 	Status(ctx context.Context, cluster string) (appliance.ClusterStatus, error)
 	// Up creates the cluster, or brings it to the spec. Where there is nothing
 	// to do, the operation that it returns is final already. A repeat is safe.
-	Up(ctx context.Context, spec appliance.Spec) (appliance.Operation, error)
+	Up(ctx context.Context, spec appliance.Spec, o appliance.UpOptions) (appliance.Operation, error)
+	// Scale adds standbys or removes some.
+	Scale(ctx context.Context, cluster string, w appliance.ScaleWish) (appliance.Operation, error)
 	// Submit begins an operation of another kind.
 	Submit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error)
 	// Verify proves that the cluster replicates. A report that is not OK is no error.

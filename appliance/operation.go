@@ -16,6 +16,7 @@ const (
 	OpRestart OperationKind = "restart" // restart the cluster or one member
 	OpDestroy OperationKind = "destroy" // remove every trace
 	OpReinit  OperationKind = "reinit"  // clone one standby anew
+	OpScale   OperationKind = "scale"   // add standbys, or remove them
 )
 
 // OperationState is how far an operation is.
@@ -28,6 +29,8 @@ const (
 	OpFailed     OperationState = "failed"
 	OpCancelled  OperationState = "cancelled"
 	OpSuperseded OperationState = "superseded"
+	// OpPlanned is a dry run's: it was never begun, and is kept nowhere.
+	OpPlanned OperationState = "planned"
 )
 
 // Final tells whether an operation in this state has ended.
@@ -71,6 +74,8 @@ type OperationParams struct {
 	Member string `json:"member,omitempty"`
 	// KeepStopped leaves members alone that the user wants stopped.
 	KeepStopped bool `json:"keep_stopped,omitempty"`
+	// Change is set where the spec or the members change.
+	Change *Change `json:"change,omitempty"`
 }
 
 // StepRecord is the journal of one step.

@@ -54,7 +54,7 @@ type Spec struct {
 
 	PostgresBin string            `json:"postgres_bin,omitempty" yaml:"postgres_bin,omitempty" doc:"directory with PostgreSQL 17's programs"`
 	Locale      string            `json:"locale,omitempty" yaml:"locale,omitempty" doc:"C.UTF-8 (builtin provider) or a libc locale such as en_US.UTF-8"`
-	Parameters  map[string]string `json:"parameters,omitempty" yaml:"parameters,omitempty" doc:"PostgreSQL parameters for every member"`
+	Parameters  map[string]string `json:"parameters,omitzero" yaml:"parameters,omitempty" doc:"PostgreSQL parameters for every member"`
 
 	// The rest matters to provider libvirt only.
 	Primary string `json:"primary,omitempty" yaml:"primary,omitempty" doc:"host or vm"`

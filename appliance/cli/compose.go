@@ -82,7 +82,7 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 	})
 	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log, Idle: idle})
 	ctl := control.New(control.Config{
-		Store: st, Runner: runner, Providers: providers, Info: info, Log: log, ClientDir: filepath.Join(a.home, clientDir),
+		Store: st, Runner: runner, Preview: planner.Preview, Providers: providers, Info: info, Log: log, ClientDir: filepath.Join(a.home, clientDir),
 		AutoProvider: func(ctx context.Context, s appliance.Spec) (appliance.ProviderKind, string) {
 			return autoProvider(ctx, providers, s)
 		},

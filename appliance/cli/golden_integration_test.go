@@ -41,7 +41,7 @@ func TestLife(t *testing.T) {
 	if again.SystemIdentifier != s.SystemIdentifier || again.UUID != s.UUID {
 		t.Errorf("up made another cluster: %+v, before %+v", again, s)
 	}
-	b.want(appliance.ExitConflict, "up", "--provider", "local", "--standbys", "1")
+	b.want(appliance.ExitConflict, "up", "--provider", "local", "--database", "other")
 	b.ok("restart")
 	b.verified()
 

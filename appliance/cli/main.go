@@ -107,7 +107,7 @@ func (a *app) rootCommand() *cobra.Command {
 	f.StringVar(&a.listen, "listen", "", "TCP address of the daemon's API, where this command starts it (default 127.0.0.1:8432)")
 	root.AddCommand(
 		a.upCommand(), a.psCommand(), a.verifyCommand(), a.urlCommand(), a.psqlCommand(), a.logsCommand(),
-		a.opsCommand(), a.stopCommand(), a.startCommand(), a.restartCommand(), a.reinitCommand(), a.downCommand(),
+		a.opsCommand(), a.stopCommand(), a.startCommand(), a.restartCommand(), a.reinitCommand(), a.scaleCommand(), a.downCommand(),
 		a.infoCommand(), a.doctorCommand(), a.serveCommand(), a.shutdownCommand(), a.apiCommand(), a.tokenCommand(), a.stateCommand(), a.adoptCommand(), a.versionCommand(), a.helpExitCodes(),
 	)
 	root.InitDefaultCompletionCmd()

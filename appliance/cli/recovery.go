@@ -27,7 +27,12 @@ func (r recovery) Status(context.Context, string) (appliance.ClusterStatus, erro
 }
 
 // Up is refused.
-func (r recovery) Up(context.Context, appliance.Spec) (appliance.Operation, error) {
+func (r recovery) Up(context.Context, appliance.Spec, appliance.UpOptions) (appliance.Operation, error) {
+	return appliance.Operation{}, r.reason
+}
+
+// Scale is refused.
+func (r recovery) Scale(context.Context, string, appliance.ScaleWish) (appliance.Operation, error) {
 	return appliance.Operation{}, r.reason
 }
 

@@ -24,6 +24,7 @@ type upFlags struct {
 	spec     appliance.Spec
 	provider string
 	timeout  time.Duration
+	dryRun   bool
 }
 
 func (a *app) upCommand() *cobra.Command {
@@ -32,7 +33,8 @@ func (a *app) upCommand() *cobra.Command {
 		Use: "up", Short: "Create the cluster, or bring it back",
 		Long: `Create the cluster: a primary and its hot standbys, streaming, loaded and
 verified. Repeating it on a cluster that exists starts what is stopped and goes
-on where an interrupted creation stopped.`,
+on where an interrupted creation stopped. With another number of standbys, or
+other parameters in the file, it brings the cluster to them.`,
 		Example: `  pgapp up
   pgapp up --standbys 2 --dataset none --database shop --sql schema.sql --sql data.sql
   pgapp up -f cluster.yaml`,
@@ -57,6 +59,7 @@ on where an interrupted creation stopped.`,
 	fl.IntVar(&f.spec.VCPUs, "vcpus", 0, "libvirt: virtual CPUs of each guest")
 	fl.IntVar(&f.spec.MemoryMiB, "memory", 0, "libvirt: memory of each guest in MiB")
 	fl.IntVar(&f.spec.DiskGiB, "disk", 0, "libvirt: disk of each guest in GiB")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "show the steps that would be done, and do nothing")
 	fl.DurationVar(&f.timeout, "timeout", 0, "stop waiting after this time; the operation goes on (default: none)")
 	return cmd
 }
@@ -86,6 +89,13 @@ func (a *app) up(cmd *cobra.Command, f *upFlags) error {
 	c, err := a.client(ctx)
 	if err != nil {
 		return err
+	}
+	if f.dryRun {
+		o, err := c.Plan(ctx, spec)
+		if err != nil {
+			return err
+		}
+		return a.planned(o)
 	}
 	o, err := c.Up(ctx, spec)
 	if err != nil {

@@ -17,8 +17,11 @@ import (
 
 // Config is what a controller needs.
 type Config struct {
-	Store     appliance.Store
-	Runner    *op.Runner
+	Store  appliance.Store
+	Runner *op.Runner
+	// Preview returns the steps of an operation on a record that may not be
+	// stored, as it would be planned.
+	Preview   func(ctx context.Context, o appliance.Operation, c appliance.Cluster) ([]appliance.Step, error)
 	Providers map[appliance.ProviderKind]appliance.Provider
 	// AutoProvider resolves provider auto, and says why in one line.
 	AutoProvider func(ctx context.Context, s appliance.Spec) (appliance.ProviderKind, string)
@@ -54,7 +57,7 @@ func (c *Controller) Info(ctx context.Context) appliance.Info {
 
 // Up creates the cluster, or brings an existing one to its spec. While an up
 // of the same cluster runs, a repeat joins it.
-func (c *Controller) Up(ctx context.Context, s appliance.Spec) (appliance.Operation, error) {
+func (c *Controller) Up(ctx context.Context, s appliance.Spec, w appliance.UpOptions) (appliance.Operation, error) {
 	wanted := s.WithDefaults()
 	if err := wanted.Validate(); err != nil {
 		return appliance.Operation{}, err
@@ -68,13 +71,18 @@ func (c *Controller) Up(ctx context.Context, s appliance.Spec) (appliance.Operat
 		return appliance.Operation{}, err
 	}
 	existing, err := c.cfg.Store.Cluster(ctx, wanted.Name)
-	switch {
-	case err == nil:
-		return c.upExisting(ctx, existing, s)
-	case appliance.IsProblem(err, appliance.ErrNotFound):
-		return c.create(ctx, wanted)
+	if err != nil && !appliance.IsProblem(err, appliance.ErrNotFound) {
+		return appliance.Operation{}, err
 	}
-	return appliance.Operation{}, err
+	if w.Check != nil {
+		if err := w.Check(existing.Revision); err != nil {
+			return appliance.Operation{}, err
+		}
+	}
+	if err == nil {
+		return c.upExisting(ctx, existing, s, w.DryRun)
+	}
+	return c.create(ctx, wanted, w.DryRun)
 }
 
 // readable finds a missing SQL file before anything is created.
@@ -99,7 +107,7 @@ func readable(files []string) error {
 	return nil
 }
 
-func (c *Controller) create(ctx context.Context, s appliance.Spec) (appliance.Operation, error) {
+func (c *Controller) create(ctx context.Context, s appliance.Spec, dryRun bool) (appliance.Operation, error) {
 	var why string
 	if s.Provider == appliance.ProviderAuto {
 		s.Provider, why = c.cfg.AutoProvider(ctx, s)
@@ -115,13 +123,9 @@ func (c *Controller) create(ctx context.Context, s appliance.Spec) (appliance.Op
 	if err != nil {
 		return appliance.Operation{}, err
 	}
-	all, err := c.cfg.Store.Clusters(ctx)
+	others, err := c.otherMembers(ctx, s.Name)
 	if err != nil {
 		return appliance.Operation{}, err
-	}
-	var others []appliance.Member
-	for _, o := range all {
-		others = append(others, o.Members...)
 	}
 	names := make([]string, 0, s.StandbyCount()+1)
 	for i := range s.StandbyCount() + 1 {
@@ -138,6 +142,9 @@ func (c *Controller) create(ctx context.Context, s appliance.Spec) (appliance.Op
 	}
 	o := c.newOperation(s.Name, appliance.OpUp, appliance.OperationParams{})
 	o.Note = why
+	if dryRun {
+		return c.preview(ctx, o, record)
+	}
 	create := &appliance.NewCluster{Cluster: record, Secrets: appliance.GenerateSecrets()}
 	return o, c.cfg.Runner.Start(ctx, o, create, "")
 }
@@ -147,38 +154,6 @@ func localOnly(s appliance.Spec) appliance.Spec {
 	s.Primary, s.Image, s.ImageDigest, s.Accel, s.AptMirror, s.AptProxy = "", "", "", "", "", ""
 	s.Network, s.FirstAddress, s.VCPUs, s.MemoryMiB, s.DiskGiB = "", "", 0, 0, 0
 	return s
-}
-
-func (c *Controller) upExisting(ctx context.Context, old appliance.Cluster, s appliance.Spec) (appliance.Operation, error) {
-	if err := unchanged(old, s); err != nil {
-		return appliance.Operation{}, err
-	}
-	supersede := ""
-	running, err := c.cfg.Store.Running(ctx, old.Name)
-	switch {
-	case err == nil && running.Kind == appliance.OpUp:
-		return c.join(ctx, running)
-	case err == nil && running.Params.KeepStopped:
-		supersede = running.ID
-	case err == nil:
-		return appliance.Operation{}, busy(running)
-	case !appliance.IsProblem(err, appliance.ErrNotFound):
-		return appliance.Operation{}, err
-	}
-	if _, err := c.cfg.Store.UpdateCluster(ctx, old.Name, func(r *appliance.Cluster) error {
-		r.WantStopped = false
-		for i := range r.Members {
-			r.Members[i].WantStopped = false
-		}
-		if r.Phase == appliance.PhaseFailed {
-			r.Phase = appliance.PhaseCreating
-		}
-		return nil
-	}); err != nil {
-		return appliance.Operation{}, err
-	}
-	o := c.newOperation(old.Name, appliance.OpUp, appliance.OperationParams{})
-	return o, c.cfg.Runner.Start(ctx, o, nil, supersede)
 }
 
 // join continues an operation that the journal calls running, whether it is
@@ -217,7 +192,7 @@ func (c *Controller) Submit(ctx context.Context, cluster string, kind appliance.
 	supersede := ""
 	running, err := c.cfg.Store.Running(ctx, cluster)
 	switch {
-	case err == nil && running.Kind == kind && running.Params == p:
+	case err == nil && running.Kind == kind && running.Params.Equal(p):
 		return c.join(ctx, running)
 	case err == nil && (kind == appliance.OpDestroy || running.Params.KeepStopped):
 		// What the daemon does by itself after a reboot gives way to the user.
@@ -235,7 +210,7 @@ func (c *Controller) Submit(ctx context.Context, cluster string, kind appliance.
 	err = c.cfg.Runner.Start(ctx, o, nil, supersede)
 	if appliance.IsProblem(err, appliance.ErrOperationRunning) {
 		// Another caller was faster since we looked: the same wish is joined.
-		if now, lookErr := c.cfg.Store.Running(ctx, cluster); lookErr == nil && now.Kind == kind && now.Params == p {
+		if now, lookErr := c.cfg.Store.Running(ctx, cluster); lookErr == nil && now.Kind == kind && now.Params.Equal(p) {
 			return c.join(ctx, now)
 		}
 	}

@@ -3,18 +3,39 @@ package control
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"sort"
 
 	"pgapp/appliance"
 )
 
-// unchanged refuses a wish that differs from what the cluster is. Fields left
-// empty mean "as it is", so that a plain `pgapp up` fits every cluster.
-func unchanged(old appliance.Cluster, wish appliance.Spec) error {
+// difference is what a wish changes of a cluster.
+type difference struct {
+	standbys *int
+	// parameters is set where they differ; names are those that do.
+	parameters map[string]string
+	names      []string
+}
+
+func (d difference) none() bool { return d.standbys == nil && d.parameters == nil }
+
+// differences compares a wish with the cluster. Fields left empty mean "as it
+// is", so that a plain `pgapp up` fits every cluster. The number of standbys
+// and the parameters may change; everything else that differs is refused.
+func differences(old appliance.Cluster, wish appliance.Spec) (difference, error) {
+	var d difference
+	if n := wish.Standbys; n != nil && *n != len(old.Members)-1 {
+		d.standbys = n
+	}
+	if wish.Parameters != nil && !maps.Equal(wish.Parameters, old.Spec.Parameters) {
+		d.parameters, d.names = wish.Parameters, changedNames(old.Spec.Parameters, wish.Parameters)
+	}
 	if wish.Provider == appliance.ProviderAuto {
 		wish.Provider = ""
 	}
+	wish.Standbys, wish.Parameters = nil, nil
 	have, want := fields(old.Spec), fields(wish)
 	var differ []appliance.FieldError
 	for name, value := range want {
@@ -23,13 +44,30 @@ func unchanged(old appliance.Cluster, wish appliance.Spec) error {
 		}
 	}
 	if len(differ) == 0 {
-		return nil
+		return d, nil
 	}
 	sort.Slice(differ, func(i, j int) bool { return differ[i].Field < differ[j].Field })
-	return &appliance.Problem{
+	return d, &appliance.Problem{
 		ID: appliance.ErrConflict, Message: fmt.Sprintf("cluster %q exists and is different", old.Name), Fields: differ,
 		Hint: "leave these out, choose another name with --cluster, or remove the cluster first with 'pgapp down --volumes'",
 	}
+}
+
+// changedNames are the parameters that one has and the other has not, or not so.
+func changedNames(old, wish map[string]string) []string {
+	var out []string
+	for name, v := range wish {
+		if was, ok := old[name]; !ok || was != v {
+			out = append(out, name)
+		}
+	}
+	for name := range old {
+		if _, ok := wish[name]; !ok {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // fields are those of the spec that are set.

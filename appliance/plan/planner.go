@@ -39,6 +39,12 @@ func (p *Planner) Plan(ctx context.Context, o appliance.Operation) ([]appliance.
 	if err != nil {
 		return nil, err
 	}
+	return p.Preview(ctx, o, c)
+}
+
+// Preview returns the steps that the operation would have on that record,
+// which need not be stored.
+func (p *Planner) Preview(ctx context.Context, o appliance.Operation, c appliance.Cluster) ([]appliance.Step, error) {
 	if _, ok := p.cfg.Providers[c.Spec.Provider]; !ok {
 		return nil, appliance.NewProblem(appliance.ErrHostUnable, "provider %q is not available in this program", c.Spec.Provider)
 	}
@@ -48,7 +54,15 @@ func (p *Planner) Plan(ctx context.Context, o appliance.Operation) ([]appliance.
 	}
 	switch o.Kind {
 	case appliance.OpUp:
+		if o.Params.Change != nil {
+			return r.upChanged(c, *o.Params.Change), nil
+		}
 		return r.up(c), nil
+	case appliance.OpScale:
+		if o.Params.Change == nil {
+			return nil, appliance.NewProblem(appliance.ErrInternal, "operation %s does not say how to scale", o.ID)
+		}
+		return r.scale(c, *o.Params.Change), nil
 	case appliance.OpStart:
 		return r.start(c, o.Params.Member)
 	case appliance.OpStop:
@@ -83,7 +97,7 @@ func phaseAfter(c appliance.Cluster, o appliance.Operation, ok bool) appliance.P
 		return c.Phase
 	case o.Kind == appliance.OpStop && ok:
 		return appliance.PhaseStopped
-	case o.Kind == appliance.OpDestroy, ok && o.Kind == appliance.OpReinit:
+	case o.Kind == appliance.OpDestroy, o.Kind == appliance.OpScale, ok && o.Kind == appliance.OpReinit:
 		return c.Phase
 	case ok:
 		return appliance.PhaseReady

@@ -141,7 +141,7 @@ func (r recipe) startServer(member string) func(context.Context, appliance.Repor
 				return err
 			}
 			if !running {
-				if err := configure(ctx, f, m, mc); err != nil {
+				if err := configure(ctx, f, m, mc, d.Limits); err != nil {
 					return err
 				}
 				if err := mc.StartServer(ctx); err != nil {
@@ -154,9 +154,13 @@ func (r recipe) startServer(member string) func(context.Context, appliance.Repor
 }
 
 // configure renders the member's files. Members on this machine share its file
-// system, and so what of it their slots may hold.
-func configure(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
+// system, and so what of it their slots may hold. A standby gets no less than
+// its limits, whatever the record says: it would not start.
+func configure(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, limits postgres.Limits) error {
 	c := f.config(m)
+	if m.Name != f.cluster.Primary {
+		c.Parameters = limits.Raise(c.Parameters)
+	}
 	size, err := postgres.FileSystemBytes(ctx, mc)
 	if err != nil {
 		return err

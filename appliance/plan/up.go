@@ -321,7 +321,7 @@ func sqlFile(path string) (postgres.LoadFile, error) {
 func (r recipe) clone(member string) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, report appliance.Report) error {
 		return r.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
-			if r.template != nil {
+			if r.template != nil && !r.adds(member) {
 				return r.seed(ctx, f.cluster, mc)
 			}
 			c, err := f.control(ctx, f.cluster.PrimaryMember())

@@ -145,6 +145,11 @@ func installConf(ctx context.Context, sh Shell, conf []byte, check bool) error {
 		return failure(appliance.ErrPostgresConfig, err, "writing %s", ConfFile)
 	}
 	_, err := script(ctx, sh, installScript, program(l, "postgres"), l.DataDir, fresh, target)
+	return confProblem(err)
+}
+
+// confProblem is PostgreSQL's refusal of a configuration, or nil.
+func confProblem(err error) error {
 	var exit *appliance.ExitError
 	if !errors.As(err, &exit) {
 		return failureOrNil(err, "checking %s", ConfFile)
@@ -170,7 +175,7 @@ func confComplaint(stderr string) string {
 	for line := range strings.Lines(stderr) {
 		for _, level := range []string{"LOG:", "ERROR:", "FATAL:"} {
 			if _, text, ok := strings.Cut(line, level); ok {
-				return strings.ReplaceAll(strings.TrimSpace(text), ConfFile+".new", ConfFile)
+				return strings.NewReplacer(ConfFile+".new", ConfFile, ConfFile+".check", ConfFile).Replace(strings.TrimSpace(text))
 			}
 		}
 	}

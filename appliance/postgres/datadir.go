@@ -39,6 +39,8 @@ type DataDir struct {
 	// Running is set where there is a postmaster.pid: a server runs on it, or
 	// one was killed.
 	Running bool
+	// Limits are the sizes that a standby's parameters may not go below.
+	Limits Limits
 }
 
 // inspectScript looks into the data directory $1 with pg_controldata $2. What
@@ -87,6 +89,7 @@ func parseInspection(dir, out string) (DataDir, error) {
 			return DataDir{Exists: true, Foreign: true}, appliance.NewProblem(appliance.ErrDataDirForeign,
 				"data directory %s is damaged: pg_control's checksum is wrong", dir).
 				WithHint("make this member anew with 'pgapp reinit'")
+		case d.Limits.set(key, value):
 		case key == "Database system identifier":
 			d.SystemIdentifier = value
 		case key == "Database cluster state":

@@ -1,0 +1,259 @@
+package control
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+func (c *Controller) upExisting(ctx context.Context, old appliance.Cluster, s appliance.Spec, dryRun bool) (appliance.Operation, error) {
+	running, busyErr := c.cfg.Store.Running(ctx, old.Name)
+	if busyErr != nil && !appliance.IsProblem(busyErr, appliance.ErrNotFound) {
+		return appliance.Operation{}, busyErr
+	}
+	target, supersede := old, ""
+	if busyErr == nil && running.Params.Change != nil {
+		target = running.Params.Change.Without(running.Params.Change.Applied(old))
+	}
+	d, err := differences(target, s)
+	if err != nil {
+		return appliance.Operation{}, err
+	}
+	switch {
+	case busyErr != nil:
+	case running.Params.KeepStopped:
+		supersede = running.ID
+	case running.Kind == appliance.OpUp && d.none() && !dryRun:
+		return c.join(ctx, running)
+	default:
+		return appliance.Operation{}, busy(running)
+	}
+	if old.Phase == appliance.PhaseRemoving {
+		return appliance.Operation{}, removing(old.Name)
+	}
+	o := c.newOperation(old.Name, appliance.OpUp, appliance.OperationParams{})
+	if !d.none() {
+		ch, err := c.change(ctx, old, d)
+		if err != nil {
+			return appliance.Operation{}, err
+		}
+		o.Params.Change = &ch
+	}
+	if dryRun {
+		return c.preview(ctx, o, old)
+	}
+	if _, err := c.cfg.Store.UpdateCluster(ctx, old.Name, func(r *appliance.Cluster) error {
+		r.WantStopped = false
+		for i := range r.Members {
+			r.Members[i].WantStopped = false
+		}
+		if r.Phase == appliance.PhaseFailed {
+			r.Phase = appliance.PhaseCreating
+		}
+		return nil
+	}); err != nil {
+		return appliance.Operation{}, err
+	}
+	return o, c.cfg.Runner.Start(ctx, o, nil, supersede)
+}
+
+func removing(cluster string) error {
+	return appliance.NewProblem(appliance.ErrConflict, "cluster %q is being removed", cluster).
+		WithHint("pgapp down --volumes finishes the removal")
+}
+
+// Scale adds standbys or removes some. A repeat of the wish that is under way
+// joins it; where there is nothing to change the operation looks whether all
+// is as it should be. The primary can't be removed: that is a problem conflict.
+func (c *Controller) Scale(ctx context.Context, cluster string, w appliance.ScaleWish) (appliance.Operation, error) {
+	c.admit.Lock()
+	defer c.admit.Unlock()
+	old, err := c.cfg.Store.Cluster(ctx, cluster)
+	if err != nil {
+		return appliance.Operation{}, notFound(err, cluster)
+	}
+	if err := c.mayChange(ctx); err != nil {
+		return appliance.Operation{}, err
+	}
+	supersede := ""
+	running, err := c.cfg.Store.Running(ctx, cluster)
+	switch {
+	case err == nil && sameScale(running, old, w):
+		return c.join(ctx, running)
+	case err == nil && running.Params.KeepStopped:
+		supersede = running.ID
+	case err == nil:
+		return appliance.Operation{}, busy(running)
+	case !appliance.IsProblem(err, appliance.ErrNotFound):
+		return appliance.Operation{}, err
+	}
+	if err := mayScale(old); err != nil {
+		return appliance.Operation{}, err
+	}
+	ch, err := c.scaleChange(ctx, old, w)
+	if err != nil {
+		return appliance.Operation{}, err
+	}
+	o := c.newOperation(cluster, appliance.OpScale, appliance.OperationParams{Change: &ch})
+	return o, c.cfg.Runner.Start(ctx, o, nil, supersede)
+}
+
+// sameScale tells whether the running operation is what the wish asks for.
+func sameScale(o appliance.Operation, c appliance.Cluster, w appliance.ScaleWish) bool {
+	ch := o.Params.Change
+	if o.Kind != appliance.OpScale || ch == nil {
+		return false
+	}
+	if w.Remove != "" {
+		return w.Remove != c.Primary && len(ch.Remove) == 1 && ch.Removes(w.Remove)
+	}
+	return w.Standbys != nil && *w.Standbys == ch.Standbys
+}
+
+// mayScale refuses a cluster whose primary is not wanted running: nothing
+// could be cloned from it.
+func mayScale(c appliance.Cluster) error {
+	switch {
+	case c.Phase == appliance.PhaseRemoving:
+		return removing(c.Name)
+	case c.Phase == appliance.PhaseStopped || c.WantStopped || c.PrimaryMember().WantStopped:
+		return appliance.NewProblem(appliance.ErrConflict, "cluster %q is stopped and can't be scaled", c.Name).
+			WithHint("start it first: pgapp start --cluster %s", c.Name)
+	case c.Phase != appliance.PhaseReady:
+		return appliance.NewProblem(appliance.ErrConflict, "cluster %q is %s and can't be scaled", c.Name, c.Phase).
+			WithHint("finish it first: pgapp up --cluster %s", c.Name)
+	}
+	return nil
+}
+
+func (c *Controller) scaleChange(ctx context.Context, old appliance.Cluster, w appliance.ScaleWish) (appliance.Change, error) {
+	if w.Remove != "" {
+		return removal(old, w.Remove)
+	}
+	n := len(old.Members) - 1 + w.Add
+	if w.Standbys != nil {
+		n = *w.Standbys
+	}
+	if n < 0 || n > appliance.MaxStandbys {
+		s := old.Spec
+		s.Standbys = &n
+		return appliance.Change{}, s.WithDefaults().Validate()
+	}
+	return c.change(ctx, old, difference{standbys: &n})
+}
+
+func removal(old appliance.Cluster, member string) (appliance.Change, error) {
+	m, ok := old.Member(member)
+	if !ok {
+		return appliance.Change{}, appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no member %q", old.Name, member).
+			WithHint("pgapp ps shows the members")
+	}
+	if member == old.Primary {
+		return appliance.Change{}, appliance.NewProblem(appliance.ErrConflict, "%s is the primary of cluster %q and can't be removed", member, old.Name).
+			WithHint("pgapp ps shows which members are standbys; 'pgapp down --volumes' removes the whole cluster")
+	}
+	return appliance.Change{Standbys: len(old.Members) - 2, Remove: []appliance.Member{m}}, nil
+}
+
+// change decides the facts of a difference: which members come with which
+// addresses, which go, and what needs a restart.
+func (c *Controller) change(ctx context.Context, old appliance.Cluster, d difference) (appliance.Change, error) {
+	ch := appliance.Change{Standbys: len(old.Members) - 1}
+	if d.standbys != nil {
+		ch.Standbys = *d.standbys
+	}
+	provider, err := c.provider(old.Spec.Provider)
+	if err != nil {
+		return ch, err
+	}
+	ch.Remove = old.LastStandbys(len(old.Members) - 1 - ch.Standbys)
+	if n := ch.Standbys - (len(old.Members) - 1); n > 0 {
+		others, err := c.otherMembers(ctx, old.Name)
+		if err != nil {
+			return ch, err
+		}
+		spec := old.Spec
+		spec.Standbys = &ch.Standbys
+		ch.Add, err = provider.Allocate(ctx, appliance.AllocateRequest{
+			Spec: spec, Cluster: old.Name, UUID: old.UUID, Names: old.NewMembers(n), Existing: old.Members, Others: others,
+		})
+		if err != nil {
+			return ch, err
+		}
+	}
+	if d.parameters == nil {
+		return ch, nil
+	}
+	ch.SetParameters, ch.Parameters = true, d.parameters
+	ch.Restart, err = restartNeeded(ctx, old, provider, d.names)
+	return ch, err
+}
+
+// restartNeeded asks the primary; where it doesn't run, it takes over
+// everything at its start.
+func restartNeeded(ctx context.Context, old appliance.Cluster, provider appliance.Provider, names []string) ([]string, error) {
+	m := old.PrimaryMember()
+	mc := provider.Machine(old, m)
+	running, err := mc.ServerRunning(ctx)
+	if err != nil || !running {
+		return nil, err
+	}
+	return postgres.RestartNeeded(ctx, mc, m.Port, names)
+}
+
+// otherMembers are those of all other clusters, and those that running
+// operations are about to add there.
+func (c *Controller) otherMembers(ctx context.Context, cluster string) ([]appliance.Member, error) {
+	all, err := c.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []appliance.Member
+	for _, o := range all {
+		if o.Name == cluster {
+			continue
+		}
+		out = append(out, o.Members...)
+		running, err := c.cfg.Store.Running(ctx, o.Name)
+		switch {
+		case err == nil && running.Params.Change != nil:
+			for _, m := range running.Params.Change.Add {
+				if !slices.ContainsFunc(o.Members, func(x appliance.Member) bool { return x.Name == m.Name }) {
+					out = append(out, m)
+				}
+			}
+		case err != nil && !appliance.IsProblem(err, appliance.ErrNotFound):
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// previewTimeout bounds the looks at the world of a dry run.
+const previewTimeout = 10 * time.Second
+
+// preview is what the operation would do. Steps that find the world as they
+// want it are marked; nothing is changed or stored.
+func (c *Controller) preview(ctx context.Context, o appliance.Operation, record appliance.Cluster) (appliance.Operation, error) {
+	steps, err := c.cfg.Preview(ctx, o, record)
+	if err != nil {
+		return appliance.Operation{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, previewTimeout)
+	defer cancel()
+	o.ID, o.State = "", appliance.OpPlanned
+	for _, s := range steps {
+		r := appliance.StepRecord{ID: s.ID, Title: s.Title, Member: s.Member, State: appliance.StepPending}
+		// Before the cluster is there, looking may learn facts, and store them.
+		if record.Initialised && s.Done != nil {
+			if ok, err := s.Done(ctx); err == nil && ok {
+				r.State, r.AlreadyDone = appliance.StepDone, true
+			}
+		}
+		o.Steps = append(o.Steps, r)
+	}
+	return o, nil
+}

@@ -44,10 +44,7 @@ func (p *Provider) domainType(ctx context.Context, accel string) (string, error)
 	if accel == appliance.AccelTCG {
 		return typeTCG, nil
 	}
-	p.mu.Lock()
-	reason := p.noKVM
-	p.mu.Unlock()
-	if reason != "" && accel != appliance.AccelKVM {
+	if p.whyNoKVM() != "" && accel != appliance.AccelKVM {
 		return typeTCG, nil
 	}
 	if _, err := p.virt.Capabilities(ctx, typeKVM); err != nil {
@@ -61,6 +58,12 @@ func (p *Provider) domainType(ctx context.Context, accel string) (string, error)
 		return typeTCG, nil
 	}
 	return typeKVM, nil
+}
+
+func (p *Provider) whyNoKVM() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.noKVM
 }
 
 func (p *Provider) setNoKVM(reason string) {

@@ -101,9 +101,7 @@ func (p *Provider) accelFindings(ctx context.Context, s appliance.Spec) []applia
 	} else {
 		out = append(out, finding("kvm-device", appliance.LevelPass, "%s is there", kvmDevice))
 	}
-	p.mu.Lock()
-	broken := p.noKVM
-	p.mu.Unlock()
+	broken := p.whyNoKVM()
 	_, err := p.virt.Capabilities(ctx, typeKVM)
 	switch {
 	case broken != "":
@@ -211,7 +209,7 @@ func (p *Provider) memoryFinding(ctx context.Context, s appliance.Spec) applianc
 		return ofProblem(id, err)
 	}
 	each := s.MemoryMiB
-	if s.Accel == appliance.AccelTCG || p.noKVM != "" {
+	if s.Accel == appliance.AccelTCG || p.whyNoKVM() != "" {
 		each += tcgMiB
 	}
 	need := uint64(vmCount(s)*each) << 20

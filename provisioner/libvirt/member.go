@@ -48,19 +48,23 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 	if err != nil {
 		return err
 	}
-	d, err := p.virt.Domain(ctx, m.Domain)
-	exists := err == nil
-	if exists {
-		err = checkOwner(d, c.UUID)
+	if err := p.halt(ctx, m.Domain, c.UUID); err != nil {
+		return err
 	}
+	d, err := p.virt.Domain(ctx, m.Domain)
 	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
 		return err
 	}
+	exists := err == nil
 	if err := p.reserve(ctx, spec.Network, spec.Tag, m.MAC, m.Host); err != nil {
 		return err
 	}
 	settled := exists && !hasSeed(d.XML)
-	if !settled && (!exists || d.State.Off()) {
+	switch {
+	case settled:
+	case exists && !d.State.Off():
+		spec.Seed = poolPath + "/" + volumeName(spec.Tag, volSeed)
+	default:
 		if spec.Seed, err = p.memberSeed(ctx, c, m, net); err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ func rules() []rule {
 			"add yourself to the group and log in anew: sudo usermod -aG libvirt $USER"),
 		r(`No space left on device|disk quota exceeded`, appliance.ErrHostNoSpace,
 			"free disk space where the pool lies, then run the same command again: it goes on where it stopped"),
-		r(`could not access KVM kernel module|KVM is not (available|supported)|failed to initialize KVM|kvm kernel module|failed to set MSR|`+
+		r(`could not access KVM kernel module|KVM is not (available|supported)|accel 'kvm' is not supported|failed to initialize KVM|kvm kernel module|failed to set MSR|`+
 			`host doesn't support.*kvm|Domain type of 'kvm'|domain type kvm|domaintype=kvm|invalid accelerator kvm|does not support.*virt type 'kvm'|KVM_`,
 			appliance.ErrHostNoKVM, "run without KVM, more slowly: --accel tcg"),
 		r(`unable to find any (master var store|firmware)|Unable to find 'efi' firmware|firmware.*auto-?selection|OVMF`, appliance.ErrHostUnable,

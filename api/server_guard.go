@@ -200,7 +200,7 @@ func takesBody(r *http.Request) bool {
 	if r.Method == http.MethodPut {
 		return true
 	}
-	return r.Method == http.MethodPost && ((r.URL.Path == base+"/clusters" || r.URL.Path == base+"/tokens" || strings.HasSuffix(r.URL.Path, "/members"))
+	return r.Method == http.MethodPost && (r.URL.Path == base+"/clusters" || r.URL.Path == base+"/tokens" || strings.HasSuffix(r.URL.Path, "/members"))
 }
 
 type bodyKey struct{}

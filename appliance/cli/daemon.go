@@ -105,8 +105,12 @@ func (a *app) startDaemon(ctx context.Context, c *api.Client) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
 	defer cancel()
+	_, keyErr := os.Lstat(filepath.Join(a.home, identityName))
 	err := a.spawn(ctx)
 	if err == nil {
+		if errors.Is(keyErr, os.ErrNotExist) {
+			a.note("pgapp backs up its state to %s; keep the key elsewhere: pgapp state key", filepath.Join(a.home, backupsDir))
+		}
 		return nil
 	}
 	if !appliance.IsProblem(err, appliance.ErrHomeLocked) {

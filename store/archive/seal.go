@@ -112,7 +112,7 @@ func (k Keys) parse(lim Limits) ([]age.Identity, error) {
 	}
 	if len(out) == 0 {
 		return nil, appliance.NewProblem(ErrKey, "the archive is sealed, and there is no key to open it").
-			WithHint("give --identity FILE or --passphrase-file FILE")
+			WithHint("give --identity-file FILE or --passphrase-file FILE")
 	}
 	return out, nil
 }

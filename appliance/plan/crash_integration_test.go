@@ -111,7 +111,7 @@ func (h *home) crashesBetween(table string) {
 
 // controller is what operations are asked of.
 type controller interface {
-	Up(ctx context.Context, s appliance.Spec) (appliance.Operation, error)
+	Up(ctx context.Context, s appliance.Spec, o appliance.UpOptions) (appliance.Operation, error)
 	Submit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error)
 }
 

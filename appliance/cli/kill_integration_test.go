@@ -137,7 +137,7 @@ func TestKilledCommand(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	b.must(cmd.Process.Signal(syscall.SIGINT))
-	if r := wait(); r.code != 0 && (r.code != appliance.ExitInterrupted || !strings.Contains(r.err, "pgapp ops "+ops[0].ID+" --follow")) {
+	if r := wait(); r.code != 0 && (r.code != appliance.ExitInterrupted || !strings.Contains(r.err, "→ ") || !strings.Contains(r.err, "pgapp ops")) {
 		t.Errorf("interrupted: exit code %d\n%s", r.code, r.err)
 	}
 	b.ok("ops", ops[0].ID, "--follow")
@@ -189,7 +189,7 @@ func settled(t *testing.T, b *box, member string, want appliance.MemberState) {
 			return
 		}
 	}
-	t.Fatalf("%s does not become %s: %+v\n%s", member, want, b.ps(), b.log())
+	t.Fatalf("%s does not become %s: %+v\noperations: %s\n%s", member, want, b.ps(), b.run("ops", "-o", "json").out, b.log())
 }
 
 // TestAtOnce lets two users do the same at the same moment.

@@ -59,7 +59,7 @@ func Main(ctx context.Context, args []string, s Streams, assets Assets) int {
 		return a.exit
 	}
 	if ctx.Err() != nil && !appliance.IsProblem(err, appliance.ErrInterrupted) && errors.Is(err, context.Canceled) {
-		err = appliance.NewProblem(appliance.ErrInterrupted, "interrupted")
+		err = appliance.NewProblem(appliance.ErrInterrupted, "interrupted").WithHint("an operation that has begun goes on in the daemon: pgapp ops lists them")
 	}
 	p := appliance.AsProblem(err)
 	a.printProblem(p)

@@ -37,12 +37,12 @@ func TestScale(t *testing.T) {
 		}
 	}
 	for i, step := range []string{"record", "machine/node2", "clone/node2", "start/node2", "streaming"} {
-		if r := killAtStep(t, b, step, false, "scale", "--standbys", "2"); r.code != 0 {
+		if r := killAtStep(t, b, step, true, "scale", "--standbys", "2"); r.code != 0 {
 			t.Errorf("scale up, its daemon killed at %s: exit code %d\n%s", step, r.code, r.err)
 		}
 		wantStandbys(t, b, 2)
 		down := []string{"stop/node2", "unslot/node2", "remove/node2", "forget/node2", "record"}[i]
-		if r := killAtStep(t, b, down, false, "scale", "--standbys", "1"); r.code != 0 {
+		if r := killAtStep(t, b, down, true, "scale", "--standbys", "1"); r.code != 0 {
 			t.Errorf("scale down, its daemon killed at %s: exit code %d\n%s", down, r.code, r.err)
 		}
 		wantStandbys(t, b, 1)

@@ -1,0 +1,74 @@
+package control
+
+import (
+	"slices"
+	"testing"
+
+	"pgapp/appliance"
+)
+
+func clusterOf(standbys int, parameters map[string]string) appliance.Cluster {
+	n := standbys
+	c := appliance.Cluster{Name: "main", Primary: "node0", Spec: appliance.Spec{
+		Name: "main", Provider: appliance.ProviderLocal, Standbys: &n, Parameters: parameters,
+	}.WithDefaults()}
+	for i := range standbys + 1 {
+		c.Members = append(c.Members, appliance.Member{Name: appliance.MemberName(i)})
+	}
+	return c
+}
+
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	two, one := 2, 1
+	old := clusterOf(2, map[string]string{"work_mem": "4MB", "jit": "off"})
+	for _, c := range []struct {
+		name     string
+		wish     appliance.Spec
+		standbys *int
+		names    []string
+		refused  bool
+	}{
+		{name: "nothing said", wish: appliance.Spec{Name: "main", Provider: appliance.ProviderAuto}},
+		{name: "the same", wish: old.Spec},
+		{name: "the same number", wish: appliance.Spec{Standbys: &two}},
+		{name: "another number", wish: appliance.Spec{Standbys: &one}, standbys: &one},
+		{name: "parameters", wish: appliance.Spec{Parameters: map[string]string{"work_mem": "8MB", "log_statement": "all"}}, names: []string{"jit", "log_statement", "work_mem"}},
+		{name: "no parameters", wish: appliance.Spec{Parameters: map[string]string{}}, names: []string{"jit", "work_mem"}},
+		{name: "another database", wish: appliance.Spec{Database: "other"}, refused: true},
+		{name: "another locale and number", wish: appliance.Spec{Locale: "de_DE.UTF-8", Standbys: &one}, refused: true},
+	} {
+		d, err := differences(old, c.wish)
+		if c.refused {
+			if !appliance.IsProblem(err, appliance.ErrConflict) {
+				t.Errorf("%s: %v, want a conflict", c.name, err)
+			}
+			continue
+		}
+		if err != nil || !slices.Equal(d.names, c.names) || (d.standbys == nil) != (c.standbys == nil) || d.standbys != nil && *d.standbys != *c.standbys {
+			t.Errorf("%s: %+v, %v", c.name, d, err)
+		}
+	}
+}
+
+func TestRemoval(t *testing.T) {
+	t.Parallel()
+	old := clusterOf(11, nil)
+	var names []string
+	for _, m := range old.LastStandbys(3) {
+		names = append(names, m.Name)
+	}
+	if !slices.Equal(names, []string{"node11", "node10", "node9"}) {
+		t.Errorf("the last three are %q", names)
+	}
+	if _, err := removal(old, "node0"); !appliance.IsProblem(err, appliance.ErrConflict) {
+		t.Errorf("removing the primary: %v", err)
+	}
+	ch, err := removal(old, "node2")
+	if err != nil || ch.Standbys != 10 || !ch.Removes("node2") {
+		t.Errorf("removing node2: %+v, %v", ch, err)
+	}
+	if left := ch.Without(ch.Applied(old)); len(left.Members) != 11 || !slices.Equal(left.NewMembers(2), []string{"node2", "node12"}) {
+		t.Errorf("without node2: %+v", left.Members)
+	}
+}

@@ -10,7 +10,7 @@ import (
 )
 
 // version is set by the build (-ldflags -X).
-var version = "dev" //nolint:gochecknoglobals // the linker can only set a variable
+var version = "dev"
 
 // buildID tells this build from every other: the identifier that Go's linker
 // derives from all that went into the binary (section .note.go.buildid).

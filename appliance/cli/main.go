@@ -49,7 +49,7 @@ type app struct {
 // Main runs the command line and returns the exit code.
 func Main(ctx context.Context, args []string, s Streams, assets Assets) int {
 	a := &app{Streams: s, assets: assets}
-	root := a.rootCommand()
+	root := a.rootCommand() //nolint:contextcheck // commands take cobra's context, which is ctx
 	root.SetArgs(args)
 	root.SetIn(s.In)
 	root.SetOut(s.Out)

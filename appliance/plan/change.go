@@ -17,12 +17,12 @@ func (r recipe) upChanged(c appliance.Cluster, ch appliance.Change) []appliance.
 	steps := append(r.recordSteps(c, ch), after(r.up(kept), "record")...)
 	steps = append(steps, r.applySteps(c, kept, ch, "slots", "load")...)
 	steps = append(steps, r.removeSteps(c, ch, "slots", stepID("apply", kept.Primary))...)
-	return ordered(r.joined(steps, kept, ch))
+	return ordered(r.joined(steps, kept))
 }
 
 // joined makes the steps of the change wait for each other: new members are
 // cloned when the primary lets them in, and the end is looked at last.
-func (r recipe) joined(steps []appliance.Step, kept appliance.Cluster, ch appliance.Change) []appliance.Step {
+func (r recipe) joined(steps []appliance.Step, kept appliance.Cluster) []appliance.Step {
 	var last []string
 	for _, s := range steps {
 		if verb, _ := splitID(s.ID); verb == "apply" || verb == "settle" || verb == "forget" {

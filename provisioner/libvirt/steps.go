@@ -88,7 +88,7 @@ func (p *Provider) sharedSteps(c appliance.Cluster, vms []appliance.Member) []ap
 func (p *Provider) imageReady(ctx context.Context, s appliance.Spec) (bool, error) {
 	digest, err := p.imageDigest(ctx, s)
 	if err != nil {
-		return false, nil // Do says what is wrong with it
+		return false, nil //nolint:nilerr // Do says what is wrong with it
 	}
 	if _, ok, err := p.complete(ctx, goldenName(digest)); err != nil || ok {
 		return ok, err

@@ -11,9 +11,6 @@ import (
 	"pgapp/provisioner/libvirt/rpc"
 )
 
-// tagSpace is the XML namespace of what pgapp writes into metadata.
-const tagSpace = "urn:pgapp:libvirt:1"
-
 // tag marks a domain or network as pgapp's.
 type tag struct {
 	XMLName xml.Name `xml:"urn:pgapp:libvirt:1 object"`

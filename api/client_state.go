@@ -66,13 +66,6 @@ func (c *Client) Restore(ctx context.Context, archive io.Reader, req RestoreRequ
 	return out, nil
 }
 
-// Backups lists the automatic backups, newest first.
-func (c *Client) Backups(ctx context.Context) ([]BackupFile, error) {
-	var out []BackupFile
-	err := c.call(ctx, http.MethodGet, "/state/backups", nil, &out)
-	return out, err
-}
-
 // CheckState examines the daemon's state. A report that is not OK is no error.
 func (c *Client) CheckState(ctx context.Context) (StateReport, error) {
 	var out StateReport

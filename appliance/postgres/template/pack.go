@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -52,15 +53,15 @@ func Pack(ctx context.Context, dataDir, dir string, m Manifest) error {
 		return fmt.Errorf("packing the template: %w", err)
 	}
 	t := tar.NewWriter(z)
-	walk := func(path string, d fs.DirEntry, err error) error {
+	walk := func(file string, d fs.DirEntry, err error) error {
 		if err != nil || ctx.Err() != nil {
 			return errOr(err, ctx.Err())
 		}
-		name, err := filepath.Rel(dataDir, path)
+		name, err := filepath.Rel(dataDir, file)
 		if err != nil || name == "." || skip(name, m.Segment) {
 			return err
 		}
-		return packFile(t, path, filepath.ToSlash(name), d)
+		return packFile(t, file, filepath.ToSlash(name), d)
 	}
 	if err := filepath.WalkDir(dataDir, walk); err != nil {
 		return fmt.Errorf("packing the template: %w", err)
@@ -102,10 +103,19 @@ func skip(name, segment string) bool {
 	if rest, ok := strings.CutPrefix(name, walDir); ok {
 		return rest != "archive_status" && rest != "summaries" && rest != segment
 	}
-	return strings.HasPrefix(name, "pg_replslot/") || strings.HasPrefix(name, "pg_stat/")
+	return strings.HasPrefix(name, "pg_replslot/") || strings.HasPrefix(name, "pg_stat/") || isMap(name)
 }
 
-func packFile(t *tar.Writer, path, name string, d fs.DirEntry) error {
+// isMap tells whether the file is a relation's free space map or visibility
+// map. The server does without, and makes them anew where it wants them
+// (documentation sections 65.3 and 65.4); they are a quarter of all files, and
+// creating files is most of the cost of a copy.
+func isMap(name string) bool {
+	base, suffix, ok := strings.Cut(path.Base(name), "_")
+	return ok && (suffix == "fsm" || suffix == "vm") && strings.Trim(base, "0123456789") == ""
+}
+
+func packFile(t *tar.Writer, file, name string, d fs.DirEntry) error {
 	const dirMode, fileMode = 0o700, 0o600
 	if d.IsDir() {
 		return t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: dirMode})
@@ -113,7 +123,7 @@ func packFile(t *tar.Writer, path, name string, d fs.DirEntry) error {
 	if !d.Type().IsRegular() {
 		return fmt.Errorf("%s is not a regular file", name)
 	}
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func dataDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string][]byte{
-		"PG_VERSION": []byte("17\n"), "base/1/112": []byte("rows"), "global/pg_control": control(7),
+		"PG_VERSION": []byte("17\n"), "base/1/112": []byte("rows"), "base/1/112_fsm": []byte("x"), "base/1/112_vm": []byte("x"), "global/pg_control": control(7),
 		"pg_wal/000000010000000000000003": segment(), "pg_wal/000000010000000000000002": segment(),
 		"pg_wal/archive_status/x": []byte("x"), "postmaster.opts": []byte("x"), "pgapp.conf": []byte("x"), "pg_replslot/s/state": []byte("x"),
 	} {

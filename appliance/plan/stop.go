@@ -11,6 +11,9 @@ const (
 	// streamingTimeout bounds the wait for a standby that may have to replay
 	// what it missed; it goes on afterwards, and the operation can be repeated.
 	streamingTimeout = 5 * time.Minute
+	// replayTimeout bounds the wait for standbys that stream to show what the
+	// primary holds, before they are verified.
+	replayTimeout = 30 * time.Second
 	// stopTimeout is that of pg_ctl's documentation for a fast shutdown.
 	stopTimeout = 60 * time.Second
 )

@@ -354,11 +354,32 @@ func (r recipe) syncAll(ctx context.Context, _ appliance.Report) error {
 	return g.Wait()
 }
 
+// waitReplayed lets the standbys catch up, so that what was done a moment ago,
+// such as setting pgapp's own password, is not held against them. Where one
+// doesn't, verify says why.
+func (r recipe) waitReplayed(ctx context.Context, f facts) {
+	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
+	defer cancel()
+	c, err := f.control(ctx, f.cluster.PrimaryMember())
+	if err != nil {
+		return
+	}
+	defer func() { _ = c.Close(ctx) }()
+	var names []string
+	for _, m := range f.cluster.Standbys() {
+		if !m.WantStopped {
+			names = append(names, m.Name)
+		}
+	}
+	_ = postgres.WaitReplayed(ctx, c, names)
+}
+
 func (r recipe) verify(ctx context.Context, report appliance.Report) error {
 	f, err := r.facts(ctx)
 	if err != nil {
 		return err
 	}
+	r.waitReplayed(ctx, f)
 	v := postgres.Verify(ctx, VerifyInput(f.cluster, f.secrets))
 	var bad []string
 	for _, c := range v.Checks {

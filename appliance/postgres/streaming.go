@@ -34,6 +34,24 @@ func WaitStreaming(ctx context.Context, primary *Control, names []string) error 
 	return failure(appliance.ErrReplication, err, "waiting for %s to stream from the primary", strings.Join(names, ", "))
 }
 
+const replayedSQL = `SELECT count(DISTINCT application_name) FROM pg_stat_replication
+WHERE application_name = ANY($1) AND state = 'streaming' AND replay_lsn >= $2::text::pg_lsn`
+
+// WaitReplayed waits until every named standby shows what the primary holds
+// now, roles and their passwords included. A standby whose replay is paused
+// never does: give ctx a deadline.
+func WaitReplayed(ctx context.Context, primary *Control, names []string) error {
+	var lsn string
+	if err := primary.row(ctx, "SELECT pg_current_wal_flush_lsn()::text", nil, &lsn); err != nil {
+		return err
+	}
+	return poll(ctx, streamingPoll, func() (bool, error) {
+		var n int
+		err := primary.row(ctx, replayedSQL, []any{names, lsn}, &n)
+		return n == len(names), err
+	})
+}
+
 // notStreaming lists the names that don't stream, with what they do instead.
 func notStreaming(rows []appliance.ReplicationRow, names []string) []string {
 	state := map[string]string{}

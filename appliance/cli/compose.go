@@ -92,6 +92,7 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 	d.close = sync.OnceFunc(func() {
 		runner.Close()
 		saved.close()
+		ctl.Close(context.WithoutCancel(ctx))
 		closeProviders()
 		if err := st.Close(); err != nil {
 			log.Error("closing the state", "error", err)

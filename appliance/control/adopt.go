@@ -126,12 +126,23 @@ func (c *Controller) scan(ctx context.Context, r appliance.Cluster) ([]sighting,
 	return out, ctx.Err()
 }
 
+// ask observes the member in a session of its own: what a kept one says may be
+// of a server that has been replaced.
+func ask(ctx context.Context, m appliance.Member, password appliance.Secret) (postgres.Observation, error) {
+	c, err := postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, password)
+	if err != nil {
+		return postgres.Observation{}, err
+	}
+	defer func() { _ = c.Close(ctx) }()
+	return c.Observe(ctx)
+}
+
 func sight(ctx context.Context, m appliance.Member, mc appliance.Machine, password appliance.Secret) sighting {
 	s := sighting{member: m}
 	asked, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
-	l := observe(asked, m, false, mc, password)
-	s.answers, s.seen, s.silence = l.err == nil, l.seen, l.err
+	s.seen, s.silence = ask(asked, m, password)
+	s.answers = s.silence == nil
 	var err error
 	if s.process, err = mc.ServerRunning(ctx); err != nil {
 		s.lost = err

@@ -41,10 +41,15 @@ type Controller struct {
 	cfg Config
 	// admit makes looking at the stored clusters and adding one a single act.
 	admit sync.Mutex
+	// sessions are kept for looking at members.
+	sessions sessions
 }
 
 // New makes a controller.
 func New(cfg Config) *Controller { return &Controller{cfg: cfg} }
+
+// Close ends the sessions to members. The members go on.
+func (c *Controller) Close(ctx context.Context) { c.sessions.close(ctx) }
 
 // Info describes the daemon.
 func (c *Controller) Info(ctx context.Context) appliance.Info {

@@ -82,7 +82,7 @@ func (c *Controller) status(ctx context.Context, r appliance.Cluster) (appliance
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 			defer cancel()
-			looks[i] = observe(ctx, m, m.Name == r.Primary, provider.Machine(r, m), secrets.Get(appliance.SecretControl))
+			looks[i] = c.observe(ctx, r, m, provider.Machine(r, m), secrets.Get(appliance.SecretControl))
 		})
 	}
 	wg.Wait()
@@ -119,26 +119,29 @@ type look struct {
 	rows    map[string]appliance.ReplicationRow // of a primary
 }
 
-func observe(ctx context.Context, m appliance.Member, primary bool, mc appliance.Machine, password appliance.Secret) look {
-	c, err := postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, password)
-	if err != nil {
-		running, runErr := mc.ServerRunning(ctx)
-		return look{err: err, running: running || runErr != nil}
+func (c *Controller) observe(ctx context.Context, r appliance.Cluster, m appliance.Member, mc appliance.Machine, password appliance.Secret) look {
+	var l look
+	dial := func(ctx context.Context) (*postgres.Control, error) {
+		return postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, password)
 	}
-	defer func() { _ = c.Close(ctx) }()
-	l := look{running: true}
-	if l.seen, l.err = c.Observe(ctx); l.err != nil || !primary {
+	l.err = c.sessions.use(ctx, r.UUID+"/"+m.Name, dial, func(s *postgres.Control) (err error) {
+		if l.seen, err = s.Observe(ctx); err != nil || m.Name != r.Primary {
+			return err
+		}
+		rows, err := s.Replication(ctx)
+		l.rows = map[string]appliance.ReplicationRow{}
+		for _, row := range rows {
+			l.rows[row.ApplicationName] = row
+		}
+		return err
+	})
+	if l.err == nil {
+		l.running = true
 		return l
 	}
-	rows, err := c.Replication(ctx)
-	if err != nil {
-		l.err = err
-		return l
-	}
-	l.rows = map[string]appliance.ReplicationRow{}
-	for _, row := range rows {
-		l.rows[row.ApplicationName] = row
-	}
+	l.rows = nil
+	running, err := mc.ServerRunning(ctx)
+	l.running = running || err != nil
 	return l
 }
 

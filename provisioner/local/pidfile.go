@@ -81,6 +81,35 @@ func (m *machine) clearStalePidFile() error {
 	return nil
 }
 
+// clearStaleSocketLocks removes the lock files beside the sockets of a server
+// that died, for the same reason and on the same proof as its pid file: the
+// socket directory is this member's alone.
+func (m *machine) clearStaleSocketLocks() error {
+	t, err := m.territory("data")
+	if err != nil {
+		return err
+	}
+	in, hidden, err := t.scan()
+	if err != nil || len(in)+len(hidden) > 0 {
+		return err // PostgreSQL itself decides
+	}
+	root, err := os.OpenRoot(m.Layout().SocketDir)
+	if err != nil {
+		return fmt.Errorf("opening the socket directory of member %q: %w", m.member, err)
+	}
+	defer func() { _ = root.Close() }()
+	locks, err := fs.Glob(root.FS(), ".s.PGSQL.*.lock")
+	if err != nil {
+		return fmt.Errorf("looking for a dead server's socket locks: %w", err)
+	}
+	for _, name := range locks {
+		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing a dead server's socket lock: %w", err)
+		}
+	}
+	return nil
+}
+
 // postmaster finds the running postmaster. The file may be of a server that
 // died, and its number another process's by now: only a process of the
 // member's user that works in the data directory counts.

@@ -74,6 +74,9 @@ func (m *machine) StartServer(ctx context.Context) error {
 	if err := m.makeRuntime(i); err != nil {
 		return err
 	}
+	if err := m.clearStaleSocketLocks(); err != nil {
+		return err
+	}
 	log, err := m.openLog(i)
 	if err != nil {
 		return err

@@ -230,6 +230,11 @@ func TestStartBesideStaleNumber(t *testing.T) {
 	if err := m.WriteFile(ctx, pidFile, append(pid, rest...), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// The lock beside the socket holds the number, too.
+	lock := filepath.Join(m.Layout().SocketDir, ".s.PGSQL.5432.lock")
+	if err := m.WriteFile(ctx, lock, append(pid, rest...), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if running, err := m.ServerRunning(ctx); err != nil || running {
 		t.Errorf("with a stale pid file: ServerRunning() = %v, %v", running, err)
 	}

@@ -317,8 +317,8 @@ func (b *box) api() *api.Client { return api.NewUnixClient(filepath.Join(b.home,
 // pid is the daemon's process, or 0 where none runs.
 func (b *box) pid() int {
 	info, err := b.api().Info(context.WithoutCancel(b.t.Context()))
-	if err != nil {
-		return 0
+	if err != nil && !appliance.IsProblem(err, appliance.ErrDaemonUnreachable) {
+		b.t.Errorf("asking the daemon who it is: %v", err)
 	}
 	return info.PID
 }
@@ -326,8 +326,13 @@ func (b *box) pid() int {
 // killDaemon kills the daemon as the kernel would, and waits for its end.
 func (b *box) killDaemon() {
 	b.t.Helper()
-	if pid := b.pid(); pid != 0 {
-		killAndWait(b.t, pid)
+	pid := b.pid()
+	if pid == 0 {
+		b.t.Fatal("there is no daemon to kill")
+	}
+	killAndWait(b.t, pid)
+	if _, err := b.api().Info(b.t.Context()); err == nil {
+		b.t.Fatalf("the daemon %d answers though it was killed", pid)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -260,5 +261,23 @@ func TestHostileArguments(t *testing.T) {
 		refused(t, "name", "ps", "--cluster="+s)
 		refused(t, "role", "url", "--role="+s)
 		refused(t, "driver", "url", "--driver="+s)
+	}
+}
+
+// TestEveryFlagMeetsTheCorpus finds the flags of up that the corpus leaves out.
+func TestEveryFlagMeetsTheCorpus(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	if code := cli.Main(t.Context(), []string{"up", "--help"}, cli.Streams{Out: &out, Err: &out}, cli.Assets{}); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out.String())
+	}
+	tried := []string{"--home"} // any name of a directory is one
+	for _, f := range flags() {
+		tried = append(tried, f.flag)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+) (?:string|int|duration|stringArray)`).FindAllStringSubmatch(out.String(), -1) {
+		if !slices.Contains(tried, m[1]) {
+			t.Errorf("up %s takes a value, and flags() leaves it out", m[1])
+		}
 	}
 }

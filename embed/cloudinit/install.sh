@@ -3,7 +3,8 @@
 # From the environment: PGAPP_PACKAGES; PGAPP_MIRROR and PGAPP_PROXY, which may
 # be empty. Safe to repeat.
 set -eu
-export DEBIAN_FRONTEND=noninteractive
+# Offline: the packages would reload systemd again and again, to no purpose.
+export DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1
 say() { echo "pgapp: $*"; }
 
 if [ -x /usr/lib/postgresql/17/bin/postgres ]; then
@@ -61,7 +62,7 @@ apt-get "$@" update
 say "installing $PGAPP_PACKAGES"
 # shellcheck disable=SC2086 # a list of words
 apt-get "$@" install $PGAPP_PACKAGES
-systemctl disable --now postgresql.service >/dev/null 2>&1 || true
+systemctl disable postgresql.service >/dev/null 2>&1 || true
 apt-get clean
 rm -rf /var/lib/apt/lists/*
 /usr/lib/postgresql/17/bin/postgres --version

@@ -8,8 +8,8 @@ trap 'echo "pgapp-seal: failed" >"$console"; systemctl poweroff --force' EXIT
 
 # Daemons that a database's machine has no use for, and work that starts with
 # every boot. AppArmor, the journal and the file system's check stay.
-# In one call and offline: each of these would reload systemd, for seconds.
-SYSTEMD_OFFLINE=1 systemctl mask apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service \
+# Not by systemctl, which would reload systemd for each.
+for unit in apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service \
 	unattended-upgrades.service e2scrub_reap.service e2scrub_all.timer dpkg-db-backup.timer man-db.timer \
 	motd-news.timer motd-news.service apport.service apport-autoreport.timer update-notifier-download.timer \
 	update-notifier-motd.timer ua-timer.timer ubuntu-advantage.service pollinate.service \
@@ -17,7 +17,9 @@ SYSTEMD_OFFLINE=1 systemctl mask apt-daily.timer apt-daily-upgrade.timer apt-dai
 	ModemManager.service udisks2.service multipathd.service multipathd.socket fwupd-refresh.timer \
 	grub-common.service grub-initrd-fallback.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \
 	systemd-networkd-wait-online.service keyboard-setup.service console-setup.service \
-	postgresql.service systemd-pstore.service rsync.service >/dev/null 2>&1
+	postgresql.service systemd-pstore.service rsync.service; do
+	ln -sfn /dev/null "/etc/systemd/system/$unit"
+done
 
 # Identity from a seed on a disk, and nothing else from cloud-init.
 cat >/etc/cloud/cloud.cfg.d/95-pgapp.cfg <<'TEXT'

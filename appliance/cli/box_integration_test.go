@@ -1,3 +1,6 @@
+// Longer than the limit in lines, because the one harness of all tests with
+// real clusters, and what a home may hold when they end, belong together.
+
 //go:build integration
 
 package cli_test

@@ -1,0 +1,58 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+	"pgapp/appliance/postgres/template"
+)
+
+// made observes a data directory that `up` makes. A copy of the template does
+// without PostgreSQL's programs, which may still be on their way; the start
+// looks closer.
+func (r recipe) made(member string) func(context.Context) (bool, error) {
+	if r.template == nil {
+		return r.initialised(member)
+	}
+	return func(ctx context.Context) (done bool, err error) {
+		err = r.on(ctx, member, func(f facts, _ appliance.Member, mc appliance.Machine) error {
+			if done, err = postgres.Seeded(ctx, mc); err != nil || !done || member != f.cluster.Primary || f.cluster.Initialised {
+				return err
+			}
+			return r.recordSeeded(ctx)
+		})
+		return done, err
+	}
+}
+
+// recordSeeded records that the primary is there, as a copy of the template.
+func (r recipe) recordSeeded(ctx context.Context) error {
+	return r.updateCluster(ctx, func(c *appliance.Cluster) { c.Timeline, c.Initialised = 1, true })
+}
+
+// chooseIdentifier makes the identifier that all copies of the template get.
+func (r recipe) chooseIdentifier(ctx context.Context, _ appliance.Report) error {
+	f, err := r.facts(ctx)
+	if err != nil || f.cluster.SystemIdentifier != "" {
+		return err
+	}
+	id := strconv.FormatUint(template.NewIdentifier(time.Now()), 10)
+	return r.updateCluster(ctx, func(c *appliance.Cluster) { c.SystemIdentifier = id })
+}
+
+// seed copies the template to the member.
+func (r recipe) seed(ctx context.Context, c appliance.Cluster, mc appliance.Machine) error {
+	id, err := strconv.ParseUint(c.SystemIdentifier, 10, 64)
+	if err != nil {
+		return fmt.Errorf("reading the recorded system identifier: %w", err)
+	}
+	return postgres.SeedDataDir(ctx, mc, postgres.Seed{
+		Segment: r.template.Manifest.Segment, SegmentBytes: r.template.Manifest.SegmentBytes,
+		WriteTar: func(ctx context.Context, w io.Writer) error { return r.template.WriteTar(ctx, w, id) },
+	})
+}

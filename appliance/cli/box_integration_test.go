@@ -1,4 +1,4 @@
-// Longer than the limit in lines, because the one harness of all tests with
+// More than 400 lines, because the one harness of all tests with
 // real clusters, and what a home may hold when they end, belong together.
 
 //go:build integration

@@ -24,6 +24,12 @@ func killAtStep(t *testing.T, b *box, step string, restart bool, args ...string)
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
+	// A short operation may be over before it is seen, so it is known by being
+	// the newest that was not there before.
+	before := ""
+	if ops, err := b.api().Operations(ctx, ""); err == nil && len(ops) > 0 {
+		before = ops[0].ID
+	}
 	_, wait := b.background(args...)
 	var id string
 	for id == "" {
@@ -31,7 +37,7 @@ func killAtStep(t *testing.T, b *box, step string, restart bool, args ...string)
 			t.Fatalf("no operation began: %v", args)
 		}
 		ops, err := b.api().Operations(ctx, "")
-		if err == nil && len(ops) > 0 && !ops[0].State.Final() {
+		if err == nil && len(ops) > 0 && ops[0].ID != before {
 			id = ops[0].ID
 		}
 	}

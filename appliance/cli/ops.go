@@ -111,8 +111,8 @@ func (a *app) logsCommand() *cobra.Command {
 			} else {
 				err = c.Logs(cmd.Context(), a.cluster, first(args), follow, a.Out)
 			}
-			if err == nil || follow && cmd.Context().Err() != nil { // the latter is how a follower leaves
-				return nil
+			if follow && cmd.Context().Err() != nil {
+				return nil //nolint:nilerr // how a follower leaves
 			}
 			return err
 		},

@@ -140,13 +140,22 @@ func (r recipe) startServer(member string) func(context.Context, appliance.Repor
 			if err != nil {
 				return err
 			}
-			if !running {
-				if err := configure(ctx, f, m, mc, d.Limits); err != nil {
+			if running {
+				err := postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
+				if err == nil || ctx.Err() != nil {
 					return err
 				}
-				if err := mc.StartServer(ctx); err != nil {
+				// It may have been ending, or failing at what has been mended since,
+				// such as a full disk: then it has gone, and starts anew.
+				if alive, aliveErr := mc.ServerRunning(ctx); aliveErr != nil || alive {
 					return err
 				}
+			}
+			if err := configure(ctx, f, m, mc, d.Limits); err != nil {
+				return err
+			}
+			if err := mc.StartServer(ctx); err != nil {
+				return err
 			}
 			return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
 		})

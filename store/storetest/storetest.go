@@ -259,14 +259,14 @@ func failedUpdates(t *testing.T, s appliance.Store) {
 		c.Phase = appliance.PhaseReady
 		return refused
 	})
-	if err != refused { //nolint:errorlint // the contract says: as it is
+	if err != refused {
 		t.Errorf("UpdateCluster = %v, want the change's own error", err)
 	}
 	err = s.UpdateSecrets(ctx, "main", func(sec *appliance.Secrets) error {
 		sec.Values["x"] = appliance.NewSecret("x")
 		return refused
 	})
-	if err != refused { //nolint:errorlint // the contract says: as it is
+	if err != refused {
 		t.Errorf("UpdateSecrets = %v, want the change's own error", err)
 	}
 	if _, err := s.UpdateCluster(ctx, "main", func(c *appliance.Cluster) error { c.Name = "b"; return nil }); err == nil {

@@ -136,20 +136,8 @@ func (r recipe) startServer(member string) func(context.Context, appliance.Repor
 				return appliance.NewProblem(appliance.ErrPostgresStart, "member %s has no data directory", member).
 					WithHint("pgapp reinit %s clones it anew", member)
 			}
-			running, err := mc.ServerRunning(ctx)
-			if err != nil {
+			if done, err := joinRunning(ctx, m, mc); done || err != nil {
 				return err
-			}
-			if running {
-				err := postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
-				if err == nil || ctx.Err() != nil {
-					return err
-				}
-				// It may have been ending, or failing at what has been mended since,
-				// such as a full disk: then it has gone, and starts anew.
-				if alive, aliveErr := mc.ServerRunning(ctx); aliveErr != nil || alive {
-					return err
-				}
 			}
 			if err := configure(ctx, f, m, mc, d.Limits); err != nil {
 				return err
@@ -160,6 +148,24 @@ func (r recipe) startServer(member string) func(context.Context, appliance.Repor
 			return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
 		})
 	}
+}
+
+// joinRunning waits for a server that is there already, and tells whether it
+// accepts. It may have been ending, or failing at what has been mended since,
+// such as a full disk: then it has gone, and there is none to join.
+func joinRunning(ctx context.Context, m appliance.Member, mc appliance.Machine) (bool, error) {
+	running, err := mc.ServerRunning(ctx)
+	if err != nil || !running {
+		return false, err
+	}
+	err = postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
+	if err == nil || ctx.Err() != nil {
+		return err == nil, err
+	}
+	if alive, aliveErr := mc.ServerRunning(ctx); aliveErr != nil || alive {
+		return false, err
+	}
+	return false, nil
 }
 
 // configure renders the member's files. Members on this machine share its file

@@ -17,7 +17,7 @@ import (
 
 const (
 	consoleLines = 40
-	consoleBytes = 64 << 10
+	consoleBytes = 256 << 10
 	// watchEvery is how often a booting domain is looked at.
 	watchEvery = 200 * time.Millisecond
 )
@@ -269,6 +269,11 @@ func (p *Provider) bootProblem(ctx context.Context, b boot, err error) error {
 
 // console is the end of the serial console, empty where it can't be read.
 func (p *Provider) console(ctx context.Context, volume string) string {
+	return lastLines(p.consoleText(ctx, volume), consoleLines)
+}
+
+// consoleText is more of the serial console than people want to see.
+func (p *Provider) consoleText(ctx context.Context, volume string) string {
 	if p.virt.RefreshPool(ctx, poolName) != nil {
 		return ""
 	}
@@ -276,8 +281,12 @@ func (p *Provider) console(ctx context.Context, volume string) string {
 	if err != nil {
 		return ""
 	}
-	lines := strings.Split(strings.TrimSpace(printable(text)), "\n")
-	return strings.Join(lines[max(0, len(lines)-consoleLines):], "\n")
+	return printable(text)
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
 // printable drops what would steer a terminal.

@@ -223,14 +223,9 @@ func (b *build) install(ctx context.Context) error {
 	if errors.As(err, &exit) {
 		return appliance.NewProblem(appliance.ErrImageBuild, "installing PostgreSQL 17 in the image failed: %w", err).
 			WithHint("the guest has to reach a package mirror: see 'pgapp doctor', or name one with --apt-mirror").
-			WithDetail(lastLines(exit.Stderr, consoleLines))
+			WithDetail(lastLines(printable([]byte(exit.Stderr)), consoleLines))
 	}
 	return err
-}
-
-func lastLines(text string, n int) string {
-	lines := strings.Split(strings.TrimSpace(printable([]byte(text))), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
 // place writes one of our scripts into the guest, until its next boot.
@@ -261,9 +256,9 @@ func (b *build) seal(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("waiting for the image to be sealed: %w", err)
 	}
-	lines := b.p.console(ctx, volumeName(b.tag(), volConsole))
-	if !strings.Contains(lines, sealDone) {
-		return appliance.NewProblem(appliance.ErrImageBuild, "the image powered off before it was sealed").WithDetail(lines)
+	text := b.p.consoleText(ctx, volumeName(b.tag(), volConsole))
+	if !strings.Contains(text, sealDone) {
+		return appliance.NewProblem(appliance.ErrImageBuild, "the image powered off before it was sealed").WithDetail(lastLines(text, consoleLines))
 	}
 	return nil
 }

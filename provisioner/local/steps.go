@@ -244,6 +244,9 @@ func (p *Provider) clusterRemoved(c appliance.Cluster) (bool, error) {
 	if unmade, gone := p.clusterLeftovers(c); anyExists(unmade, gone) {
 		return false, nil
 	}
+	if entries, err := os.ReadDir(p.clustersDir()); err == nil && len(entries) == 0 {
+		return false, nil
+	}
 	return !p.account.made() || p.hasClusters(), nil
 }
 

@@ -80,6 +80,28 @@ func TestStepsConvergeFromEveryCut(t *testing.T) {
 	}
 }
 
+// TestRemovalCutShort is a removal that ended when all but the directory above
+// the clusters was gone: the next one takes that too.
+func TestRemovalCutShort(t *testing.T) {
+	p := selfProvider(t)
+	c := testCluster("node0")
+	steps := p.DestroySteps(c, c.Members)
+	last := steps[len(steps)-1]
+	if done, err := last.Done(t.Context()); err != nil || !done {
+		t.Fatalf("done in an empty home: %t, %v", done, err)
+	}
+	if err := os.Mkdir(p.clustersDir(), passMode); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := last.Done(t.Context()); err != nil || done {
+		t.Errorf("done beside an empty directory: %t, %v", done, err)
+	}
+	mustDo(t, steps)
+	if exists(p.clustersDir()) {
+		t.Error("the directory above the clusters is left")
+	}
+}
+
 func TestForeignThingsStay(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

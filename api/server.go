@@ -59,6 +59,8 @@ type Config struct {
 	State State
 	// Adopter may be nil.
 	Adopter Adopter
+	// Machines may be nil.
+	Machines Machines
 	// Held, where it is set and returns a problem, refuses all requests with
 	// it: the state is being replaced.
 	Held func() *appliance.Problem

@@ -192,6 +192,9 @@ func (s *Server) acquire(ctx context.Context) bool {
 
 // isStream tells which requests stay open for long.
 func isStream(r *http.Request) bool {
+	if r.Method == http.MethodPost && r.URL.Path == imagesPath || r.Method == http.MethodDelete && strings.HasPrefix(r.URL.Path, tagsPath) {
+		return true
+	}
 	return r.Method == http.MethodGet && (strings.HasSuffix(r.URL.Path, "/events") || strings.HasSuffix(r.URL.Path, "/logs"))
 }
 
@@ -200,7 +203,7 @@ func takesBody(r *http.Request) bool {
 	if r.Method == http.MethodPut {
 		return true
 	}
-	return r.Method == http.MethodPost && (r.URL.Path == base+"/clusters" || r.URL.Path == base+"/tokens" || strings.HasSuffix(r.URL.Path, "/members"))
+	return r.Method == http.MethodPost && (r.URL.Path == base+"/clusters" || r.URL.Path == base+"/tokens" || r.URL.Path == imagesPath || strings.HasSuffix(r.URL.Path, "/members"))
 }
 
 type bodyKey struct{}

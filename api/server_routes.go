@@ -105,6 +105,7 @@ func (s *Server) register(api huma.API) {
 	s.registerStreams(api)
 	s.registerTokens(api)
 	s.registerState(api)
+	s.registerMachines(api)
 	s.registerHealth(api)
 	tidySchemas(api.OpenAPI())
 }

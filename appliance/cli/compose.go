@@ -105,7 +105,7 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 			return err
 		},
 		Service: ctl, Operations: runner, Tokens: tokens{st}, TokenAdmin: tokens{st}, Idempotency: idempotency{st}, Logger: log,
-		State: admin, Adopter: adopter{ctl, saved}, Held: d.heldBy,
+		State: admin, Adopter: adopter{ctl, saved}, Held: d.heldBy, Machines: machinesOf(st, providers),
 	}
 	return d, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"pgapp/appliance"
@@ -62,12 +63,23 @@ func (a *app) submit(ctx context.Context, kind appliance.OperationKind, p applia
 
 func (a *app) downCommand() *cobra.Command {
 	var volumes, yes bool
+	var tag string
 	cmd := &cobra.Command{
 		Use: "down", Short: "Stop the cluster; with --volumes remove every trace",
 		Long: `Stop the cluster and keep its data. With --volumes the data, the machines and the
-record of the cluster are removed as well: this asks first, or needs --yes.`,
+record of the cluster are removed as well: this asks first, or needs --yes.
+
+With --by-tag the virtual machines, disks and address reservations are removed
+that carry a cluster's UUID, for a cluster whose home is lost. Without the home
+nothing is known of a primary on the host, which this leaves alone.`,
+		Example: `  pgapp down
+  pgapp down --volumes --yes
+  pgapp down --by-tag 6f1c2f0e-8f0e-4d55-9a53-0f6a7f1a2b3c --volumes`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if tag != "" {
+				return a.downByTag(cmd.Context(), tag, volumes, yes)
+			}
 			if !volumes {
 				return a.submit(cmd.Context(), appliance.OpStop, appliance.OperationParams{})
 			}
@@ -79,7 +91,32 @@ record of the cluster are removed as well: this asks first, or needs --yes.`,
 	}
 	cmd.Flags().BoolVar(&volumes, "volumes", false, "remove the data too")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
+	cmd.Flags().StringVar(&tag, "by-tag", "", "libvirt: remove what carries this UUID of a cluster whose home is lost")
 	return cmd
+}
+
+// downByTag removes what a cluster left that no home knows any more.
+func (a *app) downByTag(ctx context.Context, tag string, volumes, yes bool) error {
+	id, err := uuid.Parse(tag)
+	if err != nil || len(tag) != len(id.String()) {
+		return appliance.NewProblem(appliance.ErrUsage, "--by-tag takes the UUID of a cluster, not %q", tag).
+			WithHint("it stands in the machines' metadata: virsh dumpxml DOMAIN")
+	}
+	if !volumes {
+		return appliance.NewProblem(appliance.ErrUsage, "--by-tag removes machines with their data, and needs --volumes")
+	}
+	if err := a.confirm(yes, fmt.Sprintf("Remove all machines and disks of the cluster with UUID %s?", id)); err != nil {
+		return err
+	}
+	c, err := a.client(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.DestroyByTag(ctx, id.String(), func(p appliance.Progress) { a.note("%s", clean(p.Detail)) }); err != nil {
+		return err
+	}
+	a.note("nothing carries %s any more", id)
+	return nil
 }
 
 // confirm asks on the terminal. Without one, --yes is required.

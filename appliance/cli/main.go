@@ -106,9 +106,9 @@ func (a *app) rootCommand() *cobra.Command {
 	f.BoolVar(&a.noColor, "no-color", false, "no colours")
 	f.StringVar(&a.listen, "listen", "", "TCP address of the daemon's API, where this command starts it (default 127.0.0.1:8432)")
 	root.AddCommand(
-		a.upCommand(), a.psCommand(), a.verifyCommand(), a.urlCommand(), a.psqlCommand(), a.logsCommand(),
+		a.upCommand(), a.psCommand(), a.verifyCommand(), a.urlCommand(), a.psqlCommand(), a.sshCommand(), a.logsCommand(),
 		a.opsCommand(), a.stopCommand(), a.startCommand(), a.restartCommand(), a.reinitCommand(), a.scaleCommand(), a.downCommand(),
-		a.infoCommand(), a.doctorCommand(), a.serveCommand(), a.shutdownCommand(), a.apiCommand(), a.tokenCommand(), a.stateCommand(), a.adoptCommand(), a.versionCommand(), a.helpExitCodes(),
+		a.infoCommand(), a.doctorCommand(), a.serveCommand(), a.shutdownCommand(), a.apiCommand(), a.tokenCommand(), a.imageCommand(), a.stateCommand(), a.adoptCommand(), a.versionCommand(), a.helpExitCodes(),
 	)
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {

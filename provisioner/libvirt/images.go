@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"pgapp/appliance"
-	"pgapp/provisioner/libvirt/image"
 	"pgapp/provisioner/libvirt/rpc"
 )
 
@@ -25,7 +24,7 @@ func baseName(digest string) string { return "base-" + shortDigest(digest) + ".q
 
 // fetchImage brings the spec's image to this machine, checked.
 func (p *Provider) fetchImage(ctx context.Context, s appliance.Spec, report appliance.Report) (path, digest string, err error) {
-	i, err := image.Find(s.Image, s.ImageDigest)
+	i, err := p.images.Find(s.Image, s.ImageDigest)
 	if err != nil {
 		return "", "", err
 	}
@@ -40,7 +39,7 @@ func (p *Provider) fetchImage(ctx context.Context, s appliance.Spec, report appl
 
 // imageDigest finds the digest of the spec's image without fetching it.
 func (p *Provider) imageDigest(ctx context.Context, s appliance.Spec) (string, error) {
-	i, err := image.Find(s.Image, s.ImageDigest)
+	i, err := p.images.Find(s.Image, s.ImageDigest)
 	if err != nil {
 		return "", err
 	}

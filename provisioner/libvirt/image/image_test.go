@@ -140,3 +140,50 @@ func TestImport(t *testing.T) {
 		t.Error("what was imported doesn't serve an address with that digest")
 	}
 }
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "a.qcow2")
+	if err := os.WriteFile(file, []byte("good"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := NewStore(t.TempDir())
+	for name, want := range map[string]appliance.ErrorID{
+		"ubuntu-24.04": appliance.ErrConflict, "../x": appliance.ErrUsage, "A": appliance.ErrUsage, "a..b": appliance.ErrUsage, "-x": appliance.ErrUsage,
+	} {
+		if _, err := s.Keep(t.Context(), Image{File: file}, name, nil); !appliance.IsProblem(err, want) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	for _, name := range []string{"mine", "mine-too", "mine"} {
+		e, err := s.Keep(t.Context(), Image{File: file}, name, nil)
+		if err != nil || e.Name != name || e.Digest != digestOf("good") {
+			t.Fatalf("%s: got %+v, %v", name, e, err)
+		}
+	}
+	i, err := s.Find("mine", "")
+	if err != nil || !s.Have(i) || i.Digest != digestOf("good") {
+		t.Errorf("got %+v, %v", i, err)
+	}
+	if _, err := s.Find("mine", digestOf("other")); !appliance.IsProblem(err, appliance.ErrImageDigest) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := s.Find("ubuntu-24.04", ""); err != nil {
+		t.Error(err)
+	}
+	if err := s.Remove("mine"); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := s.List(); err != nil || len(all) != 1 || all[0].Name != "mine-too" {
+		t.Errorf("after the removal of one name of two: %+v, %v", all, err)
+	}
+	if err := s.Remove(digestOf("good")); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(s.dir); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if _, err := s.Find("mine-too", ""); !appliance.IsProblem(err, appliance.ErrImageMissing) {
+		t.Errorf("got %v", err)
+	}
+}

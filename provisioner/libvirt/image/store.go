@@ -243,9 +243,16 @@ func (s *Store) List() ([]Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing the images: %w", err)
 	}
-	names := map[string]string{}
+	given, err := s.names()
+	if err != nil {
+		return nil, err
+	}
+	names := map[string][]string{}
 	for _, i := range Catalogue() {
-		names[i.Digest] = i.Name
+		names[i.Digest] = append(names[i.Digest], i.Name)
+	}
+	for name, digest := range given {
+		names[digest] = append(names[digest], name)
 	}
 	var out []Entry
 	for _, f := range files {
@@ -256,35 +263,59 @@ func (s *Store) List() ([]Entry, error) {
 			continue
 		}
 		digest := strings.Replace(name, "-", ":", 1)
-		out = append(out, Entry{Name: names[digest], Digest: digest, Bytes: info.Size(), Modified: info.ModTime(), Partial: isPartial})
+		e := Entry{Digest: digest, Bytes: info.Size(), Modified: info.ModTime(), Partial: isPartial}
+		if len(names[digest]) == 0 {
+			out = append(out, e)
+		}
+		for _, e.Name = range names[digest] {
+			out = append(out, e)
+		}
 	}
 	sort.Slice(out, func(a, b int) bool { return out[a].Name+out[a].Digest < out[b].Name+out[b].Digest })
 	return out, nil
 }
 
-// Remove removes an image that is kept, by its name in the catalogue or its
-// digest. What isn't there is a [appliance.Problem] with id not-found.
+// Remove removes an image that is kept, by a name of it or its digest; all its
+// names go with a digest, and with one name of several only that. What isn't
+// there is a [appliance.Problem] with id not-found.
 func (s *Store) Remove(name string) error {
 	all, err := s.List()
 	if err != nil {
 		return err
 	}
-	found := false
+	given, err := s.names()
+	if err != nil {
+		return err
+	}
+	digest, isGiven := given[name]
+	others := 0
 	for _, e := range all {
-		if e.Name != name && e.Digest != name || name == "" {
-			continue
-		}
-		found = true
-		path := s.path(e.Digest)
-		if e.Partial {
-			path += partial
-		}
-		if err := os.Remove(path); err != nil {
-			return fmt.Errorf("removing the image %s: %w", name, err)
+		switch {
+		case e.Name == name && name != "", e.Digest == name:
+			digest = e.Digest
 		}
 	}
-	if !found {
+	for _, e := range all {
+		if e.Digest == digest && e.Name != name && e.Name != "" {
+			others++
+		}
+	}
+	if digest == "" {
 		return appliance.NewProblem(appliance.ErrNotFound, "no image %q is kept here", name).WithHint("see 'pgapp image ls'")
+	}
+	var paths []string
+	for n, d := range given {
+		if n == name || name == digest && d == digest {
+			paths = append(paths, filepath.Join(s.dir, n+named))
+		}
+	}
+	if !isGiven || others == 0 {
+		paths = append(paths, s.path(digest), s.path(digest)+partial)
+	}
+	for _, p := range paths {
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing the image %s: %w", name, err)
+		}
 	}
 	return nil
 }

@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"pgapp/api"
+	"pgapp/appliance"
+)
+
+func (a *app) imageCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "image", Short: "Manage the images that virtual machines are made from",
+		Long: `The catalogue names images of the distributions, each by a dated address and its
+digest. 'pgapp up' fetches what it needs by itself; these commands fetch ahead,
+bring in other images, and give the space back.
+
+What was made of an image in libvirt's pool "pgapp" stays there: a further
+cluster of the same image starts from it.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.imageList(), a.imagePull(), a.imageImport(), a.imageRemove())
+	return cmd
+}
+
+// oneArg wants exactly one argument.
+func oneArg(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 || args[0] == "" {
+			return appliance.NewProblem(appliance.ErrUsage, "%s takes %s", cmd.CommandPath(), what).WithHint("see '%s --help'", cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+func (a *app) imageList() *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Aliases: []string{"list"}, Short: "List the catalogue's images and those that are kept", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			list, err := c.Images(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.print(list, func() error { return a.imageTable(list) })
+		},
+	}
+}
+
+func (a *app) imageTable(list []api.ImageEntry) error {
+	t := a.newTable("name", "here", "size", "modified", "digest")
+	for _, i := range list {
+		size, modified := "", ""
+		if i.ModifiedAt != nil {
+			size, modified = humanize.IBytes(uint64(max(i.Bytes, 0))), i.ModifiedAt.Local().Format(time.DateTime)
+		}
+		t.AppendRow([]any{clean(i.Name), i.Kept, size, modified, shorten(i.Digest)})
+	}
+	return a.renderTable(t)
+}
+
+// shorten leaves of a digest what tells it apart; JSON has all of it.
+func shorten(digest string) string {
+	const enough = len("sha256:") + 16
+	if len(digest) <= enough {
+		return digest
+	}
+	return digest[:enough] + "…"
+}
+
+func (a *app) imagePull() *cobra.Command {
+	return &cobra.Command{
+		Use: "pull NAME", Short: "Fetch an image of the catalogue",
+		Long: `Fetch an image of the catalogue and check its digest. A repeat goes on where a
+transfer was cut off, and does nothing where the image is kept.`,
+		Args: oneArg("one name of the catalogue"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.keepImage(cmd.Context(), api.ImageRequest{Name: args[0]})
+		},
+	}
+}
+
+func (a *app) imageImport() *cobra.Command {
+	var name, digest string
+	cmd := &cobra.Command{
+		Use: "import FILE|URL", Short: "Keep an image from a file or an address, under a name",
+		Long: `Copy an image in qcow2 format from a file, or fetch it from an address, and keep
+it under a name that 'pgapp up --image' takes. The digest is checked where it is
+given, and has to be given for an address.`,
+		Example: `  pgapp image import debian-13-custom.qcow2
+  pgapp image import https://example.org/site.qcow2 --name site --digest sha256:HEX
+  pgapp up --provider libvirt --image site`,
+		Args: oneArg("one file or address"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			source := args[0]
+			if name == "" {
+				name = strings.ToLower(strings.TrimSuffix(filepath.Base(source), filepath.Ext(source)))
+			}
+			if !strings.HasPrefix(source, "http://") && !strings.HasPrefix(source, "https://") {
+				var err error
+				if source, err = filepath.Abs(source); err != nil {
+					return appliance.NewProblem(appliance.ErrUsage, "resolving %q: %w", args[0], err)
+				}
+			}
+			return a.keepImage(cmd.Context(), api.ImageRequest{Name: name, Source: source, Digest: digest})
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "name to keep it under (default the file's, without what follows the last dot)")
+	cmd.Flags().StringVar(&digest, "digest", "", "sha256:HEX or sha512:HEX, as its publisher gives it")
+	return cmd
+}
+
+func (a *app) keepImage(ctx context.Context, req api.ImageRequest) error {
+	c, err := a.client(ctx)
+	if err != nil {
+		return err
+	}
+	p := a.newProgress()
+	e, err := c.KeepImage(ctx, req, func(r appliance.Progress) {
+		line := r.Detail
+		if r.BytesTotal > 0 {
+			line += " " + bar(r)
+		}
+		p.rewrite(line)
+	})
+	p.erase()
+	if err != nil {
+		return err
+	}
+	return a.print(e, func() error { return a.imageTable([]api.ImageEntry{e}) })
+}
+
+func (a *app) imageRemove() *cobra.Command {
+	return &cobra.Command{
+		Use: "rm NAME|DIGEST", Aliases: []string{"remove"}, Short: "Remove an image that is kept",
+		Long: `Remove an image that is kept, or what there is of one. An image with several
+names stays while one of them does; by its digest it goes with all of them.`,
+		Args: oneArg("one name or digest"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := c.RemoveImage(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			a.note("image %s is removed", args[0])
+			return nil
+		},
+	}
+}

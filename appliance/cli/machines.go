@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+
+	"pgapp/api"
+	"pgapp/appliance"
+	"pgapp/provisioner/libvirt"
+	"pgapp/provisioner/libvirt/image"
+	"pgapp/store"
+)
+
+// machines lets the API use the provider of virtual machines.
+type machines struct {
+	st *store.Store
+	vp *libvirt.Provider
+}
+
+// machinesOf is nil where there is no such provider.
+func machinesOf(st *store.Store, providers map[appliance.ProviderKind]appliance.Provider) api.Machines {
+	if vp, ok := providers[appliance.ProviderLibvirt].(*libvirt.Provider); ok {
+		return machines{st, vp}
+	}
+	return nil
+}
+
+// Images implements api.Machines: the catalogue first, then what else is kept.
+func (m machines) Images(context.Context) ([]api.ImageEntry, error) {
+	kept, err := m.vp.Images().List()
+	if err != nil {
+		return nil, err
+	}
+	var out []api.ImageEntry
+	known := map[string]bool{}
+	for _, i := range image.Catalogue() {
+		known[i.Name] = true
+		e := api.ImageEntry{Name: i.Name, Digest: i.Digest, URL: i.URL, Kept: "absent"}
+		for _, k := range kept {
+			if k.Digest == i.Digest {
+				e = wireImage(k)
+				e.Name, e.URL = i.Name, i.URL
+			}
+		}
+		out = append(out, e)
+	}
+	for _, k := range kept {
+		if !known[k.Name] {
+			out = append(out, wireImage(k))
+		}
+	}
+	return out, nil
+}
+
+func wireImage(e image.Entry) api.ImageEntry {
+	kept := "kept"
+	if e.Partial {
+		kept = "partial"
+	}
+	return api.ImageEntry{Name: e.Name, Digest: e.Digest, Kept: kept, Bytes: e.Bytes, ModifiedAt: &e.Modified}
+}
+
+// KeepImage implements api.Machines.
+func (m machines) KeepImage(ctx context.Context, req api.ImageRequest, report appliance.Report) (api.ImageEntry, error) {
+	source, name := req.Source, req.Name
+	if source == "" {
+		source, name = req.Name, "" // the catalogue's own
+	}
+	i, err := image.Find(source, req.Digest)
+	if err != nil {
+		return api.ImageEntry{}, err
+	}
+	detail := "copying " + i.File
+	if i.URL != "" {
+		detail = "fetching " + i.URL
+	}
+	e, err := m.vp.Images().Keep(ctx, i, name, func(done, total int64) {
+		report(appliance.Progress{Detail: detail, BytesDone: done, BytesTotal: total})
+	})
+	return wireImage(e), err
+}
+
+// RemoveImage implements api.Machines.
+func (m machines) RemoveImage(_ context.Context, name string) error {
+	return m.vp.Images().Remove(name)
+}
+
+// Login implements api.Machines.
+func (m machines) Login(ctx context.Context, cluster, member string) (api.GuestLogin, error) {
+	c, err := m.st.Cluster(ctx, cluster)
+	if appliance.IsProblem(err, appliance.ErrNotFound) {
+		return api.GuestLogin{}, appliance.NewProblem(appliance.ErrNotFound, "there is no cluster %q", cluster).WithHint("pgapp up --cluster %s", cluster)
+	}
+	if err != nil {
+		return api.GuestLogin{}, err
+	}
+	for _, one := range c.Members {
+		if one.Name != member {
+			continue
+		}
+		l, err := m.vp.Login(ctx, c, one)
+		return api.GuestLogin{Host: l.Host, Port: l.Port, User: l.User, Key: l.Key.Reveal(), HostKey: l.HostKey}, err
+	}
+	return api.GuestLogin{}, appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no member %q", cluster, member).WithHint("pgapp ps shows the members")
+}
+
+// DestroyByTag implements api.Machines. A cluster that this home knows is not
+// taken apart behind the back of its record.
+func (m machines) DestroyByTag(ctx context.Context, uuid string, report appliance.Report) error {
+	all, err := m.st.Clusters(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if c.UUID == uuid {
+			return appliance.NewProblem(appliance.ErrConflict, "that is cluster %q, whose record is here", c.Name).
+				WithHint("remove it by its name: pgapp down --cluster %s --volumes", c.Name)
+		}
+	}
+	return m.vp.DestroyByTag(ctx, uuid, report)
+}

@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"pgapp/api"
+	"pgapp/appliance"
+)
+
+func (a *app) sshCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "ssh MEMBER [-- COMMAND...]", Short: "Log in to a member's virtual machine, or run a command there",
+		Long: `Log in to a member's virtual machine as user "pgapp", who may become any other by
+sudo; or run a command there, whose words go to the machine's shell as they do
+with ssh. The machine is known by the host key that pgapp gave it: another is
+refused. The exit code is the command's.`,
+		Example: `  pgapp ssh node1
+  pgapp ssh node1 -- sudo systemctl status pgapp-postgres`,
+		ValidArgsFunction: a.completeMembers,
+		Args: func(cmd *cobra.Command, args []string) error {
+			own, _ := splitDash(cmd, args)
+			return memberArg(true)(cmd, own)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			own, rest := splitDash(cmd, args)
+			return a.ssh(cmd.Context(), own[0], rest)
+		},
+	}
+}
+
+func (a *app) ssh(ctx context.Context, member string, command []string) error {
+	c, err := a.client(ctx)
+	if err != nil {
+		return err
+	}
+	login, err := c.Login(ctx, a.cluster, member)
+	if err != nil {
+		return err
+	}
+	path, err := exec.LookPath("ssh")
+	if err != nil {
+		return appliance.NewProblem(appliance.ErrHostUnable, "there is no ssh on this machine: %w", err).
+			WithHint("install OpenSSH's client, such as package openssh-client")
+	}
+	dir, err := a.sshFiles(member, login)
+	if err != nil {
+		return err
+	}
+	err = a.runSSH(ctx, path, dir, sshArgs(member, login, command))
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
+// sshFiles writes what ssh needs into a directory that only this user may
+// enter. It lies in the home, so that removing the cluster takes with it what
+// a killed command left.
+func (a *app) sshFiles(member string, l api.GuestLogin) (string, error) {
+	parent := filepath.Join(a.home, clientDir, a.cluster)
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return "", fmt.Errorf("preparing the login: %w", err)
+	}
+	dir, err := os.MkdirTemp(parent, "ssh-")
+	if err != nil {
+		return "", fmt.Errorf("preparing the login: %w", err)
+	}
+	for name, text := range map[string]string{"key": l.Key, "known_hosts": member + " " + l.HostKey + "\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return "", errors.Join(fmt.Errorf("preparing the login: %w", err), os.RemoveAll(dir))
+		}
+	}
+	return dir, nil
+}
+
+// sshArgs leaves nothing to the user's configuration: neither which key is
+// offered, nor whom to trust. The files' names are relative, since ssh expands
+// signs that a path may hold.
+func sshArgs(member string, l api.GuestLogin, command []string) []string {
+	args := []string{"-F", "none", "-p", strconv.Itoa(l.Port), "-l", l.User}
+	for _, o := range []string{
+		"IdentityFile=key", "IdentitiesOnly=yes", "IdentityAgent=none", "PreferredAuthentications=publickey",
+		"UserKnownHostsFile=known_hosts", "GlobalKnownHostsFile=none", "StrictHostKeyChecking=yes", "UpdateHostKeys=no",
+		"HostKeyAlias=" + member, "HostKeyAlgorithms=ssh-ed25519", "ConnectTimeout=30", "LogLevel=ERROR",
+	} {
+		args = append(args, "-o", o)
+	}
+	args = append(args, "--", l.Host)
+	return append(args, command...)
+}
+
+func (a *app) runSSH(ctx context.Context, path, dir string, args []string) error {
+	child := exec.CommandContext(ctx, path, args...)
+	child.Dir = dir
+	child.Stdin, child.Stdout, child.Stderr = a.In, a.Out, a.Err
+	child.Cancel = func() error { return child.Process.Signal(os.Interrupt) }
+	err := child.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() >= 0 {
+		a.exit = exit.ExitCode() // ssh, or the command, has said why
+		return nil
+	}
+	return err
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"iter"
 )
 
 // Layout says where PostgreSQL's things are on a member's machine. All paths
@@ -86,6 +87,31 @@ type Machine interface {
 	// Fence ends every process of the member for good, whatever state it is
 	// in, and returns nil only when it has proven that none is left.
 	Fence(ctx context.Context) error
+}
+
+// TreeFile is a file or a directory to make.
+type TreeFile struct {
+	// Name is its path below the tree's top, with slashes; a directory comes
+	// before what is in it.
+	Name string
+	Dir  bool
+	// Content of a file, to be read before the next file is asked for.
+	Content io.Reader
+	// Size in bytes of the file, filled with zeros and with its space taken,
+	// where that is more than Content has.
+	Size int64
+}
+
+// TreeFiles are files to make, one after the other, or an error that ends them.
+type TreeFiles = iter.Seq2[TreeFile, error]
+
+// TreeWriter is a [Machine] on this host, whose files pgapp can write itself:
+// for a thousand small files that is several times faster than a command.
+type TreeWriter interface {
+	// WriteTree makes the directory dir, which may not exist, and the files in
+	// it, with modes 0700 and 0600, as the member's OS user. They are not yet
+	// durable, and after an error some of them are left.
+	WriteTree(ctx context.Context, dir string, files TreeFiles) error
 }
 
 // AllocateRequest is what a provider needs to choose facts for new members.

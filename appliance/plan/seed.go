@@ -3,7 +3,6 @@ package plan
 import (
 	"context"
 	"fmt"
-	"io"
 	"strconv"
 	"time"
 
@@ -51,8 +50,9 @@ func (r recipe) seed(ctx context.Context, c appliance.Cluster, mc appliance.Mach
 	if err != nil {
 		return fmt.Errorf("reading the recorded system identifier: %w", err)
 	}
-	return postgres.SeedDataDir(ctx, mc, postgres.Seed{
-		Segment: r.template.Manifest.Segment, SegmentBytes: r.template.Manifest.SegmentBytes,
-		WriteTar: func(ctx context.Context, w io.Writer) error { return r.template.WriteTar(ctx, w, id) },
-	})
+	m, ok := mc.(postgres.SeedMachine)
+	if !ok {
+		return appliance.NewProblem(appliance.ErrInternal, "a member of provider %s can't be copied from the template", c.Spec.Provider)
+	}
+	return postgres.SeedDataDir(ctx, m, r.template.Files(id))
 }

@@ -3,7 +3,6 @@ package template
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,11 +10,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
+
+	"pgapp/appliance"
 )
 
 // ErrAbsent says that the program carries no template.
@@ -25,18 +24,7 @@ var ErrAbsent = errors.New("this program was built without a template")
 type Template struct {
 	Manifest Manifest
 	archive  []byte
-	unpacked func() (image, error)
 }
-
-// image is the unpacked tar stream, and where in it the identifier stands.
-type image struct {
-	tar     []byte
-	control span
-	wal     []span
-}
-
-// span is a file's content in the stream.
-type span struct{ from, to int }
 
 // Open reads the template and checks its hash. The error is [ErrAbsent] where
 // there is none.
@@ -58,76 +46,70 @@ func Open(fsys fs.FS) (*Template, error) {
 	if sum := sha256.Sum256(t.archive); hex.EncodeToString(sum[:]) != t.Manifest.SHA256 {
 		return nil, errors.New("the template is damaged: its hash is not the manifest's")
 	}
-	t.unpacked = sync.OnceValues(t.unpack)
 	return t, nil
 }
 
-// WriteTar writes the data directory as a tar stream, with the system
-// identifier in its places. It may be called by several goroutines; the
-// template is unpacked once for all of them, to 25 MB of memory.
-func (t *Template) WriteTar(ctx context.Context, w io.Writer, identifier uint64) error {
-	im, err := t.unpacked()
-	if err != nil {
-		return err
-	}
-	done := 0
-	for _, s := range append([]span{im.control}, im.wal...) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		content := slices.Clone(im.tar[s.from:s.to])
-		if s == im.control {
-			err = stampControl(content, identifier)
-		} else {
-			err = stampWAL(content, identifier)
-		}
+// Files are the data directory, with the system identifier in its places. They
+// come out of the archive as they are asked for: fresh memory for all of them
+// would cost more than to unpack it for each member. Several goroutines may
+// have their own files at once.
+func (t *Template) Files(identifier uint64) appliance.TreeFiles {
+	return func(yield func(appliance.TreeFile, error) bool) {
+		fail := func(err error) { yield(appliance.TreeFile{}, fmt.Errorf("unpacking the template: %w", err)) }
+		z, err := zstd.NewReader(bytes.NewReader(t.archive), zstd.WithDecoderConcurrency(1))
 		if err != nil {
-			return fmt.Errorf("stamping the template: %w", err)
+			fail(err)
+			return
 		}
-		for _, part := range [][]byte{im.tar[done:s.from], content} {
-			if _, err := w.Write(part); err != nil {
-				return err
+		defer z.Close()
+		stamped := 0
+		for in := tar.NewReader(z); ; {
+			h, err := in.Next()
+			if errors.Is(err, io.EOF) && stamped == len(t.stamps()) {
+				return
+			}
+			if errors.Is(err, io.EOF) {
+				err = errors.New("pg_control or the WAL segment is missing")
+			}
+			if err != nil {
+				fail(err)
+				return
+			}
+			f := appliance.TreeFile{Name: strings.TrimSuffix(h.Name, "/"), Dir: h.Typeflag == tar.TypeDir, Content: in}
+			if stamp, ok := t.stamps()[f.Name]; ok {
+				stamped++
+				if f.Content, err = stampedContent(in, stamp, identifier); err != nil {
+					fail(err)
+					return
+				}
+			}
+			if f.Name == t.segment() {
+				f.Size = t.Manifest.SegmentBytes
+			}
+			if !yield(f, nil) {
+				return
 			}
 		}
-		done = s.to
 	}
-	_, err = w.Write(im.tar[done:])
-	return err
 }
 
-// unpack decompresses the archive and finds the files that carry the
-// identifier: pg_control, then the WAL, as a sorted walk packs them.
-func (t *Template) unpack() (image, error) {
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+func (t *Template) segment() string { return walDir + t.Manifest.Segment }
+
+// stamps are the files that carry the identifier.
+func (t *Template) stamps() map[string]func([]byte, uint64) error {
+	return map[string]func([]byte, uint64) error{controlFile: stampControl, t.segment(): stampWAL}
+}
+
+// stampedContent is the file with the identifier set: it stands in the first
+// page at most.
+func stampedContent(file io.Reader, stamp func([]byte, uint64) error, identifier uint64) (io.Reader, error) {
+	const page = 8192
+	start, err := io.ReadAll(io.LimitReader(file, page))
 	if err != nil {
-		return image{}, fmt.Errorf("unpacking the template: %w", err)
+		return nil, err
 	}
-	defer z.Close()
-	var im image
-	if im.tar, err = z.DecodeAll(t.archive, nil); err != nil {
-		return image{}, fmt.Errorf("unpacking the template: %w", err)
+	if err := stamp(start, identifier); err != nil {
+		return nil, err
 	}
-	r := bytes.NewReader(im.tar)
-	in := tar.NewReader(r)
-	for {
-		h, err := in.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return image{}, fmt.Errorf("unpacking the template: %w", err)
-		}
-		at := len(im.tar) - r.Len() // the tar reader stops right before the content
-		s := span{at, at + int(h.Size)}
-		switch {
-		case h.Name == controlFile:
-			im.control = s
-		case strings.HasPrefix(h.Name, walDir) && h.Typeflag == tar.TypeReg:
-			im.wal = append(im.wal, s)
-		}
-	}
-	if im.control.to == 0 || len(im.wal) == 0 || im.wal[0].from < im.control.to {
-		return image{}, errors.New("unpacking the template: pg_control or the WAL is not where it should be")
-	}
-	return im, nil
+	return io.MultiReader(bytes.NewReader(start), file), nil
 }

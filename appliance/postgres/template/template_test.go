@@ -1,14 +1,13 @@
 package template
 
 import (
-	"archive/tar"
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -76,23 +75,18 @@ func TestCopiesCarryTheIdentifier(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []uint64{42, NewIdentifier(time.Now())} {
-		var buf bytes.Buffer
-		if err := tmpl.WriteTar(t.Context(), &buf, id); err != nil {
-			t.Fatal(err)
-		}
 		got := map[string][]byte{}
-		for r := tar.NewReader(&buf); ; {
-			h, err := r.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
+		for f, err := range tmpl.Files(id) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if h.Typeflag == tar.TypeReg {
-				if got[h.Name], err = io.ReadAll(r); err != nil {
+			if !f.Dir {
+				if got[f.Name], err = io.ReadAll(f.Content); err != nil {
 					t.Fatal(err)
 				}
+			}
+			if size := int64(16 << 20); (f.Size == size) != strings.HasPrefix(f.Name, walDir+"0") {
+				t.Errorf("%s is to have %d bytes", f.Name, f.Size)
 			}
 		}
 		want := map[string]bool{"PG_VERSION": true, "base/1/112": true, "global/pg_control": true, "pg_wal/000000010000000000000003": true}
@@ -129,18 +123,5 @@ func TestDamageIsFound(t *testing.T) {
 	}
 	if err := stampWAL(make([]byte, 100), 1); err == nil {
 		t.Error("a WAL page without a long header was stamped")
-	}
-}
-
-func TestWriteTarStops(t *testing.T) {
-	t.Parallel()
-	tmpl, err := Open(packed(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := tmpl.WriteTar(ctx, io.Discard, 1); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
 	}
 }

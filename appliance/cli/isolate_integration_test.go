@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,8 +36,9 @@ func runTests(m *testing.M) int {
 			fmt.Fprintln(os.Stderr, "preparing the tests' own namespaces:", err)
 			return 1
 		}
+		w := watchMemory()
 		code := m.Run()
-		if left := memoryLeft(); len(left) > 0 {
+		if left := w.left(); len(left) > 0 {
 			fmt.Fprintf(os.Stderr, "FAIL: servers that are gone left %d segments of shared memory: %q\n", len(left), left)
 			code = max(code, 1)
 		}
@@ -119,19 +121,61 @@ func furnish(dir string) error {
 // shmDir is where POSIX shared memory is.
 const shmDir = "/dev/shm"
 
-// memoryLeft lists the shared memory, of either kind, that is there when no
-// server is.
-func memoryLeft() []string {
+// memoryWatch remembers where the servers ran that made shared memory.
+type memoryWatch struct {
+	stop, ended chan struct{}
+	makers      map[string]string
+}
+
+func watchMemory() *memoryWatch {
+	w := &memoryWatch{stop: make(chan struct{}), ended: make(chan struct{}), makers: map[string]string{}}
+	go func() {
+		defer close(w.ended)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			for id, pid := range segments() {
+				if dir, err := os.Readlink(filepath.Join("/proc", pid, "cwd")); err == nil && w.makers[id] == "" {
+					args, _ := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+					w.makers[id] = dir + ": " + strings.ReplaceAll(string(args), "\x00", " ")
+				}
+			}
+			select {
+			case <-tick.C:
+			case <-w.stop:
+				return
+			}
+		}
+	}()
+	return w
+}
+
+// left lists the shared memory, of either kind, that is there when no server
+// is, and who made it.
+func (w *memoryWatch) left() []string {
+	close(w.stop)
+	<-w.ended
 	left, _ := filepath.Glob(filepath.Join(shmDir, "PostgreSQL.*"))
+	for id := range segments() {
+		left = append(left, "System V "+id+" of "+w.makers[id])
+	}
+	return left
+}
+
+// segments are the System V segments, and the processes that made them.
+func segments() map[string]string {
+	const idField, makerField = 1, 4
+	out := map[string]string{}
 	table, err := os.ReadFile("/proc/sysvipc/shm")
 	if err != nil {
-		return left
+		return out
 	}
 	_, rows, _ := strings.Cut(strings.TrimSpace(string(table)), "\n") // the first line is a heading
 	for row := range strings.Lines(rows) {
-		left = append(left, strings.Join(strings.Fields(row)[:2], " "))
+		f := strings.Fields(row)
+		out[f[idField]] = f[makerField]
 	}
-	return left
+	return out
 }
 
 // loopbackUp brings up the loopback device of this thread's network.

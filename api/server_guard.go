@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ import (
 func (s *Server) middleware(router http.Handler) http.Handler {
 	h := router
 	for _, wrap := range []func(http.Handler) http.Handler{
-		s.readBody, s.limit, s.recovery, s.held, s.authenticate, s.checkOrigin, s.checkHost, secureHeaders, s.record,
+		s.readBody, checkQuery, s.limit, s.recovery, s.held, s.authenticate, s.checkOrigin, s.checkHost, secureHeaders, s.record,
 	} {
 		h = wrap(h)
 	}
@@ -67,16 +68,7 @@ func (s *Server) hostAllowed(info connInfo, r *http.Request) bool {
 	if s.cfg.AllowedHosts == nil {
 		return false
 	}
-	host := r.Host
-	if h, _, err := net.SplitHostPort(r.Host); err == nil {
-		host = h
-	}
-	for _, a := range s.cfg.AllowedHosts() {
-		if strings.EqualFold(a, r.Host) || strings.EqualFold(a, host) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.cfg.AllowedHosts(), func(a string) bool { return hostMatches(a, r.Host) })
 }
 
 // ownHosts are the Host headers that a client sends which was given the

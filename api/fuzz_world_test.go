@@ -1,0 +1,156 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"pgapp/appliance"
+)
+
+// world is a daemon's inside of which every change is seen.
+type world struct {
+	*daemon
+	server *Server
+	other  atomic.Int64 // changes of what the fake has no record of
+	begun  int
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{}
+	f := newFake()
+	tokens := &fakeTokens{f: f, hash: map[string][32]byte{}}
+	f.addToken(adminToken, ScopeAdmin)
+	f.addToken(readToken, ScopeRead)
+	cfg := Config{
+		Service: f, Operations: f, Tokens: f, Idempotency: f, TokenAdmin: &countedTokens{tokens, w}, State: &countedState{w: w}, Adopter: &countedState{w: w},
+		Machines: &countedMachines{&fakeMachines{kept: map[string]bool{}}, w}, Shutdown: func() { w.other.Add(1) },
+		DaemonLogs: func(_ context.Context, _ bool, out io.Writer) error {
+			_, err := io.WriteString(out, "{}\n")
+			return err
+		},
+	}
+	w.server = New(cfg)
+	w.daemon = serve(t, f, w.server, filepath.Join(t.TempDir(), "s"))
+	return w
+}
+
+// reset begins anew with one cluster and two operations.
+func (w *world) reset() {
+	w.mu.Lock()
+	w.clusters, w.ops, w.order, w.keys = map[string]appliance.ClusterStatus{}, map[string]appliance.Operation{}, nil, map[string]fakeKey{}
+	w.mu.Unlock()
+	for range 2 {
+		o, err := w.Up(context.Background(), appliance.Spec{Name: "main"}, appliance.UpOptions{})
+		if err != nil {
+			panic(err)
+		}
+		w.finish(o.ID)
+	}
+	w.begun = 2
+}
+
+// forgive takes away what slows those who guess tokens.
+func (w *world) forgive() {
+	b := w.server.backoff
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.hosts)
+}
+
+// settle ends most operations that the last request began.
+func (w *world) settle() {
+	w.mu.Lock()
+	var open []string
+	for id, o := range w.ops {
+		if !o.State.Final() {
+			open = append(open, id)
+		}
+	}
+	n := len(w.order)
+	w.mu.Unlock()
+	for _, id := range open {
+		if n%4 != 0 || n == w.begun {
+			w.finish(id)
+		}
+	}
+	w.begun = n
+}
+
+// state is all that a request could have changed.
+func (w *world) state() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var b bytes.Buffer
+	for _, v := range []any{w.clusters, w.ops, w.order, len(w.keys), len(w.tokens), w.other.Load()} {
+		b.Write(marshal(v))
+	}
+	return b.String()
+}
+
+// The counted ones are fakes that tell a world of each change that succeeds.
+
+type countedTokens struct {
+	*fakeTokens
+	w *world
+}
+
+func (c *countedTokens) CreateToken(ctx context.Context, name, scope string, hash [32]byte) (Token, error) {
+	t, err := c.fakeTokens.CreateToken(ctx, name, scope, hash)
+	return t, c.w.note(err)
+}
+
+func (c *countedTokens) RevokeToken(ctx context.Context, name string) error {
+	return c.w.note(c.fakeTokens.RevokeToken(ctx, name))
+}
+
+// note counts a change that succeeded.
+func (w *world) note(err error) error {
+	if err == nil {
+		w.other.Add(1)
+	}
+	return err
+}
+
+type countedState struct {
+	fakeState
+	w *world
+}
+
+func (c *countedState) Restore(_ context.Context, r io.Reader, _ RestoreRequest) (RestoreResult, error) {
+	_, err := io.Copy(io.Discard, r)
+	return RestoreResult{Instance: "i"}, c.w.note(err)
+}
+
+func (c *countedState) Compact(context.Context) (CompactResult, error) {
+	return CompactResult{}, c.w.note(nil)
+}
+
+func (c *countedState) Adopt(ctx context.Context, cluster string) (appliance.Adoption, error) {
+	if _, err := c.w.Status(ctx, cluster); err != nil {
+		return appliance.Adoption{}, err
+	}
+	return appliance.Adoption{Cluster: cluster}, c.w.note(nil)
+}
+
+type countedMachines struct {
+	*fakeMachines
+	w *world
+}
+
+func (c *countedMachines) KeepImage(ctx context.Context, req ImageRequest, report appliance.Report) (ImageEntry, error) {
+	e, err := c.fakeMachines.KeepImage(ctx, req, report)
+	return e, c.w.note(err)
+}
+
+func (c *countedMachines) RemoveImage(ctx context.Context, name string) error {
+	return c.w.note(c.fakeMachines.RemoveImage(ctx, name))
+}
+
+func (c *countedMachines) DestroyByTag(ctx context.Context, uuid string, report appliance.Report) error {
+	return c.w.note(c.fakeMachines.DestroyByTag(ctx, uuid, report))
+}

@@ -42,8 +42,9 @@ type Config struct {
 	Idempotency Idempotency
 	Logger      *slog.Logger
 	// AllowedHosts names further values of the Host header that are accepted
-	// over TCP, as host or host:port; a host alone stands for any port. The
-	// listener's own address and, where it is loopback, localhost are anyway.
+	// over TCP, as host or host:port; a host alone stands for any port, "*."
+	// before it for one label. The listener's own address and, where it is
+	// loopback, localhost are accepted anyway.
 	AllowedHosts func() []string
 	// TLS protects the TCP listener. Without it only loopback addresses are served.
 	TLS *tls.Config

@@ -100,6 +100,9 @@ type Info struct {
 	Mode string `json:"mode" yaml:"mode"`
 	// Reason says why the daemon is in recovery.
 	Reason string `json:"reason,omitempty" yaml:"reason,omitempty"`
+	// CAFile, on the daemon's machine, is the CA that clients of an https URL
+	// have to trust. It is empty where that is not pgapp's own.
+	CAFile string `json:"ca_file,omitempty" yaml:"ca_file,omitempty"`
 }
 
 // Connection is what a client needs to reach a cluster's database.

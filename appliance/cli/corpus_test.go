@@ -86,6 +86,8 @@ func flags() []hostile {
 		{flag: "--file", names: "spec", legal: none, with: here},
 		{flag: "--output", names: "--output", legal: none, with: here},
 		{flag: "--listen", names: "--listen", legal: none, with: here},
+		{flag: "--tls-cert", names: "--tls-cert", legal: none, with: here},
+		{flag: "--tls-key", names: "--tls-cert", legal: none, with: here},
 	}
 }
 

@@ -141,10 +141,7 @@ func (a *app) spawn(ctx context.Context) error {
 		return fmt.Errorf("starting the daemon: %w", err)
 	}
 	defer func() { _ = r.Close() }()
-	args := []string{"serve", "--home", a.home}
-	if a.listen != "" {
-		args = append(args, "--listen", a.listen)
-	}
+	args := append([]string{"serve", "--home", a.home}, a.listenArgs()...)
 	// The daemon outlives this command: its context must not end it.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, args...)
 	cmd.Dir = "/"

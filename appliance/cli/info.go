@@ -28,6 +28,9 @@ func (a *app) infoCommand() *cobra.Command {
 			return a.print(i, func() error {
 				_, err := fmt.Fprintf(a.Out, "url      %s\nsocket   %s\npid      %d\nhome     %s\nversion  %s\nmode     %s\n",
 					i.URL, i.Socket, i.PID, i.Home, i.Version, i.Mode)
+				if err == nil && i.CAFile != "" {
+					_, err = fmt.Fprintf(a.Out, "ca       %s (curl --cacert)\n", i.CAFile)
+				}
 				return err
 			})
 		},

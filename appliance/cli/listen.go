@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -20,9 +23,21 @@ const defaultListen = "127.0.0.1:8432"
 type listeners struct {
 	unix net.Listener
 	tcp  net.Listener
+	// certs are nil where the TCP listener has no TLS.
+	certs certificates
+	// host is what clients are told to connect to.
+	host string
 }
 
-func (l listeners) url() string { return "http://" + l.tcp.Addr().String() }
+func (l listeners) port() string { return strconv.Itoa(l.tcp.Addr().(*net.TCPAddr).Port) }
+
+func (l listeners) url() string {
+	u := url.URL{Scheme: "http", Host: net.JoinHostPort(l.host, l.port())}
+	if l.certs != nil {
+		u.Scheme = "https"
+	}
+	return u.String()
+}
 
 func (l listeners) close() {
 	_ = l.unix.Close()
@@ -31,11 +46,14 @@ func (l listeners) close() {
 
 // openListeners opens both. The home's lock is held, so a socket that is
 // there was left by a daemon that has gone.
-func (a *app) openListeners(ctx context.Context) (l listeners, err error) {
+func (a *app) openListeners(ctx context.Context, log *slog.Logger) (l listeners, err error) {
 	if l.tcp, err = a.listenTCP(ctx); err != nil {
 		return l, err
 	}
-	if l.unix, err = listenUnix(ctx, a.home); err != nil {
+	if err = a.protect(&l, log); err == nil {
+		l.unix, err = listenUnix(ctx, a.home)
+	}
+	if err != nil {
 		_ = l.tcp.Close()
 	}
 	return l, err
@@ -62,8 +80,8 @@ func (a *app) listenTCP(ctx context.Context) (net.Listener, error) {
 	return l, nil
 }
 
-// checkListen allows loopback addresses only: elsewhere the token would cross
-// the network in clear text.
+// checkListen looks at the form only: whether the address is this machine's
+// is seen when it is opened.
 func checkListen(addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -72,9 +90,9 @@ func checkListen(addr string) error {
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		return appliance.NewProblem(appliance.ErrUsage, "--listen: %q is not a port", port)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return appliance.NewProblem(appliance.ErrUsage, "--listen %s: only loopback addresses are served, since the API has no TLS yet", addr).
-			WithHint("use 127.0.0.1:PORT, and a tunnel from elsewhere")
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsMulticast() || err != nil && host != "" && !validHost(host) {
+		return appliance.NewProblem(appliance.ErrUsage, "--listen: %q is not an address or a host name to listen on", host).
+			WithHint("use 127.0.0.1:PORT for this machine alone, 0.0.0.0:PORT for all its addresses, with TLS")
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ type app struct {
 	quiet   bool
 	noColor bool
 	listen  string
+	tls     tlsFiles
 
 	// exit overrides 0 where a command succeeded in saying that something is
 	// not well.
@@ -104,7 +105,7 @@ func (a *app) rootCommand() *cobra.Command {
 	f.StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
 	f.BoolVar(&a.noColor, "no-color", false, "no colours")
-	f.StringVar(&a.listen, "listen", "", "TCP address of the daemon's API, where this command starts it (default 127.0.0.1:8432)")
+	a.listenFlags(f)
 	root.AddCommand(
 		a.upCommand(), a.psCommand(), a.verifyCommand(), a.urlCommand(), a.psqlCommand(), a.sshCommand(), a.logsCommand(),
 		a.opsCommand(), a.stopCommand(), a.startCommand(), a.restartCommand(), a.reinitCommand(), a.scaleCommand(), a.downCommand(),
@@ -153,10 +154,8 @@ func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 			Fields: []appliance.FieldError{{Field: "name", Message: "has to match [a-z][a-z0-9-]*, at most 40 characters, not ending in -"}},
 		}
 	}
-	if a.listen != "" {
-		if err := checkListen(a.listen); err != nil {
-			return err
-		}
+	if err := a.prepareListen(); err != nil {
+		return err
 	}
 	a.home, err = homeDir(a.home)
 	return err

@@ -28,7 +28,14 @@ func (a *app) serveCommand() *cobra.Command {
 		Use: "serve", Short: "Run the daemon in the foreground",
 		Long: `Run the daemon in the foreground. It is the only process that opens the state;
 all other commands are clients of its API and start it in the background if it
-does not run. Its end changes nothing for the cluster.`,
+does not run. Its end changes nothing for the cluster.
+
+--listen ADDRESS:PORT also serves the API to other machines, always with TLS and
+to tokens only. The certificate is --tls-cert with --tls-key, read again when it
+changes; without them one is made by a CA in the home, and renewed by itself.
+'pgapp info' then names the file with that CA, for curl --cacert.`,
+		Example: `  pgapp serve --listen 0.0.0.0:8432
+  pgapp serve --listen db.example.org:8432 --tls-cert fullchain.pem --tls-key privkey.pem`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			err := a.serve(cmd.Context())
@@ -42,6 +49,9 @@ does not run. Its end changes nothing for the cluster.`,
 
 // serve runs the daemon until ctx ends or a client asks it to.
 func (a *app) serve(ctx context.Context) error {
+	if _, err := a.givenCertificate(nil); err != nil {
+		return err // before anything is made or opened
+	}
 	if err := makeHome(a.home); err != nil {
 		return err
 	}
@@ -67,21 +77,22 @@ func (a *app) serve(ctx context.Context) error {
 func (a *app) serveState(ctx context.Context, lock *store.HomeLock, log *slog.Logger) (again bool, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	l, err := a.openListeners(ctx)
+	l, err := a.openListeners(ctx, log)
 	if err != nil {
 		return false, err
 	}
 	defer l.close()
-	a.listen = l.tcp.Addr().String() // the same when all begins anew
 	info := appliance.Info{
 		URL: l.url(), Socket: filepath.Join(a.home, socketName), PID: os.Getpid(),
 		Home: a.home, Version: version, Build: buildID(), Mode: "normal",
+		CAFile: l.caFile(),
 	}
 	d, err := a.compose(ctx, lock, info, log)
 	if err != nil {
 		return false, err
 	}
 	defer d.close()
+	l.configure(&d.api)
 	d.api.Shutdown, d.stop = stop, stop
 	log.Info("daemon started", "pid", info.PID, "version", info.Version, "url", info.URL, "mode", d.info.Mode)
 	if d.control != nil {

@@ -34,6 +34,7 @@ func rooms() []room {
 		{"appliance/postgres/...", []string{"appliance", "appliance/postgres/..."}},
 		{"appliance/plan", []string{"appliance", "appliance/op", "appliance/postgres/..."}},
 		{"appliance/control", []string{"appliance", "appliance/op", "appliance/plan", "appliance/postgres/..."}},
+		{"appliance/cert", nil},
 		{"appliance/doctor", []string{"appliance"}},
 		{"appliance/ssh", []string{"appliance"}},
 		{"appliance", nil},

@@ -73,8 +73,12 @@ func (a *app) listenTCP(ctx context.Context) (net.Listener, error) {
 		l, err = lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	}
 	if err != nil {
-		p := appliance.AsProblem(err)
-		return nil, appliance.NewProblem(p.ID, "opening the API's address %s: %w", addr, err).
+		id := appliance.AsProblem(err).ID
+		var lookup *net.DNSError
+		if errors.As(err, &lookup) || errors.Is(err, syscall.EADDRNOTAVAIL) {
+			id = appliance.ErrUsage // no address of this machine
+		}
+		return nil, appliance.NewProblem(id, "opening the API's address %s: %w", addr, err).
 			WithHint("choose another with --listen HOST:PORT; port 0 takes a free one")
 	}
 	return l, nil

@@ -8,9 +8,9 @@ import (
 // hostMatches holds a Host header against an allowed one: HOST for any port, or
 // HOST:PORT. "*." at the beginning stands for one label, as in certificates.
 func hostMatches(allowed, header string) bool {
-	host := header
-	if h, _, err := net.SplitHostPort(header); err == nil {
-		host = h
+	host, _, err := net.SplitHostPort(header)
+	if err != nil {
+		host = strings.TrimSuffix(strings.TrimPrefix(header, "["), "]") // an IPv6 address without a port
 	}
 	if suffix, ok := strings.CutPrefix(allowed, "*."); ok {
 		allowed = suffix

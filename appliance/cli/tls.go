@@ -73,7 +73,7 @@ func (a *app) listenArgs() (args []string) {
 // givenCertificate reads the files that the user gave, or returns nil.
 func (a *app) givenCertificate(log *slog.Logger) (*cert.Given, error) {
 	if a.tls.cert == "" {
-		return nil, nil //nolint:nilnil // no certificate was given, which is no error
+		return nil, nil
 	}
 	given, err := cert.OpenFiles(a.tls.cert, a.tls.key, cert.Options{Log: log})
 	if err != nil {
@@ -193,16 +193,8 @@ func (l listeners) configure(cfg *api.Config) {
 		return
 	}
 	cfg.TLS = &tls.Config{GetCertificate: l.certs.GetCertificate, MinVersion: tls.VersionTLS12}
-	cfg.AllowedHosts = func() []string {
-		var out []string
-		for _, n := range append(l.certs.Names(), l.host) {
-			out = append(out, net.JoinHostPort(n, l.port()))
-			if l.port() == "443" {
-				out = append(out, n)
-			}
-		}
-		return out
-	}
+	// At any port: a forwarded one is another than ours.
+	cfg.AllowedHosts = func() []string { return append(l.certs.Names(), l.host) }
 }
 
 // caFile is what clients need to trust the server, or empty.

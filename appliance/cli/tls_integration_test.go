@@ -143,6 +143,7 @@ func TestRemoteAPI(t *testing.T) {
 		want             int
 	}{
 		{"without a token", "/api/v1/info", "", false, http.StatusUnauthorized},
+		{"a forwarded port", "/api/v1/info", ip, true, http.StatusOK},
 		{"public, without a token", "/livez", "", false, http.StatusOK},
 		{"rebound name", "/api/v1/info", "evil.example:" + u.Port(), true, http.StatusMisdirectedRequest},
 		{"localhost, where it does not listen", "/api/v1/info", "localhost:" + u.Port(), true, http.StatusMisdirectedRequest},

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -297,4 +298,41 @@ func pair(t *testing.T, dir, name string, change func(*x509.Certificate)) (certF
 		t.Fatal(err)
 	}
 	return certFile, keyFile
+}
+
+// Handshakes, and requests that ask for the names, come at once.
+func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "10.0.0.5")
+	a := w.open()
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			ip := net.IPv4(10, 0, 1, byte(i))
+			for range 20 {
+				c, err := a.GetCertificate(&tls.ClientHelloInfo{Conn: local{ip: ip}})
+				if err != nil || c.Leaf.VerifyHostname(ip.String()) != nil || !slices.Contains(a.Names(), ip.String()) {
+					t.Errorf("%s: %v, names %q", ip, err, a.Names())
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(a.Names()); n != 9 {
+		t.Errorf("%d names: %q", n, a.Names())
+	}
+}
+
+// Clients can't make the certificate grow without bound.
+func TestManyAddresses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "10.0.0.5")
+	a := w.open()
+	for i := range 2 * maxMet {
+		w.served(a, net.IPv4(10, 0, 1, byte(i)).String())
+	}
+	if n := len(a.Names()); n != maxMet+1 {
+		t.Errorf("%d names, want %d", n, maxMet+1)
+	}
 }

@@ -76,18 +76,20 @@ type Config struct {
 
 // Server serves the API. It is made by [New].
 type Server struct {
-	cfg     Config
-	log     *slog.Logger
-	openAPI []byte
-	handler http.Handler
-	uid     int
-	streams chan struct{}
-	slots   chan struct{}
-	waiting chan struct{}
-	backoff *backoff
-	health  *healthCache
-	once    *keyLocks
-	timing  timing
+	cfg      Config
+	log      *slog.Logger
+	openAPI  []byte
+	handler  http.Handler
+	uid      int
+	streams  chan struct{}
+	slots    chan struct{}
+	waiting  chan struct{}
+	backoff  *backoff
+	health   *healthCache
+	statuses *shared[appliance.ClusterStatus]
+	clusters *shared[[]appliance.ClusterStatus]
+	once     *keyLocks
+	timing   timing
 }
 
 // timing is constant but for tests.
@@ -107,13 +109,15 @@ func New(cfg Config) *Server {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, uid: os.Geteuid(),
-		streams: make(chan struct{}, cfg.MaxStreams),
-		slots:   make(chan struct{}, cfg.MaxConcurrent),
-		waiting: make(chan struct{}, 1024),
-		backoff: newBackoff(),
-		health:  newHealthCache(),
-		once:    newKeyLocks(),
-		timing:  timing{readHeaderTimeout, readTimeout, heartbeat},
+		streams:  make(chan struct{}, cfg.MaxStreams),
+		slots:    make(chan struct{}, cfg.MaxConcurrent),
+		waiting:  make(chan struct{}, 1024),
+		backoff:  newBackoff(),
+		health:   newHealthCache(),
+		statuses: newShared[appliance.ClusterStatus](),
+		clusters: newShared[[]appliance.ClusterStatus](),
+		once:     newKeyLocks(),
+		timing:   timing{readHeaderTimeout, readTimeout, heartbeat},
 	}
 	api, router := newRouter()
 	s.register(api)

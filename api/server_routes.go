@@ -110,25 +110,32 @@ func (s *Server) register(api huma.API) {
 	tidySchemas(api.OpenAPI())
 }
 
+// status is that of a cluster, observed after it was asked for.
+func (s *Server) status(ctx context.Context, cluster string) (appliance.ClusterStatus, error) {
+	return s.statuses.get(ctx, cluster, func(ctx context.Context) (appliance.ClusterStatus, error) {
+		return s.cfg.Service.Status(ctx, cluster)
+	})
+}
+
 func (s *Server) registerClusters(api huma.API) {
 	type none struct{}
 	route(api, huma.Operation{
 		OperationID: "list-clusters", Method: http.MethodGet, Path: base + "/clusters", Summary: "List all clusters",
 	}, func(ctx context.Context, _ *none) (*bodyOutput[[]appliance.ClusterStatus], error) {
-		l, err := s.cfg.Service.Clusters(ctx)
+		l, err := s.clusters.get(ctx, "", s.cfg.Service.Clusters)
 		return &bodyOutput[[]appliance.ClusterStatus]{list(l)}, err
 	})
 	route(api, huma.Operation{
 		OperationID: "get-cluster", Method: http.MethodGet, Path: base + "/clusters/{cluster}", Summary: "A cluster's record and what is observed of it now",
 	}, func(ctx context.Context, in *ClusterPath) (*clusterOutput, error) {
-		st, err := s.cfg.Service.Status(ctx, in.Cluster)
+		st, err := s.status(ctx, in.Cluster)
 		st.Members = list(st.Members)
 		return &clusterOutput{ETag: etag(st.Revision), Body: st}, err
 	})
 	route(api, huma.Operation{
 		OperationID: "list-members", Method: http.MethodGet, Path: base + "/clusters/{cluster}/members", Summary: "A cluster's members as observed now",
 	}, func(ctx context.Context, in *ClusterPath) (*bodyOutput[[]appliance.MemberStatus], error) {
-		st, err := s.cfg.Service.Status(ctx, in.Cluster)
+		st, err := s.status(ctx, in.Cluster)
 		return &bodyOutput[[]appliance.MemberStatus]{list(st.Members)}, err
 	})
 	route(api, huma.Operation{

@@ -106,7 +106,7 @@ func (r recipe) powerStep(m appliance.Member, after ...string) appliance.Step {
 func (r recipe) startStep(m appliance.Member, after ...string) appliance.Step {
 	return appliance.Step{
 		ID: stepID("start", m.Name), Title: "start PostgreSQL", Member: m.Name, After: after,
-		Done: r.accepting(m.Name), Do: r.startServer(m.Name),
+		Done: r.accepting(m.Name), Do: r.startServer(m.Name, false),
 	}
 }
 
@@ -121,7 +121,35 @@ func (r recipe) accepting(member string) func(context.Context) (bool, error) {
 	}
 }
 
-func (r recipe) startServer(member string) func(context.Context, appliance.Report) error {
+// startApartStep is startStep for a standby whose slot isn't there yet: it
+// connects to the primary in followStep. A first try that fails would have it
+// wait for wal_retrieve_retry_interval.
+func (r recipe) startApartStep(m appliance.Member, after ...string) appliance.Step {
+	s := r.startStep(m, after...)
+	s.Do = r.startServer(m.Name, true)
+	return s
+}
+
+func (r recipe) followStep(m appliance.Member, after ...string) appliance.Step {
+	return appliance.Step{
+		ID: stepID("follow", m.Name), Title: "follow the primary", Member: m.Name, After: after,
+		Do: func(ctx context.Context, _ appliance.Report) error {
+			return r.on(ctx, m.Name, func(f facts, m appliance.Member, mc appliance.Machine) error {
+				d, err := postgres.InspectDataDir(ctx, mc)
+				if err != nil {
+					return err
+				}
+				c, err := f.memberConfig(ctx, m, mc, d.Limits)
+				if err != nil {
+					return err
+				}
+				return postgres.Follow(ctx, mc, c)
+			})
+		},
+	}
+}
+
+func (r recipe) startServer(member string, apart bool) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, _ appliance.Report) error {
 		return r.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
 			d, err := postgres.InspectDataDir(ctx, mc)
@@ -139,7 +167,12 @@ func (r recipe) startServer(member string) func(context.Context, appliance.Repor
 			if done, err := joinRunning(ctx, m, mc); done || err != nil {
 				return err
 			}
-			if err := configure(ctx, f, m, mc, d.Limits); err != nil {
+			c, err := f.memberConfig(ctx, m, mc, d.Limits)
+			if err != nil {
+				return err
+			}
+			c.Apart = apart
+			if err := postgres.Configure(ctx, mc, c); err != nil {
 				return err
 			}
 			if err := mc.StartServer(ctx); err != nil {
@@ -168,17 +201,26 @@ func joinRunning(ctx context.Context, m appliance.Member, mc appliance.Machine) 
 	return false, nil
 }
 
-// configure renders the member's files. Members on this machine share its file
-// system, and so what of it their slots may hold. A standby gets no less than
-// its limits, whatever the record says: it would not start.
+// configure renders the member's files.
 func configure(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, limits postgres.Limits) error {
+	c, err := f.memberConfig(ctx, m, mc, limits)
+	if err != nil {
+		return err
+	}
+	return postgres.Configure(ctx, mc, c)
+}
+
+// memberConfig is what the member's files depend on. Members on this machine
+// share its file system, and so what of it their slots may hold. A standby gets
+// no less than its limits, whatever the record says: it would not start.
+func (f facts) memberConfig(ctx context.Context, m appliance.Member, mc appliance.Machine, limits postgres.Limits) (postgres.Config, error) {
 	c := f.config(m)
 	if m.Name != f.cluster.Primary {
 		c.Parameters = limits.Raise(c.Parameters)
 	}
 	size, err := postgres.FileSystemBytes(ctx, mc)
 	if err != nil {
-		return err
+		return c, err
 	}
 	sharing := 0
 	for _, o := range f.cluster.Members {
@@ -190,10 +232,12 @@ func configure(ctx context.Context, f facts, m appliance.Member, mc appliance.Ma
 		sharing = 1
 	}
 	c.DiskBytes = size / int64(max(sharing, 1))
-	return postgres.Configure(ctx, mc, c)
+	return c, nil
 }
 
-// streamingStep waits until the standbys stream.
+// streamingStep waits until the standbys stream and have replayed what was done
+// a moment ago, such as setting pgapp's own password: it is not to be held
+// against them. Where one doesn't in time, verify says why.
 func (r recipe) streamingStep(standbys []appliance.Member, after ...string) appliance.Step {
 	return appliance.Step{
 		ID: "streaming", Title: "wait until all standbys stream", After: after,
@@ -214,9 +258,19 @@ func (r recipe) streamingStep(standbys []appliance.Member, after ...string) appl
 			for _, m := range standbys {
 				names = append(names, m.Name)
 			}
-			ctx, cancel := context.WithTimeout(ctx, streamingTimeout)
+			if err := waitStreaming(ctx, c, names); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(ctx, replayTimeout)
 			defer cancel()
-			return postgres.WaitStreaming(ctx, c, names)
+			_ = postgres.WaitReplayed(ctx, c, names)
+			return nil
 		},
 	}
+}
+
+func waitStreaming(ctx context.Context, c *postgres.Control, names []string) error {
+	ctx, cancel := context.WithTimeout(ctx, streamingTimeout)
+	defer cancel()
+	return postgres.WaitStreaming(ctx, c, names)
 }

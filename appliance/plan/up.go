@@ -50,7 +50,7 @@ func (r recipe) up(c appliance.Cluster) []appliance.Step {
 	)
 	source := "slots" // a base backup needs WAL kept for it
 	if r.template != nil {
-		source = basis
+		source = stepID("init", primary.Name) // so that it starts while the others are copied
 	}
 	for _, m := range standbys {
 		add(
@@ -59,11 +59,19 @@ func (r recipe) up(c appliance.Cluster) []appliance.Step {
 				After: []string{source, stepID("machine", m.Name)},
 				Done:  r.made(m.Name), Do: r.clone(m.Name),
 			},
-			r.startStep(m, stepID("clone", m.Name), "slots"),
 		)
+		if r.template == nil {
+			add(r.startStep(m, stepID("clone", m.Name), "slots"))
+		} else {
+			add(r.startApartStep(m, stepID("clone", m.Name), "postgres"), r.followStep(m, stepID("start", m.Name), "slots"))
+		}
+	}
+	ready := each("start", standbys)
+	if r.template != nil {
+		ready = each("follow", standbys)
 	}
 	add(
-		r.streamingStep(standbys, append(each("start", standbys), "slots")...),
+		r.streamingStep(standbys, append(ready, "slots")...),
 		appliance.Step{ID: "sync", Title: "write everything to disk", After: []string{"load", "streaming"}, Do: r.syncAll},
 		appliance.Step{ID: "verify", Title: "verify the cluster", After: []string{"load", "streaming"}, Do: r.verify},
 	)
@@ -306,8 +314,7 @@ func (r recipe) syncAll(ctx context.Context, _ appliance.Report) error {
 	return g.Wait()
 }
 
-// waitReplayed lets the standbys catch up, so that what was done a moment ago,
-// such as setting pgapp's own password, is not held against them. Where one
+// waitReplayed lets the standbys catch up with what was loaded. Where one
 // doesn't, verify says why.
 func (r recipe) waitReplayed(ctx context.Context, f facts) {
 	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
@@ -331,7 +338,9 @@ func (r recipe) verify(ctx context.Context, report appliance.Report) error {
 	if err != nil {
 		return err
 	}
-	r.waitReplayed(ctx, f)
+	if r.template == nil { // else nothing was loaded since the standbys streamed
+		r.waitReplayed(ctx, f)
+	}
 	v := postgres.Verify(ctx, VerifyInput(f.cluster, f.secrets))
 	var bad []string
 	for _, c := range v.Checks {

@@ -51,6 +51,8 @@ type Config struct {
 	Port int
 	// Primary is whom the member follows. Nil: it is the primary.
 	Primary *Upstream
+	// Apart keeps a standby from connecting to its primary until [Follow].
+	Apart bool
 	// Database is the application's.
 	Database string
 	// Sources are where clients, members and the controller connect from.
@@ -177,7 +179,7 @@ func slotKeep(disk int64) string {
 // ownSettings come last, and verify reports what overrides them.
 func ownSettings(l appliance.Layout, c Config) ([]setting, error) {
 	info, slot := "", ""
-	if c.Primary != nil {
+	if c.Primary != nil && !c.Apart {
 		var err error
 		if info, err = primaryConninfo(l, c); err != nil {
 			return nil, err

@@ -215,3 +215,29 @@ func ReloadConfig(ctx context.Context, sh Shell, port int) error {
 	}
 	return nil
 }
+
+// followScript has the server that runs on the data directory $1 read its
+// files anew, which wakes a standby that waits for WAL.
+const followScript = `set -eu
+pid=$(head -n 1 -- "$1/postmaster.pid")
+[ "/proc/$pid/cwd" -ef "$1" ]
+kill -HUP "$pid"`
+
+// Follow has a running standby that was configured Apart connect to its
+// primary, at once. A repeat does nothing.
+func Follow(ctx context.Context, sh Shell, c Config) error {
+	what := fmt.Sprintf("having member %q follow its primary", c.Member)
+	c.Apart = false
+	l := sh.Layout()
+	conf, err := renderConf(l, c)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if err := installConf(ctx, sh, conf, false); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if _, err := script(ctx, sh, followScript, l.DataDir); err != nil {
+		return failure(appliance.ErrPostgresStart, err, "%s", what)
+	}
+	return nil
+}

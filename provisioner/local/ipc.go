@@ -37,14 +37,13 @@ const (
 // fileID names a data directory as the kernel does.
 type fileID struct{ device, inode uint64 }
 
-// freeSharedMemory removes what a dead server of this data directory left in
-// memory. It is called when no process of it is left. A repeat does nothing.
+// freeSharedMemory removes what dead servers of this member left in memory:
+// that of its data directory, and those that initdb ran in a directory on its
+// way there. What a process is attached to stays. A repeat does nothing.
 func (m *machine) freeSharedMemory() error {
-	var st syscall.Stat_t
-	if err := syscall.Stat(m.Layout().DataDir, &st); missing(err) {
+	dirs := m.possibleDataDirs()
+	if len(dirs) == 0 {
 		return nil
-	} else if err != nil {
-		return fmt.Errorf("looking at the data directory: %w", err)
 	}
 	i, err := m.p.account.lookup()
 	if err != nil {
@@ -56,7 +55,7 @@ func (m *machine) freeSharedMemory() error {
 	}
 	var errs []error
 	for _, id := range unattached(string(table), i.uid) {
-		control, ok := segmentOf(id, fileID{st.Dev, st.Ino})
+		control, ok := segmentOf(id, dirs)
 		if !ok {
 			continue
 		}
@@ -66,6 +65,25 @@ func (m *machine) freeSharedMemory() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// possibleDataDirs are the directories up to two levels below the member's: its
+// data directory, and what a kill left of one under way.
+func (m *machine) possibleDataDirs() map[fileID]bool {
+	out := map[fileID]bool{}
+	for _, pattern := range []string{"*", "*/*"} {
+		found, err := filepath.Glob(filepath.Join(globEscape(m.dir), pattern))
+		if err != nil {
+			continue // only for a bad pattern
+		}
+		for _, path := range found {
+			var st syscall.Stat_t
+			if err := syscall.Lstat(path, &st); err == nil && st.Mode&syscall.S_IFMT == syscall.S_IFDIR {
+				out[fileID{st.Dev, st.Ino}] = true
+			}
+		}
+	}
+	return out
 }
 
 // unattached lists the user's segments that no process is attached to, from
@@ -85,23 +103,23 @@ func unattached(table string, uid uint32) []int {
 	return out
 }
 
-// segmentOf tells whether the segment is the data directory's, and which
-// POSIX segment it leads to.
-func segmentOf(id int, dir fileID) (control uint32, ok bool) {
+// segmentOf tells whether the segment is one of the data directories', and
+// which POSIX segment it leads to.
+func segmentOf(id int, dirs map[fileID]bool) (control uint32, ok bool) {
 	mem, err := unix.SysvShmAttach(id, 0, unix.SHM_RDONLY)
 	if err != nil {
 		return 0, false
 	}
 	defer func() { _ = unix.SysvShmDetach(mem) }()
-	return parseShmemHeader(mem, dir)
+	return parseShmemHeader(mem, dirs)
 }
 
-func parseShmemHeader(mem []byte, dir fileID) (control uint32, ok bool) {
+func parseShmemHeader(mem []byte, dirs map[fileID]bool) (control uint32, ok bool) {
 	le := binary.LittleEndian
 	if len(mem) < shmemHeaderLen || le.Uint32(mem) != shmemMagic {
 		return 0, false
 	}
-	if (fileID{le.Uint64(mem[shmemDeviceAt:]), le.Uint64(mem[shmemInodeAt:])}) != dir {
+	if !dirs[fileID{le.Uint64(mem[shmemDeviceAt:]), le.Uint64(mem[shmemInodeAt:])}] {
 		return 0, false
 	}
 	return le.Uint32(mem[shmemControlAt:]), true

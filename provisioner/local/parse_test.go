@@ -151,14 +151,14 @@ func TestParseSharedMemory(t *testing.T) {
 	le.PutUint32(header[shmemControlAt:], 4242)
 	le.PutUint64(header[shmemDeviceAt:], dir.device)
 	le.PutUint64(header[shmemInodeAt:], dir.inode)
-	if control, ok := parseShmemHeader(header, dir); control != 4242 || !ok {
+	if control, ok := parseShmemHeader(header, map[fileID]bool{dir: true}); control != 4242 || !ok {
 		t.Errorf("got %d, %v; want 4242", control, ok)
 	}
-	if _, ok := parseShmemHeader(header, fileID{dir.device, dir.inode + 1}); ok {
+	if _, ok := parseShmemHeader(header, map[fileID]bool{{dir.device, dir.inode + 1}: true}); ok {
 		t.Error("another directory's segment counts as ours")
 	}
 	for _, bad := range [][]byte{nil, header[:20], make([]byte, shmemHeaderLen)} {
-		if _, ok := parseShmemHeader(bad, dir); ok {
+		if _, ok := parseShmemHeader(bad, map[fileID]bool{dir: true}); ok {
 			t.Errorf("%d bytes of nonsense count as ours", len(bad))
 		}
 	}

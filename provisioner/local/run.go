@@ -65,7 +65,8 @@ func (m *machine) Run(ctx context.Context, c appliance.Command) (appliance.Resul
 	case err == nil:
 		return res, nil
 	case ctx.Err() != nil:
-		return res, fmt.Errorf("running %q: %w", name, ctx.Err())
+		// A server that initdb ran can't have freed its memory.
+		return res, errors.Join(fmt.Errorf("running %q: %w", name, ctx.Err()), m.freeSharedMemory())
 	case errors.As(err, &exit):
 		return res, fmt.Errorf("running %q: %w", name,
 			&appliance.ExitError{Name: name, Code: res.ExitCode, Stderr: string(res.Stderr)})

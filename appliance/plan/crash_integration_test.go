@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pgapp/appliance"
 	"pgapp/appliance/postgres/template"
@@ -179,6 +180,11 @@ func (h *home) wantCluster(table string) {
 	defer r.Close()
 	v, err := c.Verify(h.t.Context(), "main")
 	h.must(err)
+	// A machine that is too busy to answer within pgapp's limits proves nothing.
+	for end := time.Now().Add(time.Minute); slices.ContainsFunc(v.Checks, unanswered) && time.Now().Before(end); {
+		v, err = c.Verify(h.t.Context(), "main")
+		h.must(err)
+	}
 	for _, check := range v.Checks {
 		if !check.OK {
 			h.t.Errorf("%s on %s: %s", check.Name, check.Member, check.Detail)
@@ -195,3 +201,5 @@ func (h *home) wantCluster(table string) {
 		h.t.Errorf("%s has %s rows", table, n)
 	}
 }
+
+func unanswered(c appliance.Check) bool { return !c.OK && strings.Contains(c.Detail, "no answer in time") }

@@ -3,8 +3,10 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -35,6 +37,10 @@ func (c *Client) Backup(ctx context.Context, req BackupRequest, w io.Writer) err
 		return err
 	}
 	if _, err := io.Copy(w, resp.Body); err != nil {
+		var own *fs.PathError
+		if errors.As(err, &own) { // the file's, not the connection's
+			return fmt.Errorf("writing the backup: %w", err)
+		}
 		return c.transportProblem(ctx, fmt.Errorf("receiving the backup: %w", err))
 	}
 	return nil

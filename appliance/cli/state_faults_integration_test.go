@@ -43,7 +43,8 @@ func listing(b *box, dir string) string {
 }
 
 // TestStateOnAFullDisk backs up to a full disk and restores on one: both say
-// so, change nothing and leave nothing, and work when there is room again.
+// so, change nothing and leave nothing, and work when there is room again. So
+// do the others that need room.
 func TestStateOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	b, dir := mounted(t, "size=24m,mode=0711")
@@ -62,6 +63,8 @@ func TestStateOnAFullDisk(t *testing.T) {
 	for _, c := range [][]string{
 		{"state", "backup", "--plaintext", there},
 		{"state", "restore", "--yes", elsewhere},
+		{"state", "compact"},
+		{"state", "check"},
 	} {
 		r := b.run(c...)
 		says := strings.Contains(r.err, "error[host-no-space]") || strings.Contains(r.err, "error[store-full]")
@@ -77,6 +80,11 @@ func TestStateOnAFullDisk(t *testing.T) {
 	}
 	if m := b.mode(); m != "normal" {
 		t.Errorf("the daemon is %s", m)
+	}
+	// A daemon that has to begin on the full disk does, or says why it can't.
+	b.ok("shutdown")
+	if r := b.run("info"); r.code != 0 && (r.code != appliance.ExitHost || !strings.Contains(r.err, "error[")) {
+		t.Errorf("a start on a full disk: exit code %d\n%s", r.code, r.err)
 	}
 	empty()
 	b.ok("state", "check")

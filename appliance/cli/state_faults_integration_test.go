@@ -138,3 +138,35 @@ func TestKilledBackups(t *testing.T) {
 		t.Errorf("the daemon is %s", m)
 	}
 }
+
+// TestRepeatedStateRequests sends each change of the state twice, as a client
+// does that lost the answer: these need no Idempotency-Key, since the second
+// does no harm.
+func TestRepeatedStateRequests(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	t.Cleanup(func() {
+		kept, _ := filepath.Glob(filepath.Join(b.home, "state.db.replaced-*"))
+		for _, path := range kept {
+			b.must(os.Remove(path))
+		}
+	})
+	b.up("--standbys", "1")
+	file := filepath.Join(t.TempDir(), "state.tar")
+	b.ok("state", "backup", "--plaintext", file)
+	b.ok("state", "compact")
+	b.ok("state", "compact")
+	b.ok("state", "restore", "--yes", file)
+	b.ok("state", "restore", "--yes", file)
+	observing(t, b)
+	first, second := b.adopt(), b.adopt()
+	if first.Primary != "node0" || second.Primary != "node0" || first.Epoch != second.Epoch {
+		t.Errorf("adopted as %+v, and again as %+v", first, second)
+	}
+	// The request that comes late, after the cluster was adopted, is refused.
+	b.want(appliance.ExitConflict, "state", "restore", "--yes", file)
+	if m := b.mode(); m != "normal" {
+		t.Errorf("the daemon is %s", m)
+	}
+	b.verified()
+}

@@ -107,8 +107,11 @@ func (c *Client) run(ctx context.Context, r *running, line string, stdin io.Read
 	if stdout == nil {
 		session.Stdout = &r.stdout
 	}
-	if err := c.feed(session, stdin); err != nil {
-		return unreachable(c.cfg.Address, ReasonLost, err)
+	var pipe io.WriteCloser
+	if stdin != nil {
+		if pipe, err = session.StdinPipe(); err != nil {
+			return unreachable(c.cfg.Address, ReasonLost, err)
+		}
 	}
 	// Closing the session ends Wait: the channel's readers see its end.
 	stop := context.AfterFunc(ctx, func() { _ = session.Close() })
@@ -117,24 +120,21 @@ func (c *Client) run(ctx context.Context, r *running, line string, stdin io.Read
 		return unreachable(c.cfg.Address, ReasonLost, err)
 	}
 	r.started = true
+	if pipe != nil {
+		feed(pipe, stdin)
+	}
 	return c.ended(r, session.Wait())
 }
 
-// feed copies stdin beside the session. A reader that blocks after the command
-// has ended keeps its goroutine, not the command's end.
-func (c *Client) feed(session *ssh.Session, stdin io.Reader) error {
-	if stdin == nil {
-		return nil
-	}
-	pipe, err := session.StdinPipe()
-	if err != nil {
-		return err
-	}
+// feed copies stdin beside the session, of which the command has started: sshd
+// loses an end that comes before it, and the command would wait for ever. A
+// reader that blocks after the command has ended keeps its goroutine, not the
+// command's end.
+func feed(pipe io.WriteCloser, stdin io.Reader) {
 	go func() {
 		_, _ = io.Copy(pipe, stdin) // what the command didn't read shows in its exit code
 		_ = pipe.Close()
 	}()
-	return nil
 }
 
 func (c *Client) ended(r *running, err error) error {

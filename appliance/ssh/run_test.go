@@ -257,3 +257,21 @@ func TestParseUnit(t *testing.T) {
 		}
 	}
 }
+
+// sshd loses the end of what is sent before it has started the command, which
+// then waits for ever: so an empty file was never written, now and then.
+func TestInputComesAfterTheCommand(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.lateReply = 100 * time.Millisecond
+	file := filepath.Join(t.TempDir(), "standby.signal")
+	if err := s.client(t).As("").WriteFile(t.Context(), file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s.early.Load() {
+		t.Error("input was sent before the command had started")
+	}
+	if info, err := os.Stat(file); err != nil || info.Size() != 0 {
+		t.Errorf("got %v, %v", info, err)
+	}
+}

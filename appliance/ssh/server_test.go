@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -28,6 +29,10 @@ type server struct {
 	keysSeen   atomic.Int64
 	// deny is the banner with which users are kept out while it is set.
 	deny atomic.Pointer[string]
+	// lateReply is how long the start of a command stays unconfirmed; early is
+	// set where input came in that time.
+	lateReply time.Duration
+	early     atomic.Bool
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -149,6 +154,7 @@ func (s *server) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 			_ = r.Reply(false, nil)
 			continue
 		}
+		s.listenFirst(channel)
 		_ = r.Reply(true, nil)
 		var payload struct{ Line string }
 		_ = ssh.Unmarshal(r.Payload, &payload)
@@ -157,6 +163,25 @@ func (s *server) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 			_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)}))
 			_ = channel.Close()
 		})
+	}
+}
+
+// listenFirst notes what comes before the command's start was confirmed. sshd
+// loses an end that comes so early. It eats the first byte.
+func (s *server) listenFirst(channel ssh.Channel) {
+	if s.lateReply == 0 {
+		return
+	}
+	came := make(chan struct{})
+	s.work.Go(func() {
+		defer close(came)
+		var b [1]byte
+		_, _ = channel.Read(b[:])
+	})
+	select {
+	case <-came:
+		s.early.Store(true)
+	case <-time.After(s.lateReply):
 	}
 }
 

@@ -265,12 +265,12 @@ func TestCore(t *testing.T) {
 	t.Logf("stopped machines came back in %s", boot.Round(time.Second))
 	l.limit = max(5*boot, 5*time.Minute)
 	l.streaming(standbys)
+	again := l.bootIDs(standbys)
 	for m, was := range first {
-		now := l.bootIDs(standbys)[m]
 		wasBoot, wasKey, _ := strings.Cut(was, "\n")
-		nowBoot, nowKey, _ := strings.Cut(now, "\n")
+		nowBoot, nowKey, _ := strings.Cut(again[m], "\n")
 		if wasKey != nowKey || wasBoot == nowBoot {
-			t.Errorf("%s: before\n%s\nafter\n%s", m, was, now)
+			t.Errorf("%s: before\n%s\nafter\n%s", m, was, again[m])
 		}
 	}
 	l.verified(standbys)

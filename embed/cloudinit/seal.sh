@@ -44,6 +44,20 @@ mkdir -p /etc/default/grub.d
 printf 'GRUB_TIMEOUT=0\nGRUB_RECORDFAIL_TIMEOUT=0\nGRUB_TIMEOUT_STYLE=hidden\n' >/etc/default/grub.d/99-pgapp.cfg
 [ ! -f /boot/grub/grub.cfg ] || sed -i 's/timeout=[0-9][0-9]*/timeout=0/' /boot/grub/grub.cfg
 
+# The kernel's words go to the journal; its warnings to the console as well. A
+# second console for the first moments doubles each line.
+for f in /etc/default/grub /boot/grub/grub.cfg; do
+	[ ! -f "$f" ] || sed -i -e 's/ *earlyprintk=[^ "]*//' -e '/^[[:space:]]*linux[[:space:]]/ s/$/ quiet/' "$f"
+done
+# shellcheck disable=SC2016 # GRUB's own
+echo 'GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT quiet"' >>/etc/default/grub.d/99-pgapp.cfg
+
+# Firmware's partition is checked and mounted when somebody looks at it: the
+# boot would wait for its device.
+if [ -f /etc/fstab ]; then
+	sed -i -E 's#^([^[:space:]]+[[:space:]]+/boot/efi[[:space:]]+[^[:space:]]+[[:space:]]+)([^[:space:]]+)#\1\2,noauto,x-systemd.automount#' /etc/fstab
+fi
+
 # The individual.
 userdel -f -r pgapp >/dev/null 2>&1 || true
 rm -f /etc/sudoers.d/90-cloud-init-users /etc/ssh/ssh_host_*

@@ -243,6 +243,13 @@ func (p *Provider) DestroyByTag(ctx context.Context, uuid string, report applian
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("removing what carries %s: %w", uuid, err)
 	}
+	vols, err := p.clusterVolumes(ctx, uuid, "", "")
+	if err != nil {
+		return err
+	}
+	for _, v := range vols {
+		report(appliance.Progress{Detail: "removing volume " + v})
+	}
 	if err := p.removeVolumes(ctx, uuid, "", ""); err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ guests_share() {
 	local top
 	top=$(awk '$3 == "cgroup" && $4 ~ /(^|,)cpu(,|$)/ { print $2; exit }' /proc/mounts)
 	if [ -n "$top" ] && mkdir -p "$top/machine" 2>/dev/null; then
-		echo 200000 >"$top/machine/cpu.shares" 2>/dev/null || true
+		echo 8192 >"$top/machine/cpu.shares" 2>/dev/null || true
 	fi
 }
 

@@ -1,7 +1,7 @@
 // Command load reads a daemon's API with many clients at once while members
 // restart, and tells how that went: requests, errors, latencies, the daemon's
 // memory, and the same against a handler that does nothing, on this machine
-// and in the same run. It ends with 1 where a request failed.
+// and in the same run. It ends with 1 where a request or an operation failed.
 package main
 
 import (
@@ -35,8 +35,10 @@ type result struct {
 	RatioP50   float64        `json:"ratio_p50"`
 	RatioP99   float64        `json:"ratio_p99"`
 	Operations int            `json:"operations"`
-	RSS        memory         `json:"rss_mib"`
-	Failures   []string       `json:"failures"`
+	// OperationError is why the last operation failed.
+	OperationError string   `json:"operation_error,omitempty"`
+	RSS            memory   `json:"rss_mib"`
+	Failures       []string `json:"failures"`
 }
 
 // figures are those of one kind of request.
@@ -69,7 +71,7 @@ func main() {
 		os.Exit(1)
 	}
 	show(r, o.json)
-	if r.API.Errors > 0 {
+	if r.API.Errors > 0 || r.OperationError != "" {
 		os.Exit(1)
 	}
 }
@@ -113,6 +115,9 @@ func show(r result, asJSON bool) {
 	fmt.Printf("daemon RSS before %.1f  peak %.1f  after %.1f MiB\n", r.RSS.Before, r.RSS.Peak, r.RSS.After)
 	for path, n := range r.ByPath {
 		fmt.Printf("       %8d %s\n", n, path)
+	}
+	if r.OperationError != "" {
+		fmt.Println("operation:", r.OperationError)
 	}
 	for _, f := range r.Failures {
 		fmt.Println("failed:", f)

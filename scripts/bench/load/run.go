@@ -45,7 +45,7 @@ func run(ctx context.Context, o options) (result, error) {
 	s := hammer(work, o, o.url, []string{c, c + "/" + o.cluster, c + "/" + o.cluster + "/members", "/health/" + o.cluster + "/node0/primary", "/api/v1/operations", "/api/v1/info"})
 	side.Wait()
 	if opErr != nil {
-		return r, opErr
+		r.OperationError = opErr.Error()
 	}
 	r.API, r.Failures = s.figures(o.duration), s.failures
 	for _, l := range s.took {

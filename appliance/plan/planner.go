@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -145,8 +146,16 @@ func (r recipe) on(ctx context.Context, member string, f func(facts, appliance.M
 }
 
 // control opens pgapp's session to a member's maintenance database.
-func (f facts) control(ctx context.Context, m appliance.Member) (*postgres.Control, error) {
-	return postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, f.secrets.Get(appliance.SecretControl))
+func (f facts) control(ctx context.Context, m appliance.Member) (c *postgres.Control, err error) {
+	// An operation is not to fail for a machine that is busy for a moment.
+	const tries = 5
+	for range tries {
+		c, err = postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, f.secrets.Get(appliance.SecretControl))
+		if !errors.Is(err, postgres.ErrNoAnswer) || ctx.Err() != nil {
+			break
+		}
+	}
+	return c, err
 }
 
 // config is what the member's configuration files depend on.

@@ -100,12 +100,14 @@ func connectFailure(ctx context.Context, address, role string, err error) error 
 		why = op.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		why = errNoAnswer
+		why = ErrNoAnswer
 	}
 	return appliance.NewProblem(appliance.ErrMemberUnreachable, "PostgreSQL at %s can't be reached: %w", address, why)
 }
 
-var errNoAnswer = errors.New("no answer in time")
+// ErrNoAnswer is what errors.Is finds where a server, or its machine, was silent:
+// it is away, or just busy.
+var ErrNoAnswer = errors.New("no answer in time")
 
 // ServerError is an error that the server reported, without the statement.
 type ServerError struct {

@@ -44,6 +44,19 @@ mkdir -p /etc/default/grub.d
 printf 'GRUB_TIMEOUT=0\nGRUB_RECORDFAIL_TIMEOUT=0\nGRUB_TIMEOUT_STYLE=hidden\n' >/etc/default/grub.d/99-pgapp.cfg
 [ ! -f /boot/grub/grub.cfg ] || sed -i 's/timeout=[0-9][0-9]*/timeout=0/' /boot/grub/grub.cfg
 
+# AppArmor loads a hundred profiles at each boot, most for programs of desktops.
+# Those whose programs are all absent are left out; what names none in plain
+# words, stays.
+for profile in /etc/apparmor.d/*; do
+	[ -f "$profile" ] || continue
+	programs=$(sed -nE 's#^(profile[[:space:]]+[^[:space:]]+[[:space:]]+)?"?(/[^][:space:]"{},@*?[]+)"?[[:space:]].*\{.*$#\2#p' "$profile")
+	present=$(for p in $programs; do if [ -e "$p" ]; then echo "$p"; fi; done)
+	if [ -n "$programs" ] && [ -z "$present" ]; then
+		mkdir -p /etc/apparmor.d/disable
+		ln -sfn "$profile" /etc/apparmor.d/disable/
+	fi
+done
+
 # The kernel's words go to the journal; its warnings to the console as well. A
 # second console for the first moments doubles each line.
 for f in /etc/default/grub /boot/grub/grub.cfg; do

@@ -202,4 +202,6 @@ func (h *home) wantCluster(table string) {
 	}
 }
 
-func unanswered(c appliance.Check) bool { return !c.OK && strings.Contains(c.Detail, "no answer in time") }
+func unanswered(c appliance.Check) bool {
+	return !c.OK && strings.Contains(c.Detail, "no answer in time")
+}

@@ -102,12 +102,11 @@ func writeTree(ctx context.Context, base, rel string, files appliance.TreeFiles)
 			return err
 		}
 		if parent := path.Dir(f.Name); parent != at {
-			closeBut(dir, top)
-			at, dir = ".", top
 			next, err := top.OpenRoot(parent)
 			if err != nil {
 				return fmt.Errorf("opening %q: %w", path.Join(base, rel, parent), err)
 			}
+			closeBut(dir, top)
 			at, dir = parent, next
 		}
 		if err := writeTreeFile(dir, f, buffer); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -52,18 +53,18 @@ func (r recipe) up(c appliance.Cluster) []appliance.Step {
 	if r.template != nil {
 		source = stepID("init", primary.Name) // so that it starts while the others are copied
 	}
-	for _, m := range standbys {
+	for i, m := range standbys {
 		add(
 			appliance.Step{
 				ID: stepID("clone", m.Name), Title: "clone the standby", Member: m.Name,
-				After: []string{source, stepID("machine", m.Name)},
+				After: append(r.inTurn("clone", standbys, i), source, stepID("machine", m.Name)),
 				Done:  r.made(m.Name), Do: r.clone(m.Name),
 			},
 		)
 		if r.template == nil {
 			add(r.startStep(m, stepID("clone", m.Name), "slots"))
 		} else {
-			add(r.startApartStep(m, stepID("clone", m.Name), "postgres"), r.followStep(m, stepID("start", m.Name), "slots"))
+			add(r.startApartStep(m, append(r.inTurn("start", standbys, i), stepID("clone", m.Name), "postgres")...), r.followStep(m, stepID("start", m.Name), "slots"))
 		}
 	}
 	ready := each("start", standbys)
@@ -76,6 +77,17 @@ func (r recipe) up(c appliance.Cluster) []appliance.Step {
 		appliance.Step{ID: "verify", Title: "verify the cluster", After: []string{"load", "streaming"}, Do: r.verify},
 	)
 	return steps
+}
+
+// inTurn is the step that the standby's waits for so that, with a template, one
+// processor is left to the primary, which all of them need. Without one the
+// steps of standbys wait for other things most of the time.
+func (r recipe) inTurn(verb string, standbys []appliance.Member, i int) []string {
+	width := max(1, runtime.NumCPU()-1)
+	if r.template == nil || i < width {
+		return nil
+	}
+	return []string{stepID(verb, standbys[i-width].Name)}
 }
 
 func loadTitle(s appliance.Spec) string {

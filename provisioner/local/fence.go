@@ -53,7 +53,7 @@ func (m *machine) Fence(ctx context.Context) error {
 		return asFence(m.member, err)
 	}
 	if own == ours && m.p.account.exists() {
-		if err := m.freeSharedMemory(); err != nil {
+		if err := m.freeSharedMemory(ctx, memoryPatience); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,10 +39,15 @@ const (
 // fileID names a data directory as the kernel does.
 type fileID struct{ device, inode uint64 }
 
+// memoryPatience is how long a segment may be attached after its server has
+// gone: another pgapp may be looking whose it is.
+const memoryPatience = 2 * time.Second
+
 // freeSharedMemory removes what dead servers of this member left in memory:
 // that of its data directory, and those that initdb ran in a directory on its
-// way there. What a process is attached to stays. A repeat does nothing.
-func (m *machine) freeSharedMemory() error {
+// way there. What a process is still attached to after that time stays. A
+// repeat does nothing.
+func (m *machine) freeSharedMemory(ctx context.Context, patience time.Duration) error {
 	dirs := m.possibleDataDirs()
 	if len(dirs) == 0 {
 		return nil
@@ -49,36 +56,57 @@ func (m *machine) freeSharedMemory() error {
 	if err != nil {
 		return err
 	}
-	table, err := os.ReadFile(filepath.Join(procDir, "sysvipc", "shm"))
-	if err != nil {
-		return nil //nolint:nilerr // a kernel without System V has no segments
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	err = poll(ctx, func() (bool, error) { return freeSegments(dirs, i.uid) })
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil
 	}
-	var errs []error
-	for _, id := range unattached(string(table), i.uid) {
-		control, ok := segmentOf(id, dirs)
-		if !ok {
-			continue
-		}
-		removePosix(control, i.uid)
-		if _, err := unix.SysvShmCtl(id, unix.IPC_RMID, nil); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EIDRM) {
-			errs = append(errs, fmt.Errorf("removing shared memory segment %d: %w", id, err))
-		}
-	}
-	return errors.Join(errs...)
+	return err
 }
 
-// possibleDataDirs are the directories up to two levels below the member's: its
-// data directory, and what a kill left of one under way.
+// freeSegments removes the directories' segments that no process is attached
+// to, and tells whether all of them were.
+func freeSegments(dirs map[fileID]bool, uid uint32) (all bool, err error) {
+	table, err := os.ReadFile(filepath.Join(procDir, "sysvipc", "shm"))
+	if err != nil {
+		return true, nil //nolint:nilerr // a kernel without System V has no segments
+	}
+	all = true
+	var errs []error
+	for _, s := range segments(string(table), uid) {
+		if !s.near(dirs) {
+			continue
+		}
+		control, ok := segmentOf(s.id, dirs)
+		switch {
+		case !ok:
+			continue
+		case s.attached > 0:
+			all = false
+			continue
+		}
+		removePosix(control, uid)
+		if _, err := unix.SysvShmCtl(s.id, unix.IPC_RMID, nil); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EIDRM) {
+			errs = append(errs, fmt.Errorf("removing shared memory segment %d: %w", s.id, err))
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// possibleDataDirs are the directories up to two levels below the member's that
+// PostgreSQL or initdb has begun to fill: its data directory, and what a kill
+// left of one under way.
 func (m *machine) possibleDataDirs() map[fileID]bool {
 	out := map[fileID]bool{}
 	for _, pattern := range []string{"*", "*/*"} {
-		found, err := filepath.Glob(filepath.Join(globEscape(m.dir), pattern))
+		found, err := filepath.Glob(filepath.Join(globEscape(m.dir), pattern, "PG_VERSION"))
 		if err != nil {
 			continue // only for a bad pattern
 		}
 		for _, path := range found {
 			var st syscall.Stat_t
-			if err := syscall.Lstat(path, &st); err == nil && st.Mode&syscall.S_IFMT == syscall.S_IFDIR {
+			if err := syscall.Lstat(filepath.Dir(path), &st); err == nil && st.Mode&syscall.S_IFMT == syscall.S_IFDIR {
 				out[fileID{st.Dev, st.Ino}] = true
 			}
 		}
@@ -86,21 +114,44 @@ func (m *machine) possibleDataDirs() map[fileID]bool {
 	return out
 }
 
-// unattached lists the user's segments that no process is attached to, from
-// the kernel's table (proc_sysvipc(5)).
-func unattached(table string, uid uint32) []int {
-	const idField, attachedField, uidField = 1, 6, 7
-	var out []int
+// segment is a row of the kernel's table (proc_sysvipc(5)).
+type segment struct {
+	key      int32
+	id       int
+	attached int
+}
+
+// segments lists the user's.
+func segments(table string, uid uint32) []segment {
+	const keyField, idField, attachedField, uidField = 0, 1, 6, 7
+	var out []segment
 	for line := range strings.Lines(table) {
 		f := strings.Fields(line)
-		if len(f) <= uidField || f[attachedField] != "0" || f[uidField] != strconv.FormatUint(uint64(uid), 10) {
+		if len(f) <= uidField || f[uidField] != strconv.FormatUint(uint64(uid), 10) {
 			continue
 		}
-		if id, err := strconv.Atoi(f[idField]); err == nil {
-			out = append(out, id)
+		key, keyErr := strconv.ParseInt(f[keyField], 10, 32)
+		id, idErr := strconv.Atoi(f[idField])
+		attached, attachedErr := strconv.Atoi(f[attachedField])
+		if errors.Join(keyErr, idErr, attachedErr) == nil {
+			out = append(out, segment{int32(key), id, attached})
 		}
 	}
 	return out
+}
+
+// near tells whether the segment can be one of the directories': PostgreSQL
+// takes the first free key from the inode's number on (PGSharedMemoryCreate).
+// Others are not to be looked at: who starts a server on a directory whose
+// last one was killed is refused where somebody is attached.
+func (s segment) near(dirs map[fileID]bool) bool {
+	const most = 32
+	for d := range dirs {
+		if uint32(s.key)-uint32(d.inode) < most {
+			return true
+		}
+	}
+	return false
 }
 
 // segmentOf tells whether the segment is one of the data directories', and

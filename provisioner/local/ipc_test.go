@@ -7,10 +7,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"pgapp/appliance"
 )
@@ -69,19 +70,18 @@ func TestFenceFreesSharedMemory(t *testing.T) {
 func TestRunFreesSharedMemory(t *testing.T) {
 	t.Parallel()
 	_, m := newServer(t, newTestProvider(t, "home"))
-	segments := func() (own []int) {
+	own := func() (ids []int) {
 		table, err := os.ReadFile("/proc/sysvipc/shm")
 		if err != nil {
 			t.Fatal(err)
 		}
 		dirs := m.possibleDataDirs()
-		for line := range strings.Lines(string(table)) {
-			id, err := strconv.Atoi(strings.Fields(line)[1])
-			if _, ours := segmentOf(id, dirs); err == nil && ours {
-				own = append(own, id)
+		for _, found := range segments(string(table), serverUID(t, m)) {
+			if _, ours := segmentOf(found.id, dirs); ours {
+				ids = append(ids, found.id)
 			}
 		}
-		return own
+		return ids
 	}
 	ctx, cancel := context.WithCancel(testContext(t))
 	ended := make(chan error, 1)
@@ -89,7 +89,7 @@ func TestRunFreesSharedMemory(t *testing.T) {
 		_, err := m.Run(ctx, appliance.Command{Argv: []string{filepath.Join(m.binDir, "initdb"), "-D", filepath.Join(m.dir, "data.partial", "data")}})
 		ended <- err
 	}()
-	for len(segments()) == 0 {
+	for len(own()) == 0 {
 		select {
 		case err := <-ended:
 			t.Fatalf("initdb ended before its server had memory: %v", err)
@@ -100,7 +100,54 @@ func TestRunFreesSharedMemory(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if left := segments(); len(left) > 0 {
+	if left := own(); len(left) > 0 {
 		t.Errorf("segments %v are left", left)
 	}
+}
+
+// TestFenceOutwaitsOnlookers is a fence while somebody looks at the memory.
+func TestFenceOutwaitsOnlookers(t *testing.T) {
+	t.Parallel()
+	_, m := newServer(t, newTestProvider(t, "home"))
+	pm := m.mustStart(t)
+	table, err := os.ReadFile("/proc/sysvipc/shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs := m.possibleDataDirs()
+	id := -1
+	for _, s := range segments(string(table), serverUID(t, m)) {
+		if _, ours := segmentOf(s.id, dirs); ours && s.near(dirs) {
+			id = s.id
+		}
+	}
+	if id < 0 {
+		t.Fatal("the running server has no segment near its directory's inode")
+	}
+	mem, err := unix.SysvShmAttach(id, 0, unix.SHM_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for pm.alive() {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(100 * time.Millisecond)
+		_ = unix.SysvShmDetach(mem)
+	}()
+	if err := m.Fence(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, ours := segmentOf(id, dirs); ours {
+		t.Error("the segment is left")
+	}
+}
+
+func serverUID(t *testing.T, m *machine) uint32 {
+	t.Helper()
+	i, err := m.p.account.lookup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i.uid
 }

@@ -177,7 +177,14 @@ func TestParseSharedMemory(t *testing.T) {
 		"   1056779          3   600                    56  4711  4712      0   101   104   101\n" +
 		"   1056780          4   600                    56  4711  4712      6   101   104   101\n" +
 		"   1056781          5   600                    56  4711  4712      0  1001   104   101\n"
-	if diff := cmp.Diff([]int{3}, unattached(table, 101)); diff != "" {
+	want := []segment{{1056779, 3, 0}, {1056780, 4, 6}}
+	got := segments(table, 101)
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(segment{})); diff != "" {
 		t.Errorf("segments differ (-want +got):\n%s", diff)
+	}
+	for inode, near := range map[uint64]bool{1056779: true, 1056778: true, 1056780: false, 1056700: false, 7<<32 | 1056779: true} {
+		if got[0].near(map[fileID]bool{{1, inode}: true}) != near {
+			t.Errorf("near inode %d: %t", inode, !near)
+		}
 	}
 }

@@ -65,8 +65,9 @@ func (m *machine) Run(ctx context.Context, c appliance.Command) (appliance.Resul
 	case err == nil:
 		return res, nil
 	case ctx.Err() != nil:
-		// A server that initdb ran can't have freed its memory.
-		return res, errors.Join(fmt.Errorf("running %q: %w", name, ctx.Err()), m.freeSharedMemory())
+		// A server that initdb ran can't have freed its memory; the member's own
+		// may be running, so that it is no use to wait.
+		return res, errors.Join(fmt.Errorf("running %q: %w", name, ctx.Err()), m.freeSharedMemory(ctx, pollInterval))
 	case errors.As(err, &exit):
 		return res, fmt.Errorf("running %q: %w", name,
 			&appliance.ExitError{Name: name, Code: res.ExitCode, Stderr: string(res.Stderr)})

@@ -256,7 +256,7 @@ func (m *machine) endServerProcesses(ctx context.Context) error {
 	if err := m.reaped(ctx); err != nil {
 		return err
 	}
-	return m.freeSharedMemory()
+	return m.freeSharedMemory(ctx, memoryPatience)
 }
 
 // reaped waits until the postmaster that this process started is no zombie.

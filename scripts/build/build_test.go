@@ -103,7 +103,7 @@ func TestUnable(t *testing.T) {
 	if _, ok := run("--unknown"); ok {
 		t.Error("an unknown flag was accepted")
 	}
-	write(t, filepath.Join(repo, "embed", "pgtree", "tree", "pgtree.tar.zst"), "earlier")
+	write(t, filepath.Join(repo, "embed", "pgtree", "tree", "pgtree.tar.s2"), "earlier")
 	write(t, filepath.Join(repo, "embed", "pgtree", "tree", "manifest.json"), "{}")
 	if out, ok := run("--required"); !ok || !strings.Contains(out, "kept the existing archive") {
 		t.Errorf("success is %v:\n%s", ok, out)

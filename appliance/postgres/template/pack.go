@@ -15,14 +15,18 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 )
 
 // The files of a packed template, beside the PostgreSQL tree's.
 const (
-	ArchiveName  = "template.tar.zst"
+	ArchiveName  = "template.tar.s2"
 	ManifestName = "template.json"
 )
+
+// blockBytes is how much of the archive is unpacked at a time: little, since
+// memory that is new to the process costs more time than the unpacking.
+const blockBytes = 256 << 10
 
 // Manifest says what a template is good for.
 type Manifest struct {
@@ -48,10 +52,7 @@ type Manifest struct {
 // replaces both.
 func Pack(ctx context.Context, dataDir, dir string, m Manifest) error {
 	var buf bytes.Buffer
-	z, err := zstd.NewWriter(&buf, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
-	if err != nil {
-		return fmt.Errorf("packing the template: %w", err)
-	}
+	z := s2.NewWriter(&buf, s2.WriterBestCompression(), s2.WriterBlockSize(blockBytes))
 	t := tar.NewWriter(z)
 	walk := func(file string, d fs.DirEntry, err error) error {
 		if err != nil || ctx.Err() != nil {

@@ -12,7 +12,7 @@ import (
 	"io/fs"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 
 	"pgapp/appliance"
 )
@@ -23,7 +23,7 @@ var ErrAbsent = errors.New("this program was built without a template")
 // Template is a packed data directory.
 type Template struct {
 	Manifest Manifest
-	archive  []byte
+	fsys     fs.FS
 }
 
 // Open reads the template and checks its hash. The error is [ErrAbsent] where
@@ -36,17 +36,29 @@ func Open(fsys fs.FS) (*Template, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the template's manifest: %w", err)
 	}
-	t := &Template{}
+	t := &Template{fsys: fsys}
 	if err := json.Unmarshal(text, &t.Manifest); err != nil {
 		return nil, fmt.Errorf("reading the template's manifest: %w", err)
 	}
-	if t.archive, err = fs.ReadFile(fsys, ArchiveName); err != nil {
-		return nil, fmt.Errorf("reading the template: %w", err)
+	return t, t.check()
+}
+
+// check compares the archive with the manifest's hash. It is not read into
+// memory: the program's own is mapped already.
+func (t *Template) check() (err error) {
+	file, err := t.fsys.Open(ArchiveName)
+	if err != nil {
+		return fmt.Errorf("reading the template: %w", err)
 	}
-	if sum := sha256.Sum256(t.archive); hex.EncodeToString(sum[:]) != t.Manifest.SHA256 {
-		return nil, errors.New("the template is damaged: its hash is not the manifest's")
+	defer func() { err = errors.Join(err, file.Close()) }()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return fmt.Errorf("reading the template: %w", err)
 	}
-	return t, nil
+	if hex.EncodeToString(hash.Sum(nil)) != t.Manifest.SHA256 {
+		return errors.New("the template is damaged: its hash is not the manifest's")
+	}
+	return nil
 }
 
 // Files are the data directory, with the system identifier in its places. They
@@ -56,14 +68,14 @@ func Open(fsys fs.FS) (*Template, error) {
 func (t *Template) Files(identifier uint64) appliance.TreeFiles {
 	return func(yield func(appliance.TreeFile, error) bool) {
 		fail := func(err error) { yield(appliance.TreeFile{}, fmt.Errorf("unpacking the template: %w", err)) }
-		z, err := zstd.NewReader(bytes.NewReader(t.archive), zstd.WithDecoderConcurrency(1))
+		file, err := t.fsys.Open(ArchiveName)
 		if err != nil {
 			fail(err)
 			return
 		}
-		defer z.Close()
+		defer func() { _ = file.Close() }() // it was only read
 		stamped := 0
-		for in := tar.NewReader(z); ; {
+		for in := tar.NewReader(s2.NewReader(file, s2.ReaderMaxBlockSize(blockBytes))); ; {
 			h, err := in.Next()
 			if errors.Is(err, io.EOF) && stamped == len(t.stamps()) {
 				return

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 
 	"pgapp/appliance/postgres/tree"
 )
@@ -113,11 +113,15 @@ func tarOf(t *testing.T, entries []entry) []byte {
 
 func pack(t *testing.T, raw []byte) []byte {
 	t.Helper()
-	encoder, err := zstd.NewWriter(nil)
-	if err != nil {
+	var b bytes.Buffer
+	w := s2.NewWriter(&b)
+	if _, err := w.Write(raw); err != nil {
 		t.Fatal(err)
 	}
-	return encoder.EncodeAll(raw, nil)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // manifestFor describes an archive; change may make it wrong.
@@ -140,9 +144,9 @@ func filesOf(t *testing.T, m tree.Manifest, packed []byte) fs.FS {
 		t.Fatal(err)
 	}
 	return fstest.MapFS{
-		"tree/README":         {Data: []byte("placeholder")},
-		"tree/manifest.json":  {Data: raw},
-		"tree/pgtree.tar.zst": {Data: packed},
+		"tree/README":        {Data: []byte("placeholder")},
+		"tree/manifest.json": {Data: raw},
+		"tree/pgtree.tar.s2": {Data: packed},
 	}
 }
 

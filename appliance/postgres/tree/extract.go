@@ -14,7 +14,7 @@ import (
 	"path"
 	"path/filepath"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 )
 
 // fileSum is what is remembered of a file, to find later that it was damaged.
@@ -35,18 +35,13 @@ func extract(ctx context.Context, fsys fs.FS, m Manifest, root *os.Root, p patch
 
 	hash := sha256.New()
 	packed := io.TeeReader(&contextReader{ctx: ctx, from: io.LimitReader(file, m.Size+1)}, hash)
-	decoder, err := zstd.NewReader(packed, zstd.WithDecoderMaxWindow(128<<20))
-	if err != nil {
-		return nil, fmt.Errorf("reading the archive: %w", err)
-	}
-	unpacked := io.LimitReader(decoder, m.UnpackedSize)
+	unpacked := io.LimitReader(s2.NewReader(packed), m.UnpackedSize)
 	sums, err = extractTar(unpacked, root, p)
 	if err == nil {
 		// Behind the tar's end: zeros that fill its last record. More than the
 		// manifest says would be cut off here, and then miss in the hash.
 		_, err = io.Copy(io.Discard, unpacked)
 	}
-	decoder.Close() // joins its goroutines, so that packed is ours again
 	if _, drainErr := io.Copy(io.Discard, packed); err == nil {
 		err = drainErr
 	}
@@ -80,7 +75,8 @@ func (r *contextReader) Read(b []byte) (int, error) {
 }
 
 func extractTar(from io.Reader, root *os.Root, p patcher) (map[string]fileSum, error) {
-	w := &writer{root: root, patcher: p, made: map[string]bool{".": true}, sums: map[string]fileSum{}, buffer: make([]byte, 256<<10)}
+	w := &writer{root: root, patcher: p, made: map[string]bool{".": true}, sums: map[string]fileSum{}, buffer: make([]byte, 256<<10), at: ".", dir: root}
+	defer w.leave()
 	for archive := tar.NewReader(from); ; {
 		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
@@ -101,6 +97,31 @@ type writer struct {
 	made    map[string]bool
 	sums    map[string]fileSum
 	buffer  []byte
+	// dir is the directory at, where the last file went: the files of one follow
+	// each other.
+	at  string
+	dir *os.Root
+}
+
+// enter opens the directory name, unless the last file went there too.
+func (w *writer) enter(name string) error {
+	if name == w.at {
+		return nil
+	}
+	dir, err := w.root.OpenRoot(name)
+	if err != nil {
+		return writeError{err}
+	}
+	w.leave()
+	w.at, w.dir = name, dir
+	return nil
+}
+
+func (w *writer) leave() {
+	if w.dir != w.root {
+		_ = w.dir.Close() // nothing was written through it
+	}
+	w.at, w.dir = ".", w.root
 }
 
 func (w *writer) entry(header *tar.Header, content io.Reader) error {
@@ -162,7 +183,10 @@ func (w *writer) file(name string, mode fs.FileMode, content io.Reader) (err err
 	if mode&0o100 != 0 {
 		perm = 0o755
 	}
-	f, err := w.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+	if err := w.enter(path.Dir(name)); err != nil {
+		return err
+	}
+	f, err := w.dir.OpenFile(path.Base(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return writeError{err}
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	archiveName  = "pgtree.tar.zst"
+	archiveName  = "pgtree.tar.s2"
 	manifestName = "manifest.json"
 
 	// binPath and localePath are where the programs and the locale C.UTF-8 lie

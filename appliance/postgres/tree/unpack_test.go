@@ -275,7 +275,7 @@ func TestUnpackDamagedArchive(t *testing.T) {
 		"cut":                 {packed[:len(packed)/2], nil, ""},
 		"cut in hash":         {packed[:len(packed)/2], func(m *tree.Manifest) { *m = manifestFor(packed, len(raw), nil) }, "SHA-256"},
 		"a byte more":         {append(append([]byte{}, packed...), 0), func(m *tree.Manifest) { *m = manifestFor(packed, len(raw), nil) }, "SHA-256"},
-		"no zstd":             {noise, nil, ""},
+		"no S2":               {noise, nil, ""},
 		"no tar":              {pack(t, noise), nil, ""},
 		"empty":               {nil, func(m *tree.Manifest) { m.Size = 1 }, ""},
 		"tar cut":             {pack(t, raw[:1500]), nil, ""},
@@ -330,7 +330,7 @@ func TestUnpackAbsent(t *testing.T) {
 		"empty":           fstest.MapFS{},
 		"never built":     fstest.MapFS{"tree/README": {Data: []byte("x")}},
 		"no archive":      fstest.MapFS{"tree/manifest.json": {Data: []byte("{}")}},
-		"no manifest":     fstest.MapFS{"pgtree.tar.zst": {Data: packed}},
+		"no manifest":     fstest.MapFS{"pgtree.tar.s2": {Data: packed}},
 		"other processor": filesOf(t, manifestFor(packed, len(raw), func(m *tree.Manifest) { m.Arch = "vax" }), packed),
 	} {
 		if _, _, err := tree.Unpack(t.Context(), files, filepath.Join(t.TempDir(), "trees")); !errors.Is(err, tree.ErrAbsent) {

@@ -73,12 +73,10 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 		releaseMemory()
 		saved.look()
 	}
+	sessions := &postgres.Sessions{}
 	planner := plan.New(plan.Config{
 		Store: st, Providers: providers, Dataset: a.dataset, Template: a.template,
-		Forget: a.forget,
-		Binaries: func(ctx context.Context, s appliance.Spec) (tree.Binaries, error) {
-			return tree.Find(ctx, tree.Search{BinDir: s.PostgresBin, Archive: a.treeArchive(), UnpackDir: filepath.Join(a.home, binariesDir)})
-		},
+		Forget: a.forget, Sessions: sessions, Binaries: a.binaries,
 	})
 	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log, Idle: idle})
 	ctl := control.New(control.Config{
@@ -86,7 +84,7 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 		AutoProvider: func(ctx context.Context, s appliance.Spec) (appliance.ProviderKind, string) {
 			return autoProvider(ctx, providers, s)
 		},
-		Psql: psqlOf, Settings: st,
+		Psql: psqlOf, Settings: st, Sessions: sessions,
 	})
 	d.control = ctl
 	d.close = sync.OnceFunc(func() {
@@ -149,10 +147,24 @@ func (a *app) template(ctx context.Context, s appliance.Spec) *template.Template
 		return nil
 	}
 	// A PostgreSQL of the host comes before the tree.
-	if _, err := tree.Find(ctx, tree.Search{}); err == nil {
+	if _, err := tree.Find(ctx, tree.Search{}); err == nil || ctx.Err() != nil {
 		return nil
 	}
+	a.hostAbsent.Store(time.Now().UnixNano())
 	return t
+}
+
+// hostMemory is for how long the host is taken to have no PostgreSQL 17 when
+// it had none: the plan looks, and in a moment the plan's step.
+const hostMemory = 5 * time.Second
+
+// binaries finds or unpacks the PostgreSQL of members on this machine.
+func (a *app) binaries(ctx context.Context, s appliance.Spec) (tree.Binaries, error) {
+	search := tree.Search{BinDir: s.PostgresBin, Archive: a.treeArchive(), UnpackDir: filepath.Join(a.home, binariesDir)}
+	if time.Since(time.Unix(0, a.hostAbsent.Load())) < hostMemory {
+		search.HostDirs = []string{}
+	}
+	return tree.Find(ctx, search)
 }
 
 // dataset returns the files of an embedded data set.

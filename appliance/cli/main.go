@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -41,6 +42,10 @@ type app struct {
 	noColor bool
 	listen  string
 	tls     tlsFiles
+
+	// hostAbsent is when, in nanoseconds, the host was found to have no
+	// PostgreSQL 17.
+	hostAbsent atomic.Int64
 
 	// exit overrides 0 where a command succeeded in saying that something is
 	// not well.

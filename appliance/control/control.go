@@ -13,6 +13,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/op"
+	"pgapp/appliance/postgres"
 )
 
 // Config is what a controller needs.
@@ -32,6 +33,8 @@ type Config struct {
 	ClientDir string
 	// Settings may be nil: then nothing keeps this controller from changing things.
 	Settings Settings
+	// Sessions are kept to members for looking at them.
+	Sessions *postgres.Sessions
 	// Psql finds a psql on this machine.
 	Psql func(ctx context.Context, c appliance.Cluster) (string, error)
 }
@@ -41,15 +44,13 @@ type Controller struct {
 	cfg Config
 	// admit makes looking at the stored clusters and adding one a single act.
 	admit sync.Mutex
-	// sessions are kept for looking at members.
-	sessions sessions
 }
 
 // New makes a controller.
 func New(cfg Config) *Controller { return &Controller{cfg: cfg} }
 
 // Close ends the sessions to members. The members go on.
-func (c *Controller) Close(ctx context.Context) { c.sessions.close(ctx) }
+func (c *Controller) Close(ctx context.Context) { c.cfg.Sessions.Close(ctx) }
 
 // Info describes the daemon.
 func (c *Controller) Info(ctx context.Context) appliance.Info {

@@ -124,7 +124,7 @@ func (c *Controller) observe(ctx context.Context, r appliance.Cluster, m applian
 	dial := func(ctx context.Context) (*postgres.Control, error) {
 		return postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, password)
 	}
-	l.err = c.sessions.use(ctx, r.UUID+"/"+m.Name, dial, func(s *postgres.Control) (err error) {
+	l.err = c.cfg.Sessions.Use(ctx, postgres.SessionKey(r, m.Name), dial, func(s *postgres.Control) (err error) {
 		if l.seen, err = s.Observe(ctx); err != nil || m.Name != r.Primary {
 			return err
 		}

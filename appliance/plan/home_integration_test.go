@@ -87,8 +87,9 @@ func (h *home) daemon(crash func(string) error) (*control.Controller, *op.Runner
 	providers := map[appliance.ProviderKind]appliance.Provider{
 		appliance.ProviderLocal: local.New(local.Config{Home: h.dir, FirstBlock: h.block}),
 	}
+	sessions := &postgres.Sessions{}
 	planner := plan.New(plan.Config{
-		Store: h.st, Providers: providers, Dataset: dataset,
+		Sessions: sessions, Store: h.st, Providers: providers, Dataset: dataset,
 		Template: func(context.Context, appliance.Spec) *template.Template { return h.tmpl },
 		Binaries: func(ctx context.Context, _ appliance.Spec) (tree.Binaries, error) {
 			return tree.Find(ctx, tree.Search{BinDir: h.pgbin})
@@ -99,7 +100,7 @@ func (h *home) daemon(crash func(string) error) (*control.Controller, *op.Runner
 	runner := op.New(context.WithoutCancel(h.t.Context()), op.Config{Store: h.st, Plan: planner.Plan, End: planner.End, Log: log, Crash: crash})
 	return control.New(control.Config{
 		Store: h.st, Runner: runner, Providers: providers, Log: log, ClientDir: filepath.Join(h.dir, "client"),
-		Info: appliance.Info{Build: "test"},
+		Info: appliance.Info{Build: "test"}, Sessions: sessions,
 		Psql: func(context.Context, appliance.Cluster) (string, error) { return filepath.Join(h.pgbin, "psql"), nil },
 	}), runner
 }

@@ -23,6 +23,8 @@ type Config struct {
 	// Template returns a packed data directory that fits the spec, or nil
 	// where there is none and the members have to be made step by step.
 	Template func(ctx context.Context, s appliance.Spec) *template.Template
+	// Sessions are kept to members, from step to step.
+	Sessions *postgres.Sessions
 	// Forget removes what was written for the cluster's clients. A repeat is safe.
 	Forget func(cluster string) error
 }
@@ -156,6 +158,17 @@ func (f facts) control(ctx context.Context, m appliance.Member) (c *postgres.Con
 		}
 	}
 	return c, err
+}
+
+// inPrimary runs f in pgapp's session to the primary's maintenance database.
+func (r recipe) inPrimary(ctx context.Context, f func(facts, *postgres.Control) error) error {
+	fs, err := r.facts(ctx)
+	if err != nil {
+		return err
+	}
+	m := fs.cluster.PrimaryMember()
+	dial := func(ctx context.Context) (*postgres.Control, error) { return fs.control(ctx, m) }
+	return r.cfg.Sessions.Use(ctx, postgres.SessionKey(fs.cluster, m.Name), dial, func(c *postgres.Control) error { return f(fs, c) })
 }
 
 // config is what the member's configuration files depend on.

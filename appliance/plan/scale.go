@@ -93,16 +93,7 @@ func (r recipe) forget(member string) func(context.Context, appliance.Report) er
 
 func (r recipe) dropSlot(m appliance.Member) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, _ appliance.Report) error {
-		f, err := r.facts(ctx)
-		if err != nil {
-			return err
-		}
-		c, err := f.control(ctx, f.cluster.PrimaryMember())
-		if err != nil {
-			return err
-		}
-		defer func() { _ = c.Close(ctx) }()
-		return c.DropSlot(ctx, m.Slot)
+		return r.inPrimary(ctx, func(_ facts, c *postgres.Control) error { return c.DropSlot(ctx, m.Slot) })
 	}
 }
 

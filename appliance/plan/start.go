@@ -245,26 +245,19 @@ func (r recipe) streamingStep(standbys []appliance.Member, after ...string) appl
 			if len(standbys) == 0 {
 				return nil
 			}
-			f, err := r.facts(ctx)
-			if err != nil {
-				return err
-			}
-			c, err := f.control(ctx, f.cluster.PrimaryMember())
-			if err != nil {
-				return err
-			}
-			defer func() { _ = c.Close(ctx) }()
 			names := make([]string, 0, len(standbys))
 			for _, m := range standbys {
 				names = append(names, m.Name)
 			}
-			if err := waitStreaming(ctx, c, names); err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeout(ctx, replayTimeout)
-			defer cancel()
-			_ = postgres.WaitReplayed(ctx, c, names)
-			return nil
+			return r.inPrimary(ctx, func(_ facts, c *postgres.Control) error {
+				if err := waitStreaming(ctx, c, names); err != nil {
+					return err
+				}
+				ctx, cancel := context.WithTimeout(ctx, replayTimeout)
+				defer cancel()
+				_ = postgres.WaitReplayed(ctx, c, names)
+				return nil
+			})
 		},
 	}
 }

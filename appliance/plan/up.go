@@ -225,34 +225,22 @@ func (r recipe) primaryName(ctx context.Context) string {
 
 // createSlots makes a slot for every standby; it reserves WAL from now on.
 func (r recipe) createSlots(ctx context.Context, _ appliance.Report) error {
-	f, err := r.facts(ctx)
-	if err != nil {
-		return err
-	}
-	c, err := f.control(ctx, f.cluster.PrimaryMember())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close(ctx) }()
-	for _, m := range f.cluster.Standbys() {
-		if err := postgres.EnsureSlot(ctx, c, m.Slot); err != nil {
-			return err
+	return r.inPrimary(ctx, func(f facts, c *postgres.Control) error {
+		for _, m := range f.cluster.Standbys() {
+			if err := postgres.EnsureSlot(ctx, c, m.Slot); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
-func (r recipe) loaded(ctx context.Context) (bool, error) {
-	f, err := r.facts(ctx)
-	if err != nil {
-		return false, err
-	}
-	c, err := f.control(ctx, f.cluster.PrimaryMember())
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = c.Close(ctx) }()
-	return c.HasDatabase(ctx, f.cluster.Spec.Database)
+func (r recipe) loaded(ctx context.Context) (there bool, err error) {
+	err = r.inPrimary(ctx, func(f facts, c *postgres.Control) (err error) {
+		there, err = c.HasDatabase(ctx, f.cluster.Spec.Database)
+		return err
+	})
+	return there, err
 }
 
 func (r recipe) load(ctx context.Context, report appliance.Report) error {
@@ -328,21 +316,18 @@ func (r recipe) syncAll(ctx context.Context, _ appliance.Report) error {
 
 // waitReplayed lets the standbys catch up with what was loaded. Where one
 // doesn't, verify says why.
-func (r recipe) waitReplayed(ctx context.Context, f facts) {
+func (r recipe) waitReplayed(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
 	defer cancel()
-	c, err := f.control(ctx, f.cluster.PrimaryMember())
-	if err != nil {
-		return
-	}
-	defer func() { _ = c.Close(ctx) }()
-	var names []string
-	for _, m := range f.cluster.Standbys() {
-		if !m.WantStopped {
-			names = append(names, m.Name)
+	_ = r.inPrimary(ctx, func(f facts, c *postgres.Control) error {
+		var names []string
+		for _, m := range f.cluster.Standbys() {
+			if !m.WantStopped {
+				names = append(names, m.Name)
+			}
 		}
-	}
-	_ = postgres.WaitReplayed(ctx, c, names)
+		return postgres.WaitReplayed(ctx, c, names)
+	})
 }
 
 func (r recipe) verify(ctx context.Context, report appliance.Report) error {
@@ -351,9 +336,13 @@ func (r recipe) verify(ctx context.Context, report appliance.Report) error {
 		return err
 	}
 	if r.template == nil { // else nothing was loaded since the standbys streamed
-		r.waitReplayed(ctx, f)
+		r.waitReplayed(ctx)
 	}
-	v := postgres.Verify(ctx, VerifyInput(f.cluster, f.secrets))
+	in := VerifyInput(f.cluster, f.secrets)
+	in.Leave = func(ctx context.Context, member string, c *postgres.Control) {
+		r.cfg.Sessions.Keep(ctx, postgres.SessionKey(f.cluster, member), c)
+	}
+	v := postgres.Verify(ctx, in)
 	var bad []string
 	for _, c := range v.Checks {
 		if !c.OK {

@@ -55,6 +55,9 @@ type VerifyInput struct {
 	Database string
 	// Password is role pgapp's.
 	Password appliance.Secret
+	// Leave, where it is set, gets the sessions to members' maintenance
+	// databases that verification has done with, instead of closing them.
+	Leave func(ctx context.Context, member string, c *Control)
 }
 
 // Verify proves that the members are one cluster: each standby streams from
@@ -149,10 +152,15 @@ func (v *verification) each(members []*subject, f func(*subject)) {
 
 func (v *verification) close(ctx context.Context) {
 	v.each(v.members, func(m *subject) {
-		for _, c := range []*Control{m.admin, m.data} {
-			if c != nil {
-				c.closeQuietly(ctx)
-			}
+		if m.data != nil {
+			m.data.closeQuietly(ctx)
+		}
+		switch {
+		case m.admin == nil:
+		case v.in.Leave != nil:
+			v.in.Leave(ctx, m.Member, m.admin)
+		default:
+			m.admin.closeQuietly(ctx)
 		}
 	})
 }

@@ -58,13 +58,15 @@ WHERE sourcefile IS NOT NULL OR name IN ('data_checksums',
 const databaseCollationsSQL = `SELECT format('database %s was made with %s and this system has %s', datname, datcollversion, pg_database_collation_actual_version(oid))
 FROM pg_database WHERE datallowconn AND datcollversion IS DISTINCT FROM pg_database_collation_actual_version(oid) ORDER BY datname`
 
-// Initdb imports every collation of the system, so only used ones matter.
-const usedCollationsSQL = `SELECT format('collation %s was made with %s and this system has %s', c.collname, c.collversion, pg_collation_actual_version(c.oid))
-FROM pg_collation c
-WHERE c.collversion <> pg_collation_actual_version(c.oid)
-	AND c.oid IN (SELECT a.attcollation FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid
-		WHERE r.relkind IN ('r', 'i', 'm', 'p', 'I') AND r.oid >= 16384)
-ORDER BY c.collname`
+// Initdb imports every collation of the system, so only used ones matter. They
+// are chosen first: asking ICU for the version of each of its hundreds of
+// collations takes longer than all of the rest.
+const usedCollationsSQL = `WITH used AS MATERIALIZED (
+	SELECT c.oid, c.collname, c.collversion FROM pg_collation c
+	WHERE c.oid IN (SELECT a.attcollation FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid
+		WHERE r.relkind IN ('r', 'i', 'm', 'p', 'I') AND r.oid >= 16384))
+SELECT format('collation %s was made with %s and this system has %s', collname, collversion, pg_collation_actual_version(oid))
+FROM used WHERE collversion <> pg_collation_actual_version(oid) ORDER BY collname`
 
 func (c *Control) facts(ctx context.Context) (memberFacts, error) {
 	f := memberFacts{parameters: map[string]int{}}

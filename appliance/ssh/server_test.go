@@ -154,38 +154,43 @@ func (s *server) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 			_ = r.Reply(false, nil)
 			continue
 		}
-		s.listenFirst(channel)
+		input := s.listenFirst(channel)
 		_ = r.Reply(true, nil)
 		var payload struct{ Line string }
 		_ = ssh.Unmarshal(r.Payload, &payload)
 		s.work.Go(func() {
-			code := runShell(payload.Line, channel)
+			code := runShell(payload.Line, channel, input)
 			_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)}))
 			_ = channel.Close()
 		})
 	}
 }
 
-// listenFirst notes what comes before the command's start was confirmed. sshd
-// loses an end that comes so early. It eats the first byte.
-func (s *server) listenFirst(channel ssh.Channel) {
+// listenFirst notes what comes before the command's start was confirmed, and
+// returns the command's input. sshd loses an end that comes so early. A channel
+// wakes only one of those that read from it, so the command reads after this.
+func (s *server) listenFirst(channel ssh.Channel) io.Reader {
 	if s.lateReply == 0 {
-		return
+		return channel
 	}
+	first, send := io.Pipe()
 	came := make(chan struct{})
 	s.work.Go(func() {
-		defer close(came)
 		var b [1]byte
-		_, _ = channel.Read(b[:])
+		n, err := channel.Read(b[:])
+		close(came)
+		_, _ = send.Write(b[:n])
+		_ = send.CloseWithError(err) // nil: the end of this part
 	})
 	select {
 	case <-came:
 		s.early.Store(true)
 	case <-time.After(s.lateReply):
 	}
+	return io.MultiReader(first, channel)
 }
 
-func runShell(line string, channel ssh.Channel) int {
+func runShell(line string, channel ssh.Channel, input io.Reader) int {
 	cmd := exec.CommandContext(context.Background(), "sh", "-c", line)
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -196,7 +201,7 @@ func runShell(line string, channel ssh.Channel) int {
 		return 255
 	}
 	go func() {
-		_, _ = io.Copy(in, channel)
+		_, _ = io.Copy(in, input)
 		_ = in.Close()
 	}()
 	_ = cmd.Wait()

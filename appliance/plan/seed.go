@@ -44,15 +44,24 @@ func (r recipe) chooseIdentifier(ctx context.Context, _ appliance.Report) error 
 	return r.updateCluster(ctx, func(c *appliance.Cluster) { c.SystemIdentifier = id })
 }
 
-// seed copies the template to the member.
-func (r recipe) seed(ctx context.Context, c appliance.Cluster, mc appliance.Machine) error {
-	id, err := strconv.ParseUint(c.SystemIdentifier, 10, 64)
+// seed copies the template to the member, configured as it will start first.
+func (r recipe) seed(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
+	id, err := strconv.ParseUint(f.cluster.SystemIdentifier, 10, 64)
 	if err != nil {
 		return fmt.Errorf("reading the recorded system identifier: %w", err)
 	}
-	m, ok := mc.(postgres.SeedMachine)
+	seeded, ok := mc.(postgres.SeedMachine)
 	if !ok {
-		return appliance.NewProblem(appliance.ErrInternal, "a member of provider %s can't be copied from the template", c.Spec.Provider)
+		return appliance.NewProblem(appliance.ErrInternal, "a member of provider %s can't be copied from the template", f.cluster.Spec.Provider)
 	}
-	return postgres.SeedDataDir(ctx, m, r.template.Files(id))
+	c, err := f.memberConfig(ctx, m, mc, postgres.Limits{})
+	if err != nil {
+		return err
+	}
+	c.Apart = m.Name != f.cluster.Primary
+	files, err := postgres.Configured(r.template.Files(id), mc.Layout(), c)
+	if err != nil {
+		return err
+	}
+	return postgres.SeedDataDir(ctx, seeded, files)
 }

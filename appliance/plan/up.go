@@ -173,9 +173,9 @@ func (r recipe) ownDataDir(ctx context.Context, c appliance.Cluster, member stri
 
 func (r recipe) initialise(member string) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, _ appliance.Report) error {
-		return r.on(ctx, member, func(f facts, _ appliance.Member, mc appliance.Machine) error {
+		return r.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
 			if r.template != nil {
-				if err := r.seed(ctx, f.cluster, mc); err != nil {
+				if err := r.seed(ctx, f, m, mc); err != nil {
 					return err
 				}
 				return r.recordSeeded(ctx)
@@ -282,7 +282,7 @@ func (r recipe) clone(member string) func(context.Context, appliance.Report) err
 	return func(ctx context.Context, report appliance.Report) error {
 		return r.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
 			if r.template != nil && !r.adds(member) {
-				return r.seed(ctx, f.cluster, mc)
+				return r.seed(ctx, f, m, mc)
 			}
 			c, err := f.control(ctx, f.cluster.PrimaryMember())
 			if err != nil {

@@ -32,7 +32,7 @@ func Configure(ctx context.Context, sh Shell, c Config) error {
 	// A crash below must never leave a standby that starts as a primary.
 	signal := path.Join(l.DataDir, "standby.signal")
 	if c.Primary != nil {
-		if err := sh.WriteFile(ctx, signal, nil, 0o600); err != nil {
+		if err := ensureEmpty(ctx, sh, signal); err != nil {
 			return failure(appliance.ErrPostgresConfig, err, "%s: writing standby.signal", what)
 		}
 	}
@@ -41,9 +41,13 @@ func Configure(ctx context.Context, sh Shell, c Config) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	for _, f := range files.rest {
-		if err := sh.WriteFile(ctx, f.path, f.data, 0o600); err != nil {
+		if err := rewrite(ctx, sh, f.path, func([]byte) []byte { return f.data }); err != nil {
 			return failure(appliance.ErrPostgresConfig, err, "%s: writing %s", what, path.Base(f.path))
 		}
+	}
+	// Always, since libpq refuses one that others may read.
+	if err := sh.WriteFile(ctx, path.Join(l.ConfDir, PassFile), files.pass, 0o600); err != nil {
+		return failure(appliance.ErrPostgresConfig, err, "%s: writing %s", what, PassFile)
 	}
 	for name, render := range map[string]func([]byte) []byte{"postgresql.conf": renderMainConf, "postgresql.auto.conf": renderAutoConf} {
 		if err := rewrite(ctx, sh, path.Join(l.DataDir, name), render); err != nil {
@@ -58,6 +62,17 @@ func Configure(ctx context.Context, sh Shell, c Config) error {
 		return failure(appliance.ErrPostgresConfig, err, "%s: removing the signal files", what)
 	}
 	return nil
+}
+
+func ensureEmpty(ctx context.Context, sh Shell, name string) error {
+	old, err := sh.ReadFile(ctx, name)
+	if err == nil && len(old) == 0 {
+		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return sh.WriteFile(ctx, name, nil, 0o600)
 }
 
 // removeFiles removes those that are there.
@@ -86,7 +101,8 @@ type file struct {
 
 type renderedFiles struct {
 	conf []byte
-	rest []file
+	rest []file // in the data directory too
+	pass []byte
 }
 
 func renderFiles(l appliance.Layout, c Config) (renderedFiles, error) {
@@ -106,10 +122,9 @@ func renderFiles(l appliance.Layout, c Config) (renderedFiles, error) {
 	if err != nil {
 		return renderedFiles{}, err
 	}
-	return renderedFiles{conf, []file{
+	return renderedFiles{conf: conf, pass: pass, rest: []file{
 		{path.Join(l.DataDir, "pg_hba.conf"), hba},
 		{path.Join(l.DataDir, "pg_ident.conf"), ident},
-		{path.Join(l.ConfDir, PassFile), pass},
 	}}, nil
 }
 

@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 
@@ -44,6 +46,35 @@ func SeedDataDir(ctx context.Context, m SeedMachine, files appliance.TreeFiles) 
 		return failure(appliance.ErrPostgresStart, err, "putting %s in its place", l.DataDir)
 	}
 	return nil
+}
+
+// Configured are the files of a data directory together with those that
+// [Configure] would write there, which then finds them and needn't wait for the
+// disk for each.
+func Configured(files appliance.TreeFiles, l appliance.Layout, c Config) (appliance.TreeFiles, error) {
+	rendered, err := renderFiles(l, c)
+	if err != nil {
+		return nil, fmt.Errorf("configuring member %q: %w", c.Member, err)
+	}
+	more := rendered.rest
+	if len(c.Parameters) == 0 { // else PostgreSQL is to read it first
+		more = append(more, file{path.Join(l.DataDir, ConfFile), rendered.conf})
+	}
+	if c.Primary != nil {
+		more = append(more, file{path: path.Join(l.DataDir, "standby.signal")})
+	}
+	return func(yield func(appliance.TreeFile, error) bool) {
+		for f, err := range files {
+			if !yield(f, err) {
+				return
+			}
+		}
+		for _, f := range more {
+			if !yield(appliance.TreeFile{Name: path.Base(f.path), Content: bytes.NewReader(f.data)}, nil) {
+				return
+			}
+		}
+	}, nil
 }
 
 // Seeded tells whether [SeedDataDir] has ended: the directory gets its name

@@ -61,12 +61,23 @@ libvirt_up() {
 		return 0
 	fi
 	end_ours libvirtd
+	kvm_group
 	guests_share
 	start_daemon virtlogd
 	libvirt_config >"$LAB_RUN/libvirtd.conf"
 	start_daemon libvirtd --config "$LAB_RUN/libvirtd.conf"
 	wait_for 60 libvirt_answers || die "libvirtd doesn't answer on $LAB_SOCKET: see $LAB_RUN/libvirtd.log"
 	note_foreign
+}
+
+# kvm_group gives /dev/kvm to QEMU's group, as udev does where it runs. While the
+# device is there and QEMU may not open it, libvirt asks QEMU anew what it can
+# do, at every call and for up to 12 s.
+kvm_group() {
+	if [ -c /dev/kvm ] && [ "$(stat -c %G /dev/kvm)" = root ] && getent group kvm >/dev/null; then
+		chgrp kvm /dev/kvm
+		chmod 0660 /dev/kvm
+	fi
 }
 
 # guests_share lets guests have the processors before what else runs. Without

@@ -54,7 +54,7 @@ func (p *Provider) domainType(ctx context.Context, accel string) (string, error)
 		if accel == appliance.AccelKVM {
 			return "", noKVM(err)
 		}
-		p.setNoKVM(err.Error())
+		p.setNoKVM("libvirt has no KVM: " + err.Error())
 		return typeTCG, nil
 	}
 	return typeKVM, nil
@@ -98,37 +98,50 @@ func (p *Provider) hasEFI(ctx context.Context, domainType string) (bool, error) 
 
 // up brings the machine to where SSH answers, from whatever state it is in. A
 // domain under KVM that dies or stops in the meantime is started anew under
-// emulation where accel allows it, and that is said.
-func (p *Provider) up(ctx context.Context, b boot) error {
+// emulation where accel allows it. how says for the user how long it took and
+// whether, and why, the machine is emulated though they didn't ask for that.
+func (p *Provider) up(ctx context.Context, b boot) (how string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.BootLimit, errBootLimit)
 	defer cancel()
+	begun := time.Now()
 	if err := p.halt(ctx, b.spec.Name, b.spec.Tag.UUID); err != nil {
-		return err
+		return "", err
 	}
 	for {
 		kind, err := p.domainType(ctx, b.accel)
 		if err != nil {
-			return err
+			return "", err
 		}
 		err = p.startAs(ctx, b, kind)
 		if err == nil {
 			err = p.awaitSSH(ctx, b, kind)
 		}
-		if err == nil || kind != typeKVM || !failedUnderKVM(err) {
-			return err
+		if err == nil {
+			return "booted in " + time.Since(begun).Round(time.Second).String() + p.emulated(kind, b.accel), nil
+		}
+		if kind != typeKVM || !failedUnderKVM(err) {
+			return "", err
 		}
 		if b.accel == appliance.AccelKVM {
 			if !appliance.IsProblem(err, appliance.ErrHostNoKVM) {
 				err = noKVM(err)
 			}
-			return errors.Join(err, p.virt.DestroyDomain(ctx, b.spec.Name))
+			return "", errors.Join(err, p.virt.DestroyDomain(ctx, b.spec.Name))
 		}
-		p.setNoKVM(err.Error())
-		b.say("KVM can't run guests on this host (%s): emulating, which is many times slower", appliance.LastLine(err.Error()))
+		p.setNoKVM("KVM can't run guests on this host: " + appliance.LastLine(err.Error()))
+		b.say("%s: emulating, which is many times slower", p.whyNoKVM())
 		if err := p.virt.DestroyDomain(ctx, b.spec.Name); err != nil {
-			return err
+			return "", err
 		}
 	}
+}
+
+// emulated is what the user is told of a machine of that type.
+func (p *Provider) emulated(kind, accel string) string {
+	if why := p.whyNoKVM(); kind == typeTCG && accel != appliance.AccelTCG && why != "" {
+		return ", emulated, which is many times slower: " + why
+	}
+	return ""
 }
 
 var errBootLimit = errors.New("the time for booting is over")

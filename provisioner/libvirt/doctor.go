@@ -105,7 +105,7 @@ func (p *Provider) accelFindings(ctx context.Context, s appliance.Spec) []applia
 	_, err := p.virt.Capabilities(ctx, typeKVM)
 	switch {
 	case broken != "":
-		out = append(out, fix(finding("kvm", level, "KVM can't run guests here: %s", broken), "use --accel tcg"))
+		out = append(out, fix(finding("kvm", level, "%s", broken), "use --accel tcg"))
 	case err != nil:
 		out = append(out, fix(finding("kvm", level, "libvirt has no KVM: %v", err), "use --accel tcg"))
 	default:

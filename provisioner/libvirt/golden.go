@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -125,11 +124,11 @@ func (b *build) run(ctx context.Context, base rpc.Volume) error {
 		return err
 	}
 	defer b.guest.close()
-	begun := time.Now()
-	if err := b.p.up(ctx, boot{spec: b.spec, accel: b.c.Spec.Accel, client: b.guest.client, report: b.report}); err != nil {
+	how, err := b.p.up(ctx, boot{spec: b.spec, accel: b.c.Spec.Accel, client: b.guest.client, report: b.report})
+	if err != nil {
 		return err
 	}
-	b.report(appliance.Progress{Detail: fmt.Sprintf("the image booted in %s", time.Since(begun).Round(time.Second))})
+	b.report(appliance.Progress{Detail: how})
 	if err := b.p.cloudInit(ctx, b.guest); err != nil {
 		return err
 	}
@@ -139,6 +138,7 @@ func (b *build) run(ctx context.Context, base rpc.Volume) error {
 	if err := b.seal(ctx); err != nil {
 		return err
 	}
+	b.report(appliance.Progress{Detail: how})
 	return b.p.markComplete(ctx, b.volume)
 }
 

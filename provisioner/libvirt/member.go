@@ -74,7 +74,8 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 	if err != nil {
 		return err
 	}
-	if err := p.up(ctx, boot{spec: spec, accel: c.Spec.Accel, client: client, report: report}); err != nil {
+	how, err := p.up(ctx, boot{spec: spec, accel: c.Spec.Accel, client: client, report: report})
+	if err != nil {
 		return err
 	}
 	if !settled {
@@ -82,6 +83,7 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 			return err
 		}
 	}
+	report(appliance.Progress{Detail: how})
 	return p.reachHost(ctx, c, g)
 }
 
@@ -195,7 +197,14 @@ exec cloud-init status --wait --format json`
 	if exit != nil {
 		code = exit.Code
 	}
-	return judgeCloudInit(g.member.Name, out, code)
+	bad := judgeCloudInit(g.member.Name, out, code)
+	var known *appliance.Problem
+	if errors.As(bad, &known) {
+		if lines := p.console(ctx, volumeName(tag{UUID: g.uuid, Cluster: g.cluster, Member: g.member.Name}, volConsole)); lines != "" {
+			_ = known.WithDetail(known.Detail + "\nthe console's last lines:\n" + lines)
+		}
+	}
+	return bad
 }
 
 // judgeCloudInit reads the answer. Exit code 2 says that something was

@@ -154,6 +154,16 @@ func TestBootFallsBackFromKVMAloud(t *testing.T) {
 			if aloud != (kvm != "absent") {
 				t.Errorf("said %q", said)
 			}
+			why := "KVM can't run guests on this host: "
+			if kvm == "absent" {
+				why = "libvirt has no KVM: "
+			}
+			if how := w.emulated(d.XML.Type, appliance.AccelAuto); !strings.Contains(how, "emulated") || !strings.Contains(how, why) {
+				t.Errorf("the user is told %q", how)
+			}
+			if how := w.emulated(d.XML.Type, appliance.AccelTCG); how != "" {
+				t.Errorf("who asked for emulation is told %q", how)
+			}
 		})
 	}
 }

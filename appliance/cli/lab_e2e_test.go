@@ -293,11 +293,13 @@ func (s shape) host(member int) string {
 	return netip.AddrFrom4(a).String()
 }
 
+// status is what ps says, be the cluster well or not.
 func (l *lab) status() appliance.ClusterStatus {
 	l.t.Helper()
+	o := l.run(l.limit, "ps", "-o", "json")
 	var s appliance.ClusterStatus
-	if err := json.Unmarshal([]byte(l.ok("ps", "-o", "json")), &s); err != nil {
-		l.t.Fatal(err)
+	if err := json.Unmarshal([]byte(o.out), &s); err != nil || o.code != 0 && o.code != appliance.ExitDegraded {
+		l.t.Fatalf("pgapp ps: exit code %d, %v: %s", o.code, err, o.out)
 	}
 	return s
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -302,9 +303,12 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
+// steering matches what a terminal is steered by, such as colours.
+var steering = regexp.MustCompile(`\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\^_])`)
+
 // printable drops what would steer a terminal.
 func printable(text []byte) string {
-	text = bytes.ReplaceAll(text, []byte("\r"), nil)
+	text = steering.ReplaceAll(bytes.ReplaceAll(text, []byte("\r"), nil), nil)
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' || r >= ' ' && r != 0x7f && r != 0xfffd {
 			return r

@@ -199,12 +199,16 @@ exec cloud-init status --wait --format json`
 	}
 	bad := judgeCloudInit(g.member.Name, out, code)
 	var known *appliance.Problem
-	if errors.As(bad, &known) {
-		if lines := p.console(ctx, volumeName(tag{UUID: g.uuid, Cluster: g.cluster, Member: g.member.Name}, volConsole)); lines != "" {
-			_ = known.WithDetail(known.Detail + "\nthe console's last lines:\n" + lines)
-		}
+	if !errors.As(bad, &known) {
+		return bad
 	}
-	return bad
+	if lines := p.console(ctx, volumeName(tag{UUID: g.uuid, Cluster: g.cluster, Member: g.member.Name}, volConsole)); lines != "" {
+		_ = known.WithDetail(known.Detail + "\nthe console's last lines:\n" + lines)
+	}
+	if g.member.Name == builder { // which is removed, whatever becomes of it
+		return known.WithHint("the image fails before pgapp has changed anything in it: boot it by hand, or choose another with --image")
+	}
+	return known.WithHint("see /var/log/cloud-init.log there: virsh console %s", g.member.Domain)
 }
 
 // judgeCloudInit reads the answer. Exit code 2 says that something was
@@ -219,8 +223,7 @@ func judgeCloudInit(name, text string, code int) error {
 	if code == 0 && text == "" {
 		return nil
 	}
-	bad := appliance.NewProblem(appliance.ErrGuestCloudInit, "cloud-init failed on %q (exit code %d)", name, code).
-		WithHint("see /var/log/cloud-init.log there: virsh console %s", name)
+	bad := appliance.NewProblem(appliance.ErrGuestCloudInit, "cloud-init failed on %q (exit code %d)", name, code)
 	if err := json.Unmarshal([]byte(text), &status); err != nil {
 		return bad.WithDetail(text)
 	}
@@ -253,7 +256,8 @@ func (p *Provider) dropSeed(ctx context.Context, spec machineSpec) error {
 	return p.dropVolume(ctx, volumeName(spec.Tag, volSeed))
 }
 
-// machineReady observes what ensureMachine brings about.
+// machineReady observes what ensureMachine brings about, the way to the host
+// included: it may be shut still when the user tries again.
 func (p *Provider) machineReady(ctx context.Context, c appliance.Cluster, m appliance.Member) (bool, error) {
 	d, err := p.virt.Domain(ctx, m.Domain)
 	if errors.Is(err, rpc.ErrNotFound) {
@@ -274,7 +278,11 @@ func (p *Provider) machineReady(ctx context.Context, c appliance.Cluster, m appl
 	}
 	ctx, cancel := context.WithTimeout(ctx, detachLimit)
 	defer cancel()
-	return client.Connect(ctx) == nil, nil
+	if client.Connect(ctx) != nil {
+		return false, nil
+	}
+	// Do says what stands in the way.
+	return p.reachHost(ctx, c, p.guest(c, m)) == nil, nil
 }
 
 // StartMachine powers the member's machine on, and returns when commands can

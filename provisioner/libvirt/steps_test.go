@@ -143,7 +143,7 @@ func TestBootFallsBackFromKVMAloud(t *testing.T) {
 			if p == nil || p.ID != appliance.ErrGuestBoot && p.ID != appliance.ErrGuestHostKey {
 				t.Fatalf("got %v, want a guest that doesn't answer", err)
 			}
-			if p.ID == appliance.ErrGuestBoot && p.Detail != "GRUB[2J\nlogin:" {
+			if p.ID == appliance.ErrGuestBoot && p.Detail != "GRUB\nlogin:" {
 				t.Errorf("got console %q", p.Detail)
 			}
 			d := w.fake.domains[m.Domain]

@@ -144,6 +144,7 @@ func (a *allocation) machines(ctx context.Context, names []string) ([]appliance.
 		out[i] = appliance.Member{
 			Name: n, Placement: appliance.PlacementVM, Port: appliance.DefaultPort, Slot: appliance.SlotName(n),
 			UUID: id.String(), Domain: domainName(a.r.Cluster, n),
+			ControlFrom: a.subnet.Host.Addr().String(),
 			// QEMU's prefix; the rest is as random as the UUID.
 			MAC: fmt.Sprintf("52:54:00:%02x:%02x:%02x", id[0], id[1], id[2]),
 		}

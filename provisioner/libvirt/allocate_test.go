@@ -89,6 +89,11 @@ func TestAllocate(t *testing.T) {
 			if diff := cmp.Diff(tc.want, hosts(ms)); diff != "" {
 				t.Errorf("addresses differ (-want +got):\n%s", diff)
 			}
+			for _, m := range ms {
+				if m.Placement == appliance.PlacementVM && m.ControlFrom != "192.168.122.1" {
+					t.Errorf("%s doesn't know that pgapp comes from the host's address, but from %q", m.Name, m.ControlFrom)
+				}
+			}
 		})
 	}
 }

@@ -82,14 +82,21 @@ func (p *Provider) usedFiles(ctx context.Context) ([]string, error) {
 	all, err := p.virt.Domains(ctx)
 	var out []string
 	for _, d := range all {
-		if d.XML.Devices == nil {
-			continue
-		}
-		for _, disk := range d.XML.Devices.Disks {
-			if disk.Source != nil && disk.Source.File != nil {
-				out = append(out, disk.Source.File.File)
-			}
-		}
+		out = append(out, diskFiles(d)...)
 	}
 	return out, err
+}
+
+// diskFiles lists the files that are the domain's disks.
+func diskFiles(d rpc.Domain) []string {
+	var out []string
+	if d.XML.Devices == nil {
+		return nil
+	}
+	for _, disk := range d.XML.Devices.Disks {
+		if disk.Source != nil && disk.Source.File != nil {
+			out = append(out, disk.Source.File.File)
+		}
+	}
+	return out
 }

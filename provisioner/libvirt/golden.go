@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -79,6 +81,12 @@ func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report
 			WithHint("run the same command again: it is uploaded anew")
 	}
 	b := &build{p: p, c: c, volume: name, report: report}
+	if err := b.awaitOthers(ctx); err != nil {
+		return err
+	}
+	if _, ok, err := p.complete(ctx, name); err != nil || ok {
+		return err
+	}
 	if err := b.clear(ctx); err != nil {
 		return err
 	}
@@ -99,6 +107,39 @@ type build struct {
 }
 
 func (b *build) tag() tag { return memberTag(b.c, builder) }
+
+// awaitOthers waits while another home's builder writes the image: to make it
+// anew would pull the disk from under that machine. One that stays off was left
+// behind.
+func (b *build) awaitOthers(ctx context.Context) error {
+	var offSince time.Time
+	return poll(ctx, func(ctx context.Context) (bool, error) {
+		d, found, err := b.otherBuilder(ctx)
+		if err != nil || !found {
+			return err == nil, err
+		}
+		b.report(appliance.Progress{Detail: fmt.Sprintf("waiting for domain %q, which makes the same image", d.Name)})
+		switch {
+		case !d.State.Off():
+			offSince = time.Time{}
+		case offSince.IsZero():
+			offSince = time.Now()
+		}
+		return !offSince.IsZero() && time.Since(offSince) > busyLimit, nil
+	})
+}
+
+// otherBuilder finds another cluster's machine that has the image as its disk.
+func (b *build) otherBuilder(ctx context.Context) (d rpc.Domain, found bool, err error) {
+	all, err := b.p.virt.Domains(ctx)
+	for _, d := range all {
+		t, ours := domainTag(d.XML)
+		if ours && t.UUID != b.c.UUID && slices.Contains(diskFiles(d), poolPath+"/"+b.volume) {
+			return d, true, nil
+		}
+	}
+	return d, false, err
+}
 
 // clear removes the builder, and the volume unless it is complete.
 func (b *build) clear(ctx context.Context) error {

@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -103,6 +104,28 @@ func TestImageDigestIsChecked(t *testing.T) {
 	err := w.ensureBase(t.Context(), appliance.Spec{Image: qcow2File(t, nil), ImageDigest: "sha256:" + strings.Repeat("0", 64)}, quiet)
 	if !appliance.IsProblem(err, appliance.ErrImageDigest) || len(w.fake.volumes) != 0 {
 		t.Errorf("got %v and %d volumes", err, len(w.fake.volumes))
+	}
+}
+
+// TestAnImageIsMadeOnceAtATime meets another home's builder at its work.
+func TestAnImageIsMadeOnceAtATime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := &build{p: w.Provider, c: w.cluster(t, "main", uuidA, 1), volume: "golden-1.qcow2", report: quiet}
+	other := machineSpec{Type: typeTCG, Tag: tag{UUID: uuidB, Cluster: "other", Member: builder}, Name: "pgapp-other-golden", UUID: uuidB, Root: poolPath + "/golden-1.qcow2"}
+	x, err := other.domain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.fake.domains[other.Name] = &rpc.Domain{Name: other.Name, XML: x, State: rpc.DomainRunning}
+	short, cancel := context.WithTimeout(t.Context(), 2*pollEvery)
+	defer cancel()
+	if err := b.awaitOthers(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while another builds: got %v, want it to wait", err)
+	}
+	delete(w.fake.domains, other.Name)
+	if err := b.awaitOthers(t.Context()); err != nil {
+		t.Errorf("when the other is done: %v", err)
 	}
 }
 

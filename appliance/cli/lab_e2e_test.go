@@ -208,13 +208,18 @@ func (l *lab) until(limit time.Duration, what string, holds func() bool) {
 	}
 }
 
-// lastOperation is the newest one, empty where none is or nobody answers.
+// lastOperation is the newest one as it is now, which the journal doesn't hold;
+// empty where none is or nobody answers.
 func (l *lab) lastOperation() appliance.Operation {
 	ops, err := l.api().Operations(l.t.Context(), "main")
 	if err != nil || len(ops) == 0 {
 		return appliance.Operation{}
 	}
-	return ops[0]
+	o, err := l.api().Operation(l.t.Context(), ops[0].ID)
+	if err != nil {
+		return appliance.Operation{}
+	}
+	return o
 }
 
 func step(o appliance.Operation, id string) appliance.StepRecord {

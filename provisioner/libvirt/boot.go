@@ -129,12 +129,23 @@ func (p *Provider) up(ctx context.Context, b boot) (how string, err error) {
 			}
 			return "", errors.Join(err, p.virt.DestroyDomain(ctx, b.spec.Name))
 		}
-		p.setNoKVM("KVM can't run guests on this host: " + appliance.LastLine(err.Error()))
+		p.setNoKVM("KVM can't run guests on this host: " + emulatorsWords(err))
 		b.say("%s: emulating, which is many times slower", p.whyNoKVM())
 		if err := p.virt.DestroyDomain(ctx, b.spec.Name); err != nil {
 			return "", err
 		}
 	}
+}
+
+// emulatorsWords is what QEMU said first, where it said anything, without what
+// libvirt puts before it and what a failed assertion adds.
+func emulatorsWords(err error) string {
+	const program = "qemu-system-x86_64: "
+	text := appliance.LastLine(err.Error())
+	if _, words, ok := strings.Cut(text, program); ok {
+		text, _, _ = strings.Cut(words, " "+program)
+	}
+	return text
 }
 
 // emulated is what the user is told of a machine of that type.

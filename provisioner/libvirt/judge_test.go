@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -85,5 +86,18 @@ func TestDoctorFindings(t *testing.T) {
 	}
 	if ids["libvirt-socket"] != appliance.LevelPass || ids["libvirt-network"] != appliance.LevelPass {
 		t.Errorf("got %v", ids)
+	}
+}
+
+func TestEmulatorsWords(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`starting domain "d": internal error: qemu unexpectedly closed the monitor: 2026-11-25T23:43:01Z qemu-system-x86_64: error: failed to set MSR 0x10a to 0x69 qemu-system-x86_64: kvm.c:3183: kvm_buf_set_msrs: Assertion failed.`: "error: failed to set MSR 0x10a to 0x69",
+		"starting domain \"d\": internal error\n2026-11-25T23:43:01Z qemu-system-x86_64: no room": "no room",
+		"the guest stopped under KVM": "the guest stopped under KVM",
+	} {
+		if got := emulatorsWords(errors.New(text)); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
 	}
 }

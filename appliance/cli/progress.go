@@ -13,15 +13,27 @@ import (
 
 // progress shows an operation on standard error: a line a step when it ends,
 // and on a terminal one line more, rewritten in place, for what is under way.
+// Elsewhere a long step has lines of its own.
 type progress struct {
 	a      *app
 	shown  map[string]bool
 	live   bool
 	status string
+	// told is what was said last of a running step.
+	told map[string]telling
 }
 
+type telling struct {
+	at   time.Time
+	what string
+}
+
+// tellEvery is how often a running step is heard of without a terminal: a
+// script's log is to show that it lives, and be readable afterwards.
+const tellEvery = 10 * time.Second
+
 func (a *app) newProgress() *progress {
-	return &progress{a: a, shown: map[string]bool{}, live: terminal(a.Err) && a.colours()}
+	return &progress{a: a, shown: map[string]bool{}, told: map[string]telling{}, live: terminal(a.Err) && a.colours()}
 }
 
 // show takes a snapshot. Calling it again with the same one prints nothing new.
@@ -41,12 +53,36 @@ func (p *progress) show(o appliance.Operation) {
 		p.shown[s.ID] = true
 		b.WriteString(p.line(s))
 	}
+	if !p.live {
+		p.tell(&b, o, time.Now())
+	}
 	if b.Len() > 0 {
 		p.erase()
 		_, _ = io.WriteString(p.a.Err, b.String())
 	}
 	p.rewrite(underWay(o))
 }
+
+// tell writes a line for each long step that has something new to say.
+func (p *progress) tell(b *strings.Builder, o appliance.Operation, now time.Time) {
+	for _, s := range o.Steps {
+		if s.State != appliance.StepRunning || s.StartedAt == nil {
+			continue
+		}
+		last, ok := p.told[s.ID]
+		if !ok {
+			last.at = *s.StartedAt
+		}
+		what := clean(describe(s.Progress))
+		if what == "" || what == last.what || now.Sub(last.at) < tellEvery {
+			continue
+		}
+		p.told[s.ID] = telling{now, what}
+		fmt.Fprintf(b, "· %-*s %-7s %8.0fs  %s\n", titleWidth, clean(s.Title), s.Member, now.Sub(*s.StartedAt).Seconds(), what)
+	}
+}
+
+const titleWidth = 34
 
 // line is that of a step that ended.
 func (p *progress) line(s appliance.StepRecord) string {
@@ -58,8 +94,7 @@ func (p *progress) line(s appliance.StepRecord) string {
 	if s.AlreadyDone {
 		took = "as it was"
 	}
-	const width = 34
-	line := fmt.Sprintf("%s %-*s %-7s %9s", mark, width, clean(s.Title), s.Member, took)
+	line := fmt.Sprintf("%s %-*s %-7s %9s", mark, titleWidth, clean(s.Title), s.Member, took)
 	if d := describe(s.Progress); d != "" && !s.AlreadyDone {
 		line += "  " + clean(d)
 	}

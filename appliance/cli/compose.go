@@ -150,7 +150,8 @@ func (a *app) template(ctx context.Context, s appliance.Spec) *template.Template
 	if _, err := tree.Find(ctx, tree.Search{}); err == nil || ctx.Err() != nil {
 		return nil
 	}
-	a.hostAbsent.Store(time.Now().UnixNano())
+	now := time.Now()
+	a.hostAbsent.Store(&now)
 	return t
 }
 
@@ -161,7 +162,7 @@ const hostMemory = 5 * time.Second
 // binaries finds or unpacks the PostgreSQL of members on this machine.
 func (a *app) binaries(ctx context.Context, s appliance.Spec) (tree.Binaries, error) {
 	search := tree.Search{BinDir: s.PostgresBin, Archive: a.treeArchive(), UnpackDir: filepath.Join(a.home, binariesDir)}
-	if time.Since(time.Unix(0, a.hostAbsent.Load())) < hostMemory {
+	if absent := a.hostAbsent.Load(); absent != nil && time.Since(*absent) < hostMemory {
 		search.HostDirs = []string{}
 	}
 	return tree.Find(ctx, search)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -43,9 +44,8 @@ type app struct {
 	listen  string
 	tls     tlsFiles
 
-	// hostAbsent is when, in nanoseconds, the host was found to have no
-	// PostgreSQL 17.
-	hostAbsent atomic.Int64
+	// hostAbsent is when the host was found to have no PostgreSQL 17.
+	hostAbsent atomic.Pointer[time.Time]
 
 	// exit overrides 0 where a command succeeded in saying that something is
 	// not well.

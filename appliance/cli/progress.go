@@ -23,9 +23,11 @@ type progress struct {
 	told map[string]telling
 }
 
+// telling counts from when the step was first seen to run: the daemon's clock
+// may be another host's.
 type telling struct {
-	at   time.Time
-	what string
+	begun, at time.Time
+	what      string
 }
 
 // tellEvery is how often a running step is heard of without a terminal: a
@@ -66,19 +68,20 @@ func (p *progress) show(o appliance.Operation) {
 // tell writes a line for each long step that has something new to say.
 func (p *progress) tell(b *strings.Builder, o appliance.Operation, now time.Time) {
 	for _, s := range o.Steps {
-		if s.State != appliance.StepRunning || s.StartedAt == nil {
+		if s.State != appliance.StepRunning {
 			continue
 		}
 		last, ok := p.told[s.ID]
 		if !ok {
-			last.at = *s.StartedAt
+			last = telling{begun: now, at: now}
+			p.told[s.ID] = last
 		}
 		what := clean(describe(s.Progress))
 		if what == "" || what == last.what || now.Sub(last.at) < tellEvery {
 			continue
 		}
-		p.told[s.ID] = telling{now, what}
-		fmt.Fprintf(b, "· %-*s %-7s %8.0fs  %s\n", titleWidth, clean(s.Title), s.Member, now.Sub(*s.StartedAt).Seconds(), what)
+		p.told[s.ID] = telling{last.begun, now, what}
+		fmt.Fprintf(b, "· %-*s %-7s %8.0fs  %s\n", titleWidth, clean(s.Title), s.Member, now.Sub(last.begun).Seconds(), what)
 	}
 }
 

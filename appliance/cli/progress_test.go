@@ -17,7 +17,7 @@ func TestLongStepsAreHeardOf(t *testing.T) {
 	tell := func(after time.Duration, detail string) string {
 		var b strings.Builder
 		p.tell(&b, appliance.Operation{Steps: []appliance.StepRecord{
-			{ID: "golden", Title: "make the golden image", State: appliance.StepRunning, StartedAt: &begun, Progress: appliance.Progress{Detail: detail}},
+			{ID: "golden", Title: "make the golden image", State: appliance.StepRunning, Progress: appliance.Progress{Detail: detail}},
 			{ID: "later", Title: "later", State: appliance.StepPending},
 		}}, begun.Add(after))
 		return b.String()
@@ -26,6 +26,7 @@ func TestLongStepsAreHeardOf(t *testing.T) {
 		after        time.Duration
 		detail, want string
 	}{
+		{0, "", ""},
 		{9 * time.Second, "booting", ""},
 		{10 * time.Second, "booting", "· make the golden image                            10s  booting\n"},
 		{40 * time.Second, "booting", ""},

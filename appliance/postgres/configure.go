@@ -41,7 +41,11 @@ func Configure(ctx context.Context, sh Shell, c Config) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	for _, f := range files.rest {
-		if err := rewrite(ctx, sh, f.path, func([]byte) []byte { return f.data }); err != nil {
+		// What can't be read is replaced, by a file that can.
+		if old, err := sh.ReadFile(ctx, f.path); err == nil && bytes.Equal(old, f.data) {
+			continue
+		}
+		if err := sh.WriteFile(ctx, f.path, f.data, 0o600); err != nil {
 			return failure(appliance.ErrPostgresConfig, err, "%s: writing %s", what, path.Base(f.path))
 		}
 	}
@@ -65,12 +69,8 @@ func Configure(ctx context.Context, sh Shell, c Config) error {
 }
 
 func ensureEmpty(ctx context.Context, sh Shell, name string) error {
-	old, err := sh.ReadFile(ctx, name)
-	if err == nil && len(old) == 0 {
+	if old, err := sh.ReadFile(ctx, name); err == nil && len(old) == 0 {
 		return nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
 	}
 	return sh.WriteFile(ctx, name, nil, 0o600)
 }

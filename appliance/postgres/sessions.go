@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -32,12 +33,12 @@ func SessionKey(c appliance.Cluster, member string) string { return c.UUID + "/"
 
 // Use runs f in the member's session, dialling where none is idle. Where a kept
 // one turns out to have ended, f runs once more in a fresh one: the server may
-// have been restarted since.
+// have been restarted since. A limit of f's own that was over is no such end.
 func (s *Sessions) Use(ctx context.Context, key string, dial func(context.Context) (*Control, error), f func(*Control) error) error {
 	if c := s.take(ctx, key); c != nil {
 		err := f(c)
 		s.Keep(ctx, key, c)
-		if err == nil || !c.conn.IsClosed() || ctx.Err() != nil {
+		if err == nil || !c.conn.IsClosed() || ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
 	}
@@ -61,6 +62,9 @@ func (s *Sessions) Keep(ctx context.Context, key string, c *Control) {
 			s.idle = map[string]idleSession{}
 		}
 		s.idle[key] = idleSession{c, time.Now()}
+		// Nobody may come by any more, and an open session is in the way of who
+		// wants to copy the database, or a server that stops when all have left.
+		time.AfterFunc(sessionIdle+time.Second, func() { closeAll(context.Background(), s.prune(sessionIdle)) })
 	}
 	s.mu.Unlock()
 	closeAll(ctx, spare)

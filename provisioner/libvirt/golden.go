@@ -54,8 +54,6 @@ func (p *Provider) golden(ctx context.Context, s appliance.Spec) (rpc.Volume, bo
 // from the base once, PostgreSQL is installed in it, and what made it an
 // individual is taken out.
 func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report appliance.Report) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.BuildLimit, errors.New("the time for building the golden image is over"))
-	defer cancel()
 	if err := p.ensurePool(ctx); err != nil {
 		return err
 	}
@@ -64,11 +62,14 @@ func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report
 		return err
 	}
 	name := goldenName(digest)
-	release, err := p.turn(ctx, name)
+	b := &build{p: p, c: c, volume: name, report: report}
+	release, err := b.turn(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
+	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.BuildLimit, errors.New("the time for building the golden image is over"))
+	defer cancel()
 	if _, ok, err := p.complete(ctx, name); err != nil || ok {
 		return err
 	}
@@ -79,13 +80,6 @@ func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report
 	if !ok {
 		return appliance.NewProblem(appliance.ErrImageMissing, "the base image of %s is gone", c.Spec.Image).
 			WithHint("run the same command again: it is uploaded anew")
-	}
-	b := &build{p: p, c: c, volume: name, report: report}
-	if err := b.awaitOthers(ctx); err != nil {
-		return err
-	}
-	if _, ok, err := p.complete(ctx, name); err != nil || ok {
-		return err
 	}
 	if err := b.clear(ctx); err != nil {
 		return err
@@ -108,13 +102,43 @@ type build struct {
 
 func (b *build) tag() tag { return memberTag(b.c, builder) }
 
-// awaitOthers waits while another home's builder writes the image: to make it
+// turn is this cluster's turn to make the image, with nobody else making it. A
+// builder that a killed daemon left running is its own cluster's to clear, in a
+// turn of its own.
+func (b *build) turn(ctx context.Context) (release func(), err error) {
+	for {
+		if err := b.awaitOthers(ctx); err != nil {
+			return nil, err
+		}
+		release, err := b.p.turn(ctx, b.volume)
+		if err != nil {
+			return nil, err
+		}
+		d, found, err := b.otherBuilder(ctx)
+		if err == nil && (!found || d.State.Off()) {
+			return release, nil
+		}
+		release()
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+var errOtherBuilder = errors.New("another cluster's machine makes the same image")
+
+// awaitOthers waits while another cluster's builder writes the image: to make it
 // anew would pull the disk from under that machine. One that stays off was left
 // behind.
 func (b *build) awaitOthers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, b.p.cfg.BuildLimit, errOtherBuilder)
+	defer cancel()
 	var offSince time.Time
-	return poll(ctx, func(ctx context.Context) (bool, error) {
-		d, found, err := b.otherBuilder(ctx)
+	var d rpc.Domain
+	err := poll(ctx, func(ctx context.Context) (bool, error) {
+		var found bool
+		var err error
+		d, found, err = b.otherBuilder(ctx)
 		if err != nil || !found {
 			return err == nil, err
 		}
@@ -127,6 +151,12 @@ func (b *build) awaitOthers(ctx context.Context) error {
 		}
 		return !offSince.IsZero() && time.Since(offSince) > busyLimit, nil
 	})
+	if errors.Is(err, errOtherBuilder) {
+		t, _ := domainTag(d.XML)
+		return appliance.NewProblem(appliance.ErrImageBuild, "domain %q makes the same golden image and has not ended in %s", d.Name, b.p.cfg.BuildLimit).
+			WithHint("if nobody waits for it, because its cluster's home is lost, remove it: pgapp down --by-tag %s --volumes", t.UUID)
+	}
+	return err
 }
 
 // otherBuilder finds another cluster's machine that has the image as its disk.

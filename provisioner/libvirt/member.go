@@ -131,10 +131,6 @@ func (p *Provider) makeSeed(ctx context.Context, t tag, id identity, address str
 func (p *Provider) settle(ctx context.Context, g *guest, spec machineSpec, locale string, report appliance.Report) error {
 	report(appliance.Progress{Detail: "waiting for cloud-init"})
 	if err := p.cloudInit(ctx, g); err != nil {
-		var known *appliance.Problem
-		if errors.As(err, &known) && known.ID == appliance.ErrGuestCloudInit {
-			known.Detail += "\n" + p.console(ctx, volumeName(spec.Tag, volConsole))
-		}
 		return err
 	}
 	if _, err := g.root(ctx, settleScript, memberDir, serverUnit, serverUnitText(g.Layout()), locale); err != nil {

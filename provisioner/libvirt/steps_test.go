@@ -123,6 +123,15 @@ func TestAnImageIsMadeOnceAtATime(t *testing.T) {
 	if err := b.awaitOthers(short); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("while another builds: got %v, want it to wait", err)
 	}
+	w.cfg.BuildLimit = 2 * pollEvery
+	if err := b.awaitOthers(t.Context()); !appliance.IsProblem(err, appliance.ErrImageBuild) || !strings.Contains(appliance.AsProblem(err).Hint, uuidB) {
+		t.Errorf("while another builds for ever: got %v, want an error that says how to remove it", err)
+	}
+	if release, err := w.turn(t.Context(), b.volume); err != nil {
+		t.Errorf("who waits for another cluster holds the turn that it needs: %v", err)
+	} else {
+		release()
+	}
 	delete(w.fake.domains, other.Name)
 	if err := b.awaitOthers(t.Context()); err != nil {
 		t.Errorf("when the other is done: %v", err)

@@ -151,7 +151,13 @@ func TestUnpackAgain(t *testing.T) {
 			dir := t.TempDir()
 			archive := archiveOf(t, usual(t))
 			root := mustUnpack(t, archive, dir)
-			before, err := os.Stat(root)
+			// Held open, so that its inode's number goes to no other.
+			held, err := os.Open(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = held.Close() }()
+			before, err := held.Stat()
 			if err != nil {
 				t.Fatal(err)
 			}

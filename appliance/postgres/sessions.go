@@ -64,7 +64,8 @@ func (s *Sessions) Keep(ctx context.Context, key string, c *Control) {
 		s.idle[key] = idleSession{c, time.Now()}
 		// Nobody may come by any more, and an open session is in the way of who
 		// wants to copy the database, or a server that stops when all have left.
-		time.AfterFunc(sessionIdle+time.Second, func() { closeAll(context.Background(), s.prune(sessionIdle)) })
+		later := context.WithoutCancel(ctx)
+		time.AfterFunc(sessionIdle+time.Second, func() { closeAll(later, s.prune(sessionIdle)) })
 	}
 	s.mu.Unlock()
 	closeAll(ctx, spare)

@@ -115,7 +115,7 @@ func onlyKVM(t *testing.T) {
 			t.Errorf("with --accel kvm node1 is of type %q", kind)
 		}
 		l.gone(s)
-		t.Skip("KVM runs guests on this host: there is nothing to refuse")
+		t.Skip("SKIPPED: KVM runs guests on this host, so --accel kvm was tried and had nothing to refuse")
 	}
 	if o.code != appliance.ExitHost || !strings.Contains(o.err, "error[host-no-kvm]") || !strings.Contains(o.err, "--accel tcg") {
 		t.Errorf("exit code %d, want %d, error[host-no-kvm] and a way out", o.code, appliance.ExitHost)

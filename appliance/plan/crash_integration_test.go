@@ -30,6 +30,9 @@ func TestCrashes(t *testing.T) {
 		t.Parallel()
 		tmpl, err := template.Open(os.DirFS(filepath.Join("..", "..", "embed", "pgtree", "tree")))
 		if errors.Is(err, template.ErrAbsent) {
+			if os.Getenv("PGAPP_TEST_BINARY") != "" {
+				t.Fatal("scripts/test makes the template, and there is none")
+			}
 			t.Skip("SKIPPED: there is no template: run make build")
 		}
 		if err != nil {

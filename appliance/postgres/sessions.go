@@ -25,7 +25,7 @@ type Sessions struct {
 
 type idleSession struct {
 	control *Control
-	since   time.Time
+	end     *time.Timer
 }
 
 // SessionKey names a member's session.
@@ -35,7 +35,7 @@ func SessionKey(c appliance.Cluster, member string) string { return c.UUID + "/"
 // one turns out to have ended, f runs once more in a fresh one: the server may
 // have been restarted since. A limit of f's own that was over is no such end.
 func (s *Sessions) Use(ctx context.Context, key string, dial func(context.Context) (*Control, error), f func(*Control) error) error {
-	if c := s.take(ctx, key); c != nil {
+	if c := s.take(key); c != nil {
 		err := f(c)
 		s.Keep(ctx, key, c)
 		if err == nil || !c.conn.IsClosed() || ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
@@ -50,57 +50,61 @@ func (s *Sessions) Use(ctx context.Context, key string, dial func(context.Contex
 	return f(c)
 }
 
-// Keep leaves a session for others, and ends those that were idle for long. A
-// session that has ended isn't kept, nor one more than the member's.
+// Keep leaves a session for others, for a minute: an open one is in the way of
+// who wants to copy the database, or of a server that stops when all have left.
+// A session that has ended isn't kept, nor one more than the member's.
 func (s *Sessions) Keep(ctx context.Context, key string, c *Control) {
-	spare := s.prune(sessionIdle)
 	s.mu.Lock()
-	if _, ok := s.idle[key]; ok || c.conn.IsClosed() {
-		spare = append(spare, c)
-	} else {
-		if s.idle == nil {
-			s.idle = map[string]idleSession{}
-		}
-		s.idle[key] = idleSession{c, time.Now()}
-		// Nobody may come by any more, and an open session is in the way of who
-		// wants to copy the database, or a server that stops when all have left.
-		later := context.WithoutCancel(ctx)
-		time.AfterFunc(sessionIdle+time.Second, func() { closeAll(later, s.prune(sessionIdle)) })
+	_, taken := s.idle[key]
+	if taken || c.conn.IsClosed() {
+		s.mu.Unlock()
+		c.closeQuietly(ctx)
+		return
 	}
-	s.mu.Unlock()
-	closeAll(ctx, spare)
+	defer s.mu.Unlock()
+	if s.idle == nil {
+		s.idle = map[string]idleSession{}
+	}
+	later := context.WithoutCancel(ctx)
+	s.idle[key] = idleSession{c, time.AfterFunc(sessionIdle, func() {
+		if s.forget(key, c) {
+			c.closeQuietly(later)
+		}
+	})}
 }
 
-func (s *Sessions) take(ctx context.Context, key string) *Control {
-	closeAll(ctx, s.prune(sessionIdle))
+func (s *Sessions) take(key string) *Control {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.idle[key]
+	e, ok := s.idle[key]
+	if !ok {
+		return nil
+	}
+	e.end.Stop()
 	delete(s.idle, key)
 	return e.control
 }
 
-// Close ends all idle sessions.
-func (s *Sessions) Close(ctx context.Context) { closeAll(ctx, s.prune(0)) }
-
-// prune takes out what was idle for longer.
-func (s *Sessions) prune(idle time.Duration) []*Control {
+// forget tells whether the session was still idle, and so is the caller's.
+func (s *Sessions) forget(key string, c *Control) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out []*Control
-	for k, e := range s.idle {
-		if time.Since(e.since) > idle {
-			out = append(out, e.control)
-			delete(s.idle, k)
-		}
+	if s.idle[key].control != c {
+		return false
 	}
-	return out
+	delete(s.idle, key)
+	return true
 }
 
-// closeAll takes a second for each whose machine is away, so nobody waits for
-// it with a lock held.
-func closeAll(ctx context.Context, sessions []*Control) {
-	for _, c := range sessions {
-		c.closeQuietly(ctx)
+// Close ends all idle sessions. It may take a second for each whose machine is
+// away, so nobody waits for it with the lock held.
+func (s *Sessions) Close(ctx context.Context) {
+	s.mu.Lock()
+	all := s.idle
+	s.idle = nil
+	s.mu.Unlock()
+	for _, e := range all {
+		e.end.Stop()
+		e.control.closeQuietly(ctx)
 	}
 }

@@ -22,7 +22,7 @@ func postgresBin(t *testing.T) string {
 	}
 	const packaged = "/usr/lib/postgresql/17/bin"
 	if _, err := os.Stat(filepath.Join(packaged, serverName)); err != nil {
-		t.Skipf("no PostgreSQL 17: PGAPP_TEST_PGBIN is not set and there is none in %s", packaged)
+		t.Skipf("SKIPPED: it needs PostgreSQL 17, which scripts/test makes: PGAPP_TEST_PGBIN is not set and there is none in %s", packaged)
 	}
 	return packaged
 }

@@ -85,7 +85,7 @@ func stray(t *testing.T, dir string, terminal bool) *exec.Cmd {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
-		t.Skipf("can't start %s: %v", cmd.Path, err)
+		t.Skipf("SKIPPED: it needs %s: %v", cmd.Path, err)
 	}
 	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
@@ -156,7 +156,7 @@ func TestFenceSparesTheUsersShell(t *testing.T) {
 		}
 	}
 	if !found {
-		t.Skip("no process with a terminal could be made")
+		t.Skip("SKIPPED: no process with a terminal could be made by script(1)")
 	}
 	_ = shell
 }

@@ -73,7 +73,7 @@ func TestServerIsOnItsOwn(t *testing.T) {
 	t.Parallel()
 	inherit, err := os.Open("/etc/hostname")
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("SKIPPED: it needs a file that anybody can read: %v", err)
 	}
 	defer func() { _ = inherit.Close() }()
 	p := newTestProvider(t, "home")
@@ -282,7 +282,7 @@ func TestStartProblems(t *testing.T) {
 func TestClosedParent(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("only root gives members another user")
+		t.Skip("SKIPPED: only root gives members another user")
 	}
 	parent := t.TempDir()
 	if err := os.Chmod(parent, 0o700); err != nil {
@@ -311,7 +311,7 @@ func TestClosedParent(t *testing.T) {
 func TestOwnAccount(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("only root can make users")
+		t.Skip("SKIPPED: only root can make users")
 	}
 	p := newTestProvider(t, "home")
 	name := "pgapptest" + itoa(os.Getpid())

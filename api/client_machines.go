@@ -40,6 +40,14 @@ func (c *Client) RemoveImage(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, "/images/"+url.PathEscape(name), nil, nil)
 }
 
+// PruneImages removes what was made of images in libvirt's pool and no machine
+// uses, and tells what that was. A repeat does nothing.
+func (c *Client) PruneImages(ctx context.Context) (PrunedImages, error) {
+	var out PrunedImages
+	err := c.call(ctx, http.MethodPost, "/images/prune", nil, &out)
+	return out, err
+}
+
 // Login says how to log in to a member's machine, with its private key.
 func (c *Client) Login(ctx context.Context, cluster, member string) (GuestLogin, error) {
 	var out GuestLogin

@@ -41,6 +41,17 @@ type GuestLogin struct {
 	HostKey string `json:"host_key" doc:"the machine's public key, as in known_hosts"`
 }
 
+// PrunedImages are what was removed from libvirt's pool.
+type PrunedImages struct {
+	Removed []PrunedImage `json:"removed" yaml:"removed"`
+}
+
+// PrunedImage is one volume that was.
+type PrunedImage struct {
+	Name  string `json:"name" yaml:"name" doc:"the volume's"`
+	Bytes int64  `json:"bytes" yaml:"bytes" doc:"what it took on disk"`
+}
+
 // Machines is what concerns virtual machines besides operations on a cluster.
 // Report may be called by several goroutines.
 type Machines interface {
@@ -50,6 +61,9 @@ type Machines interface {
 	KeepImage(ctx context.Context, req ImageRequest, report appliance.Report) (ImageEntry, error)
 	// RemoveImage forgets the name, and the image that no other name is for.
 	RemoveImage(ctx context.Context, name string) error
+	// PruneImages removes from libvirt's pool what no machine uses of what was
+	// made of images. A repeat does nothing.
+	PruneImages(ctx context.Context) (PrunedImages, error)
 	Login(ctx context.Context, cluster, member string) (GuestLogin, error)
 	// DestroyByTag removes what a cluster left that has no record here.
 	DestroyByTag(ctx context.Context, uuid string, report appliance.Report) error
@@ -115,6 +129,18 @@ func (s *Server) registerMachines(api huma.API) {
 			return nil, err
 		}
 		return nil, m.RemoveImage(ctx, in.Name)
+	})
+	route(api, huma.Operation{
+		OperationID: "prune-images", Method: http.MethodPost, Path: imagesPath + "/prune",
+		Summary: "Remove what was made of images in libvirt's pool and no machine uses",
+	}, func(ctx context.Context, _ *none) (*bodyOutput[PrunedImages], error) {
+		m, err := s.machines()
+		if err != nil {
+			return nil, err
+		}
+		p, err := m.PruneImages(ctx)
+		p.Removed = list(p.Removed)
+		return &bodyOutput[PrunedImages]{p}, err
 	})
 	s.registerGuests(api)
 }

@@ -15,6 +15,8 @@ type fakeMachines struct {
 	kept map[string]bool
 	gone []string
 	wait bool
+	// pruned is set once there is nothing left to prune.
+	pruned bool
 }
 
 func (f *fakeMachines) Images(context.Context) ([]ImageEntry, error) {
@@ -46,6 +48,14 @@ func (f *fakeMachines) RemoveImage(_ context.Context, name string) error {
 	}
 	delete(f.kept, name)
 	return nil
+}
+
+func (f *fakeMachines) PruneImages(context.Context) (PrunedImages, error) {
+	if f.pruned {
+		return PrunedImages{}, nil
+	}
+	f.pruned = true
+	return PrunedImages{Removed: []PrunedImage{{Name: "golden-1.qcow2", Bytes: 7}}}, nil
 }
 
 func (f *fakeMachines) Login(_ context.Context, _, member string) (GuestLogin, error) {
@@ -82,6 +92,21 @@ func TestImages(t *testing.T) {
 	}
 	if err := d.unix.RemoveImage(t.Context(), "debian-13"); !appliance.IsProblem(err, appliance.ErrNotFound) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestPruneImages(t *testing.T) {
+	t.Parallel()
+	d := start(t, newFake(), func(c *Config) { c.Machines = &fakeMachines{} })
+	if _, err := NewTCPClient("http://"+d.addr, readToken).PruneImages(t.Context()); !appliance.IsProblem(err, appliance.ErrForbidden) {
+		t.Errorf("got %v", err)
+	}
+	p, err := d.unix.PruneImages(t.Context())
+	if err != nil || len(p.Removed) != 1 || p.Removed[0].Bytes != 7 {
+		t.Errorf("got %+v, %v", p, err)
+	}
+	if p, err := d.unix.PruneImages(t.Context()); err != nil || p.Removed == nil || len(p.Removed) != 0 {
+		t.Errorf("a repeat: %+v, %v", p, err)
 	}
 }
 

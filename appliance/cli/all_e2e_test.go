@@ -3,7 +3,10 @@
 package cli_test
 
 import (
+	"net"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,17 +19,10 @@ import (
 type killPoint struct {
 	name string
 	// meanwhile is what else befalls up on its way there.
-	meanwhile func(l *lab)
+	meanwhile func(l *lab, up command)
 	at        func(o appliance.Operation) bool
 	// after looks at what the kill left.
 	after func(l *lab)
-}
-
-func booting(id string) func(appliance.Operation) bool {
-	return func(o appliance.Operation) bool {
-		s := step(o, id)
-		return s.State == appliance.StepRunning && strings.HasPrefix(s.Progress.Detail, "booting")
-	}
 }
 
 // TestFaults takes one cluster of machines only through what can happen to it
@@ -61,7 +57,10 @@ func TestFaults(t *testing.T) {
 				}
 			},
 		},
-		{name: "while a machine boots", at: booting("machine/node1"), after: func(l *lab) { node1 = l.domainID("node1") }},
+		{
+			name: "while a machine boots", meanwhile: (*lab).measureBoot,
+			at: booting("machine/node1"), after: func(l *lab) { node1 = l.domainID("node1") },
+		},
 		{
 			name: "while the standby is cloned", meanwhile: (*lab).libvirtRestarts,
 			at: func(o appliance.Operation) bool {
@@ -79,6 +78,9 @@ func TestFaults(t *testing.T) {
 		t.Errorf("node1's machine was started anew: its id was %d and is %d", node1, now)
 	}
 	l.everythingKilled(want)
+	l.rebootedInside(want)
+	l.scaled(want)
+	l.lostHome(want)
 	l.gone(s)
 	unchanged()
 }
@@ -86,10 +88,9 @@ func TestFaults(t *testing.T) {
 // noImages removes what earlier tests left in the pool.
 func (l *lab) noImages() {
 	l.t.Helper()
-	for _, pattern := range []string{"golden-*", "base-*"} {
-		for _, f := range l.poolFiles(pattern) {
-			l.virsh("vol-delete", "--pool", "pgapp", filepath.Base(f))
-		}
+	l.ok("image", "prune")
+	if left := append(l.poolFiles("golden-*"), l.poolFiles("base-*")...); len(left) > 0 {
+		l.t.Fatalf("image prune left %q: does a machine use them?", left)
 	}
 }
 
@@ -108,7 +109,7 @@ func (l *lab) killedAt(p killPoint, args []string) {
 	l.t.Helper()
 	up := l.start(l.limit, args...)
 	if p.meanwhile != nil {
-		p.meanwhile(l)
+		p.meanwhile(l, up)
 	}
 	l.until(l.limit, "up was to be killed "+p.name, func() bool {
 		select {
@@ -145,7 +146,7 @@ func (l *lab) killDaemon() {
 
 // libvirtRestarts ends libvirtd and starts it again while up waits for machines
 // to boot. Neither they nor up may notice.
-func (l *lab) libvirtRestarts() {
+func (l *lab) libvirtRestarts(command) {
 	l.t.Helper()
 	l.until(l.limit, "machines boot", func() bool {
 		o := l.lastOperation()
@@ -165,18 +166,7 @@ func (l *lab) everythingKilled(want shape) {
 	l.virsh("destroy", "pgapp-main-node0")
 	begun := time.Now()
 	l.ok("info")
-	l.until(l.limit, "the daemon brings the cluster back", func() bool {
-		s, err := l.api().Status(l.t.Context(), "main")
-		if err != nil || s.Phase != appliance.PhaseReady {
-			return false
-		}
-		for _, m := range s.Members {
-			if m.State != appliance.StateStreaming && m.State != appliance.StateRunning {
-				return false
-			}
-		}
-		return true
-	})
+	l.until(l.limit, "the daemon brings the cluster back", l.well)
 	l.t.Logf("the cluster was back after %s", time.Since(begun).Round(time.Second))
 	if reason := l.virsh("domstate", "--reason", "pgapp-main-node1"); !strings.Contains(reason, "running (booted)") {
 		l.t.Errorf("node1, which was saved, is now %s", reason)
@@ -184,6 +174,82 @@ func (l *lab) everythingKilled(want shape) {
 	if saved := l.virsh("list", "--all", "--with-managed-save", "--name"); strings.Contains(saved, "pgapp-main") {
 		l.t.Errorf("a saved image is left: %s", saved)
 	}
+	l.streaming(want)
+	l.verified(want)
+}
+
+// well tells whether every member runs and streams.
+func (l *lab) well() bool {
+	s, err := l.api().Status(l.t.Context(), "main")
+	return err == nil && s.Phase == appliance.PhaseReady && !slices.ContainsFunc(s.Members, func(m appliance.MemberStatus) bool {
+		return m.State != appliance.StateStreaming && m.State != appliance.StateRunning
+	})
+}
+
+// rebootedInside has a guest reboot itself. It comes back as the machine it was,
+// without PostgreSQL until pgapp starts it.
+func (l *lab) rebootedInside(want shape) {
+	l.t.Helper()
+	const identity = "cat /etc/ssh/ssh_host_*.pub; uname -n; ip -4 -o address show scope global | cut -d ' ' -f 7"
+	boot, before := l.ok("ssh", "node1", "--", "cat /proc/sys/kernel/random/boot_id"), l.ok("ssh", "node1", "--", identity)
+	machine := l.domainID("node1")
+	l.run(l.limit, "ssh", "node1", "--", "sudo systemctl reboot") // whose connection ends with it
+	l.until(l.limit, "the guest goes down", func() bool {
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort(want.host(1), "22"), time.Second)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	})
+	l.ok("start")
+	if now := l.domainID("node1"); now != machine {
+		l.t.Errorf("the machine was started anew: its id was %d and is %d", machine, now)
+	}
+	if now := l.ok("ssh", "node1", "--", "cat /proc/sys/kernel/random/boot_id"); now == boot {
+		l.t.Error("the guest wasn't rebooted")
+	}
+	if after := l.ok("ssh", "node1", "--", identity); after != before {
+		l.t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+	l.streaming(want)
+	l.verified(want)
+}
+
+// scaled adds a machine to the cluster and removes it again.
+func (l *lab) scaled(want shape) {
+	l.t.Helper()
+	more := want
+	more.standbys++
+	l.ok("scale", "--standbys", strconv.Itoa(more.standbys))
+	l.streaming(more)
+	l.verified(more)
+	l.ok("scale", "--standbys", strconv.Itoa(want.standbys))
+	l.streaming(want)
+	l.verified(want)
+	if out := l.ok("image", "prune"); strings.Contains(out, "removed") {
+		l.t.Errorf("of images in use: %s", out)
+	}
+	last := appliance.MemberName(more.standbys)
+	if domains := l.virsh("list", "--all", "--name"); strings.Contains(domains, "pgapp-main-"+last) {
+		l.t.Errorf("the removed machine is still there: %s", domains)
+	}
+	if left := l.poolFiles("pgapp-main-" + last + ".*"); len(left) > 0 {
+		l.t.Errorf("left behind: %q", left)
+	}
+	if strings.Contains(l.virsh("net-dumpxml", "default"), more.host(more.standbys)) {
+		l.t.Error("the removed machine's address is still reserved")
+	}
+}
+
+// lostHome takes the cluster over in a new home, from a backup of the state.
+func (l *lab) lostHome(want shape) {
+	l.t.Helper()
+	file := filepath.Join(l.t.TempDir(), "state.tar")
+	l.ok("state", "backup", "--plaintext", file)
+	l.ok("shutdown")
+	l.home = filepath.Join(filepath.Dir(l.home), "another")
+	l.ok("state", "restore", "--adopt", "--yes", file)
+	l.ok("adopt")
 	l.streaming(want)
 	l.verified(want)
 }

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"time"
@@ -21,11 +23,11 @@ digest. 'pgapp up' fetches what it needs by itself; these commands fetch ahead,
 bring in other images, and give the space back.
 
 What was made of an image in libvirt's pool "pgapp" stays there: a further
-cluster of the same image starts from it.`,
+cluster of the same image starts from it. 'pgapp image prune' removes it.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.imageList(), a.imagePull(), a.imageImport(), a.imageRemove())
+	cmd.AddCommand(a.imageList(), a.imagePull(), a.imageImport(), a.imageRemove(), a.imagePrune())
 	return cmd
 }
 
@@ -157,4 +159,38 @@ names stays while one of them does; by its digest it goes with all of them.`,
 			return nil
 		},
 	}
+}
+
+func (a *app) imagePrune() *cobra.Command {
+	return &cobra.Command{
+		Use: "prune", Short: "Remove from libvirt's pool what no machine uses",
+		Long: `Remove from libvirt's pool "pgapp" the base and golden images that no machine
+uses, whichever home they were made from: what older images left, and what is
+kept for a cluster to come, whose first machine is then made anew. The images
+that 'pgapp image ls' shows stay.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			p, err := c.PruneImages(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.print(p, func() error { return a.pruned(p) })
+		},
+	}
+}
+
+func (a *app) pruned(p api.PrunedImages) error {
+	var b strings.Builder
+	var total int64
+	for _, i := range p.Removed {
+		fmt.Fprintf(&b, "removed %s\n", clean(i.Name))
+		total += i.Bytes
+	}
+	fmt.Fprintf(&b, "%s of space came free\n", humanize.IBytes(uint64(max(total, 0))))
+	_, err := io.WriteString(a.Out, b.String())
+	return err
 }

@@ -24,8 +24,6 @@ import (
 )
 
 const (
-	// firstLimit is for what makes the golden image: nothing was measured yet.
-	firstLimit = 40 * time.Minute
 	imagesPool = "/var/lib/libvirt/images/pgapp"
 	// pollEvery is how often a test looks whether something has come about.
 	pollEvery = 50 * time.Millisecond
@@ -35,8 +33,7 @@ const (
 type lab struct {
 	t         *testing.T
 	bin, home string
-	// limit is how long what boots machines may take, scaled from a boot that
-	// was measured in this run.
+	// limit is how long what boots machines may take.
 	limit time.Duration
 }
 
@@ -53,7 +50,7 @@ func newLab(t *testing.T) *lab {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t: t, bin: bin, home: filepath.Join(dir, "home"), limit: firstLimit}
+	l := &lab{t: t, bin: bin, home: filepath.Join(dir, "home"), limit: scaled()}
 	t.Cleanup(func() {
 		l.run(l.limit, "down", "--volumes", "--yes")
 		l.run(time.Minute, "shutdown")

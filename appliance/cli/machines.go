@@ -84,6 +84,16 @@ func (m machines) RemoveImage(_ context.Context, name string) error {
 	return m.vp.Images().Remove(name)
 }
 
+// PruneImages implements api.Machines.
+func (m machines) PruneImages(ctx context.Context) (api.PrunedImages, error) {
+	var out api.PrunedImages
+	pruned, err := m.vp.PruneImages(ctx)
+	for _, i := range pruned {
+		out.Removed = append(out.Removed, api.PrunedImage{Name: i.Name, Bytes: int64(i.Bytes)})
+	}
+	return out, err
+}
+
 // Login implements api.Machines.
 func (m machines) Login(ctx context.Context, cluster, member string) (api.GuestLogin, error) {
 	c, err := m.st.Cluster(ctx, cluster)

@@ -55,6 +55,7 @@ other parameters in the file, it brings the cluster to them.`,
 	fl.StringVar(&f.spec.ImageDigest, "image-digest", "", "libvirt: sha256:HEX or sha512:HEX of --image")
 	fl.StringVar(&f.spec.Accel, "accel", "", "libvirt: auto, kvm or tcg (default auto)")
 	fl.StringVar(&f.spec.AptMirror, "apt-mirror", "", "libvirt: package mirror for the guests")
+	fl.StringVar(&f.spec.AptProxy, "apt-proxy", "", "libvirt: HTTP proxy of the guests' package manager")
 	fl.StringVar(&f.spec.Network, "network", "", "libvirt: network of the guests (default "+appliance.DefaultNetwork+")")
 	fl.IntVar(&f.spec.VCPUs, "vcpus", 0, "libvirt: virtual CPUs of each guest")
 	fl.IntVar(&f.spec.MemoryMiB, "memory", 0, "libvirt: memory of each guest in MiB")
@@ -153,6 +154,7 @@ func (a *app) specOf(cmd *cobra.Command, f *upFlags) (appliance.Spec, error) {
 		{&spec.ImageDigest, &f.spec.ImageDigest},
 		{&spec.Accel, &f.spec.Accel},
 		{&spec.AptMirror, &f.spec.AptMirror},
+		{&spec.AptProxy, &f.spec.AptProxy},
 		{&spec.Network, &f.spec.Network},
 	} {
 		if *p.from != "" {

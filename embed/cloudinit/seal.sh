@@ -17,15 +17,19 @@ for unit in apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-
 	ModemManager.service udisks2.service multipathd.service multipathd.socket fwupd-refresh.timer \
 	grub-common.service grub-initrd-fallback.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \
 	systemd-networkd-wait-online.service keyboard-setup.service console-setup.service \
-	postgresql.service systemd-pstore.service rsync.service; do
+	postgresql.service systemd-pstore.service rsync.service getty@tty1.service \
+	modprobe@drm.service modprobe@efi_pstore.service modprobe@configfs.service sys-kernel-config.mount \
+	modprobe@fuse.service sys-fs-fuse-connections.mount sys-kernel-debug.mount sys-kernel-tracing.mount \
+	systemd-network-generator.service systemd-networkd-persistent-storage.service \
+	systemd-udev-load-credentials.service systemd-hwdb-update.service; do
 	ln -sfn /dev/null "/etc/systemd/system/$unit"
 done
 
 # Identity from a seed on a disk, and nothing else from cloud-init.
 cat >/etc/cloud/cloud.cfg.d/95-pgapp.cfg <<'TEXT'
 datasource_list: [NoCloud]
-cloud_init_modules: [growpart, resizefs, set_hostname, update_etc_hosts, users_groups, ssh]
-cloud_config_modules: []
+cloud_init_modules: [set_hostname, update_etc_hosts, users_groups, ssh]
+cloud_config_modules: [growpart, resizefs]
 cloud_final_modules: []
 system_info:
   network:
@@ -34,11 +38,67 @@ system_info:
 TEXT
 echo 'policy: enabled' >/etc/cloud/ds-identify.cfg
 
-# SSH before what answers nobody yet.
-for unit in systemd-timesyncd.service cron.service; do
+# Units are generated from what this machine hasn't got, and anew at every
+# reload. postgresql's would start clusters by itself.
+mkdir -p /etc/systemd/system-generators
+for generator in netplan postgresql-generator systemd-debug-generator systemd-gpt-auto-generator \
+	systemd-hibernate-resume-generator systemd-rc-local-generator systemd-run-generator systemd-ssh-generator \
+	systemd-tpm2-generator friendly-recovery snapd-generator openvpn-generator; do
+	ln -sfn /dev/null "/etc/systemd/system-generators/$generator"
+done
+
+# What answers nobody yet starts once SSH does. These are ordered before
+# sysinit.target, which SSH needs: an After= of theirs would be a cycle.
+for unit in systemd-resolved.service systemd-timesyncd.service; do
+	[ ! -e "/etc/systemd/system/sysinit.target.wants/$unit" ] || later="${later:-} $unit"
+	rm -f "/etc/systemd/system/sysinit.target.wants/$unit"
+done
+if [ -n "${later:-}" ]; then
+	cat >/etc/systemd/system/pgapp-later.service <<TEXT
+[Unit]
+Description=What starts after SSH
+After=ssh.service
+
+[Service]
+Type=oneshot
+ExecStart=systemctl start --no-block$later
+
+[Install]
+WantedBy=multi-user.target
+TEXT
+	mkdir -p /etc/systemd/system/multi-user.target.wants
+	ln -sfn ../pgapp-later.service /etc/systemd/system/multi-user.target.wants/pgapp-later.service
+fi
+for unit in cron.service cloud-config.service; do
 	mkdir -p "/etc/systemd/system/$unit.d"
 	printf '[Unit]\nAfter=ssh.service\n' >"/etc/systemd/system/$unit.d/pgapp.conf"
 done
+
+# Events at boot for devices only that a virtual machine uses: each is a walk
+# through all rules, and those of processors would load KVM and ciphers, which
+# load by themselves when they are asked for. Of terminals, the serial ones.
+trigger=/usr/lib/systemd/system/systemd-udev-trigger.service
+if grep -q '^ExecStart=.*--prioritized-subsystem=' "$trigger" 2>/dev/null; then
+	for subsystem in cpu memory node memory_tiering machinecheck workqueue event_source clockevents clocksource bdi vc \
+		vtconsole tty wakeup pci_express pci_bus serial-base ata_port ata_link ata_device scsi_host dma_heap leds thermal container; do
+		skip="${skip:-} --subsystem-nomatch=$subsystem"
+	done
+	mkdir -p /etc/systemd/system/systemd-udev-trigger.service.d
+	cat >/etc/systemd/system/systemd-udev-trigger.service.d/pgapp.conf <<TEXT
+[Service]
+ExecStart=
+ExecStart=-udevadm trigger --type=devices --action=add --prioritized-subsystem=block,net$skip
+ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=tty --sysname-match=ttyS* --sysname-match=hvc*
+TEXT
+fi
+
+# A login over SSH is for a command: no manager of the user's own units, and
+# no message of the day, for which Ubuntu runs a dozen programs. sshd reads its
+# configuration once, not once more to check it.
+ln -sfn /dev/null /etc/systemd/system/user@1000.service
+mkdir -p /etc/systemd/system/ssh.service.d
+printf '[Service]\nExecStartPre=\n' >/etc/systemd/system/ssh.service.d/pgapp.conf
+sed -i -E '/pam_motd\.so/ s/^([^#])/#\1/' /etc/pam.d/sshd /etc/pam.d/login
 
 mkdir -p /etc/default/grub.d
 printf 'GRUB_TIMEOUT=0\nGRUB_RECORDFAIL_TIMEOUT=0\nGRUB_TIMEOUT_STYLE=hidden\n' >/etc/default/grub.d/99-pgapp.cfg
@@ -52,8 +112,9 @@ for profile in /etc/apparmor.d/*; do
 	programs=$(sed -nE 's#^(profile[[:space:]]+[^[:space:]]+[[:space:]]+)?"?(/[^][:space:]"{},@*?[]+)"?[[:space:]].*\{.*$#\2#p' "$profile")
 	present=$(for p in $programs; do if [ -e "$p" ]; then echo "$p"; fi; done)
 	if [ -n "$programs" ] && [ -z "$present" ]; then
+		# Not by a link, which costs a process as well.
 		mkdir -p /etc/apparmor.d/disable
-		ln -sfn "$profile" /etc/apparmor.d/disable/
+		mv "$profile" /etc/apparmor.d/disable/
 	fi
 done
 

@@ -2,9 +2,6 @@ package libvirt
 
 import (
 	"context"
-	"errors"
-	"slices"
-	"strings"
 
 	"pgapp/appliance"
 	"pgapp/provisioner/libvirt/rpc"
@@ -31,50 +28,6 @@ func (p *Provider) Available(ctx context.Context, s appliance.Spec) (ok bool, wh
 		return true, "libvirt " + version + ", emulating"
 	}
 	return true, "libvirt " + version + " with KVM"
-}
-
-// RemoveUnusedImages removes the base and golden images in the pool that no
-// machine's disk leans on. A repeat does nothing. What it removes is reported.
-func (p *Provider) RemoveUnusedImages(ctx context.Context, report appliance.Report) error {
-	for {
-		unused, err := p.unusedImages(ctx)
-		if err != nil || len(unused) == 0 {
-			return err
-		}
-		for _, name := range unused {
-			report(appliance.Progress{Detail: "removing volume " + name})
-			if err := p.dropVolume(ctx, name); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// unusedImages lists the images that nothing leans on: golden images first,
-// after which their bases are found.
-func (p *Provider) unusedImages(ctx context.Context) ([]string, error) {
-	vols, err := p.virt.Volumes(ctx, poolName)
-	if errors.Is(err, rpc.ErrNotFound) || errors.Is(err, rpc.ErrInactive) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	used, err := p.usedFiles(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, v := range vols {
-		used = append(used, v.Backing)
-	}
-	var out []string
-	for _, v := range vols {
-		image := strings.HasPrefix(v.Name, "base-") || strings.HasPrefix(v.Name, "golden-")
-		if image && !strings.HasSuffix(v.Name, readySuffix) && !slices.Contains(used, v.Path) {
-			out = append(out, v.Name)
-		}
-	}
-	return out, nil
 }
 
 // usedFiles lists the files that are disks of some domain.

@@ -161,9 +161,34 @@ func TestSmoke(t *testing.T) {
 	if running, err := mc.ServerRunning(t.Context()); err != nil || running {
 		t.Errorf("a fenced machine: running %v, %v", running, err)
 	}
+	pruned(t, p, true)
 	runSteps(t, p.DestroySteps(c, c.Members))
+	pruned(t, p, false)
 	if left := leftovers(t, c); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+// pruned removes the images that nobody uses and wants those of the test's own
+// machine to be there still, or no image at all.
+func pruned(t *testing.T, p *Provider, used bool) {
+	t.Helper()
+	removed, err := p.PruneImages(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for line := range strings.Lines(virsh(t, "-q", "vol-list", poolName)) {
+		if f := strings.Fields(line); len(f) > 0 && isImage(strings.TrimSuffix(f[0], readySuffix)) {
+			left = append(left, f[0])
+		}
+	}
+	want := 0
+	if used {
+		want = 4 // the base and the golden image, and their markers
+	}
+	if len(left) != want {
+		t.Errorf("removed %v, left %q", removed, left)
 	}
 }
 

@@ -1,0 +1,95 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+// PrunedImage is a base or golden image that was removed from the pool.
+type PrunedImage struct {
+	// Name is the volume's.
+	Name  string
+	Bytes uint64
+}
+
+// PruneImages removes the base and golden images from the pool that no machine
+// has as its disk and on which no other volume of the pool leans: what an older
+// image or recipe left, and what is kept for a cluster to come. One that is
+// being filled at the moment stays. A repeat does nothing.
+func (p *Provider) PruneImages(ctx context.Context) ([]PrunedImage, error) {
+	var out []PrunedImage
+	// A base is free once the golden image that leans on it has gone.
+	for {
+		unused, err := p.unusedImages(ctx)
+		if err != nil {
+			return out, err
+		}
+		pruned := 0
+		for _, v := range unused {
+			gone, err := p.pruneImage(ctx, v.Name)
+			if err != nil {
+				return out, err
+			}
+			if gone {
+				pruned++
+				out = append(out, PrunedImage{Name: v.Name, Bytes: v.Physical})
+			}
+		}
+		if pruned == 0 {
+			return out, nil
+		}
+	}
+}
+
+// pruneImage removes one, in a turn in which nobody of this process makes it.
+func (p *Provider) pruneImage(ctx context.Context, name string) (gone bool, err error) {
+	release, err := p.turn(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	// It may have been taken into use before the turn came.
+	unused, err := p.unusedImages(ctx)
+	if err != nil || !slices.ContainsFunc(unused, func(v rpc.Volume) bool { return v.Name == name }) {
+		return false, err
+	}
+	for _, n := range []string{name + readySuffix, name} {
+		err := p.virt.DeleteVolume(ctx, poolName, n)
+		switch {
+		case errors.Is(err, rpc.ErrBusy): // another process fills it
+			return false, nil
+		case err != nil && !errors.Is(err, rpc.ErrNotFound):
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (p *Provider) unusedImages(ctx context.Context) ([]rpc.Volume, error) {
+	vols, err := p.virt.Volumes(ctx, poolName)
+	if errors.Is(err, rpc.ErrNotFound) || errors.Is(err, rpc.ErrInactive) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	used, err := p.usedFiles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range vols {
+		used = append(used, v.Backing)
+	}
+	return slices.DeleteFunc(vols, func(v rpc.Volume) bool { return !isImage(v.Name) || slices.Contains(used, v.Path) }), nil
+}
+
+// isImage tells what baseName and goldenName name.
+func isImage(volume string) bool {
+	name, ok := strings.CutSuffix(volume, ".qcow2")
+	kind, digest, found := strings.Cut(name, "-")
+	return ok && found && (kind == "base" || kind == "golden") && len(digest) == digestLength && strings.Trim(digest, "0123456789abcdef") == ""
+}

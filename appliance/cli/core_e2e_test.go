@@ -129,6 +129,10 @@ func (l *lab) guestCommands() {
 	if out := l.ok("ssh", "node1", "--", "uname", "-sn"); out != "Linux node1\n" {
 		l.t.Errorf("uname says %q", out)
 	}
+	wrong := "systemctl --failed --no-legend; sudo journalctl -b -q -o cat --grep 'ordering cycle|deleted to break'; for u in resolved timesyncd; do systemctl is-active -q systemd-$u || echo $u is not there; done"
+	if out := l.run(l.limit, "ssh", "node1", "--", wrong).out; out != "" {
+		l.t.Errorf("what went wrong in the guest's boot: %s", out)
+	}
 	if o := l.run(l.limit, "ssh", "node1", "--", "exit 7"); o.code != 7 {
 		l.t.Errorf("a command's exit code 7 became %d", o.code)
 	}

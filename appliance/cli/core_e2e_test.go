@@ -129,7 +129,7 @@ func (l *lab) guestCommands() {
 	if out := l.ok("ssh", "node1", "--", "uname", "-sn"); out != "Linux node1\n" {
 		l.t.Errorf("uname says %q", out)
 	}
-	wrong := "systemctl --failed --no-legend; sudo journalctl -b -q -o cat --grep 'ordering cycle|deleted to break'; for u in resolved timesyncd; do systemctl is-active -q systemd-$u || echo $u is not there; done"
+	wrong := "systemctl --failed --no-legend; sudo journalctl -b -q -o cat _PID=1 --grep 'ordering cycle|deleted to break'; for u in resolved timesyncd; do systemctl is-active -q systemd-$u || echo $u is not there; done"
 	if out := l.run(l.limit, "ssh", "node1", "--", wrong).out; out != "" {
 		l.t.Errorf("what went wrong in the guest's boot: %s", out)
 	}

@@ -113,9 +113,12 @@ func (p *Provider) up(ctx context.Context, b boot) (how string, err error) {
 		if err != nil {
 			return "", err
 		}
-		err = p.startAs(ctx, b, kind)
+		started, err := p.startAs(ctx, b, kind)
 		if err == nil {
 			err = p.awaitSSH(ctx, b, kind)
+		}
+		if err == nil && !started && p.wentDown(ctx, b) {
+			continue
 		}
 		if err == nil {
 			return "booted in " + time.Since(begun).Round(time.Second).String() + p.emulated(kind, b.accel), nil
@@ -186,28 +189,49 @@ func (p *Provider) halt(ctx context.Context, name, uuid string) error {
 	return nil
 }
 
-// startAs defines the domain, unless it runs, and starts it.
-func (p *Provider) startAs(ctx context.Context, b boot, kind string) error {
+// startAs defines the domain and starts it, unless it runs.
+func (p *Provider) startAs(ctx context.Context, b boot, kind string) (started bool, err error) {
 	d, err := p.virt.Domain(ctx, b.spec.Name)
 	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
-		return err
+		return false, err
 	}
 	if err == nil && !d.State.Off() {
-		return nil
+		return false, nil
 	}
 	b.spec.Type = kind
 	if b.spec.EFI, err = p.hasEFI(ctx, kind); err != nil {
-		return err
+		return false, err
 	}
 	x, err := b.spec.domain()
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := p.virt.DefineDomain(ctx, x); err != nil {
-		return err
+		return false, err
 	}
 	b.say("starting the machine")
-	return p.virt.StartDomain(ctx, b.spec.Name)
+	return true, p.virt.StartDomain(ctx, b.spec.Name)
+}
+
+// wentDown waits while a machine goes down, as one does that is rebooted from
+// inside: SSH answers to the last, and what were started now would be gone. It
+// tells whether that was so; then the machine has to be waited for anew.
+func (p *Provider) wentDown(ctx context.Context, b boot) bool {
+	down := false
+	_ = poll(ctx, func(ctx context.Context) (bool, error) {
+		r, err := b.client.As("root").Run(ctx, appliance.Command{Argv: []string{"systemctl", "is-system-running"}})
+		if ssh.ReasonOf(err) != "" {
+			down = true
+			return true, nil
+		}
+		if strings.TrimSpace(string(r.Stdout)) != "stopping" {
+			return true, nil
+		}
+		down = true
+		b.say("waiting for the machine to go down")
+		return false, nil
+	})
+	return down
 }
 
 // awaitSSH waits for SSH and watches the domain meanwhile; the first of both

@@ -99,6 +99,7 @@ func stopDaemon(ctx context.Context, c *api.Client, pid int) error {
 
 // startDaemon starts `pgapp serve` in the background. When two clients do so
 // at once, one daemon finds the home locked, and its client uses the other's.
+// It may also be locked still by a daemon that was killed and isn't wholly gone.
 func (a *app) startDaemon(ctx context.Context, c *api.Client) error {
 	if err := makeHome(a.home); err != nil {
 		return err
@@ -106,19 +107,16 @@ func (a *app) startDaemon(ctx context.Context, c *api.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
 	defer cancel()
 	_, keyErr := os.Lstat(filepath.Join(a.home, identityName))
-	err := a.spawn(ctx)
-	if err == nil {
-		if errors.Is(keyErr, os.ErrNotExist) {
-			a.note("pgapp backs up its state to %s; keep the key elsewhere: pgapp state key", filepath.Join(a.home, backupsDir))
-		}
-		return nil
-	}
-	if !appliance.IsProblem(err, appliance.ErrHomeLocked) {
-		return err
-	}
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
+		err := a.spawn(ctx)
+		if err == nil && errors.Is(keyErr, os.ErrNotExist) {
+			a.note("pgapp backs up its state to %s; keep the key elsewhere: pgapp state key", filepath.Join(a.home, backupsDir))
+		}
+		if err == nil || !appliance.IsProblem(err, appliance.ErrHomeLocked) {
+			return err
+		}
 		if _, infoErr := c.Info(ctx); infoErr == nil {
 			return nil
 		}

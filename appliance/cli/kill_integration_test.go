@@ -6,15 +6,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/store"
 )
 
 // killAtStep starts a command, and kills the daemon as soon as the step of its
@@ -249,6 +252,45 @@ func TestTwoDaemons(t *testing.T) {
 	if b.pid() != 0 {
 		t.Error("the daemon does not end on SIGTERM")
 	}
+}
+
+// TestLockThatGoes finds the home locked by what answers nobody, as a killed
+// daemon is that the kernel has not taken apart yet, and starts once it is gone.
+func TestLockThatGoes(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	b.must(os.MkdirAll(b.home, 0o700))
+	lock, err := store.Lock(b.home)
+	b.must(err)
+	_, ended := b.background("info")
+	tried := map[int]bool{}
+	for end := time.Now().Add(commandTimeout); len(tried) < 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("daemons were tried: %v; want a second try", tried)
+		}
+		for _, pid := range daemonsOf(b.home) {
+			tried[pid] = true
+		}
+	}
+	b.must(lock.Release())
+	if r := ended(); r.code != 0 {
+		t.Errorf("exit code %d\n%s", r.code, r.err)
+	}
+}
+
+// daemonsOf lists the processes that are a daemon of that home, or try to be.
+func daemonsOf(home string) []int {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	var out []int
+	for _, f := range files {
+		line, _ := os.ReadFile(f) // which may have ended
+		args := strings.Split(string(line), "\x00")
+		if i := slices.Index(args, "--home"); i > 0 && i+1 < len(args) && args[i-1] == "serve" && args[i+1] == home {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+			out = append(out, pid)
+		}
+	}
+	return out
 }
 
 // TestOtherBuild lets a client of another build restart the daemon.

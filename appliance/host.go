@@ -52,6 +52,33 @@ func HostErrorInText(text string) ErrorID {
 	return ""
 }
 
+// ServerReason is the line in which a server says why it gave up: the one in
+// which it quotes the operating system, else its last word.
+func ServerReason(log string) (string, ErrorID) {
+	for line := range strings.Lines(log) {
+		if id := HostErrorInText(line); id != "" {
+			return messageOf(line), id
+		}
+	}
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "FATAL:  ") || strings.Contains(line, "PANIC:  ") {
+			return messageOf(line), ErrPostgresStart
+		}
+	}
+	if last := LastLine(log); last != "" {
+		return last, ErrPostgresStart
+	}
+	return "it ended at once and said nothing", ErrPostgresStart
+}
+
+// messageOf cuts off what stands before the message: time, process, level.
+func messageOf(line string) string {
+	if _, message, ok := strings.Cut(line, ":  "); ok {
+		line = message
+	}
+	return strings.TrimSpace(line)
+}
+
 func hostHint(id ErrorID) string {
 	switch id {
 	case ErrHostNoSpace:

@@ -25,9 +25,10 @@ func TestContract(t *testing.T) {
 				Provider: appliance.ProviderLibvirt, Primary: appliance.PrimaryVM, MemoryMiB: 512,
 				Image: os.Getenv("PGAPP_LAB_IMAGE"), AptMirror: os.Getenv("PGAPP_LAB_APT"),
 			},
-			Patience:   30 * time.Minute,
-			Leftovers:  leftovers,
-			PutForeign: putForeign,
+			OwnMachines: true,
+			Patience:    30 * time.Minute,
+			Leftovers:   leftovers,
+			PutForeign:  putForeign,
 		}
 	})
 }

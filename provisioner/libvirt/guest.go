@@ -125,48 +125,6 @@ func (g *guest) root(ctx context.Context, script string, words ...string) (strin
 	return strings.TrimSpace(string(r.Stdout)), err
 }
 
-// StartServer starts our unit, which nothing else does.
-func (g *guest) StartServer(ctx context.Context) error {
-	if _, err := g.root(ctx, `systemctl reset-failed -- "$1" 2>/dev/null; exec systemctl start -- "$1"`, serverUnit); err != nil {
-		return fmt.Errorf("starting PostgreSQL on %q: %w", g.member.Name, err)
-	}
-	return nil
-}
-
-// stopScript ends the unit by the signal that is pg_ctl's mode, and waits for
-// the last of its processes.
-const stopScript = `[ "$(systemctl show --value -p ActiveState -- "$1")" != inactive ] || exit 0
-systemctl kill --kill-whom=main --signal="$2" -- "$1" 2>/dev/null
-exec systemctl stop -- "$1"`
-
-// StopServer stops our unit. A machine that is off runs no server.
-func (g *guest) StopServer(ctx context.Context, mode appliance.StopMode) error {
-	signal := "SIGINT"
-	if mode == appliance.StopImmediate {
-		signal = "SIGQUIT"
-	}
-	_, err := g.root(ctx, stopScript, serverUnit, signal)
-	if err != nil && g.off(ctx) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("stopping PostgreSQL on %q: %w", g.member.Name, err)
-	}
-	return nil
-}
-
-// ServerRunning asks the guest's systemd, unless the machine is off.
-func (g *guest) ServerRunning(ctx context.Context) (bool, error) {
-	state, err := g.root(ctx, `systemctl show --value -p ActiveState -- "$1"`, serverUnit)
-	if err != nil && g.off(ctx) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("asking for PostgreSQL on %q: %w", g.member.Name, err)
-	}
-	return state != "inactive" && state != "failed", nil
-}
-
 // off tells whether it is certain that the machine doesn't run.
 func (g *guest) off(ctx context.Context) bool {
 	d, err := g.p.virt.Domain(ctx, g.member.Domain)

@@ -86,7 +86,7 @@ func TestServerReason(t *testing.T) {
 		{"loader", "postgres: error while loading shared libraries: libx.so\n", "postgres: error while loading shared libraries: libx.so", appliance.ErrPostgresStart},
 		{"silence", "\n", "it ended at once and said nothing", appliance.ErrPostgresStart},
 	} {
-		if reason, id := serverReason(c.log); reason != c.reason || id != c.id {
+		if reason, id := appliance.ServerReason(c.log); reason != c.reason || id != c.id {
 			t.Errorf("%s: got %q, %s", c.name, reason, id)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"pgapp/appliance"
@@ -123,31 +122,4 @@ func (m *machine) logSince(from int64) string {
 		return ""
 	}
 	return string(data)
-}
-
-// serverReason is the line in which a server says why it gave up: the one in
-// which it quotes the operating system, else its last word.
-func serverReason(log string) (string, appliance.ErrorID) {
-	for line := range strings.Lines(log) {
-		if id := appliance.HostErrorInText(line); id != "" {
-			return messageOf(line), id
-		}
-	}
-	for line := range strings.Lines(log) {
-		if strings.Contains(line, "FATAL:  ") || strings.Contains(line, "PANIC:  ") {
-			return messageOf(line), appliance.ErrPostgresStart
-		}
-	}
-	if last := appliance.LastLine(log); last != "" {
-		return last, appliance.ErrPostgresStart
-	}
-	return "it ended at once and said nothing", appliance.ErrPostgresStart
-}
-
-// messageOf cuts off what stands before the message: time, process, level.
-func messageOf(line string) string {
-	if _, message, ok := strings.Cut(line, ":  "); ok {
-		line = message
-	}
-	return strings.TrimSpace(line)
 }

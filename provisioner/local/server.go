@@ -171,7 +171,7 @@ func (m *machine) awaitStart(ctx context.Context, c *child, logFrom int64) error
 // startProblem explains a server that ended at once, by its own words.
 func (m *machine) startProblem(logFrom int64) error {
 	text := m.logSince(logFrom)
-	reason, id := serverReason(text)
+	reason, id := appliance.ServerReason(text)
 	return appliance.NewProblem(id, "PostgreSQL of member %s did not start: %s", m.member, reason).
 		WithHint("pgapp logs %s shows its log", m.member).WithDetail(text)
 }

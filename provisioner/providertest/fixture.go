@@ -26,6 +26,9 @@ type Fixture struct {
 	// PutForeign puts something that isn't pgapp's where the member's machine
 	// would be, and returns a check that it was left alone.
 	PutForeign func(t *testing.T, c appliance.Cluster, m appliance.Member) (untouched func(t *testing.T))
+	// OwnMachines: members have machines of their own. A fence ends them, and
+	// their systemd ends what a dead postmaster leaves behind.
+	OwnMachines bool
 	// Patience is how long one step, start or stop may take; zero is a minute.
 	Patience time.Duration
 }
@@ -52,6 +55,9 @@ func (f Fixture) context(t *testing.T) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// soon bounds what takes a moment, or on a slow machine that many more.
+func (f Fixture) soon() time.Duration { return max(10*time.Second, f.Patience/30) }
 
 // cluster allocates a new cluster beside the others.
 func (f Fixture) cluster(t *testing.T, name string, members int, others ...appliance.Member) appliance.Cluster {

@@ -54,7 +54,7 @@ func testLife(t *testing.T, f Fixture) {
 	// The parts share the machine, one after the other.
 	t.Run("Commands", func(t *testing.T) { testCommands(t, f, mc) })
 	t.Run("Files", func(t *testing.T) { testFiles(t, f, mc) })
-	t.Run("Server", func(t *testing.T) { testServer(t, f, m, mc) })
+	t.Run("Server", func(t *testing.T) { testServer(t, f, c, m) })
 	t.Run("Power", func(t *testing.T) { testPower(t, f, c, m) })
 
 	destroy := f.Provider.DestroySteps(c, c.Members)
@@ -73,7 +73,7 @@ func testLife(t *testing.T, f Fixture) {
 
 // testPower stops the machine and starts it again, with its data.
 func testPower(t *testing.T, f Fixture, c appliance.Cluster, m appliance.Member) {
-	s := server{t: t, f: f, m: m, mc: f.Provider.Machine(c, m)}
+	s := server{t: t, f: f, c: c, m: m, mc: f.Provider.Machine(c, m)}
 	s.start()
 	s.sql("CREATE TABLE kept AS SELECT 42 AS n")
 	s.stop(appliance.StopFast)

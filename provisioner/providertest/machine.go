@@ -118,7 +118,7 @@ wait`
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("the error is %v, want context.Canceled in its chain", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(f.soon()):
 		t.Fatal("the command goes on though its context has ended")
 	}
 	f.eventually(t, "the end of the children", func() bool {

@@ -6,7 +6,6 @@ import (
 	"path"
 	"strings"
 	"testing"
-	"time"
 
 	"pgapp/appliance"
 )
@@ -15,6 +14,7 @@ import (
 type server struct {
 	t  *testing.T
 	f  Fixture
+	c  appliance.Cluster
 	m  appliance.Member
 	mc appliance.Machine
 }
@@ -139,8 +139,9 @@ func (s server) busy() (wait func()) {
 	return func() { cancel(); <-done }
 }
 
-func testServer(t *testing.T, f Fixture, m appliance.Member, mc appliance.Machine) {
-	s := server{t: t, f: f, m: m, mc: mc}
+func testServer(t *testing.T, f Fixture, c appliance.Cluster, m appliance.Member) {
+	mc := f.Provider.Machine(c, m)
+	s := server{t: t, f: f, c: c, m: m, mc: mc}
 	s.init()
 	s.running(false)
 	for _, mode := range []appliance.StopMode{appliance.StopFast, appliance.StopImmediate} {
@@ -169,18 +170,20 @@ func testServer(t *testing.T, f Fixture, m appliance.Member, mc appliance.Machin
 	t.Run("fence", func(t *testing.T) { s.on(t).testFence() })
 }
 
-// testHangingStop stops the postmaster, so that it can't shut down.
+// testHangingStop freezes a backend, for which the shutdown then waits.
 func (s server) testHangingStop() {
 	s.start()
-	pm := s.postmaster()
-	s.f.shell(s.t, s.mc, `kill -STOP "$1"`, pm)
-	ctx, cancel := context.WithTimeout(s.f.context(s.t), 300*time.Millisecond)
+	wait := s.busy()
+	defer wait()
+	backend := s.sql("SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'")
+	s.f.shell(s.t, s.mc, `kill -STOP "$1"`, backend)
+	ctx, cancel := context.WithTimeout(s.f.context(s.t), s.f.soon()/30)
 	defer cancel()
 	if err := s.mc.StopServer(ctx, appliance.StopFast); !appliance.IsProblem(err, appliance.ErrPostgresStop) {
-		s.t.Errorf("StopServer of a frozen postmaster: %v, want %s", err, appliance.ErrPostgresStop)
+		s.t.Errorf("StopServer with a frozen backend: %v, want %s", err, appliance.ErrPostgresStop)
 	}
 	s.running(true)
-	s.f.shell(s.t, s.mc, `kill -CONT "$1"`, pm)
+	s.f.shell(s.t, s.mc, `kill -CONT "$1"`, backend)
 	s.stop(appliance.StopFast)
 }
 
@@ -199,7 +202,7 @@ func (s server) testFence() {
 			defer wait()
 			before := s.processes()
 			s.f.shell(t, s.mc, c.wreck, append([]string{s.postmaster()}, before...)...)
-			if left := s.processes(); len(left) == 0 || len(before) < 3 {
+			if left := s.processes(); len(left) == 0 && !s.f.OwnMachines || len(before) < 3 {
 				t.Fatalf("nothing to fence: %v before, %v after", before, left)
 			}
 			for range 2 {
@@ -207,8 +210,14 @@ func (s server) testFence() {
 					t.Fatalf("Fence: %v", err)
 				}
 			}
-			s.noProcess()
 			s.running(false)
+			if s.f.OwnMachines {
+				if err := s.f.Provider.StartMachine(s.f.context(t), s.c, s.m, ignore); err != nil {
+					t.Fatalf("StartMachine after a fence: %v", err)
+				}
+				s.running(false)
+			}
+			s.noProcess()
 		})
 	}
 	s.start()

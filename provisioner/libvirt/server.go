@@ -1,0 +1,78 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"pgapp/appliance"
+)
+
+// startScript starts the unit, and waits until the server has written what it
+// is doing into its own postmaster.pid, which is the eighth line there, or has
+// ended; then what it logged is printed. startFailed is the exit code for that.
+const startScript = `systemctl reset-failed -- "$1" 2>/dev/null
+from=$(stat -c %s -- "$3" 2>/dev/null || echo 0)
+systemctl start -- "$1" || exit
+pid=$(systemctl show --value -p MainPID -- "$1")
+while [ -d "/proc/$pid" ]; do
+	if [ "$(sed -n '1p;8s/.*/written/p' "$2/postmaster.pid" 2>/dev/null | tr '\n' ' ')" = "$pid written " ]; then exit 0; fi
+	sleep 0.05
+done
+tail -c "+$((from + 1))" -- "$3" | tail -c 8192
+exit 101`
+
+const startFailed = 101
+
+// StartServer starts our unit, which nothing else does.
+func (g *guest) StartServer(ctx context.Context) error {
+	lay := g.Layout()
+	log, err := g.root(ctx, startScript, serverUnit, lay.DataDir, lay.LogFile)
+	var exit *appliance.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit) && exit.Code == startFailed:
+		reason, id := appliance.ServerReason(log)
+		return appliance.NewProblem(id, "PostgreSQL of member %s did not start: %s", g.member.Name, reason).
+			WithHint("pgapp logs %s shows its log", g.member.Name).WithDetail(printable([]byte(log)))
+	}
+	return fmt.Errorf("starting PostgreSQL on %q: %w", g.member.Name, err)
+}
+
+// stopScript ends the unit by the signal that is pg_ctl's mode, and waits for
+// the last of its processes.
+const stopScript = `[ "$(systemctl show --value -p ActiveState -- "$1")" != inactive ] || exit 0
+systemctl kill --kill-whom=main --signal="$2" -- "$1" 2>/dev/null
+exec systemctl stop -- "$1"`
+
+// StopServer stops our unit. When ctx ends first the error is a Problem with id
+// postgres-stop-failed, and a shutdown that has begun goes on. A machine that
+// is off runs no server.
+func (g *guest) StopServer(ctx context.Context, mode appliance.StopMode) error {
+	signal := "SIGINT"
+	if mode == appliance.StopImmediate {
+		signal = "SIGQUIT"
+	}
+	_, err := g.root(ctx, stopScript, serverUnit, signal)
+	if err == nil || g.off(context.WithoutCancel(ctx)) {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return appliance.NewProblem(appliance.ErrPostgresStop, "PostgreSQL of member %s did not stop (%s): %w", g.member.Name, mode, err).
+			WithHint("pgapp logs %s shows what it waits for", g.member.Name)
+	}
+	return fmt.Errorf("stopping PostgreSQL on %q: %w", g.member.Name, err)
+}
+
+// ServerRunning asks the guest's systemd, unless the machine is off.
+func (g *guest) ServerRunning(ctx context.Context) (bool, error) {
+	state, err := g.root(ctx, `systemctl show --value -p ActiveState -- "$1"`, serverUnit)
+	if err != nil && g.off(ctx) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("asking for PostgreSQL on %q: %w", g.member.Name, err)
+	}
+	return state != "inactive" && state != "failed", nil
+}

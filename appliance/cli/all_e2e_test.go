@@ -3,7 +3,6 @@
 package cli_test
 
 import (
-	"net"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -78,7 +77,7 @@ func TestFaults(t *testing.T) {
 		t.Errorf("node1's machine was started anew: its id was %d and is %d", node1, now)
 	}
 	l.everythingKilled(want)
-	l.rebootedInside(want)
+	l.wentDownInside(want, "reboot", "poweroff")
 	l.scaled(want)
 	l.lostHome(want)
 	l.gone(s)
@@ -186,32 +185,29 @@ func (l *lab) well() bool {
 	})
 }
 
-// rebootedInside has a guest reboot itself. It comes back as the machine it was,
-// without PostgreSQL until pgapp starts it.
-func (l *lab) rebootedInside(want shape) {
+// wentDownInside has a guest reboot itself, or power itself off, and starts the
+// cluster at once: the machine answers for a moment still. It comes back as the
+// machine it was, without PostgreSQL until pgapp starts it.
+func (l *lab) wentDownInside(want shape, ways ...string) {
 	l.t.Helper()
 	const identity = "cat /etc/ssh/ssh_host_*.pub; uname -n; ip -4 -o address show scope global | cut -d ' ' -f 7"
-	boot, before := l.ok("ssh", "node1", "--", "cat /proc/sys/kernel/random/boot_id"), l.ok("ssh", "node1", "--", identity)
-	machine := l.domainID("node1")
-	l.run(l.limit, "ssh", "node1", "--", "sudo systemctl reboot") // whose connection ends with it
-	l.until(l.limit, "the guest goes down", func() bool {
-		conn, err := net.DialTimeout("tcp", net.JoinHostPort(want.host(1), "22"), time.Second)
-		if err == nil {
-			_ = conn.Close()
+	const bootID = "cat /proc/sys/kernel/random/boot_id"
+	before := l.ok("ssh", "node1", "--", identity)
+	for _, how := range ways {
+		boot, machine := l.ok("ssh", "node1", "--", bootID), l.domainID("node1")
+		l.run(l.limit, "ssh", "node1", "--", "sudo systemctl "+how) // whose connection ends with it
+		l.ok("start")
+		if now := l.domainID("node1"); (now == machine) != (how == "reboot") {
+			l.t.Errorf("%s: the machine's id was %d and is %d", how, machine, now)
 		}
-		return err != nil
-	})
-	l.ok("start")
-	if now := l.domainID("node1"); now != machine {
-		l.t.Errorf("the machine was started anew: its id was %d and is %d", machine, now)
+		if now := l.ok("ssh", "node1", "--", bootID); now == boot {
+			l.t.Errorf("%s: the guest is in the same boot", how)
+		}
+		if after := l.ok("ssh", "node1", "--", identity); after != before {
+			l.t.Errorf("%s: before\n%s\nafter\n%s", how, before, after)
+		}
+		l.streaming(want)
 	}
-	if now := l.ok("ssh", "node1", "--", "cat /proc/sys/kernel/random/boot_id"); now == boot {
-		l.t.Error("the guest wasn't rebooted")
-	}
-	if after := l.ok("ssh", "node1", "--", identity); after != before {
-		l.t.Errorf("before\n%s\nafter\n%s", before, after)
-	}
-	l.streaming(want)
 	l.verified(want)
 }
 

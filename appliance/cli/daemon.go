@@ -25,6 +25,9 @@ const (
 	pollEvery = 20 * time.Millisecond
 	// daemonTimeout bounds a daemon's start and its end.
 	daemonTimeout = 30 * time.Second
+	// respawnEvery is how often a daemon is tried while the home is locked by
+	// what doesn't answer.
+	respawnEvery = 300 * time.Millisecond
 	// lostGrace is how long a daemon that went away in the middle of an
 	// operation may take to come back by itself, as when another build's
 	// client restarts it.
@@ -109,20 +112,29 @@ func (a *app) startDaemon(ctx context.Context, c *api.Client) error {
 	_, keyErr := os.Lstat(filepath.Join(a.home, identityName))
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
+	var locked error
+	var next time.Time
 	for {
-		err := a.spawn(ctx)
-		if err == nil && errors.Is(keyErr, os.ErrNotExist) {
-			a.note("pgapp backs up its state to %s; keep the key elsewhere: pgapp state key", filepath.Join(a.home, backupsDir))
-		}
-		if err == nil || !appliance.IsProblem(err, appliance.ErrHomeLocked) {
-			return err
+		if now := time.Now(); !now.Before(next) {
+			next = now.Add(respawnEvery)
+			err := a.spawn(ctx)
+			if err == nil && errors.Is(keyErr, os.ErrNotExist) {
+				a.note("pgapp backs up its state to %s; keep the key elsewhere: pgapp state key", filepath.Join(a.home, backupsDir))
+			}
+			switch {
+			case locked != nil && ctx.Err() != nil:
+				return locked
+			case err == nil || !appliance.IsProblem(err, appliance.ErrHomeLocked):
+				return err
+			}
+			locked = err
 		}
 		if _, infoErr := c.Info(ctx); infoErr == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return err
+			return locked
 		case <-tick.C:
 		}
 	}

@@ -166,7 +166,8 @@ func (a *app) imagePrune() *cobra.Command {
 		Use: "prune", Short: "Remove from libvirt's pool what no machine uses",
 		Long: `Remove from libvirt's pool "pgapp" the base and golden images that no machine
 uses, whichever home they were made from: what older images left, and what is
-kept for a cluster to come, whose first machine is then made anew. The images
+kept for a cluster to come, whose golden image is then made anew. It is refused
+while an operation runs here; let none run in another home either. The images
 that 'pgapp image ls' shows stay.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -84,9 +84,24 @@ func (m machines) RemoveImage(_ context.Context, name string) error {
 	return m.vp.Images().Remove(name)
 }
 
-// PruneImages implements api.Machines.
+// PruneImages implements api.Machines. An operation may be about to use what
+// nobody uses yet, so none may run.
 func (m machines) PruneImages(ctx context.Context) (api.PrunedImages, error) {
 	var out api.PrunedImages
+	all, err := m.st.Clusters(ctx)
+	if err != nil {
+		return out, err
+	}
+	for _, c := range all {
+		o, err := m.st.Running(ctx, c.Name)
+		if err == nil {
+			return out, appliance.NewProblem(appliance.ErrOperationRunning, "operation %s (%s) runs on cluster %q and may need the images", o.ID, o.Kind, o.Cluster).
+				WithHint("pgapp ops %s --follow waits for it", o.ID)
+		}
+		if !appliance.IsProblem(err, appliance.ErrNotFound) {
+			return out, err
+		}
+	}
 	pruned, err := m.vp.PruneImages(ctx)
 	for _, i := range pruned {
 		out.Removed = append(out.Removed, api.PrunedImage{Name: i.Name, Bytes: int64(i.Bytes)})

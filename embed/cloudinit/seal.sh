@@ -98,7 +98,9 @@ fi
 ln -sfn /dev/null /etc/systemd/system/user@1000.service
 mkdir -p /etc/systemd/system/ssh.service.d
 printf '[Service]\nExecStartPre=\n' >/etc/systemd/system/ssh.service.d/pgapp.conf
-sed -i -E '/pam_motd\.so/ s/^([^#])/#\1/' /etc/pam.d/sshd /etc/pam.d/login
+for f in /etc/pam.d/sshd /etc/pam.d/login; do
+	[ ! -f "$f" ] || sed -i -E '/pam_motd\.so/ s/^([^#])/#\1/' "$f"
+done
 
 mkdir -p /etc/default/grub.d
 printf 'GRUB_TIMEOUT=0\nGRUB_RECORDFAIL_TIMEOUT=0\nGRUB_TIMEOUT_STYLE=hidden\n' >/etc/default/grub.d/99-pgapp.cfg

@@ -117,7 +117,15 @@ func (p *Provider) up(ctx context.Context, b boot) (how string, err error) {
 		if err == nil {
 			err = p.awaitSSH(ctx, b, kind)
 		}
-		if err == nil && !started && p.wentDown(ctx, b) {
+		again := false
+		switch {
+		case started:
+		case err == nil:
+			again, err = p.wentDown(ctx, b)
+		default:
+			again = p.isOff(ctx, b.spec.Name) // which it was about to be
+		}
+		if again {
 			continue
 		}
 		if err == nil {
@@ -215,23 +223,36 @@ func (p *Provider) startAs(ctx context.Context, b boot, kind string) (started bo
 
 // wentDown waits while a machine goes down, as one does that is rebooted from
 // inside: SSH answers to the last, and what were started now would be gone. It
-// tells whether that was so; then the machine has to be waited for anew.
-func (p *Provider) wentDown(ctx context.Context, b boot) bool {
-	down := false
-	_ = poll(ctx, func(ctx context.Context) (bool, error) {
-		r, err := b.client.As("root").Run(ctx, appliance.Command{Argv: []string{"systemctl", "is-system-running"}})
-		if ssh.ReasonOf(err) != "" {
-			down = true
-			return true, nil
+// tells whether that was so; then the machine has to be brought up anew.
+func (p *Provider) wentDown(ctx context.Context, b boot) (down bool, err error) {
+	err = poll(ctx, func(ctx context.Context) (bool, error) {
+		if down {
+			b.client.Drop() // one round later, so that nobody asks without a pause
 		}
-		if strings.TrimSpace(string(r.Stdout)) != "stopping" {
+		r, err := b.client.As("root").Run(ctx, appliance.Command{Argv: []string{"systemctl", "is-system-running"}})
+		var exit *appliance.ExitError
+		lost := ssh.ReasonOf(err) != "" || errors.As(err, &exit) && exit.Code < 0
+		switch {
+		case ctx.Err() != nil:
+			return false, nil
+		case lost && down:
+			return true, nil
+		case !lost && strings.TrimSpace(string(r.Stdout)) != "stopping":
 			return true, nil
 		}
 		down = true
 		b.say("waiting for the machine to go down")
 		return false, nil
 	})
-	return down
+	if ctx.Err() != nil && errors.Is(context.Cause(ctx), errBootLimit) {
+		return false, p.bootProblem(ctx, b, context.Cause(ctx))
+	}
+	return down, err
+}
+
+func (p *Provider) isOff(ctx context.Context, name string) bool {
+	d, err := p.virt.Domain(ctx, name)
+	return err == nil && d.State.Off()
 }
 
 // awaitSSH waits for SSH and watches the domain meanwhile; the first of both

@@ -116,19 +116,35 @@ func (p *Provider) Images() *image.Store { return p.images }
 
 // turn waits until nobody else in this process makes the thing.
 func (p *Provider) turn(ctx context.Context, what string) (release func(), err error) {
-	p.mu.Lock()
-	ch, ok := p.building[what]
-	if !ok {
-		ch = make(chan struct{}, 1)
-		p.building[what] = ch
-	}
-	p.mu.Unlock()
+	ch := p.turns(what)
 	select {
 	case ch <- struct{}{}:
 		return func() { <-ch }, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for %s: %w", what, ctx.Err())
 	}
+}
+
+// turnNow is turn without the wait: ok is false where somebody makes the thing.
+func (p *Provider) turnNow(what string) (release func(), ok bool) {
+	ch := p.turns(what)
+	select {
+	case ch <- struct{}{}:
+		return func() { <-ch }, true
+	default:
+		return nil, false
+	}
+}
+
+func (p *Provider) turns(what string) chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ch, ok := p.building[what]
+	if !ok {
+		ch = make(chan struct{}, 1)
+		p.building[what] = ch
+	}
+	return ch
 }
 
 // Machine gives access to a member. It does no I/O.

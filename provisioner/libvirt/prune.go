@@ -19,7 +19,8 @@ type PrunedImage struct {
 // PruneImages removes the base and golden images from the pool that no machine
 // has as its disk and on which no other volume of the pool leans: what an older
 // image or recipe left, and what is kept for a cluster to come. One that is
-// being filled at the moment stays. A repeat does nothing.
+// being filled at the moment stays; one that was, and that an operation is about
+// to use, is the caller's to leave alone. A repeat does nothing.
 func (p *Provider) PruneImages(ctx context.Context) ([]PrunedImage, error) {
 	var out []PrunedImage
 	// A base is free once the golden image that leans on it has gone.
@@ -47,12 +48,12 @@ func (p *Provider) PruneImages(ctx context.Context) ([]PrunedImage, error) {
 
 // pruneImage removes one, in a turn in which nobody of this process makes it.
 func (p *Provider) pruneImage(ctx context.Context, name string) (gone bool, err error) {
-	release, err := p.turn(ctx, name)
-	if err != nil {
-		return false, err
+	release, ok := p.turnNow(name)
+	if !ok {
+		return false, nil
 	}
 	defer release()
-	// It may have been taken into use before the turn came.
+	// It may have been taken into use since it was listed.
 	unused, err := p.unusedImages(ctx)
 	if err != nil || !slices.ContainsFunc(unused, func(v rpc.Volume) bool { return v.Name == name }) {
 		return false, err

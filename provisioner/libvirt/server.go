@@ -11,15 +11,22 @@ import (
 // startScript starts the unit, and waits until the server has written what it
 // is doing into its own postmaster.pid, which is the eighth line there, or has
 // ended; then what it logged is printed. startFailed is the exit code for that.
+// A file that a fence left behind may name the very process.
 const startScript = `systemctl reset-failed -- "$1" 2>/dev/null
+file=$2/postmaster.pid
+[ "$(systemctl show --value -p ActiveState -- "$1")" = active ] || old=$(stat -c '%i %y' -- "$file" 2>/dev/null)
 from=$(stat -c %s -- "$3" 2>/dev/null || echo 0)
-systemctl start -- "$1" || exit
-pid=$(systemctl show --value -p MainPID -- "$1")
-while [ -d "/proc/$pid" ]; do
-	if [ "$(sed -n '1p;8s/.*/written/p' "$2/postmaster.pid" 2>/dev/null | tr '\n' ' ')" = "$pid written " ]; then exit 0; fi
+systemctl start -- "$1"
+code=$?
+pid=$(systemctl show --value -p MainPID -- "$1") || exit
+while [ "${pid:-0}" -gt 0 ] && [ -d "/proc/$pid" ]; do
+	now=$(stat -c '%i %y' -- "$file" 2>/dev/null)
+	if [ "$now" != "${old:-}" ] && [ "$(sed -n '1p;8s/.*/written/p' "$file" 2>/dev/null | tr '\n' ' ')" = "$pid written " ]; then exit 0; fi
 	sleep 0.05
 done
-tail -c "+$((from + 1))" -- "$3" | tail -c 8192
+said=$(tail -c "+$((from + 1))" -- "$3" | tail -c 8192)
+[ "$code" = 0 ] || [ -n "$said" ] || exit "$code"
+printf %s "$said"
 exit 101`
 
 const startFailed = 101
@@ -55,7 +62,12 @@ func (g *guest) StopServer(ctx context.Context, mode appliance.StopMode) error {
 		signal = "SIGQUIT"
 	}
 	_, err := g.root(ctx, stopScript, serverUnit, signal)
-	if err == nil || g.off(context.WithoutCancel(ctx)) {
+	if err == nil {
+		return nil
+	}
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), busyLimit)
+	defer cancel()
+	if g.off(look) {
 		return nil
 	}
 	if ctx.Err() != nil {

@@ -177,13 +177,17 @@ func (s server) testHangingStop() {
 	defer wait()
 	backend := s.sql("SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'")
 	s.f.shell(s.t, s.mc, `kill -STOP "$1"`, backend)
-	ctx, cancel := context.WithTimeout(s.f.context(s.t), s.f.soon()/30)
+	ctx, cancel := context.WithTimeout(s.f.context(s.t), s.f.soon()/3)
 	defer cancel()
 	if err := s.mc.StopServer(ctx, appliance.StopFast); !appliance.IsProblem(err, appliance.ErrPostgresStop) {
 		s.t.Errorf("StopServer with a frozen backend: %v, want %s", err, appliance.ErrPostgresStop)
 	}
 	s.running(true)
 	s.f.shell(s.t, s.mc, `kill -CONT "$1"`, backend)
+	s.f.eventually(s.t, "the end of the shutdown", func() bool {
+		running, err := s.mc.ServerRunning(s.f.context(s.t))
+		return err == nil && !running
+	})
 	s.stop(appliance.StopFast)
 }
 

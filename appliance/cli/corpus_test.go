@@ -78,6 +78,7 @@ func flags() []hostile {
 		{flag: "--image-digest", names: "image_digest", legal: none, with: vm},
 		{flag: "--accel", names: "accel", legal: none, with: vm},
 		{flag: "--apt-mirror", names: "apt_mirror", legal: none, with: vm},
+		{flag: "--apt-proxy", names: "apt_proxy", legal: none, with: vm},
 		{flag: "--network", names: "network", legal: among(names()...), with: vm},
 		{flag: "--vcpus", names: "vcpus", legal: among("0x10"), with: vm},
 		{flag: "--memory", names: "memory", legal: none, with: vm},

@@ -132,8 +132,9 @@ func (l *lab) guestCommands() {
 	}
 	// What systemd says before there is a journal comes into it by the kernel's
 	// messages, so it isn't known by systemd's process.
-	const wrong = `systemctl --failed --no-legend
-sudo journalctl -b -q -o cat -t systemd | awk '/Reached target/ { seen = 1 } /ordering cycle|deleted to break/ END { if (!seen) print "there is no boot in the journal" }'
+	const wrong = `set -e
+systemctl --failed --no-legend
+sudo journalctl -b -q -o cat -t systemd | awk '/Reached target/ { seen = 1 } /ordering cycle|deleted to break/ { print } END { if (!seen) print "there is no boot in the journal" }'
 for u in resolved timesyncd; do systemctl is-active -q systemd-$u || echo "$u is not there"; done`
 	if out := l.ok("ssh", "node1", "--", wrong); out != "" {
 		l.t.Errorf("what went wrong in the guest's boot: %s", out)

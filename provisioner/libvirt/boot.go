@@ -234,7 +234,7 @@ func (p *Provider) wentDown(ctx context.Context, b boot) (down bool, err error) 
 		lost := ssh.ReasonOf(err) != "" || errors.As(err, &exit) && exit.Code < 0
 		switch {
 		case ctx.Err() != nil:
-			return false, nil
+			return false, context.Cause(ctx)
 		case lost && down:
 			return true, nil
 		case !lost && strings.TrimSpace(string(r.Stdout)) != "stopping":

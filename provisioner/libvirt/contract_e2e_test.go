@@ -4,9 +4,11 @@ package libvirt
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,12 +19,16 @@ import (
 // TestContract holds the provider to what all providers promise, with real
 // machines. It takes long where they are emulated.
 func TestContract(t *testing.T) {
+	var parts atomic.Int32
 	providertest.Run(t, func(t *testing.T) providertest.Fixture {
 		p := labProvider(t)
+		// The parts run at once and know nothing of each other: two would
+		// choose the same addresses before either has reserved its own.
+		first := fmt.Sprintf("192.168.122.%d", 20+20*parts.Add(1))
 		return providertest.Fixture{
 			Provider: p,
 			Spec: appliance.Spec{
-				Provider: appliance.ProviderLibvirt, Primary: appliance.PrimaryVM, MemoryMiB: 512,
+				Provider: appliance.ProviderLibvirt, Primary: appliance.PrimaryVM, MemoryMiB: 512, FirstAddress: first,
 				Image: os.Getenv("PGAPP_LAB_IMAGE"), AptMirror: os.Getenv("PGAPP_LAB_APT"),
 			},
 			OwnMachines: true,

@@ -115,18 +115,10 @@ func (p *Provider) up(ctx context.Context, b boot) (how string, err error) {
 		}
 		started, err := p.startAs(ctx, b, kind)
 		if err == nil {
-			err = p.awaitSSH(ctx, b, kind)
-		}
-		again := false
-		switch {
-		case started:
-		case err == nil:
-			again, err = p.wentDown(ctx, b)
-		default:
-			again = p.isOff(ctx, b.spec.Name) // which it was about to be
-		}
-		if again {
-			continue
+			again := false
+			if again, err = p.awaitUp(ctx, b, kind, started); again {
+				continue
+			}
 		}
 		if err == nil {
 			return "booted in " + time.Since(begun).Round(time.Second).String() + p.emulated(kind, b.accel), nil
@@ -219,6 +211,19 @@ func (p *Provider) startAs(ctx context.Context, b boot, kind string) (started bo
 	}
 	b.say("starting the machine")
 	return true, p.virt.StartDomain(ctx, b.spec.Name)
+}
+
+// awaitUp waits for SSH. again is set where the machine was up before and was
+// going down: it has to be brought up anew.
+func (p *Provider) awaitUp(ctx context.Context, b boot, kind string, started bool) (again bool, err error) {
+	err = p.awaitSSH(ctx, b, kind)
+	switch {
+	case started:
+		return false, err
+	case err == nil:
+		return p.wentDown(ctx, b)
+	}
+	return p.isOff(ctx, b.spec.Name), err
 }
 
 // wentDown waits while a machine goes down, as one does that is rebooted from

@@ -218,6 +218,26 @@ func TestAccelKVMFailsClearly(t *testing.T) {
 	}
 }
 
+// A machine that is off is started once more where it went off meanwhile, and
+// not where it can't be defined: that would have no end.
+func TestWhatCannotBeDefinedIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.cluster(t, "main", uuidA, 1)
+	m, spec := seeded(t, w, c)
+	spec.Type, spec.UUID = typeTCG, uuidB // which libvirt refuses to change
+	x, err := spec.domain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.fake.DefineDomain(t.Context(), x); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.ensureMachine(t.Context(), c, m, quiet); err == nil || !strings.Contains(err.Error(), "another UUID") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestWhatWasSavedOrPausedIsNotThawed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

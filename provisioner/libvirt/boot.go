@@ -115,7 +115,7 @@ func (p *Provider) up(ctx context.Context, b boot) (how string, err error) {
 		}
 		started, err := p.startAs(ctx, b, kind)
 		if err == nil {
-			again := false
+			var again bool
 			if again, err = p.awaitUp(ctx, b, kind, started); again {
 				continue
 			}

@@ -51,6 +51,8 @@ type Client struct {
 	conn   *connection
 	closed bool
 	work   sync.WaitGroup
+	// killLimit is how long a command may outlive its context.
+	killLimit time.Duration
 }
 
 // connection is one established connection. done is closed when it is gone.
@@ -90,6 +92,7 @@ func New(cfg Config) (*Client, error) {
 	return &Client{
 		cfg: cfg, signer: signer, hostKey: hostKey,
 		sessions: make(chan struct{}, maxSessions), turn: make(chan struct{}, 1),
+		killLimit: defaultKillLimit,
 	}, nil
 }
 

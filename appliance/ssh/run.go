@@ -18,8 +18,8 @@ import (
 const (
 	// keptStderr is how much of standard error a result keeps.
 	keptStderr = 64 << 10
-	// killTimeout is for ending a command on an emulated guest.
-	killTimeout = 20 * time.Second
+	// defaultKillLimit is for ending a command on an emulated guest.
+	defaultKillLimit = 20 * time.Second
 )
 
 // killScript kills every process that carries the mark in its environment,
@@ -58,26 +58,45 @@ func (s Shell) Run(ctx context.Context, c appliance.Command) (appliance.Result, 
 		return appliance.Result{}, fmt.Errorf("running %q: %w", c.Argv[0], ctx.Err())
 	}
 	r := &running{name: path.Base(c.Argv[0]), stderr: newLineTail(c.OnStderr)}
-	err = s.client.run(ctx, r, quoteAll(argv), c.Stdin, c.Stdout)
+	var left error
+	err = s.client.run(ctx, r, quoteAll(argv), c.Stdin, c.Stdout, func(ended <-chan struct{}) { left = s.end(ctx, mark, ended) })
 	if ctx.Err() != nil && err != nil {
-		err = fmt.Errorf("running %q: %w", c.Argv[0], context.Cause(ctx))
-		if r.started {
-			err = errors.Join(err, s.kill(ctx, mark))
-		}
+		err = errors.Join(fmt.Errorf("running %q: %w", c.Argv[0], context.Cause(ctx)), left)
 	}
 	return r.result(), err
 }
 
-// kill ends the processes of a command whose context ended.
-func (s Shell) kill(ctx context.Context, mark string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
+// end ends the processes of a command whose context did, and returns when the
+// command has ended. sshd keeps a session while its process lives, whatever is
+// closed on our side; a machine that doesn't obey loses the connection.
+func (s Shell) end(ctx context.Context, mark string, ended <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.client.killLimit)
 	defer cancel()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	for {
+		// Again where it was too early: the mark comes with the command.
+		err := s.kill(ctx, mark)
+		select {
+		case <-ended:
+			return err
+		case <-ctx.Done():
+			s.client.Drop()
+			<-ended
+			return errors.Join(err, fmt.Errorf("what was started on %s may still run", s.client.cfg.Address))
+		case <-ticker.C:
+		}
+	}
+}
+
+// kill ends the processes that carry the mark.
+func (s Shell) kill(ctx context.Context, mark string) error {
 	argv := []string{"sh", "-c", killScript, "sh", runMark + "=" + mark}
 	if s.user != "" {
 		argv = append([]string{"sudo", "-n", "--"}, argv...)
 	}
 	r := &running{name: "sh", stderr: newLineTail(nil)}
-	if err := s.client.run(ctx, r, quoteAll(argv), nil, nil); err != nil {
+	if err := s.client.run(ctx, r, quoteAll(argv), nil, nil, func(<-chan struct{}) { s.client.Drop() }); err != nil {
 		return fmt.Errorf("killing what was started on %s: %w", s.client.cfg.Address, err)
 	}
 	return nil
@@ -85,19 +104,19 @@ func (s Shell) kill(ctx context.Context, mark string) error {
 
 // running collects what a command writes.
 type running struct {
-	name    string
-	started bool
-	code    int
-	stdout  bytes.Buffer
-	stderr  *lineTail
+	name   string
+	code   int
+	stdout bytes.Buffer
+	stderr *lineTail
 }
 
 func (r *running) result() appliance.Result {
 	return appliance.Result{Stdout: r.stdout.Bytes(), Stderr: r.stderr.bytes(), ExitCode: r.code}
 }
 
-// run runs one shell line. It returns when the command ended or ctx did.
-func (c *Client) run(ctx context.Context, r *running, line string, stdin io.Reader, stdout io.Writer) error {
+// run runs one shell line and returns when it has ended. When ctx ends first,
+// end is called, which has to see to that.
+func (c *Client) run(ctx context.Context, r *running, line string, stdin io.Reader, stdout io.Writer, end func(ended <-chan struct{})) error {
 	session, err := c.open(ctx)
 	if err != nil {
 		return err
@@ -113,13 +132,23 @@ func (c *Client) run(ctx context.Context, r *running, line string, stdin io.Read
 			return unreachable(c.cfg.Address, ReasonLost, err)
 		}
 	}
-	// Closing the session ends Wait: the channel's readers see its end.
-	stop := context.AfterFunc(ctx, func() { _ = session.Close() })
-	defer stop()
+	ended, seenTo := make(chan struct{}), make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(seenTo)
+		end(ended)
+	})
+	err = c.startAndWait(session, r, line, pipe, stdin)
+	close(ended)
+	if !stop() {
+		<-seenTo
+	}
+	return err
+}
+
+func (c *Client) startAndWait(session *ssh.Session, r *running, line string, pipe io.WriteCloser, stdin io.Reader) error {
 	if err := session.Start(line); err != nil {
 		return unreachable(c.cfg.Address, ReasonLost, err)
 	}
-	r.started = true
 	if pipe != nil {
 		feed(pipe, stdin)
 	}

@@ -166,6 +166,35 @@ func TestEndOfContextKillsTheCommandAndItsChildren(t *testing.T) {
 	echo(t, c)
 }
 
+// A command that got rid of the mark by which its processes are found is not
+// waited for without end.
+func TestCommandThatCannotBeKilledLosesTheConnection(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	c := s.client(t)
+	c.killLimit = 300 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var pid int
+	_, err := c.As("").Run(ctx, appliance.Command{
+		Argv: []string{"env", "-i", "sh", "-c", `echo $$ >&2; exec sleep 300`},
+		OnStderr: func(line string) {
+			pid, _ = strconv.Atoi(line)
+			cancel()
+		},
+	})
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "may still run") {
+		t.Errorf("got %v, want a cancellation that says what it left", err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Errorf("the command: %v", err)
+	}
+	echo(t, c)
+	if n := s.handshakes.Load(); n != 2 {
+		t.Errorf("got %d handshakes, want 2", n)
+	}
+}
+
 func waitGone(t *testing.T, pid int) {
 	t.Helper()
 	for range 100 {

@@ -47,7 +47,8 @@ for generator in netplan postgresql-generator systemd-debug-generator systemd-gp
 	ln -sfn /dev/null "/etc/systemd/system-generators/$generator"
 done
 
-# What answers nobody yet starts once SSH does. These are ordered before
+# What answers nobody yet waits for SSH and for the rest of cloud-init, beside
+# which the first login would be one of many. These two are ordered before
 # sysinit.target, which SSH needs: an After= of theirs would be a cycle.
 for unit in systemd-resolved.service systemd-timesyncd.service; do
 	[ ! -e "/etc/systemd/system/sysinit.target.wants/$unit" ] || later="${later:-} $unit"
@@ -57,7 +58,7 @@ if [ -n "${later:-}" ]; then
 	cat >/etc/systemd/system/pgapp-later.service <<TEXT
 [Unit]
 Description=What starts after SSH
-After=ssh.service
+After=ssh.service cloud-config.service
 
 [Service]
 Type=oneshot
@@ -69,9 +70,13 @@ TEXT
 	mkdir -p /etc/systemd/system/multi-user.target.wants
 	ln -sfn ../pgapp-later.service /etc/systemd/system/multi-user.target.wants/pgapp-later.service
 fi
-for unit in cron.service cloud-config.service; do
-	mkdir -p "/etc/systemd/system/$unit.d"
-	printf '[Unit]\nAfter=ssh.service\n' >"/etc/systemd/system/$unit.d/pgapp.conf"
+after() {
+	mkdir -p "/etc/systemd/system/$1.d"
+	printf '[Unit]\nAfter=%s\n' "$2" >"/etc/systemd/system/$1.d/pgapp.conf"
+}
+after cloud-config.service ssh.service
+for unit in cron.service systemd-logind.service serial-getty@.service; do
+	after "$unit" cloud-config.service
 done
 
 # Events at boot for devices only that a virtual machine uses: each is a walk
@@ -92,12 +97,16 @@ ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=tty --s
 TEXT
 fi
 
-# A login over SSH is for a command: no manager of the user's own units, and
-# no message of the day, for which Ubuntu runs a dozen programs. sshd reads its
-# configuration once, not once more to check it.
-ln -sfn /dev/null /etc/systemd/system/user@1000.service
+# A login over SSH is for a command: it is no session of logind's, with a
+# manager of the user's own units, and needs no message of the day, for which
+# Ubuntu runs a dozen programs. Commands belong to sshd's unit then, which is not
+# to end with one that ran out of memory. sshd reads its configuration once, not
+# once more to check it.
+if [ -f /etc/pam.d/common-session-noninteractive ]; then
+	sed -i -E 's/^(@include[[:space:]]+common-session)[[:space:]]*$/\1-noninteractive/' /etc/pam.d/sshd
+fi
 mkdir -p /etc/systemd/system/ssh.service.d
-printf '[Service]\nExecStartPre=\n' >/etc/systemd/system/ssh.service.d/pgapp.conf
+printf '[Service]\nExecStartPre=\nOOMPolicy=continue\n' >/etc/systemd/system/ssh.service.d/pgapp.conf
 for f in /etc/pam.d/sshd /etc/pam.d/login; do
 	[ ! -f "$f" ] || sed -i -E '/pam_motd\.so/ s/^([^#])/#\1/' "$f"
 done

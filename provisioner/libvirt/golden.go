@@ -23,7 +23,7 @@ import (
 const (
 	// recipe counts up with every change of the scripts, so that older golden
 	// images aren't taken for new ones.
-	recipe   = "5"
+	recipe   = "6"
 	packages = "postgresql-17 locales"
 	// builder is the name of the machine that becomes the image.
 	builder = "golden"

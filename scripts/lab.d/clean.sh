@@ -9,11 +9,17 @@ note_foreign() {
 		in_virsh list --all --uuid
 		in_virsh net-list --all --uuid
 		in_virsh pool-list --all --uuid
+		reservations
 	} | sed '/^$/d' >"$LAB_RUN/foreign.new"
 	mv "$LAB_RUN/foreign.new" "$LAB_RUN/foreign"
 }
 
-# ours UUID tells whether it came into being in the lab.
+# reservations lists the addresses that the network keeps for machines.
+reservations() {
+	{ in_virsh net-dumpxml --inactive default 2>/dev/null || true; } | sed -n "s|^ *\\(<host mac=.*/>\\)\$|\\1|p"
+}
+
+# ours LINE tells whether it came into being in the lab: a UUID, a reservation.
 ours() { [ -e "$LAB_RUN/foreign" ] && ! grep -qxF "$1" "$LAB_RUN/foreign"; }
 
 lab_down() {
@@ -48,6 +54,11 @@ remove_left() {
 	for id in $(in_virsh pool-list --all --uuid); do
 		ours "$id" || continue
 		remove_pool "$id"
+	done
+	reservations | while read -r id; do
+		ours "$id" || continue
+		say "removing the reservation $id"
+		in_virsh net-update default delete ip-dhcp-host "$id" --config >/dev/null || true
 	done
 	for id in $(in_virsh net-list --all --uuid); do
 		in_virsh net-destroy "$id" >/dev/null 2>&1 || true

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// sshd's MaxSessions is 10; one is kept for killing what has to end.
+	// sshd's MaxSessions is 10; two are kept for killing what has to end.
 	maxSessions = 8
+	maxKills    = 2
 	// defaultHandshake is long because emulated guests are slow.
 	defaultHandshake = 30 * time.Second
 	dialTimeout      = 10 * time.Second
@@ -46,6 +47,7 @@ type Client struct {
 	signer   ssh.Signer
 	hostKey  ssh.PublicKey
 	sessions chan struct{}
+	kills    chan struct{}
 	// turn is held while conn is looked at or made, so that ctx can end the wait.
 	turn   chan struct{}
 	conn   *connection
@@ -59,6 +61,12 @@ type Client struct {
 type connection struct {
 	client *ssh.Client
 	done   chan struct{}
+}
+
+// session is a session and the connection that carries it.
+type session struct {
+	*ssh.Session
+	conn *connection
 }
 
 func (c *connection) alive() bool {
@@ -91,7 +99,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	return &Client{
 		cfg: cfg, signer: signer, hostKey: hostKey,
-		sessions: make(chan struct{}, maxSessions), turn: make(chan struct{}, 1),
+		sessions: make(chan struct{}, maxSessions), kills: make(chan struct{}, maxKills), turn: make(chan struct{}, 1),
 		killLimit: defaultKillLimit,
 	}, nil
 }
@@ -236,19 +244,19 @@ func (c *connection) keepAlive() {
 
 // open opens a session, over a new connection where the kept one is gone: the
 // command hasn't begun then, so that trying again is safe.
-func (c *Client) open(ctx context.Context) (*ssh.Session, error) {
+func (c *Client) open(ctx context.Context) (session, error) {
 	for attempt := 0; ; attempt++ {
 		conn, err := c.connect(ctx, dialTimeout)
 		if err != nil {
-			return nil, err
+			return session{}, err
 		}
-		session, err := c.openOn(ctx, conn)
+		s, err := c.openOn(ctx, conn)
 		if err == nil {
-			return session, nil
+			return session{s, conn}, nil
 		}
 		var refused *ssh.OpenChannelError
 		if ctx.Err() != nil || attempt > 0 || errors.As(err, &refused) {
-			return nil, unreachable(c.cfg.Address, ReasonLost, err)
+			return session{}, unreachable(c.cfg.Address, ReasonLost, err)
 		}
 		_ = conn.client.Close()
 		<-conn.done
@@ -262,13 +270,16 @@ func (c *Client) openOn(ctx context.Context, conn *connection) (*ssh.Session, er
 		session *ssh.Session
 		err     error
 	}
-	result := make(chan opened, 1)
+	result := make(chan opened)
 	c.work.Go(func() {
-		session, err := conn.client.NewSession()
-		if err == nil && ctx.Err() != nil {
-			_ = session.Close()
+		s, err := conn.client.NewSession()
+		select {
+		case result <- opened{s, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = s.Close()
+			}
 		}
-		result <- opened{session, err}
 	})
 	select {
 	case r := <-result:

@@ -59,7 +59,7 @@ func (s Shell) Run(ctx context.Context, c appliance.Command) (appliance.Result, 
 	}
 	r := &running{name: path.Base(c.Argv[0]), stderr: newLineTail(c.OnStderr)}
 	var left error
-	err = s.client.run(ctx, r, quoteAll(argv), c.Stdin, c.Stdout, func(ended <-chan struct{}) { left = s.end(ctx, mark, ended) })
+	err = s.client.run(ctx, r, quoteAll(argv), c.Stdin, c.Stdout, func(on session, ended <-chan struct{}) { left = s.end(ctx, mark, on, ended) })
 	if ctx.Err() != nil && err != nil {
 		err = errors.Join(fmt.Errorf("running %q: %w", c.Argv[0], context.Cause(ctx)), left)
 	}
@@ -69,7 +69,7 @@ func (s Shell) Run(ctx context.Context, c appliance.Command) (appliance.Result, 
 // end ends the processes of a command whose context did, and returns when the
 // command has ended. sshd keeps a session while its process lives, whatever is
 // closed on our side; a machine that doesn't obey loses the connection.
-func (s Shell) end(ctx context.Context, mark string, ended <-chan struct{}) error {
+func (s Shell) end(ctx context.Context, mark string, on session, ended <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.client.killLimit)
 	defer cancel()
 	ticker := time.NewTicker(pollEvery)
@@ -77,26 +77,48 @@ func (s Shell) end(ctx context.Context, mark string, ended <-chan struct{}) erro
 	for {
 		// Again where it was too early: the mark comes with the command.
 		err := s.kill(ctx, mark)
+		ticker.Reset(pollEvery)
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		case <-ticker.C:
+			continue
+		}
 		select {
 		case <-ended:
 			return err
-		case <-ctx.Done():
-			s.client.Drop()
+		default:
+			_ = on.conn.client.Close()
 			<-ended
 			return errors.Join(err, fmt.Errorf("what was started on %s may still run", s.client.cfg.Address))
-		case <-ticker.C:
 		}
 	}
 }
 
-// kill ends the processes that carry the mark.
+// kill ends the processes that carry the mark. When ctx ends first it returns,
+// and the killing goes on.
 func (s Shell) kill(ctx context.Context, mark string) error {
 	argv := []string{"sh", "-c", killScript, "sh", runMark + "=" + mark}
 	if s.user != "" {
 		argv = append([]string{"sudo", "-n", "--"}, argv...)
 	}
-	r := &running{name: "sh", stderr: newLineTail(nil)}
-	if err := s.client.run(ctx, r, quoteAll(argv), nil, nil, func(<-chan struct{}) { s.client.Drop() }); err != nil {
+	killed := make(chan error, 1)
+	go func() {
+		select {
+		case s.client.kills <- struct{}{}:
+			defer func() { <-s.client.kills }()
+		case <-ctx.Done():
+			return
+		}
+		killed <- s.client.run(ctx, &running{name: "sh", stderr: newLineTail(nil)}, quoteAll(argv), nil, nil, func(session, <-chan struct{}) {})
+	}()
+	var err error
+	select {
+	case err = <-killed:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
 		return fmt.Errorf("killing what was started on %s: %w", s.client.cfg.Address, err)
 	}
 	return nil
@@ -116,43 +138,47 @@ func (r *running) result() appliance.Result {
 
 // run runs one shell line and returns when it has ended. When ctx ends first,
 // end is called, which has to see to that.
-func (c *Client) run(ctx context.Context, r *running, line string, stdin io.Reader, stdout io.Writer, end func(ended <-chan struct{})) error {
-	session, err := c.open(ctx)
+func (c *Client) run(ctx context.Context, r *running, line string, stdin io.Reader, stdout io.Writer, end func(on session, ended <-chan struct{})) error {
+	on, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = session.Close() }()
-	session.Stdout, session.Stderr = stdout, r.stderr
+	defer func() { _ = on.Close() }()
 	if stdout == nil {
-		session.Stdout = &r.stdout
+		stdout = &r.stdout
 	}
+	out := &sink{w: stdout}
+	on.Stdout, on.Stderr = out, r.stderr
 	var pipe io.WriteCloser
 	if stdin != nil {
-		if pipe, err = session.StdinPipe(); err != nil {
+		if pipe, err = on.StdinPipe(); err != nil {
 			return unreachable(c.cfg.Address, ReasonLost, err)
 		}
 	}
 	ended, seenTo := make(chan struct{}), make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(seenTo)
-		end(ended)
+		end(on, ended)
 	})
-	err = c.startAndWait(session, r, line, pipe, stdin)
+	err = c.startAndWait(on, r, line, pipe, stdin)
 	close(ended)
 	if !stop() {
 		<-seenTo
 	}
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("passing on what %q wrote: %w", r.name, out.err)
+	}
 	return err
 }
 
-func (c *Client) startAndWait(session *ssh.Session, r *running, line string, pipe io.WriteCloser, stdin io.Reader) error {
-	if err := session.Start(line); err != nil {
+func (c *Client) startAndWait(on session, r *running, line string, pipe io.WriteCloser, stdin io.Reader) error {
+	if err := on.Start(line); err != nil {
 		return unreachable(c.cfg.Address, ReasonLost, err)
 	}
 	if pipe != nil {
 		feed(pipe, stdin)
 	}
-	return c.ended(r, session.Wait())
+	return c.ended(r, on.Wait())
 }
 
 // feed copies stdin beside the session, of which the command has started: sshd
@@ -183,6 +209,20 @@ func (c *Client) ended(r *running, err error) error {
 		r.code = exit.ExitStatus()
 	}
 	return &appliance.ExitError{Name: r.name, Code: r.code, Stderr: string(r.stderr.bytes())}
+}
+
+// sink takes everything, also when w fails: output that nobody reads would keep
+// sshd's session after the command's end.
+type sink struct {
+	w   io.Writer
+	err error
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	if s.err == nil {
+		_, s.err = s.w.Write(p)
+	}
+	return len(p), nil
 }
 
 // lineTail keeps the end of what is written and passes it on by lines.

@@ -195,6 +195,31 @@ func TestCommandThatCannotBeKilledLosesTheConnection(t *testing.T) {
 	}
 }
 
+// A command that is gone already loses nothing for the others on its
+// connection, however long the look for its processes takes.
+func TestSlowKillOfWhatHasEnded(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	c := s.client(t)
+	c.killLimit = 50 * time.Millisecond
+	echo(t, c)
+	c.kills <- struct{}{}
+	c.kills <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err := c.As("").Run(ctx, appliance.Command{
+		Argv:     []string{"sh", "-c", `echo up >&2; exit 3`},
+		OnStderr: func(string) { cancel() },
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want a cancellation", err)
+	}
+	echo(t, c)
+	if n := s.handshakes.Load(); n != 1 {
+		t.Errorf("got %d handshakes, want 1", n)
+	}
+}
+
 func waitGone(t *testing.T, pid int) {
 	t.Helper()
 	for range 100 {

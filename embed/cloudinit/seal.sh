@@ -76,7 +76,7 @@ after() {
 }
 after cloud-config.service ssh.service
 for unit in cron.service systemd-logind.service serial-getty@.service; do
-	after "$unit" cloud-config.service
+	after "$unit" "ssh.service cloud-config.service"
 done
 
 # Events at boot for devices only that a virtual machine uses: each is a walk

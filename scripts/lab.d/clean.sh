@@ -9,6 +9,7 @@ note_foreign() {
 		in_virsh list --all --uuid
 		in_virsh net-list --all --uuid
 		in_virsh pool-list --all --uuid
+		echo reservations:
 		reservations
 	} | sed '/^$/d' >"$LAB_RUN/foreign.new"
 	mv "$LAB_RUN/foreign.new" "$LAB_RUN/foreign"
@@ -55,11 +56,14 @@ remove_left() {
 		ours "$id" || continue
 		remove_pool "$id"
 	done
-	reservations | while read -r id; do
-		ours "$id" || continue
-		say "removing the reservation $id"
-		in_virsh net-update default delete ip-dhcp-host "$id" --config >/dev/null || true
-	done
+	# A list that an older lab made has no reservations.
+	if grep -qx reservations: "$LAB_RUN/foreign"; then
+		reservations | while read -r id; do
+			ours "$id" || continue
+			say "removing the reservation $id"
+			in_virsh net-update default delete ip-dhcp-host "$id" --config >/dev/null || true
+		done
+	fi
 	for id in $(in_virsh net-list --all --uuid); do
 		in_virsh net-destroy "$id" >/dev/null 2>&1 || true
 		ours "$id" || continue

@@ -88,8 +88,10 @@ func (l *lab) measureBoot(c command) {
 	l.t.Logf("the first boot took %s: the limit is %s", measuredBoot.Round(time.Second), l.limit.Round(time.Second))
 }
 
-// booted tells that SSH has let pgapp into the step's machine.
+// booted tells that SSH has let pgapp into the step's machine. What it says
+// then lasts for a moment only where cloud-init is done by that time.
 func booted(s appliance.StepRecord) bool {
 	boots := s.ID == "golden-image" || strings.HasPrefix(s.ID, "machine/")
-	return boots && s.State == appliance.StepRunning && strings.HasPrefix(s.Progress.Detail, "waiting for cloud-init")
+	return boots && s.State == appliance.StepRunning && slices.ContainsFunc([]string{"waiting for cloud-init", "booted in", "pgapp: "},
+		func(said string) bool { return strings.HasPrefix(s.Progress.Detail, said) })
 }

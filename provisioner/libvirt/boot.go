@@ -210,7 +210,12 @@ func (p *Provider) startAs(ctx context.Context, b boot, kind string) (started bo
 		return false, err
 	}
 	b.say("starting the machine")
-	return true, p.virt.StartDomain(ctx, b.spec.Name)
+	err = p.virt.StartDomain(ctx, b.spec.Name)
+	if errors.Is(err, rpc.ErrWordless) {
+		b.say("%v: starting the machine once more", rpc.ErrWordless)
+		err = p.virt.StartDomain(ctx, b.spec.Name)
+	}
+	return true, err
 }
 
 // awaitUp waits for SSH. again is set where the machine was up before and was

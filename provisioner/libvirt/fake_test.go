@@ -29,6 +29,8 @@ type fake struct {
 	// kvm says what KVM does: "" works, "absent", "refuses" at the start,
 	// "pauses" right after it.
 	kvm string
+	// wordless is how many of the next starts end without a word.
+	wordless int
 	// shortUpload loses a byte; failUpload fails at the end.
 	shortUpload bool
 	failUpload  error
@@ -102,6 +104,10 @@ func (f *fake) StartDomain(_ context.Context, name string) error {
 	d, ok := f.domains[name]
 	if !ok {
 		return rpc.ErrNotFound
+	}
+	if f.wordless > 0 {
+		f.wordless--
+		return appliance.NewProblem(appliance.ErrLibvirt, "starting: %w", rpc.ErrWordless)
 	}
 	d.Saved, d.State = false, rpc.DomainRunning
 	f.live[name] = nil

@@ -238,6 +238,19 @@ func TestWhatCannotBeDefinedIsToldAtOnce(t *testing.T) {
 	}
 }
 
+func TestStartThatEndsWithoutAWord(t *testing.T) {
+	t.Parallel()
+	for ends, fails := range map[int]bool{0: false, 1: false, 2: true} {
+		w := newWorld(t)
+		_, spec := seeded(t, w, w.cluster(t, "main", uuidA, 1))
+		w.fake.wordless = ends
+		_, err := w.startAs(t.Context(), boot{spec: spec, report: quiet}, typeTCG)
+		if (err != nil) != fails {
+			t.Errorf("%d starts ended so: got %v", ends, err)
+		}
+	}
+}
+
 func TestWhatWasSavedOrPausedIsNotThawed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

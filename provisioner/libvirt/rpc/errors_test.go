@@ -44,6 +44,16 @@ func TestFailuresHaveTheirIDs(t *testing.T) {
 			t.Errorf("%v: got %s with hint %q, want %s", tc.err, p.ID, p.Hint, tc.want)
 		}
 	}
+	for text, want := range map[string]bool{
+		"internal error: process exited while connecting to monitor":                    true,
+		"internal error: qemu unexpectedly closed the monitor: ":                        true,
+		"internal error: qemu unexpectedly closed the monitor: qemu: cannot do this":    false,
+		"internal error: process exited while connecting to monitor: could not open it": false,
+	} {
+		if err := problem("doing it", refused(golibvirt.ErrInternalError, text)); errors.Is(err, ErrWordless) != want {
+			t.Errorf("%q: wordless is not %v", text, want)
+		}
+	}
 	for code, want := range map[golibvirt.ErrorNumber]error{
 		golibvirt.ErrNoDomain: ErrNotFound, golibvirt.ErrNoStorageVol: ErrNotFound, golibvirt.ErrOperationInvalid: ErrInactive,
 		golibvirt.ErrStorageVolExist: ErrExists, golibvirt.ErrResourceBusy: ErrBusy,

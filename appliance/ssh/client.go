@@ -263,28 +263,33 @@ func (c *Client) open(ctx context.Context) (session, error) {
 	}
 }
 
-// openOn ends with ctx although x/crypto's call doesn't; a session that comes
-// too late is closed.
+// openOn ends with ctx or the connection although x/crypto's call doesn't: one
+// made while the connection closes may wait for ever. A session that comes too
+// late is closed.
 func (c *Client) openOn(ctx context.Context, conn *connection) (*ssh.Session, error) {
 	type opened struct {
 		session *ssh.Session
 		err     error
 	}
 	result := make(chan opened)
-	c.work.Go(func() {
+	go func() {
 		s, err := conn.client.NewSession()
 		select {
 		case result <- opened{s, err}:
+			return
 		case <-ctx.Done():
-			if err == nil {
-				_ = s.Close()
-			}
+		case <-conn.done:
 		}
-	})
+		if err == nil {
+			_ = s.Close()
+		}
+	}()
 	select {
 	case r := <-result:
 		return r.session, r.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	case <-conn.done:
+		return nil, net.ErrClosed
 	}
 }

@@ -90,6 +90,7 @@ func (s Shell) end(ctx context.Context, mark string, on session, ended <-chan st
 		default:
 			_ = on.conn.client.Close()
 			<-ended
+			<-on.conn.done // nobody is to open a session on what is closing
 			return errors.Join(err, fmt.Errorf("what was started on %s may still run", s.client.cfg.Address))
 		}
 	}

@@ -28,7 +28,7 @@ func (s server) init() {
 	s.t.Helper()
 	lay := s.mc.Layout()
 	_, err := s.mc.Run(s.f.context(s.t), appliance.Command{Argv: []string{
-		s.program("initdb"), "-D", lay.DataDir, "-U", "postgres", "-A", "trust", "-k", "--no-sync",
+		s.program("initdb"), "-D", lay.DataDir, "-U", "postgres", "-A", "trust", "-k", s.durable("--sync-method=syncfs", "--no-sync"),
 		"--encoding=UTF8", "--locale=C.UTF-8",
 	}})
 	if err != nil {
@@ -41,10 +41,19 @@ func (s server) configure(more string) {
 	s.t.Helper()
 	lay := s.mc.Layout()
 	conf := fmt.Sprintf("listen_addresses = '%s'\nport = %d\nunix_socket_directories = '%s'\n"+
-		"fsync = off\nshared_buffers = 16MB\nmax_connections = 20\n%s\n", s.m.Host, s.m.Port, lay.SocketDir, more)
+		"fsync = %s\nshared_buffers = 16MB\nmax_connections = 20\n%s\n", s.m.Host, s.m.Port, lay.SocketDir, s.durable("on", "off"), more)
 	if err := s.mc.WriteFile(s.f.context(s.t), path.Join(lay.DataDir, "postgresql.conf"), []byte(conf), 0o600); err != nil {
 		s.t.Fatalf("writing postgresql.conf: %v", err)
 	}
+}
+
+// durable is on where a fence cuts the power: what isn't on the disk by then is
+// lost, postmaster.pid included.
+func (s server) durable(on, off string) string {
+	if s.f.OwnMachines {
+		return on
+	}
+	return off
 }
 
 func (s server) psql(sql string) appliance.Command {

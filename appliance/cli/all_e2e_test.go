@@ -130,7 +130,7 @@ func (l *lab) killedAt(p killPoint, args []string) {
 // killDaemon kills the daemon as the kernel would, and waits for its end.
 func (l *lab) killDaemon() {
 	l.t.Helper()
-	info, err := l.api().Info(l.t.Context())
+	info, err := l.client.Info(l.t.Context())
 	if err != nil {
 		l.t.Fatalf("there is no daemon to kill: %v", err)
 	}
@@ -138,7 +138,7 @@ func (l *lab) killDaemon() {
 		l.t.Fatal(err)
 	}
 	l.until(10*time.Second, "the killed daemon is silent", func() bool {
-		_, err := l.api().Info(l.t.Context())
+		_, err := l.client.Info(l.t.Context())
 		return appliance.IsProblem(err, appliance.ErrDaemonUnreachable)
 	})
 }
@@ -179,7 +179,7 @@ func (l *lab) everythingKilled(want shape) {
 
 // well tells whether every member runs and streams.
 func (l *lab) well() bool {
-	s, err := l.api().Status(l.t.Context(), "main")
+	s, err := l.client.Status(l.t.Context(), "main")
 	return err == nil && s.Phase == appliance.PhaseReady && !slices.ContainsFunc(s.Members, func(m appliance.MemberStatus) bool {
 		return m.State != appliance.StateStreaming && m.State != appliance.StateRunning
 	})

@@ -186,7 +186,7 @@ func (l *lab) wrongHostKey(member string) {
 // wait who left without logging in.
 func (l *lab) sshdLog(member, since string) string {
 	l.t.Helper()
-	login, err := l.api().Login(l.t.Context(), "main", member)
+	login, err := l.client.Login(l.t.Context(), "main", member)
 	if err != nil {
 		l.t.Fatal(err)
 	}

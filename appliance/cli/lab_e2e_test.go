@@ -34,7 +34,8 @@ type lab struct {
 	t         *testing.T
 	bin, home string
 	// limit is how long what boots machines may take.
-	limit time.Duration
+	limit  time.Duration
+	client *api.Client
 }
 
 func newLab(t *testing.T) *lab {
@@ -51,6 +52,7 @@ func newLab(t *testing.T) *lab {
 		t.Fatal(err)
 	}
 	l := &lab{t: t, bin: bin, home: filepath.Join(dir, "home"), limit: scaled()}
+	l.client = api.NewUnixClient(filepath.Join(l.home, "pgapp.sock"))
 	t.Cleanup(func() {
 		l.run(l.limit, "down", "--volumes", "--yes")
 		l.run(time.Minute, "shutdown")
@@ -166,8 +168,6 @@ func (l *lab) importImage() {
 	l.ok("image", "import", os.Getenv("PGAPP_LAB_IMAGE"), "--name", "lab")
 }
 
-func (l *lab) api() *api.Client { return api.NewUnixClient(filepath.Join(l.home, "pgapp.sock")) }
-
 // must runs another program than ours.
 func (l *lab) must(name string, args ...string) string {
 	l.t.Helper()
@@ -206,11 +206,11 @@ func (l *lab) until(limit time.Duration, what string, holds func() bool) {
 // lastOperation is the newest one as it is now, which the journal doesn't hold;
 // empty where none is or nobody answers.
 func (l *lab) lastOperation() appliance.Operation {
-	ops, err := l.api().Operations(l.t.Context(), "main")
+	ops, err := l.client.Operations(l.t.Context(), "main")
 	if err != nil || len(ops) == 0 {
 		return appliance.Operation{}
 	}
-	o, err := l.api().Operation(l.t.Context(), ops[0].ID)
+	o, err := l.client.Operation(l.t.Context(), ops[0].ID)
 	if err != nil {
 		return appliance.Operation{}
 	}

@@ -120,7 +120,7 @@ func (c *Conn) open(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, dialError{err}
 	}
-	w := &watched{Conn: raw, gone: make(chan struct{})}
+	w := &watched{Conn: inOrder(raw), gone: make(chan struct{})}
 	l := &link{raw: w, client: golibvirt.NewWithDialer(fixedDialer{w}), gone: w.gone}
 	err = l.do(ctx, func(v *golibvirt.Libvirt) error { return v.ConnectToURI(golibvirt.QEMUSystem) })
 	if err != nil {

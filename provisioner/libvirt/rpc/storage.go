@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -189,8 +190,8 @@ func (c *Conn) Upload(ctx context.Context, pool, name string, r io.Reader, size 
 		// A reader that fails must not end as a short but successful upload.
 		full := &fullReader{r: r, left: size}
 		err = v.StorageVolUpload(vol, full, 0, uint64(size), 0)
-		if full.err != nil {
-			return full.err
+		if failed := full.failed.Load(); failed != nil {
+			return *failed
 		}
 		return err
 	})
@@ -200,7 +201,8 @@ func (c *Conn) Upload(ctx context.Context, pool, name string, r io.Reader, size 
 type fullReader struct {
 	r    io.Reader
 	left int64
-	err  error
+	// failed is why it did; go-libvirt may still read when the upload has failed.
+	failed atomic.Pointer[error]
 }
 
 func (f *fullReader) Read(p []byte) (int, error) {
@@ -214,8 +216,9 @@ func (f *fullReader) Read(p []byte) (int, error) {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		f.err = fmt.Errorf("reading what is uploaded: %w", err)
-		return n, f.err
+		err = fmt.Errorf("reading what is uploaded: %w", err)
+		f.failed.Store(&err)
+		return n, err
 	}
 	return n, nil
 }

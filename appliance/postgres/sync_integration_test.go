@@ -84,3 +84,49 @@ func TestVerifyUnderWrites(t *testing.T) {
 		t.Logf("%+v", k)
 	}
 }
+
+// TestVerifyDuringACommit: what a standby shows before the primary does is no
+// difference. A commit that waits for a synchronous standby makes it last.
+func TestVerifyDuringACommit(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.sql(t, 0, "postgres", "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+	c.sql(t, 0, "postgres", "SELECT pg_reload_conf()")
+	waitFor(t, func() bool { return c.sql(t, 0, "postgres", "SHOW synchronous_standby_names") == "nobody" })
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	m := c.members[0]
+	writer, err := postgres.ConnectAs(ctx, postgres.RoleApp, m.host, m.port, "films", c.secrets.Get(appliance.SecretApp))
+	must(t, err)
+	const count = "SELECT count(*) FROM public.payment"
+	before := c.sql(t, 0, "films", count)
+	wg.Go(func() {
+		_ = writer.Exec(ctx, "BEGIN; SET LOCAL synchronous_commit = on; INSERT INTO public.payment VALUES (1, '2022-05-05'); COMMIT") // ends with the test
+	})
+	waitFor(t, func() bool { return c.sql(t, 1, "films", count) != before })
+	if now := c.sql(t, 0, "films", count); now != before {
+		t.Fatalf("the primary counts %s rows, and %s before: it doesn't wait", now, before)
+	}
+	// Before and after a later transaction has ended, which verify's marker is.
+	standby := c.control(t, 1, "films")
+	if ahead, err := standby.CommittedSince(ctx, c.sql(t, 0, "films", "SELECT pg_current_snapshot()")); !ahead {
+		t.Errorf("the standby isn't ahead: %v", err)
+	}
+	r := postgres.Verify(t.Context(), c.input())
+	if ahead, err := standby.CommittedSince(ctx, c.sql(t, 0, "films", "SELECT pg_current_snapshot()")); !ahead {
+		t.Errorf("the standby isn't ahead any more: %v", err)
+	}
+	if k := check(t, r, "node1", postgres.CheckRowCounts); !k.OK || !k.Skipped {
+		t.Errorf("got %+v, want one that is skipped", k)
+	}
+	stop() // which ends the wait: committed it is
+	waitFor(t, func() bool { return c.sql(t, 0, "films", count) != before })
+	if k := check(t, postgres.Verify(t.Context(), c.input()), "node1", postgres.CheckRowCounts); !k.OK || k.Skipped {
+		t.Errorf("after the commit: got %+v", k)
+	}
+	if ahead, err := standby.CommittedSince(t.Context(), c.sql(t, 0, "films", "SELECT pg_current_snapshot()")); ahead || err != nil {
+		t.Errorf("after the commit the standby is ahead: %v", err)
+	}
+}

@@ -179,22 +179,12 @@ OOMScoreAdjust=-900
 `
 }
 
-// cloudInitScript asks once cloud-init has left its result. `status --wait` is a
-// Python beside cloud-init's own that starts systemctl twice or more in each
-// quarter of a second (cloudinit/cmd/status.py): an emulated guest does little
-// else then. Without a result it waits all the same, after a minute.
-const cloudInitScript = `[ ! -e /etc/cloud/cloud-init.disabled ] || exit 0
-n=0
-until [ -e /run/cloud-init/result.json ] || [ "$n" -ge 300 ]; do
-	sleep 0.2
-	n=$((n + 1))
-done
-exec cloud-init status --wait --format json`
-
 // cloudInit waits for cloud-init and judges how it ended. Once we have
 // disabled it there is nothing to wait for.
 func (p *Provider) cloudInit(ctx context.Context, g *guest) error {
-	out, err := g.root(ctx, cloudInitScript)
+	const script = `[ ! -e /etc/cloud/cloud-init.disabled ] || exit 0
+exec cloud-init status --wait --format json`
+	out, err := g.root(ctx, script)
 	var exit *appliance.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return fmt.Errorf("asking cloud-init on %q: %w", g.member.Name, err)

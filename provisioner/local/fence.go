@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,10 +30,11 @@ func (m *machine) Fence(ctx context.Context) error {
 	if err != nil {
 		return asFence(m.member, err)
 	}
+	var met hunt
 	left := ""
 	clean := 0
 	err = poll(ctx, func() (bool, error) {
-		busy, err := m.killOnce(own != foreign)
+		busy, err := m.killOnce(own != foreign, &met)
 		if err != nil {
 			return false, err
 		}
@@ -61,7 +63,7 @@ func (m *machine) Fence(ctx context.Context) error {
 }
 
 // killOnce kills all that is there and says what that was.
-func (m *machine) killOnce(scan bool) (busy []string, err error) {
+func (m *machine) killOnce(scan bool, met *hunt) (busy []string, err error) {
 	var errs []error
 	for _, g := range m.p.cgroups.existing(m.tag()) {
 		populated, err := g.populated()
@@ -78,9 +80,9 @@ func (m *machine) killOnce(scan bool) (busy []string, err error) {
 	if err != nil {
 		return busy, err
 	}
-	in, hidden, err := t.scan()
-	errs = append(errs, err, killAll(in, t.holds))
-	for _, p := range in {
+	left, hidden, err := met.once(t)
+	errs = append(errs, err)
+	for _, p := range left {
 		state, _ := p.stat()
 		busy = append(busy, fmt.Sprintf("process %d (%s, state %c)", p.pid, p.comm(), state))
 	}
@@ -90,12 +92,22 @@ func (m *machine) killOnce(scan bool) (busy []string, err error) {
 	return busy, errors.Join(errs...)
 }
 
-func killAll(procs []proc, still func(proc) bool) error {
-	var errs []error
-	for _, p := range procs {
-		errs = append(errs, p.kill(syscall.SIGKILL, still))
+// hunt kills all processes of a territory. It remembers those it met, since
+// one that is ending can't be found by its directory any more.
+type hunt struct{ met []proc }
+
+// once kills what is there and returns what hasn't ended yet, and what can't
+// be told.
+func (h *hunt) once(t territory) (left, hidden []proc, err error) {
+	in, hidden, err := t.scan()
+	for _, p := range in {
+		if !slices.Contains(h.met, p) {
+			h.met = append(h.met, p)
+		}
+		err = errors.Join(err, p.kill(syscall.SIGKILL, t.holds))
 	}
-	return errors.Join(errs...)
+	h.met = slices.DeleteFunc(h.met, t.ended)
+	return h.met, hidden, err
 }
 
 func (m *machine) removeCgroups(ctx context.Context) error {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pgapp/appliance"
 )
 
@@ -127,6 +129,38 @@ func TestFenceEndsStrays(t *testing.T) {
 	mustDo(t, p.DestroySteps(other, other.Members))
 	if (proc{neighbour.Process.Pid}).alive() {
 		t.Error("the removal of the other member left its process")
+	}
+}
+
+// TestFenceAwaitsTheEnd fences processes that take long to end: the kernel
+// frees each one's file after it has left its directory.
+func TestFenceAwaitsTheEnd(t *testing.T) {
+	t.Parallel()
+	m := made(t, selfProvider(t))
+	for range 5 {
+		fd, err := unix.MemfdCreate("big", unix.MFD_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := os.NewFile(uintptr(fd), "big")
+		if err := unix.Fallocate(fd, 0, 0, 128<<20); err != nil {
+			t.Skipf("SKIPPED: no memory of 128 MiB: %v", err)
+		}
+		cmd := exec.CommandContext(testContext(t), "sleep", "1000")
+		cmd.Dir, cmd.SysProcAttr, cmd.ExtraFiles = m.dir, &syscall.SysProcAttr{Setsid: true}, []*os.File{file}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := file.Close(); err != nil { // the process has the last one
+			t.Fatal(err)
+		}
+		err = m.Fence(testContext(t))
+		alive := (proc{cmd.Process.Pid}).alive()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if err != nil || alive {
+			t.Fatalf("Fence() = %v; the process is left: %v", err, alive)
+		}
 	}
 }
 

@@ -33,6 +33,12 @@ func (p proc) cwd() (string, error) {
 	return strings.TrimSuffix(link, " (deleted)"), err
 }
 
+// ending tells whether the process has begun to end. It may have ended.
+func (p proc) ending() bool {
+	cwd, err := p.cwd()
+	return err == nil && cwd == ""
+}
+
 // uid is the process's effective user.
 func (p proc) uid() (uint32, bool) {
 	status, err := os.ReadFile(p.path("status"))
@@ -171,6 +177,14 @@ func (t territory) holds(p proc) bool {
 
 func (t territory) covers(cwd string) bool {
 	return cwd != "" && (cwd == t.dir || t.below && strings.HasPrefix(cwd, t.dir+"/"))
+}
+
+// ended tells whether a process that the territory held is gone, or its number
+// another's. One that is ending leaves its directory before the kernel closes
+// its files, so that its sockets may still be taken (do_exit in Linux's
+// kernel/exit.c).
+func (t territory) ended(p proc) bool {
+	return !t.holds(p) && !(p.ending() && p.alive())
 }
 
 // hidden tells whether the process may belong there without our being able to

@@ -215,7 +215,7 @@ func (m *machine) StopServer(ctx context.Context, mode appliance.StopMode) error
 		if err := pm.kill(sig, t.holds); err != nil {
 			return err
 		}
-		err = poll(ctx, func() (bool, error) { return !pm.alive() || !t.holds(pm), nil })
+		err = poll(ctx, func() (bool, error) { return t.ended(pm), nil })
 		if err != nil {
 			return m.stopProblem(mode, err)
 		}
@@ -243,12 +243,10 @@ func (m *machine) endServerProcesses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var met hunt
 	err = poll(ctx, func() (bool, error) {
-		in, _, err := t.scan()
-		if err != nil || len(in) == 0 {
-			return err == nil, err
-		}
-		return false, killAll(in, t.holds)
+		left, _, err := met.once(t)
+		return len(left) == 0, err
 	})
 	if err != nil {
 		return fmt.Errorf("ending what PostgreSQL of member %q left: %w", m.member, err)
@@ -259,12 +257,13 @@ func (m *machine) endServerProcesses(ctx context.Context) error {
 	return m.freeSharedMemory(ctx, memoryPatience)
 }
 
-// reaped waits until the postmaster that this process started is no zombie.
+// reaped waits until the postmaster that this process started, if it is ending
+// or a zombie, is gone.
 func (m *machine) reaped(ctx context.Context) error {
 	m.p.mu.Lock()
 	c := m.p.children[m.dir]
 	m.p.mu.Unlock()
-	if c == nil || (proc{c.pid}).alive() {
+	if c == nil || !(proc{c.pid}).ending() {
 		return nil
 	}
 	select {

@@ -184,7 +184,7 @@ func (t territory) covers(cwd string) bool {
 // its files, so that its sockets may still be taken (do_exit in Linux's
 // kernel/exit.c).
 func (t territory) ended(p proc) bool {
-	return !t.holds(p) && !(p.ending() && p.alive())
+	return !t.holds(p) && (!p.ending() || !p.alive())
 }
 
 // hidden tells whether the process may belong there without our being able to

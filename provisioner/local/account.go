@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,8 +20,9 @@ import (
 const (
 	// serverAccountName is the account that distributions make for PostgreSQL.
 	serverAccountName = "postgres"
-	// ownAccountName is the one that pgapp makes where there is none.
-	ownAccountName = "pgapp"
+	// ownAccountPrefix begins the name of the one that pgapp makes where there
+	// is none. Each home has its own, so that none takes away another's.
+	ownAccountPrefix = "pgapp-"
 )
 
 // account is who PostgreSQL runs as.
@@ -41,21 +43,43 @@ type ids struct {
 	groups   []uint32
 }
 
-// chooseAccount decides the name once: an account that we made for this home
-// stays in use even if a package brings another later.
-func chooseAccount(euid int, home, own, server string) account {
+// chooseAccount decides the name once: the account that the home's members
+// belong to stays in use even if a package brings another later.
+func chooseAccount(euid int, home, prefix, server string) account {
 	if euid != 0 {
 		return account{name: controlUser(), self: true}
 	}
 	sum := sha256.Sum256([]byte(home))
-	a := account{name: own, own: true, comment: "pgapp home " + hex.EncodeToString(sum[:8])}
-	if u, err := user.Lookup(own); err == nil && u.Name == a.comment {
+	a := account{name: prefix + hex.EncodeToString(sum[:4]), own: true, comment: "pgapp home " + hex.EncodeToString(sum[:8])}
+	if a.made() {
 		return a
+	}
+	if name, ok := membersAccount(home); ok {
+		return account{name: name} // made for a home of another name, or by hand
 	}
 	if _, err := user.Lookup(server); err == nil {
 		return account{name: server}
 	}
 	return a
+}
+
+// membersAccount is the account that a member in the home belongs to.
+func membersAccount(home string) (string, bool) {
+	markers, _ := filepath.Glob(filepath.Join(globEscape(home), "clusters", "*", "*", markerFile))
+	for _, path := range markers {
+		st, err := os.Lstat(filepath.Dir(path))
+		if err != nil {
+			continue
+		}
+		sys, ok := st.Sys().(*syscall.Stat_t)
+		if !ok || sys.Uid == 0 {
+			continue
+		}
+		if u, err := user.LookupId(strconv.FormatUint(uint64(sys.Uid), 10)); err == nil {
+			return u.Username, true
+		}
+	}
+	return "", false
 }
 
 // lookup finds the account's numbers; without the account the error is a

@@ -73,7 +73,7 @@ func New(cfg Config) *Provider {
 	return &Provider{
 		home:     home,
 		temp:     temp,
-		account:  chooseAccount(os.Geteuid(), home, ownAccountName, serverAccountName),
+		account:  chooseAccount(os.Geteuid(), home, ownAccountPrefix, serverAccountName),
 		cgroups:  findCgroups(os.Geteuid()),
 		block:    cmp.Or(cfg.FirstBlock, firstBlock),
 		children: map[string]*child{},

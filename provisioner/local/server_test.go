@@ -313,12 +313,15 @@ func TestOwnAccount(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: only root can make users")
 	}
-	p := newTestProvider(t, "home")
-	name := "pgapptest" + itoa(os.Getpid())
-	p.account = chooseAccount(0, p.home, name, "no-such-user-of-pgapp")
-	if !p.account.own || p.account.name != name {
-		t.Fatalf("chosen: %+v", p.account)
+	prefix, none := "pgapptest"+itoa(os.Getpid())+"-", "no-such-user-of-pgapp"
+	p, neighbour := newTestProvider(t, "home"), newTestProvider(t, "neighbour")
+	for _, p := range []*Provider{p, neighbour} {
+		p.account = chooseAccount(0, p.home, prefix, none)
+		if !p.account.own || !strings.HasPrefix(p.account.name, prefix) {
+			t.Fatalf("chosen: %+v", p.account)
+		}
 	}
+	name := p.account.name
 	func() {
 		c, m := newServer(t, p)
 		pm := m.mustStart(t)
@@ -329,11 +332,25 @@ func TestOwnAccount(t *testing.T) {
 		if uid, ok := pm.uid(); !ok || uid != i.uid || uid == 0 {
 			t.Errorf("the server runs as %d, want %d", uid, i.uid)
 		}
-		if again := chooseAccount(0, p.home, name, "root"); again.name != name {
-			t.Errorf("with another account at hand %q is chosen, want the cluster's", again.name)
+		if again := chooseAccount(0, p.home, prefix, "root"); again.name != name || !again.own {
+			t.Errorf("with another account at hand %+v is chosen, want the cluster's", again)
 		}
-		if other := chooseAccount(0, "/another/home", name, "daemon"); other.name != "daemon" {
+		moved := filepath.Join(t.TempDir(), "moved")
+		if err := os.Symlink(p.home, moved); err != nil {
+			t.Fatal(err)
+		}
+		if again := chooseAccount(0, moved, prefix, none); again.name != name || again.made() {
+			t.Errorf("at another path %+v is chosen, want the members' own", again)
+		}
+		if other := chooseAccount(0, "/another/home", prefix, "daemon"); other.name != "daemon" {
 			t.Errorf("another home takes %q", other.name)
+		}
+		// The other home's first and last cluster come and go beside this one's.
+		other := testCluster("node0")
+		mustDo(t, neighbour.CreateSteps(other, other.Members))
+		mustDo(t, neighbour.DestroySteps(other, other.Members))
+		if !p.account.exists() || neighbour.account.exists() {
+			t.Error("the homes share an account")
 		}
 		mustDo(t, p.DestroySteps(c, c.Members))
 	}()

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -89,7 +90,7 @@ func stopDaemon(ctx context.Context, c *api.Client, pid int) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+		if ended(pid) {
 			return nil
 		}
 		select {
@@ -98,6 +99,18 @@ func stopDaemon(ctx context.Context, c *api.Client, pid int) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// ended tells whether the process is gone or a zombie: a container's first
+// process may never reap what others leave.
+func ended(pid int) bool {
+	if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+		return true
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	// The state follows the name, which is in parentheses and may hold any.
+	_, state, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
+	return err == nil && bytes.HasPrefix(state, []byte("Z"))
 }
 
 // startDaemon starts `pgapp serve` in the background. When two clients do so

@@ -300,7 +300,7 @@ func TestBodies(t *testing.T) {
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	s := New(Config{Service: newFake()})
-	s.timing.header, s.timing.read = 100*time.Millisecond, 300*time.Millisecond
+	s.timing.header, s.timing.read = time.Second, 2*time.Second
 	d := serve(t, newFake(), s, filepath.Join(t.TempDir(), "s"))
 	for name, begin := range map[string]string{
 		"no request": "", "half a header": "GET /livez HTTP/1.1\r\nHost: " + d.addr + "\r\nX-Slow: ",

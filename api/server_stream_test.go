@@ -181,7 +181,7 @@ func TestStreamsOutliveTheReadTimeout(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	s := New(Config{Service: f, Operations: f})
-	s.timing = timing{header: 50 * time.Millisecond, read: 100 * time.Millisecond, beat: 40 * time.Millisecond}
+	s.timing = timing{header: time.Second, read: time.Second, beat: 100 * time.Millisecond}
 	d := serve(t, f, s, filepath.Join(t.TempDir(), "s"))
 	o, err := f.Up(t.Context(), appliance.Spec{Name: "main"}, appliance.UpOptions{})
 	if err != nil {
@@ -192,14 +192,14 @@ func TestStreamsOutliveTheReadTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	time.AfterFunc(400*time.Millisecond, func() { f.finish(o.ID) })
+	time.AfterFunc(2*time.Second, func() { f.finish(o.ID) })
 	b, err := io.ReadAll(resp.Body)
 	if err != nil || !strings.Contains(string(b), `"state":"succeeded"`) || strings.Count(string(b), ": pgapp") < 4 {
 		t.Errorf("the stream was\n%s\n%v", b, err)
 	}
 	f.logs = func(ctx context.Context, w io.Writer) error {
 		select {
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(2 * time.Second):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

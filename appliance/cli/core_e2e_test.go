@@ -158,7 +158,7 @@ for u in resolved timesyncd; do systemctl is-active -q systemd-$u || echo "$u is
 func (l *lab) wrongHostKey(member string) {
 	l.t.Helper()
 	since := strings.TrimSpace(l.ok("ssh", member, "--", `sudo sh -c 'set -e; cd /etc/ssh; rm ssh_host_ed25519_key*; `+
-		`ssh-keygen -q -t ed25519 -N "" -f ssh_host_ed25519_key; systemctl restart ssh; date +%s'`))
+		`ssh-keygen -q -t ed25519 -N "" -f ssh_host_ed25519_key; systemctl restart ssh; date +%s.%6N'`))
 	o := l.run(l.limit, "ssh", member, "--", "true")
 	if o.code != 255 || !strings.Contains(o.err, "Host key verification failed") {
 		l.t.Errorf("logging in to another host key: exit code %d", o.code)

@@ -61,21 +61,21 @@ func TestStrangeLocale(t *testing.T) {
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
-	var l net.Listener
-	err := b.net.in(func() (err error) {
-		var lc net.ListenConfig
-		l, err = lc.Listen(t.Context(), "tcp4", "0.0.0.0:5432")
-		return err
-	})
-	if err != nil && isolated() {
-		t.Fatal(err)
-	}
-	if err == nil {
-		defer func() { _ = l.Close() }()
+	if isolated() {
+		b.must(b.net.in(func() error {
+			var lc net.ListenConfig
+			l, err := lc.Listen(t.Context(), "tcp4", "0.0.0.0:5432")
+			if err == nil {
+				t.Cleanup(func() { _ = l.Close() })
+			}
+			return err
+		}))
+	} else {
+		t.Log("SKIPPED in part: on a network that is shared, port 5432 may be another test's")
 	}
 	s := b.up("--standbys", "1")
 	for _, m := range s.Members {
-		if m.Port == 5432 {
+		if m.Port == 5432 && isolated() {
 			t.Errorf("%s is at %s:%d", m.Name, m.Host, m.Port)
 		}
 	}

@@ -246,7 +246,7 @@ func TestTwoDaemons(t *testing.T) {
 	}
 	// SIGTERM ends it as shutdown does.
 	b.must(syscall.Kill(pid, syscall.SIGTERM))
-	for end := time.Now().Add(commandTimeout); syscall.Kill(pid, 0) == nil && time.Now().Before(end); {
+	for end := time.Now().Add(commandTimeout); !gone(pid) && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	if b.pid() != 0 {

@@ -354,7 +354,8 @@ func promotedByHand(t *testing.T, b *box, was appliance.ClusterStatus) {
 		t.Errorf("adopted: %+v", a)
 	}
 	b.killDaemon()
-	if m := memberOf(b.ps(), "node1"); m.State != appliance.StateRunning || m.Role != appliance.RolePrimary {
+	settled(t, b, "node1", appliance.StateRunning)
+	if m := memberOf(b.ps(), "node1"); m.Role != appliance.RolePrimary {
 		t.Fatalf("the new primary: %+v", m)
 	}
 	b.ok("reinit", "node0")

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pgapp/appliance"
 	"pgapp/appliance/control"
 	"pgapp/appliance/op"
@@ -48,10 +50,12 @@ func newHome(t *testing.T, block byte, tmpl *template.Template) *home {
 	if pgbin == "" {
 		t.Fatal("PGAPP_TEST_PGBIN does not name PostgreSQL's programs: run scripts/test, or set it to what 'go run ./scripts/build/unpack DIR' prints")
 	}
-	dir, err := os.MkdirTemp("/dev/shm", "pgapp-plan-")
-	if err != nil {
-		dir, err = os.MkdirTemp("/var/tmp", "pgapp-plan-")
+	parent := "/var/tmp"
+	var shm unix.Statfs_t
+	if err := unix.Statfs("/dev/shm", &shm); err == nil && shm.Bavail*uint64(shm.Bsize) > 1<<30 { // containers get 64 MiB
+		parent = "/dev/shm"
 	}
+	dir, err := os.MkdirTemp(parent, "pgapp-plan-")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,9 @@ func TestSessionsAreKept(t *testing.T) {
 	if dialled != 2 {
 		t.Errorf("two at once opened %d sessions in all, want one more", dialled)
 	}
+	waitFor(t, func() bool { // the other one's end
+		return c.sql(t, 0, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE usename = 'pgapp'") == "1"
+	})
 	const end = "SELECT count(*) FROM (SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'pgapp') ended"
 	if ended := c.sql(t, 0, "postgres", end); ended != "1" {
 		t.Fatalf("%s sessions were kept, want one", ended)

@@ -98,6 +98,14 @@ func TestVerifyFindsWhatIsBroken(t *testing.T) {
 	c := newCluster(t, 2)
 	top, ctx := t, t.Context()
 	verify := func() appliance.VerifyReport { return postgres.Verify(ctx, c.input()) }
+	// detached waits until the primary has learnt that a standby is gone.
+	detached := func(t *testing.T, name string) {
+		t.Helper()
+		waitFor(t, func() bool {
+			r := verify()
+			return !check(t, r, name, postgres.CheckStreaming).OK && !check(t, r, name, postgres.CheckSlotActive).OK
+		})
+	}
 
 	t.Run("replay paused and a row inserted", func(t *testing.T) {
 		c.sql(t, 1, "postgres", "SELECT pg_wal_replay_pause()")
@@ -144,6 +152,7 @@ func TestVerifyFindsWhatIsBroken(t *testing.T) {
 	})
 	t.Run("standby stopped", func(t *testing.T) {
 		c.members[2].stop(t)
+		detached(t, "node2")
 		r := verify()
 		wantFailed(t, r, map[string]string{
 			"node2 reachable": "can't be reached", "node2 streaming": "no row", "node2 slot-active": "nothing streams",
@@ -156,6 +165,7 @@ func TestVerifyFindsWhatIsBroken(t *testing.T) {
 	t.Run("promoted by hand", func(t *testing.T) {
 		c.sql(t, 2, "postgres", "SELECT pg_promote()")
 		c.sql(t, 2, "films", "DELETE FROM film WHERE id = 1")
+		detached(t, "node2")
 		wantFailed(t, verify(), map[string]string{
 			"node2 in-recovery": "", "node2 streaming": "", "node2 slot-active": "", "node2 timeline": "timeline 2",
 			"node2 replay-running": "", "node2 marker-replicated": "", "node2 write-refused": "a write was taken",

@@ -201,7 +201,7 @@ func TestSlowKillOfWhatHasEnded(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	c := s.client(t)
-	c.killLimit = 50 * time.Millisecond
+	c.killLimit = 2 * time.Second // in which it ends, on any machine
 	echo(t, c)
 	c.kills <- struct{}{}
 	c.kills <- struct{}{}
@@ -222,7 +222,7 @@ func TestSlowKillOfWhatHasEnded(t *testing.T) {
 
 func waitGone(t *testing.T, pid int) {
 	t.Helper()
-	for range 100 {
+	for range 1000 {
 		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 		if err != nil || strings.Contains(string(stat), ") Z ") {
 			return

@@ -32,8 +32,8 @@ func TestUnpackNoSpace(t *testing.T) {
 			if err := syscall.Mount("tmpfs", parent, "tmpfs", 0, options); err != nil {
 				t.Skipf("SKIPPED: this machine mounts no tmpfs: %v", err)
 			}
-			t.Cleanup(func() {
-				if err := syscall.Unmount(parent, 0); err != nil {
+			t.Cleanup(func() { // detached: a process that is just being started may hold a file
+				if err := syscall.Unmount(parent, syscall.MNT_DETACH); err != nil {
 					t.Error(err)
 				}
 			})

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"pgapp/appliance"
 )
@@ -23,6 +24,9 @@ const (
 	// ownAccountPrefix begins the name of the one that pgapp makes where there
 	// is none. Each home has its own, so that none takes away another's.
 	ownAccountPrefix = "pgapp-"
+	// usersTimeout is well above the 15 s that useradd and userdel wait for
+	// another's lock (lckpwdf(3)).
+	usersTimeout = time.Minute
 )
 
 // account is who PostgreSQL runs as.
@@ -142,8 +146,11 @@ func (a account) ensure(ctx context.Context) error {
 		_, err := a.lookup()
 		return err
 	}
-	out, err := exec.CommandContext(ctx, "useradd", "--system", "--user-group", "--no-create-home",
-		"--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", "--comment", a.comment, a.name).CombinedOutput()
+	out, err := changeUsers(ctx, "useradd", "--system", "--user-group", "--no-create-home",
+		"--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", "--comment", a.comment, a.name)
+	if err != nil && errors.Is(err, ctx.Err()) {
+		return fmt.Errorf("making the system user %q: %w", a.name, err)
+	}
 	if _, lookupErr := user.Lookup(a.name); lookupErr == nil {
 		return nil
 	}
@@ -152,6 +159,17 @@ func (a account) ensure(ctx context.Context) error {
 	}
 	return appliance.NewProblem(appliance.ErrHostNoUser, "making the system user %q: %w", a.name, err).
 		WithDetail(string(out)).WithHint("make it by hand: useradd --system --shell /usr/sbin/nologin %s", a.name)
+}
+
+// changeUsers runs a program that is never cut off in the middle: a group
+// without its user would be left, and useradd refuses a name that a group has.
+func changeUsers(ctx context.Context, argv ...string) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), usersTimeout)
+	defer cancel()
+	return exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
 }
 
 // made tells whether the account exists because we made it for this home.
@@ -181,7 +199,7 @@ func (a account) remove(ctx context.Context) error {
 			WithHint("end them: ps -u %s", a.name)
 	}
 	// Forced, since userdel also counts zombies, and we have just looked.
-	out, err := exec.CommandContext(ctx, "userdel", "--force", a.name).CombinedOutput()
+	out, err := changeUsers(ctx, "userdel", "--force", a.name)
 	if err != nil && a.made() {
 		return fmt.Errorf("removing the system user %q: %w: %s", a.name, err, strings.TrimSpace(string(out)))
 	}

@@ -134,11 +134,10 @@ func freePort(t *testing.T, host string) int {
 	for range many {
 		port := first + (os.Getpid()*100+int(ports.Add(1)))%many
 		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-		if err != nil {
-			continue
+		if err == nil {
+			must(t, l.Close())
+			return port
 		}
-		must(t, l.Close())
-		return port
 	}
 	t.Fatal("no port is free")
 	return 0

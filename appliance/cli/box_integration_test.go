@@ -102,6 +102,8 @@ func newBoxAt(t *testing.T, home string) *box {
 	if isolated() {
 		b.net = newNetwork(t)
 		b.prefix = []string{"nsenter", "--net=" + b.net.path(), "--"}
+	} else {
+		takeTurn(t)
 	}
 	t.Cleanup(b.close)
 	return b

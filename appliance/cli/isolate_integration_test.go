@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -243,6 +244,34 @@ func onThread(f func() error) error {
 		done <- f()
 	}()
 	return <-done
+}
+
+// Where boxes share the machine's addresses, one test at a time has them: a
+// stopped cluster's would be taken by another home's meanwhile.
+var (
+	turnMu    sync.Mutex
+	turnEnded = sync.NewCond(&turnMu)
+	turnOf    string
+	turnBoxes int
+)
+
+// takeTurn waits until no other test has a box.
+func takeTurn(t *testing.T) {
+	t.Helper()
+	test, _, _ := strings.Cut(t.Name(), "/")
+	turnMu.Lock()
+	defer turnMu.Unlock()
+	for turnBoxes > 0 && turnOf != test {
+		turnEnded.Wait()
+	}
+	turnOf = test
+	turnBoxes++
+	t.Cleanup(func() {
+		turnMu.Lock()
+		defer turnMu.Unlock()
+		turnBoxes--
+		turnEnded.Broadcast()
+	})
 }
 
 // isolated tells whether this process has namespaces of its own.

@@ -3,6 +3,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -262,14 +263,10 @@ func TestLockThatGoes(t *testing.T) {
 	b.must(os.MkdirAll(b.home, 0o700))
 	lock, err := store.Lock(b.home)
 	b.must(err)
-	_, ended := b.background("info")
-	tried := map[int]bool{}
-	for end := time.Now().Add(commandTimeout); len(tried) < 2; time.Sleep(time.Millisecond) {
+	client, ended := b.background("info")
+	for end := time.Now().Add(commandTimeout); len(children(client.Process.Pid)) < 2; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("daemons were tried: %v; want a second try", tried)
-		}
-		for _, pid := range daemonsOf(b.home) {
-			tried[pid] = true
+			t.Fatalf("daemons were tried: %v; want a second try", children(client.Process.Pid))
 		}
 	}
 	b.must(lock.Release())
@@ -278,14 +275,17 @@ func TestLockThatGoes(t *testing.T) {
 	}
 }
 
-// daemonsOf lists the processes that are a daemon of that home, or try to be.
-func daemonsOf(home string) []int {
-	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+// children lists the processes that a client has started. A daemon that finds
+// the home locked ends within milliseconds; its client doesn't wait for it, so
+// that it stays in the list as a zombie.
+func children(client int) []int {
+	files, _ := filepath.Glob("/proc/[0-9]*/stat")
 	var out []int
 	for _, f := range files {
-		line, _ := os.ReadFile(f) // which may have ended
-		args := strings.Split(string(line), "\x00")
-		if i := slices.Index(args, "--home"); i > 0 && i+1 < len(args) && args[i-1] == "serve" && args[i+1] == home {
+		stat, _ := os.ReadFile(f) // which may have ended
+		// The name is in parentheses and may hold any; state and parent follow.
+		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+		if len(fields) > 1 && string(fields[1]) == strconv.Itoa(client) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
 			out = append(out, pid)
 		}

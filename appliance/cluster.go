@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -105,6 +106,12 @@ func (c Cluster) Standbys() []Member {
 		}
 	}
 	return out
+}
+
+// AnyWantStopped tells whether the user wants the cluster or a member of it
+// stopped.
+func (c Cluster) AnyWantStopped() bool {
+	return c.WantStopped || slices.ContainsFunc(c.Members, func(m Member) bool { return m.WantStopped })
 }
 
 // RoleOf is the role that the record gives to the member.

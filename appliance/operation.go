@@ -74,6 +74,9 @@ type OperationParams struct {
 	Member string `json:"member,omitempty"`
 	// KeepStopped leaves members alone that the user wants stopped.
 	KeepStopped bool `json:"keep_stopped,omitempty"`
+	// WantRunning has an up first record that all members shall run, and that
+	// a creation that failed goes on.
+	WantRunning bool `json:"want_running,omitempty"`
 	// Change is set where the spec or the members change.
 	Change *Change `json:"change,omitempty"`
 }

@@ -21,17 +21,8 @@ import (
 // stopped or reconfigured. Whatever is ambiguous is a problem conflict that
 // lists what was found. A repeat is safe.
 func (c *Controller) Adopt(ctx context.Context, cluster string) (appliance.Adoption, error) {
-	c.admit.Lock()
-	defer c.admit.Unlock()
-	r, err := c.cfg.Store.Cluster(ctx, cluster)
+	r, from, err := c.adoptable(ctx, cluster)
 	if err != nil {
-		return appliance.Adoption{}, notFound(err, cluster)
-	}
-	running, err := c.cfg.Store.Running(ctx, cluster)
-	if err == nil {
-		return appliance.Adoption{}, busy(running)
-	}
-	if !appliance.IsProblem(err, appliance.ErrNotFound) {
 		return appliance.Adoption{}, err
 	}
 	o, err := c.observeOnly(ctx)
@@ -52,10 +43,36 @@ func (c *Controller) Adopt(ctx context.Context, cluster string) (appliance.Adopt
 			Notes: append(v.notes, "the record is right: nothing was changed"),
 		}, nil
 	}
-	return c.takeOver(ctx, r, v)
+	leave, err := c.admission.enter(ctx, cluster)
+	if err != nil {
+		return appliance.Adoption{}, err
+	}
+	defer leave()
+	switch _, now, err := c.adoptable(ctx, cluster); {
+	case err != nil:
+		return appliance.Adoption{}, err
+	case now != from:
+		return appliance.Adoption{}, appliance.NewProblem(appliance.ErrConflict, "cluster %q was changed while its members were looked at", cluster).
+			WithHint("run pgapp adopt --cluster %s again; nothing was changed", cluster)
+	}
+	return c.recordPrimary(ctx, r, v)
 }
 
-func (c *Controller) takeOver(ctx context.Context, r appliance.Cluster, v verdict) (appliance.Adoption, error) {
+// adoptable returns the record of a cluster on which no operation runs, and
+// what identifies its state.
+func (c *Controller) adoptable(ctx context.Context, cluster string) (appliance.Cluster, basis, error) {
+	r, err := c.cfg.Store.Cluster(ctx, cluster)
+	if err != nil {
+		return r, basis{}, notFound(err, cluster)
+	}
+	running, err := c.running(ctx, cluster)
+	if err == nil && running != nil {
+		err = busy(*running)
+	}
+	return r, basis{revision: r.Revision}, err
+}
+
+func (c *Controller) recordPrimary(ctx context.Context, r appliance.Cluster, v verdict) (appliance.Adoption, error) {
 	was := r.Primary
 	r, err := c.cfg.Store.UpdateCluster(ctx, r.Name, func(r *appliance.Cluster) error {
 		r.Primary = v.primary

@@ -9,55 +9,42 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-func (c *Controller) upExisting(ctx context.Context, old appliance.Cluster, s appliance.Spec, dryRun bool) (appliance.Operation, error) {
-	running, busyErr := c.cfg.Store.Running(ctx, old.Name)
-	if busyErr != nil && !appliance.IsProblem(busyErr, appliance.ErrNotFound) {
-		return appliance.Operation{}, busyErr
+// decideUpExisting brings a cluster that exists to the wish, and to running.
+func (c *Controller) decideUpExisting(ctx context.Context, old appliance.Cluster, s appliance.Spec, dryRun bool) (decision, error) {
+	running, err := c.running(ctx, old.Name)
+	if err != nil {
+		return decision{}, err
 	}
-	target, supersede := old, ""
-	if busyErr == nil && running.Params.Change != nil {
+	target := old
+	if running != nil && running.Params.Change != nil {
 		target = running.Params.Change.Without(running.Params.Change.Applied(old))
 	}
-	d, err := differences(target, s)
+	diff, err := differences(target, s)
 	if err != nil {
-		return appliance.Operation{}, err
+		return decision{}, err
 	}
-	switch {
-	case busyErr != nil:
-	case running.Params.KeepStopped:
-		supersede = running.ID
-	case running.Kind == appliance.OpUp && d.none() && !dryRun:
-		return c.join(ctx, running)
-	default:
-		return appliance.Operation{}, busy(running)
+	joined, supersede, err := rule(act(appliance.OpUp), running, diff.none() && !dryRun)
+	if err != nil {
+		return decision{}, err
+	}
+	if joined {
+		return decision{cluster: old.Name, join: running}, nil
 	}
 	if old.Phase == appliance.PhaseRemoving {
-		return appliance.Operation{}, removing(old.Name)
+		return decision{}, removing(old.Name)
 	}
-	o := c.newOperation(old.Name, appliance.OpUp, appliance.OperationParams{})
-	if !d.none() {
-		ch, err := c.change(ctx, old, d)
+	o := c.newOperation(old.Name, appliance.OpUp, appliance.OperationParams{WantRunning: old.AnyWantStopped() || old.Phase == appliance.PhaseFailed})
+	if !diff.none() {
+		ch, err := c.change(ctx, old, diff)
 		if err != nil {
-			return appliance.Operation{}, err
+			return decision{}, err
 		}
 		o.Params.Change = &ch
 	}
-	if dryRun {
-		return c.preview(ctx, o, old)
-	}
-	if _, err := c.cfg.Store.UpdateCluster(ctx, old.Name, func(r *appliance.Cluster) error {
-		r.WantStopped = false
-		for i := range r.Members {
-			r.Members[i].WantStopped = false
-		}
-		if r.Phase == appliance.PhaseFailed {
-			r.Phase = appliance.PhaseCreating
-		}
-		return nil
-	}); err != nil {
-		return appliance.Operation{}, err
-	}
-	return o, c.cfg.Runner.Start(ctx, o, nil, supersede)
+	return decision{
+		cluster: old.Name, from: basis{revision: old.Revision, running: supersede},
+		operation: o, supersede: supersede,
+	}, nil
 }
 
 func removing(cluster string) error {
@@ -69,36 +56,39 @@ func removing(cluster string) error {
 // joins it; where there is nothing to change the operation looks whether all
 // is as it should be. The primary can't be removed: that is a problem conflict.
 func (c *Controller) Scale(ctx context.Context, cluster string, w appliance.ScaleWish) (appliance.Operation, error) {
-	c.admit.Lock()
-	defer c.admit.Unlock()
+	return c.admit(ctx, cluster, func(ctx context.Context) (decision, error) { return c.decideScale(ctx, cluster, w) })
+}
+
+func (c *Controller) decideScale(ctx context.Context, cluster string, w appliance.ScaleWish) (decision, error) {
 	old, err := c.cfg.Store.Cluster(ctx, cluster)
 	if err != nil {
-		return appliance.Operation{}, notFound(err, cluster)
+		return decision{}, notFound(err, cluster)
 	}
 	if err := c.mayChange(ctx); err != nil {
-		return appliance.Operation{}, err
+		return decision{}, err
 	}
-	supersede := ""
-	running, err := c.cfg.Store.Running(ctx, cluster)
-	switch {
-	case err == nil && sameScale(running, old, w):
-		return c.join(ctx, running)
-	case err == nil && running.Params.KeepStopped:
-		supersede = running.ID
-	case err == nil:
-		return appliance.Operation{}, busy(running)
-	case !appliance.IsProblem(err, appliance.ErrNotFound):
-		return appliance.Operation{}, err
+	running, err := c.running(ctx, cluster)
+	if err != nil {
+		return decision{}, err
+	}
+	joined, supersede, err := rule(act(appliance.OpScale), running, running != nil && sameScale(*running, old, w))
+	if err != nil {
+		return decision{}, err
+	}
+	if joined {
+		return decision{cluster: cluster, join: running}, nil
 	}
 	if err := mayScale(old); err != nil {
-		return appliance.Operation{}, err
+		return decision{}, err
 	}
 	ch, err := c.scaleChange(ctx, old, w)
 	if err != nil {
-		return appliance.Operation{}, err
+		return decision{}, err
 	}
-	o := c.newOperation(cluster, appliance.OpScale, appliance.OperationParams{Change: &ch})
-	return o, c.cfg.Runner.Start(ctx, o, nil, supersede)
+	return decision{
+		cluster: cluster, from: basis{revision: old.Revision, running: supersede},
+		operation: c.newOperation(cluster, appliance.OpScale, appliance.OperationParams{Change: &ch}), supersede: supersede,
+	}, nil
 }
 
 // sameScale tells whether the running operation is what the wish asks for.

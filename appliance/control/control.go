@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,9 +40,8 @@ type Config struct {
 
 // Controller implements api.Service. Its methods are safe for concurrent use.
 type Controller struct {
-	cfg Config
-	// admit makes looking at the stored clusters and adding one a single act.
-	admit sync.Mutex
+	cfg       Config
+	admission admission
 }
 
 // New makes a controller.
@@ -71,24 +69,43 @@ func (c *Controller) Up(ctx context.Context, s appliance.Spec, w appliance.UpOpt
 	if err := readable(s.SQL); err != nil {
 		return appliance.Operation{}, err
 	}
-	c.admit.Lock()
-	defer c.admit.Unlock()
-	if err := c.mayChange(ctx); err != nil {
+	if w.DryRun {
+		return c.previewUp(ctx, wanted, s, w)
+	}
+	return c.admit(ctx, wanted.Name, func(ctx context.Context) (decision, error) {
+		d, _, err := c.decideUp(ctx, wanted, s, w)
+		return d, err
+	})
+}
+
+// previewUp shows what Up would do, and locks nobody out meanwhile.
+func (c *Controller) previewUp(ctx context.Context, wanted, s appliance.Spec, w appliance.UpOptions) (appliance.Operation, error) {
+	d, record, err := c.decideUp(ctx, wanted, s, w)
+	if err != nil {
 		return appliance.Operation{}, err
+	}
+	return c.preview(ctx, d.operation, record)
+}
+
+// decideUp also returns the record that the operation is to work on.
+func (c *Controller) decideUp(ctx context.Context, wanted, s appliance.Spec, w appliance.UpOptions) (decision, appliance.Cluster, error) {
+	if err := c.mayChange(ctx); err != nil {
+		return decision{}, appliance.Cluster{}, err
 	}
 	existing, err := c.cfg.Store.Cluster(ctx, wanted.Name)
 	if err != nil && !appliance.IsProblem(err, appliance.ErrNotFound) {
-		return appliance.Operation{}, err
+		return decision{}, appliance.Cluster{}, err
 	}
 	if w.Check != nil {
 		if err := w.Check(existing.Revision); err != nil {
-			return appliance.Operation{}, err
+			return decision{}, appliance.Cluster{}, err
 		}
 	}
 	if err == nil {
-		return c.upExisting(ctx, existing, s, w.DryRun)
+		d, err := c.decideUpExisting(ctx, existing, s, w.DryRun)
+		return d, existing, err
 	}
-	return c.create(ctx, wanted, w.DryRun)
+	return c.decideCreate(ctx, wanted)
 }
 
 // readable finds a missing SQL file before anything is created.
@@ -113,7 +130,7 @@ func readable(files []string) error {
 	return nil
 }
 
-func (c *Controller) create(ctx context.Context, s appliance.Spec, dryRun bool) (appliance.Operation, error) {
+func (c *Controller) decideCreate(ctx context.Context, s appliance.Spec) (d decision, record appliance.Cluster, err error) {
 	var why string
 	if s.Provider == appliance.ProviderAuto {
 		s.Provider, why = c.cfg.AutoProvider(ctx, s)
@@ -122,16 +139,16 @@ func (c *Controller) create(ctx context.Context, s appliance.Spec, dryRun bool) 
 		}
 		s = s.WithDefaults()
 		if err := s.Validate(); err != nil {
-			return appliance.Operation{}, err
+			return d, record, err
 		}
 	}
 	provider, err := c.provider(s.Provider)
 	if err != nil {
-		return appliance.Operation{}, err
+		return d, record, err
 	}
 	others, err := c.otherMembers(ctx, s.Name)
 	if err != nil {
-		return appliance.Operation{}, err
+		return d, record, err
 	}
 	names := make([]string, 0, s.StandbyCount()+1)
 	for i := range s.StandbyCount() + 1 {
@@ -140,19 +157,18 @@ func (c *Controller) create(ctx context.Context, s appliance.Spec, dryRun bool) 
 	id := uuid.NewString()
 	members, err := provider.Allocate(ctx, appliance.AllocateRequest{Spec: s, Cluster: s.Name, UUID: id, Names: names, Others: others})
 	if err != nil {
-		return appliance.Operation{}, err
+		return d, record, err
 	}
-	record := appliance.Cluster{
+	record = appliance.Cluster{
 		Name: s.Name, UUID: id, Spec: s, Phase: appliance.PhaseCreating,
 		Primary: members[0].Name, Epoch: 1, Members: members, CreatedAt: time.Now().UTC(), Revision: 1,
 	}
 	o := c.newOperation(s.Name, appliance.OpUp, appliance.OperationParams{})
 	o.Note = why
-	if dryRun {
-		return c.preview(ctx, o, record)
-	}
-	create := &appliance.NewCluster{Cluster: record, Secrets: appliance.GenerateSecrets()}
-	return o, c.cfg.Runner.Start(ctx, o, create, "")
+	return decision{
+		cluster: s.Name, operation: o,
+		create: &appliance.NewCluster{Cluster: record, Secrets: appliance.GenerateSecrets()},
+	}, record, nil
 }
 
 // localOnly drops what only a virtual machine has, when auto chose local.
@@ -178,49 +194,46 @@ func (c *Controller) join(ctx context.Context, o appliance.Operation) (appliance
 // Submit starts an operation on an existing cluster. Removing a cluster
 // supersedes whatever runs; a repeated removal joins the running one.
 func (c *Controller) Submit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error) {
+	return c.admit(ctx, cluster, func(ctx context.Context) (decision, error) { return c.decideSubmit(ctx, cluster, kind, p) })
+}
+
+func (c *Controller) decideSubmit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (decision, error) {
 	record, err := c.cfg.Store.Cluster(ctx, cluster)
 	if err != nil {
-		return appliance.Operation{}, err
+		return decision{}, err
 	}
 	if err := c.mayChange(ctx); err != nil {
-		return appliance.Operation{}, err
+		return decision{}, err
 	}
 	if p.Member != "" {
 		m, ok := record.Member(p.Member)
 		if !ok {
-			return appliance.Operation{}, appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no member %q", cluster, p.Member).
+			return decision{}, appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no member %q", cluster, p.Member).
 				WithHint("pgapp ps shows the members")
 		}
 		if kind == appliance.OpReinit && m.Name == record.Primary {
-			return appliance.Operation{}, appliance.NewProblem(appliance.ErrConflict, "%s is the primary of cluster %q and can't be cloned from itself", m.Name, cluster)
+			return decision{}, appliance.NewProblem(appliance.ErrConflict, "%s is the primary of cluster %q and can't be cloned from itself", m.Name, cluster)
 		}
 	}
-	supersede := ""
-	running, err := c.cfg.Store.Running(ctx, cluster)
-	switch {
-	case err == nil && running.Kind == kind && running.Params.Equal(p):
-		return c.join(ctx, running)
-	case err == nil && (kind == appliance.OpDestroy || running.Params.KeepStopped):
-		// What the daemon does by itself after a reboot gives way to the user.
-		supersede = running.ID
-	case err == nil:
-		return appliance.Operation{}, busy(running)
-	case !appliance.IsProblem(err, appliance.ErrNotFound):
-		return appliance.Operation{}, err
+	running, err := c.running(ctx, cluster)
+	if err != nil {
+		return decision{}, err
+	}
+	same := running != nil && running.Kind == kind && running.Params.Equal(p)
+	joined, supersede, err := rule(actOf(kind, p), running, same)
+	if err != nil {
+		return decision{}, err
+	}
+	if joined {
+		return decision{cluster: cluster, join: running}, nil
 	}
 	if record.Phase == appliance.PhaseRemoving && kind != appliance.OpDestroy {
-		return appliance.Operation{}, appliance.NewProblem(appliance.ErrConflict, "cluster %q is being removed", cluster).
-			WithHint("pgapp down --volumes finishes the removal")
+		return decision{}, removing(cluster)
 	}
-	o := c.newOperation(cluster, kind, p)
-	err = c.cfg.Runner.Start(ctx, o, nil, supersede)
-	if appliance.IsProblem(err, appliance.ErrOperationRunning) {
-		// Another caller was faster since we looked: the same wish is joined.
-		if now, lookErr := c.cfg.Store.Running(ctx, cluster); lookErr == nil && now.Kind == kind && now.Params.Equal(p) {
-			return c.join(ctx, now)
-		}
-	}
-	return o, err
+	return decision{
+		cluster: cluster, from: basis{revision: record.Revision, running: supersede},
+		operation: c.newOperation(cluster, kind, p), supersede: supersede,
+	}, nil
 }
 
 func busy(o appliance.Operation) error {
@@ -264,15 +277,15 @@ func (c *Controller) Recover(ctx context.Context) error {
 		case err == nil:
 			_, err = c.join(ctx, running)
 		case appliance.IsProblem(err, appliance.ErrNotFound):
-			err = c.restore(ctx, record)
+			err = c.bringBack(ctx, record)
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// restore starts a cluster that the user wants running and that isn't.
-func (c *Controller) restore(ctx context.Context, record appliance.Cluster) error {
+// bringBack starts a cluster that the user wants running and that isn't.
+func (c *Controller) bringBack(ctx context.Context, record appliance.Cluster) error {
 	if record.Phase != appliance.PhaseReady || record.WantStopped {
 		return nil
 	}

@@ -52,15 +52,12 @@ func (p *Planner) Preview(ctx context.Context, o appliance.Operation, c applianc
 		return nil, appliance.NewProblem(appliance.ErrHostUnable, "provider %q is not available in this program", c.Spec.Provider)
 	}
 	r := recipe{Planner: p, op: o, provider: p.cfg.Providers[c.Spec.Provider]}
-	if o.Kind == appliance.OpUp && c.Phase == appliance.PhaseCreating {
+	if o.Kind == appliance.OpUp && (c.Phase == appliance.PhaseCreating || c.Phase == appliance.PhaseFailed) {
 		r.template = p.cfg.Template(ctx, c.Spec)
 	}
 	switch o.Kind {
 	case appliance.OpUp:
-		if o.Params.Change != nil {
-			return r.upChanged(c, *o.Params.Change), nil
-		}
-		return r.up(c), nil
+		return r.wanted(r.upTo(c)), nil
 	case appliance.OpScale:
 		if o.Params.Change == nil {
 			return nil, appliance.NewProblem(appliance.ErrInternal, "operation %s does not say how to scale", o.ID)

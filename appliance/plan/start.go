@@ -77,17 +77,39 @@ func (r recipe) intent(member string, stopped bool) appliance.Step {
 		title = "record that it shall be stopped"
 	}
 	return appliance.Step{ID: "intent", Title: title, Member: member, Do: func(ctx context.Context, _ appliance.Report) error {
+		return r.updateCluster(ctx, func(c *appliance.Cluster) { setWanted(c, member, stopped) })
+	}}
+}
+
+// setWanted sets what the user wants of the member, or of all where the name
+// is empty.
+func setWanted(c *appliance.Cluster, member string, stopped bool) {
+	if member == "" {
+		c.WantStopped = stopped
+	}
+	for i := range c.Members {
+		if member == "" || c.Members[i].Name == member {
+			c.Members[i].WantStopped = stopped
+		}
+	}
+}
+
+// wanted has an up first record that all members shall run, where the user had
+// stopped some or where the creation failed.
+func (r recipe) wanted(steps []appliance.Step) []appliance.Step {
+	if !r.op.Params.WantRunning {
+		return steps
+	}
+	intent := r.intent("", false)
+	intent.Do = func(ctx context.Context, _ appliance.Report) error {
 		return r.updateCluster(ctx, func(c *appliance.Cluster) {
-			if member == "" {
-				c.WantStopped = stopped
-			}
-			for i := range c.Members {
-				if member == "" || c.Members[i].Name == member {
-					c.Members[i].WantStopped = stopped
-				}
+			setWanted(c, "", false)
+			if c.Phase == appliance.PhaseFailed {
+				c.Phase = appliance.PhaseCreating
 			}
 		})
-	}}
+	}
+	return append([]appliance.Step{intent}, after(steps, intent.ID)...)
 }
 
 // powerStep makes the member's machine ready for commands.

@@ -80,6 +80,14 @@ func (r recipe) up(c appliance.Cluster) []appliance.Step {
 	return steps
 }
 
+// upTo is up, with the change of the spec where there is one.
+func (r recipe) upTo(c appliance.Cluster) []appliance.Step {
+	if ch := r.op.Params.Change; ch != nil {
+		return r.upChanged(c, *ch)
+	}
+	return r.up(c)
+}
+
 // inTurn is the step that the standby's waits for so that, with a template, one
 // processor is left to the primary, which all of them need. Without one the
 // steps of standbys wait for other things most of the time.

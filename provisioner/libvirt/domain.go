@@ -39,7 +39,9 @@ type machineSpec struct {
 
 // domain builds the definition.
 func (m machineSpec) domain() (libvirtxml.Domain, error) {
-	meta, err := m.Tag.marshal()
+	t := m.Tag
+	t.Domain = m.UUID
+	meta, err := t.marshal()
 	if err != nil {
 		return libvirtxml.Domain{}, err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"strings"
 	"sync"
 
 	"libvirt.org/go/libvirtxml"
@@ -17,14 +16,16 @@ import (
 // fake is a libvirt in memory. It keeps state, parses the XML that it is given
 // and refuses what libvirt refuses.
 type fake struct {
-	mu       sync.Mutex
-	domains  map[string]*rpc.Domain
-	live     map[string][]string
-	pools    map[string]*rpc.Pool
-	volumes  map[string]rpc.Volume
-	data     map[string][]byte
-	networks map[string]*rpc.Network
-	leases   []rpc.Lease
+	mu      sync.Mutex
+	domains map[string]*rpc.Domain
+	live    map[string][]string
+	// transient domains are forgotten when they end.
+	transient map[string]bool
+	pools     map[string]*rpc.Pool
+	volumes   map[string]rpc.Volume
+	data      map[string][]byte
+	networks  map[string]*rpc.Network
+	leases    []rpc.Lease
 
 	// kvm says what KVM does: "" works, "absent", "refuses" at the start,
 	// "pauses" right after it.
@@ -40,7 +41,7 @@ var _ hypervisor = (*fake)(nil)
 
 func newFake() *fake {
 	return &fake{
-		domains: map[string]*rpc.Domain{}, live: map[string][]string{}, pools: map[string]*rpc.Pool{},
+		domains: map[string]*rpc.Domain{}, live: map[string][]string{}, transient: map[string]bool{}, pools: map[string]*rpc.Pool{},
 		volumes: map[string]rpc.Volume{}, data: map[string][]byte{}, networks: map[string]*rpc.Network{},
 	}
 }
@@ -59,10 +60,31 @@ func reparse[T any, P interface {
 	return out, err
 }
 
+// find looks a domain up by its UUID or its name.
+func (f *fake) find(key string) (*rpc.Domain, bool) {
+	for _, d := range f.domains {
+		if d.UUID == key && key != "" {
+			return d, true
+		}
+	}
+	d, ok := f.domains[key]
+	return d, ok
+}
+
+// rename is virsh domrename.
+func (f *fake) rename(from, to string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := f.domains[from]
+	delete(f.domains, from)
+	d.Name, d.XML.Name = to, to
+	f.domains[to] = d
+}
+
 func (f *fake) Domain(_ context.Context, name string) (rpc.Domain, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	d, ok := f.domains[name]
+	d, ok := f.find(name)
 	if !ok {
 		return rpc.Domain{}, rpc.ErrNotFound
 	}
@@ -90,6 +112,9 @@ func (f *fake) DefineDomain(_ context.Context, x libvirtxml.Domain) error {
 	if ok && old.UUID != x.UUID {
 		return fmt.Errorf("domain %q exists with another UUID", x.Name)
 	}
+	if other, found := f.find(x.UUID); found && other.Name != x.Name {
+		return fmt.Errorf("domain %q exists with UUID %s", other.Name, x.UUID)
+	}
 	d := rpc.Domain{Name: x.Name, UUID: x.UUID, XML: x, State: rpc.DomainShutoff}
 	if ok {
 		d.State = old.State
@@ -101,10 +126,11 @@ func (f *fake) DefineDomain(_ context.Context, x libvirtxml.Domain) error {
 func (f *fake) StartDomain(_ context.Context, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	d, ok := f.domains[name]
+	d, ok := f.find(name)
 	if !ok {
 		return rpc.ErrNotFound
 	}
+	name = d.Name
 	if f.wordless > 0 {
 		f.wordless--
 		return appliance.NewProblem(appliance.ErrLibvirt, "starting: %w", rpc.ErrWordless)
@@ -140,8 +166,11 @@ func (f *fake) ShutdownDomain(ctx context.Context, name string) error {
 func (f *fake) DestroyDomain(_ context.Context, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if d, ok := f.domains[name]; ok {
+	if d, ok := f.find(name); ok {
 		d.State = rpc.DomainShutoff
+		if f.transient[d.Name] {
+			delete(f.domains, d.Name)
+		}
 	}
 	return nil
 }
@@ -149,7 +178,7 @@ func (f *fake) DestroyDomain(_ context.Context, name string) error {
 func (f *fake) RemoveManagedSave(_ context.Context, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if d, ok := f.domains[name]; ok {
+	if d, ok := f.find(name); ok {
 		d.Saved = false
 	}
 	return nil
@@ -158,17 +187,22 @@ func (f *fake) RemoveManagedSave(_ context.Context, name string) error {
 func (f *fake) UndefineDomain(_ context.Context, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if d, ok := f.domains[name]; ok && !d.State.Off() {
+	d, ok := f.find(name)
+	if !ok {
+		return nil
+	}
+	if !d.State.Off() {
 		return rpc.ErrInactive
 	}
-	delete(f.domains, name)
+	delete(f.domains, d.Name)
 	return nil
 }
 
 func (f *fake) DetachDisk(_ context.Context, domain string, disk libvirtxml.DomainDisk) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	d := f.domains[domain]
+	d, _ := f.find(domain)
+	domain = d.Name
 	var kept []libvirtxml.DomainDisk
 	var live []string
 	for _, x := range d.XML.Devices.Disks {
@@ -184,6 +218,9 @@ func (f *fake) DetachDisk(_ context.Context, domain string, disk libvirtxml.Doma
 func (f *fake) LiveDisks(_ context.Context, domain string) ([]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if d, ok := f.find(domain); ok {
+		domain = d.Name
+	}
 	return f.live[domain], nil
 }
 
@@ -305,68 +342,5 @@ func (f *fake) DeleteVolume(_ context.Context, _, name string) error {
 	return nil
 }
 
-func (f *fake) Network(_ context.Context, name string) (rpc.Network, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	n, ok := f.networks[name]
-	if !ok {
-		return rpc.Network{}, rpc.ErrNotFound
-	}
-	return *n, nil
-}
-
-func (f *fake) DefineNetwork(_ context.Context, x libvirtxml.Network) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	x, err := reparse(x)
-	f.networks[x.Name] = &rpc.Network{Name: x.Name, XML: x}
-	return err
-}
-
-func (f *fake) StartNetwork(_ context.Context, name string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.networks[name].Active = true
-	return nil
-}
-
-func (f *fake) RemoveNetwork(_ context.Context, name string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.networks, name)
-	return nil
-}
-
-func (f *fake) AddHost(_ context.Context, network string, h libvirtxml.NetworkDHCPHost) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	d := f.networks[network].XML.IPs[0].DHCP
-	for _, x := range d.Hosts {
-		if strings.EqualFold(x.MAC, h.MAC) || x.IP == h.IP {
-			return fmt.Errorf("there is an entry for %s", h.MAC)
-		}
-	}
-	d.Hosts = append(d.Hosts, h)
-	return nil
-}
-
-func (f *fake) RemoveHost(_ context.Context, network string, h libvirtxml.NetworkDHCPHost) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	d := f.networks[network].XML.IPs[0].DHCP
-	var kept []libvirtxml.NetworkDHCPHost
-	for _, x := range d.Hosts {
-		if !strings.EqualFold(x.MAC, h.MAC) {
-			kept = append(kept, x)
-		}
-	}
-	if len(kept) == len(d.Hosts) {
-		return fmt.Errorf("there is no entry for %s", h.MAC)
-	}
-	d.Hosts = kept
-	return nil
-}
-
-func (f *fake) Leases(context.Context, string) ([]rpc.Lease, error) { return f.leases, nil }
-func (f *fake) Version(context.Context) (string, error)             { return "11.3.0", nil }
-func (f *fake) FreeMemory(context.Context) (uint64, error)          { return 8 << 30, nil }
+func (f *fake) Version(context.Context) (string, error)    { return "11.3.0", nil }
+func (f *fake) FreeMemory(context.Context) (uint64, error) { return 8 << 30, nil }

@@ -127,9 +127,9 @@ func (g *guest) root(ctx context.Context, script string, words ...string) (strin
 
 // off tells whether it is certain that the machine doesn't run.
 func (g *guest) off(ctx context.Context) bool {
-	d, err := g.p.virt.Domain(ctx, g.member.Domain)
+	d, err := g.p.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {
-		return true
+		return proveEnded(g.member) == nil
 	}
 	return err == nil && d.State.Off()
 }
@@ -137,51 +137,50 @@ func (g *guest) off(ctx context.Context) bool {
 // Fence pulls the machine's plug, throws away what could be thawed, and proves
 // that no QEMU process of it is left.
 func (g *guest) Fence(ctx context.Context) error {
-	name := g.member.Domain
-	d, err := g.p.virt.Domain(ctx, name)
+	d, err := g.p.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {
-		return g.proveEnded()
+		return proveEnded(g.member)
 	}
-	if err != nil {
-		return appliance.NewProblem(appliance.ErrFence, "fencing %q: %w", name, err)
-	}
-	if err := checkOwner(d, g.uuid); err != nil {
+	if appliance.IsProblem(err, appliance.ErrForeignObject) {
 		return err
 	}
-	err = g.p.virt.DestroyDomain(ctx, name)
+	key := d.UUID
 	if err == nil {
-		err = g.p.virt.RemoveManagedSave(ctx, name)
+		err = g.p.virt.DestroyDomain(ctx, key)
 	}
 	if err == nil {
-		d, err = g.p.virt.Domain(ctx, name)
+		err = g.p.virt.RemoveManagedSave(ctx, key)
+	}
+	if err == nil {
+		d, err = g.p.virt.Domain(ctx, key)
 	}
 	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
-		return appliance.NewProblem(appliance.ErrFence, "fencing %q: %w", name, err)
+		return appliance.NewProblem(appliance.ErrFence, "fencing %q: %w", g.member.Domain, err)
 	}
 	if err == nil && (!d.State.Off() || d.Saved) {
-		return appliance.NewProblem(appliance.ErrFence, "fencing %q: the domain is still there after it was ended", name)
+		return appliance.NewProblem(appliance.ErrFence, "fencing %q: the domain is still there after it was ended", d.Name)
 	}
 	if client, err := g.ssh(ctx); err == nil {
 		client.Drop()
 	}
-	return g.proveEnded()
+	return proveEnded(g.member)
 }
 
 // proveEnded looks for the machine's process itself: libvirt may have lost it.
-func (g *guest) proveEnded() error {
-	pids, err := processesWith(g.member.UUID)
+func proveEnded(m appliance.Member) error {
+	pids, err := processesWith(m.UUID)
 	if err != nil {
-		return appliance.NewProblem(appliance.ErrFence, "fencing %q: %w", g.member.Domain, err)
+		return appliance.NewProblem(appliance.ErrFence, "looking for QEMU processes of %q: %w", m.Domain, err)
 	}
 	if len(pids) > 0 {
-		return appliance.NewProblem(appliance.ErrFence, "fencing %q: QEMU processes of it still run: %s", g.member.Domain, strings.Join(pids, ", ")).
+		return appliance.NewProblem(appliance.ErrFence, "QEMU processes of %q still run, and libvirt has no such domain: %s", m.Domain, strings.Join(pids, ", ")).
 			WithHint("end them: kill -KILL %s", strings.Join(pids, " "))
 	}
 	return nil
 }
 
 // processesWith finds the QEMU processes of a machine by its UUID, which is
-// among their arguments.
+// among their arguments. Without a UUID there are none.
 func processesWith(uuid string) ([]string, error) {
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil || uuid == "" {

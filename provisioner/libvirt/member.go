@@ -48,14 +48,17 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 	if err != nil {
 		return err
 	}
-	if err := p.halt(ctx, m.Domain, c.UUID); err != nil {
-		return err
-	}
-	d, err := p.virt.Domain(ctx, m.Domain)
+	d, err := p.domainOf(ctx, c.UUID, m)
 	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
 		return err
 	}
 	exists := err == nil
+	if exists {
+		spec.Name = d.Name // which a user may have changed
+	}
+	if err := p.halt(ctx, spec.Name, c.UUID); err != nil {
+		return err
+	}
 	if err := p.reserve(ctx, spec.Network, spec.Tag, m.MAC, m.Host); err != nil {
 		return err
 	}
@@ -255,14 +258,11 @@ func (p *Provider) dropSeed(ctx context.Context, spec machineSpec) error {
 // machineReady observes what ensureMachine brings about, the way to the host
 // included: it may be shut still when the user tries again.
 func (p *Provider) machineReady(ctx context.Context, c appliance.Cluster, m appliance.Member) (bool, error) {
-	d, err := p.virt.Domain(ctx, m.Domain)
+	d, err := p.domainOf(ctx, c.UUID, m)
 	if errors.Is(err, rpc.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
-	}
-	if err := checkOwner(d, c.UUID); err != nil {
 		return false, err
 	}
 	if d.State != rpc.DomainRunning || d.Thawed() || hasSeed(d.XML) {
@@ -294,25 +294,23 @@ func (p *Provider) StartMachine(ctx context.Context, c appliance.Cluster, m appl
 }
 
 // StopMachine powers the machine off: by its own means, and after two minutes
-// by ours, since PostgreSQL has been stopped. A repeat does nothing.
+// by ours, since PostgreSQL has been stopped. A repeat does nothing. A machine
+// that libvirt doesn't know has stopped only if no QEMU process of it is left.
 func (p *Provider) StopMachine(ctx context.Context, c appliance.Cluster, m appliance.Member) error {
 	if m.Placement == appliance.PlacementLocal {
 		return p.cfg.Local.StopMachine(ctx, c, m)
 	}
-	d, err := p.virt.Domain(ctx, m.Domain)
+	d, err := p.domainOf(ctx, c.UUID, m)
 	if errors.Is(err, rpc.ErrNotFound) {
-		return nil
+		return proveEnded(m)
 	}
 	if err != nil {
 		return err
 	}
-	if err := checkOwner(d, c.UUID); err != nil {
+	if err := p.powerOff(ctx, d.UUID, p.guest(c, m)); err != nil {
 		return err
 	}
-	if err := p.powerOff(ctx, m.Domain, p.guest(c, m)); err != nil {
-		return err
-	}
-	return p.virt.RemoveManagedSave(ctx, m.Domain)
+	return p.virt.RemoveManagedSave(ctx, d.UUID)
 }
 
 func (p *Provider) powerOff(ctx context.Context, domain string, g *guest) error {

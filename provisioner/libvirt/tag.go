@@ -3,6 +3,7 @@ package libvirt
 import (
 	"encoding/xml"
 	"fmt"
+	"slices"
 	"strings"
 
 	"libvirt.org/go/libvirtxml"
@@ -17,6 +18,9 @@ type tag struct {
 	UUID    string   `xml:"uuid,attr"`
 	Cluster string   `xml:"cluster,attr"`
 	Member  string   `xml:"member,attr,omitempty"`
+	// Domain is the domain's own UUID: a copy that carries the metadata of
+	// another isn't ours. Networks have none, nor have domains of older versions.
+	Domain string `xml:"domain,attr,omitempty"`
 }
 
 func (t tag) marshal() (string, error) {
@@ -54,16 +58,34 @@ func networkTag(x libvirtxml.Network) (tag, bool) {
 	return readTag(x.Metadata.XML)
 }
 
+// owned tells whether the domain is the cluster's: the tag carries the cluster's
+// UUID, and names the domain's own. A tag that names none is good for a domain
+// that has the name, or the disk, that the tag's member was given.
+func owned(d rpc.Domain, uuid string) (t tag, ok bool) {
+	t, ok = domainTag(d.XML)
+	switch {
+	case !ok || t.UUID != uuid:
+		return t, false
+	case t.Domain != "":
+		return t, strings.EqualFold(t.Domain, d.UUID)
+	}
+	return t, d.Name == domainName(t.Cluster, t.Member) || slices.Contains(diskFiles(d), poolPath+"/"+volumeName(t, volRoot))
+}
+
 // checkOwner refuses to go on with a domain that isn't the cluster's.
 func checkOwner(d rpc.Domain, uuid string) error {
+	if _, ok := owned(d, uuid); ok {
+		return nil
+	}
 	t, ok := domainTag(d.XML)
 	switch {
 	case !ok:
 		return appliance.NewProblem(appliance.ErrForeignObject, "a domain %q is there that pgapp didn't make", d.Name).
 			WithHint("choose another cluster name, or rename it: virsh domrename %s NEWNAME", d.Name)
-	case t.UUID != uuid:
-		return appliance.NewProblem(appliance.ErrForeignObject, "domain %q belongs to another cluster of pgapp's (%s, %s)", d.Name, t.Cluster, t.UUID).
-			WithHint("choose another cluster name; or, if that cluster's home is lost, remove it: pgapp down --by-tag %s", t.UUID)
+	case t.UUID == uuid:
+		return appliance.NewProblem(appliance.ErrForeignObject, "domain %q is a copy of %s's, with its metadata", d.Name, domainName(t.Cluster, t.Member)).
+			WithHint("rename it: virsh domrename %s NEWNAME", d.Name)
 	}
-	return nil
+	return appliance.NewProblem(appliance.ErrForeignObject, "domain %q belongs to another cluster of pgapp's (%s, %s)", d.Name, t.Cluster, t.UUID).
+		WithHint("choose another cluster name; or, if that cluster's home is lost, remove it: pgapp down --by-tag %s", t.UUID)
 }

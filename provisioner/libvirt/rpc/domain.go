@@ -44,20 +44,6 @@ func (d Domain) Thawed() bool {
 		(d.Reason == int32(golibvirt.DomainRunningRestored) || d.Reason == int32(golibvirt.DomainRunningFromSnapshot))
 }
 
-// Domain looks a domain up, or returns ErrNotFound.
-func (c *Conn) Domain(ctx context.Context, name string) (Domain, error) {
-	var d Domain
-	err := c.call(ctx, fmt.Sprintf("looking up domain %q", name), func(v *golibvirt.Libvirt) error {
-		dom, err := v.DomainLookupByName(name)
-		if err != nil {
-			return err
-		}
-		d, err = describe(v, dom)
-		return err
-	})
-	return d, err
-}
-
 // Domains lists all domains, ours and others.
 func (c *Conn) Domains(ctx context.Context) ([]Domain, error) {
 	var out []Domain
@@ -122,17 +108,6 @@ func (c *Conn) DefineDomain(ctx context.Context, d libvirtxml.Domain) error {
 	})
 }
 
-// withDomain finds the domain and calls fn.
-func (c *Conn) withDomain(ctx context.Context, doing, name string, fn func(*golibvirt.Libvirt, golibvirt.Domain) error) error {
-	return c.call(ctx, fmt.Sprintf("%s domain %q", doing, name), func(v *golibvirt.Libvirt) error {
-		dom, err := v.DomainLookupByName(name)
-		if err != nil {
-			return err
-		}
-		return fn(v, dom)
-	})
-}
-
 // StartDomain boots the domain. A saved image is thrown away rather than
 // thawed. A repeat on a running domain does nothing.
 func (c *Conn) StartDomain(ctx context.Context, name string) error {
@@ -162,19 +137,21 @@ func (c *Conn) DestroyDomain(ctx context.Context, name string) error {
 }
 
 // RemoveManagedSave throws away a saved image, so that nothing can thaw it. A
-// repeat does nothing.
+// repeat does nothing, nor does a domain that is absent: one that was undefined
+// while it ran is gone once it is off.
 func (c *Conn) RemoveManagedSave(ctx context.Context, name string) error {
-	return c.withDomain(ctx, "removing the saved image of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
+	return ignoreAbsent(c.withDomain(ctx, "removing the saved image of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		saved, err := v.DomainHasManagedSaveImage(dom, 0)
 		if err != nil || saved == 0 {
 			return err
 		}
 		return v.DomainManagedSaveRemove(dom, 0)
-	})
+	}))
 }
 
 // UndefineDomain forgets a domain that is off, with its NVRAM, saved image and
-// metadata of snapshots and checkpoints. An absent domain is no error.
+// metadata of snapshots and checkpoints. An absent domain is no error, nor is one
+// that was never defined, or undefined while it ran: libvirt forgets it when it ends.
 func (c *Conn) UndefineDomain(ctx context.Context, name string) error {
 	return ignoreAbsent(c.withDomain(ctx, "undefining", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		return v.DomainUndefineFlags(dom, golibvirt.DomainUndefineManagedSave|golibvirt.DomainUndefineNvram|

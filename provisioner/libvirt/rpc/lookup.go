@@ -1,0 +1,41 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+	"github.com/google/uuid"
+)
+
+// Domain looks a domain up by its UUID or its name, or returns ErrNotFound. All
+// calls that take a domain's name take its UUID as well, as virsh does; a domain
+// that is renamed keeps its UUID.
+func (c *Conn) Domain(ctx context.Context, key string) (Domain, error) {
+	var d Domain
+	err := c.withDomain(ctx, "looking up", key, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
+		d, err = describe(v, dom)
+		return err
+	})
+	return d, err
+}
+
+// withDomain finds the domain and calls fn.
+func (c *Conn) withDomain(ctx context.Context, doing, key string, fn func(*golibvirt.Libvirt, golibvirt.Domain) error) error {
+	return c.call(ctx, fmt.Sprintf("%s domain %q", doing, key), func(v *golibvirt.Libvirt) error {
+		dom, err := lookUp(v, key)
+		if err != nil {
+			return err
+		}
+		return fn(v, dom)
+	})
+}
+
+func lookUp(v *golibvirt.Libvirt, key string) (golibvirt.Domain, error) {
+	if len(key) == len(uuid.Nil.String()) {
+		if id, err := uuid.Parse(key); err == nil {
+			return v.DomainLookupByUUID(golibvirt.UUID(id))
+		}
+	}
+	return v.DomainLookupByName(key)
+}

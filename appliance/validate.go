@@ -94,6 +94,17 @@ func OwnedParameter(name string) bool {
 	return i < len(own) && own[i] == name || strings.HasPrefix(name, "recovery_target")
 }
 
+// archivingParameter tells whether the parameter says where WAL is archived. A
+// spec can't set it, so that backups of pgapp's own find it free. A cluster
+// whose spec has one from an earlier release keeps it until its parameters change.
+func archivingParameter(name string) bool {
+	switch name {
+	case "archive_mode", "archive_command", "archive_library":
+		return true
+	}
+	return false
+}
+
 // Validate checks a spec that has its defaults. The error is a [Problem] with
 // id invalid-spec that names every wrong field.
 func (s Spec) Validate() error {
@@ -182,6 +193,8 @@ func validParameter(name, value string) string {
 		return "is not the name of a parameter"
 	case OwnedParameter(name):
 		return "is set by pgapp itself"
+	case archivingParameter(name):
+		return "can't be set: pgapp keeps the archiving of WAL to itself; pg_receivewal can archive it from outside"
 	case len(value) > maxValueLen:
 		return fmt.Sprintf("is longer than %d characters", maxValueLen)
 	case strings.ContainsFunc(value, unicode.IsControl):

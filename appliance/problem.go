@@ -56,6 +56,7 @@ const (
 	ErrDataDirForeign     ErrorID = "data-dir-foreign"
 	ErrMemberUnreachable  ErrorID = "member-unreachable"
 	ErrFence              ErrorID = "fence-unproven"
+	ErrTablespace         ErrorID = "tablespace-local"
 
 	ErrHostNoSpace      ErrorID = "host-no-space"
 	ErrHostNoMemory     ErrorID = "host-no-memory"
@@ -108,7 +109,7 @@ func (id ErrorID) Codes() (exit, status int) {
 		return ExitConflict, 422
 	case ErrNotFound:
 		return ExitNotFound, 404
-	case ErrConflict, ErrOperationRunning, ErrForeignObject, ErrArchiveForeign, ErrArchiveOlder:
+	case ErrConflict, ErrOperationRunning, ErrForeignObject, ErrArchiveForeign, ErrArchiveOlder, ErrTablespace:
 		return ExitConflict, 409
 	case ErrPrecondition:
 		return ExitConflict, 412

@@ -94,6 +94,7 @@ func (c *Controller) status(ctx context.Context, r appliance.Cluster) (appliance
 	}
 	for i, m := range r.Members {
 		s.Members[i] = memberStatus(r, m, looks[i], rows, running)
+		tellTablespaces(&s.Members[i], looks[primaryIndex(r)].tablespaces)
 	}
 	if tl := looks[primaryIndex(r)].seen.Timeline; tl != 0 {
 		s.Timeline = tl
@@ -117,6 +118,8 @@ type look struct {
 	running bool  // a server process exists
 	seen    postgres.Observation
 	rows    map[string]appliance.ReplicationRow // of a primary
+	// tablespaces are a primary's where its standbys would share them.
+	tablespaces []string
 }
 
 func (c *Controller) observe(ctx context.Context, r appliance.Cluster, m appliance.Member, mc appliance.Machine, password appliance.Secret) look {
@@ -132,6 +135,9 @@ func (c *Controller) observe(ctx context.Context, r appliance.Cluster, m applian
 		l.rows = map[string]appliance.ReplicationRow{}
 		for _, row := range rows {
 			l.rows[row.ApplicationName] = row
+		}
+		if err == nil && r.Spec.Provider == appliance.ProviderLocal && len(r.Members) > 1 {
+			l.tablespaces, err = s.Tablespaces(ctx)
 		}
 		return err
 	})

@@ -17,7 +17,7 @@ func (r recipe) upChanged(c appliance.Cluster, ch appliance.Change) []appliance.
 	steps := append(r.recordSteps(c, ch), after(r.up(kept), "record")...)
 	steps = append(steps, r.applySteps(c, kept, ch, "slots", "load")...)
 	steps = append(steps, r.removeSteps(c, ch, "slots", stepID("apply", kept.Primary))...)
-	return ordered(r.joined(steps, kept))
+	return ordered(behind(r.tablespaceStep(c, ch.Add), r.joined(steps, kept)))
 }
 
 // joined makes the steps of the change wait for each other: new members are

@@ -19,7 +19,7 @@ func (r recipe) reinit(c appliance.Cluster, member string) ([]appliance.Step, er
 			WithHint("pgapp ps shows which members are standbys")
 	}
 	power := r.powerStep(m, "intent")
-	return []appliance.Step{
+	return behind(r.tablespaceStep(c, []appliance.Member{m}), []appliance.Step{
 		r.intent(m.Name, false),
 		power,
 		r.stopStep(m, power.ID),
@@ -34,7 +34,7 @@ func (r recipe) reinit(c appliance.Cluster, member string) ([]appliance.Step, er
 		},
 		r.startStep(m, stepID("clone", m.Name)),
 		r.streamingStep([]appliance.Member{m}, stepID("start", m.Name)),
-	}, nil
+	}), nil
 }
 
 // wiped tells whether this operation's wipe is behind: its marker, written

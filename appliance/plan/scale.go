@@ -40,7 +40,7 @@ func (r recipe) scale(c appliance.Cluster, ch appliance.Change) []appliance.Step
 	if !stopped { // else it can't pass
 		steps = append(steps, appliance.Step{ID: "verify", Title: "verify the cluster", After: []string{"streaming"}, Do: r.verify})
 	}
-	return ordered(r.joined(steps, kept))
+	return ordered(behind(r.tablespaceStep(c, ch.Add), r.joined(steps, kept)))
 }
 
 // removeSteps take the standbys away: the server, its slot, the machine with

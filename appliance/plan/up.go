@@ -298,7 +298,7 @@ func (r recipe) clone(member string) func(context.Context, appliance.Report) err
 				return err
 			}
 			defer func() { _ = c.Close(ctx) }()
-			if err := postgres.EnsureSlot(ctx, c, m.Slot); err != nil {
+			if err := readyToClone(ctx, f, m, c); err != nil {
 				return err
 			}
 			return postgres.Clone(ctx, mc, postgres.CloneOptions{
@@ -388,6 +388,7 @@ func silent(v appliance.VerifyReport) bool {
 func VerifyInput(c appliance.Cluster, s appliance.Secrets) postgres.VerifyInput {
 	in := postgres.VerifyInput{
 		SystemIdentifier: c.SystemIdentifier, Database: c.Spec.Database, Password: s.Get(appliance.SecretControl),
+		SharedMachine: sharesMachine(c),
 	}
 	for _, m := range c.Members {
 		in.Targets = append(in.Targets, postgres.Target{

@@ -175,6 +175,9 @@ func sourceFailure(err error, name string) error {
 func loadFailure(err error, name string) error {
 	err = sqlFailure(err, fmt.Sprintf("SQL file %q", name))
 	var p *appliance.Problem
+	if errors.As(err, &p) && p.ID == appliance.ErrSQL && refusedTablespace(p.Message) {
+		_ = p.WithHint(tablespaceHint)
+	}
 	if errors.As(err, &p) && p.ID == appliance.ErrSQL && p.Hint == "" {
 		_ = p.WithHint("correct the file, then run 'pgapp up' again; nothing of it was kept")
 	}

@@ -53,6 +53,8 @@ type VerifyInput struct {
 	Targets          []Target
 	// Database is the application's, whose rows are counted.
 	Database string
+	// SharedMachine is set where all members use one file system.
+	SharedMachine bool
 	// Password is role pgapp's.
 	Password appliance.Secret
 	// Leave, where it is set, gets the sessions to members' maintenance
@@ -71,6 +73,7 @@ func Verify(ctx context.Context, in VerifyInput) appliance.VerifyReport {
 	defer v.close(ctx)
 	v.each(v.members, func(m *subject) { m.gather(ctx, in) })
 	v.askPrimary(ctx)
+	v.askTablespaces(ctx)
 	v.each(v.standbys(), func(m *subject) { m.prove(ctx, v.marker) })
 	v.countRows(ctx)
 	return v.report()
@@ -87,6 +90,8 @@ type verification struct {
 	// marker is the sequence number written just now, 0 where it couldn't be.
 	marker    int64
 	markerErr error
+	// tablespaces is the verdict where members share a machine.
+	tablespaces verdict
 }
 
 // subject is a member under verification.
@@ -184,7 +189,7 @@ func (v *verification) report() appliance.VerifyReport {
 		r.Replication = []appliance.ReplicationRow{}
 	}
 	for _, m := range v.members {
-		for _, c := range v.judge(m) {
+		for _, c := range append(v.judge(m), v.tablespaceChecks(m)...) {
 			r.OK = r.OK && c.OK
 			r.Checks = append(r.Checks, c)
 		}

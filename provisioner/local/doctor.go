@@ -27,6 +27,7 @@ func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Fin
 		memoryFinding(members),
 		p.cgroupFinding(),
 		zoneinfoFinding(),
+		tablespaceFinding(landlockVersion()),
 		p.portFinding(ctx, members),
 	}
 	if p.account.self {

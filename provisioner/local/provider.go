@@ -88,7 +88,7 @@ func (p *Provider) Machine(c appliance.Cluster, m appliance.Member) appliance.Ma
 func (p *Provider) machine(c appliance.Cluster, m appliance.Member) *machine {
 	return &machine{
 		p: p, cluster: c.Name, member: m.Name, uuid: c.UUID, binDir: c.PostgresBin, env: c.PostgresEnv,
-		dir: filepath.Join(p.clusterDir(c.Name), m.Name),
+		dir: filepath.Join(p.clusterDir(c.Name), m.Name), shared: sharesMachine(c),
 	}
 }
 
@@ -137,6 +137,7 @@ type machine struct {
 	binDir  string
 	env     []string // what the programs in binDir need
 	dir     string
+	shared  bool // the cluster's other members are on this machine too
 }
 
 var _ appliance.Machine = (*machine)(nil)

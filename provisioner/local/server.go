@@ -61,6 +61,9 @@ func (m *machine) StartServer(ctx context.Context) error {
 	if running, err := m.ServerRunning(ctx); err != nil || running {
 		return err
 	}
+	if err := m.refuseTablespaces(); err != nil {
+		return err
+	}
 	if err := m.endServerProcesses(ctx); err != nil {
 		return err
 	}
@@ -108,7 +111,10 @@ func (m *machine) launch(ctx context.Context, log *os.File) (*child, error) {
 		for k, v := range m.p.scopeEnv(g) {
 			env[k] = v
 		}
-		return cmd, m.startProcess(cmd, env, g)
+		if !m.shared {
+			return cmd, m.startProcess(cmd, env, g)
+		}
+		return cmd, confined(m.serverDirs(), func() error { return m.startProcess(cmd, env, g) })
 	}
 	cmd, err := m.startInMemberCgroup(start)
 	if err != nil {

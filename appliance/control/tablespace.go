@@ -1,0 +1,19 @@
+package control
+
+import (
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+// tellTablespaces says of a standby that it shares the primary's tablespaces,
+// and of a stopped one why it doesn't start.
+func tellTablespaces(s *appliance.MemberStatus, found []string) {
+	if s.Role != appliance.RoleStandby || len(found) == 0 {
+		return
+	}
+	if s.State == appliance.StateStopped {
+		s.Detail = string(appliance.ErrTablespace) + ": it can't start beside the primary's tablespaces"
+		return
+	}
+	s.State, s.Detail = appliance.StateFailed, postgres.TablespaceDetail(found)
+}

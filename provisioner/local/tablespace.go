@@ -1,0 +1,79 @@
+package local
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"pgapp/appliance"
+)
+
+// tablespaceDir is where PostgreSQL has a link to each tablespace.
+const tablespaceDir = "pg_tblspc"
+
+// tablespace is one outside of its data directory.
+type tablespace struct{ oid, location string }
+
+// tablespaces lists those that the data directory links to.
+func (m *machine) tablespaces() []tablespace {
+	dir := filepath.Join(m.Layout().DataDir, tablespaceDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	var out []tablespace
+	for _, e := range entries {
+		if location, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && filepath.IsAbs(location) {
+			out = append(out, tablespace{e.Name(), location})
+		}
+	}
+	return out
+}
+
+func tablespaceFinding(landlock int) appliance.Finding {
+	const id = "local-tablespace"
+	if landlock == 0 {
+		return fix(finding(id, appliance.LevelWarn, "the kernel has no Landlock: nothing here stops a CREATE TABLESPACE, whose directory all members would write to"),
+			"make no tablespace on local members; or boot a kernel with Landlock (5.13 or newer, lsm=landlock,…)")
+	}
+	return finding(id, appliance.LevelPass, "servers can't make tablespaces, whose directories all members would write to (Landlock %d)", landlock)
+}
+
+// isStandby tells whether the data directory is one that replays.
+func (m *machine) isStandby() bool {
+	_, err := os.Lstat(filepath.Join(m.Layout().DataDir, "standby.signal"))
+	return err == nil
+}
+
+// refuseTablespaces refuses to start a standby where it, or its primary, has a
+// tablespace: WAL names it by its absolute path, which is the primary's too on
+// this machine, and replay would destroy what the primary has there.
+func (m *machine) refuseTablespaces() error {
+	if !m.shared || !m.isStandby() {
+		return nil
+	}
+	markers, err := filepath.Glob(filepath.Join(globEscape(filepath.Dir(m.dir)), "*", markerFile))
+	if err != nil {
+		return err
+	}
+	var found []string
+	seen := map[string]bool{}
+	for _, path := range markers {
+		o := *m
+		o.dir = filepath.Dir(path)
+		o.member = filepath.Base(o.dir)
+		if o.member != m.member && o.isStandby() {
+			continue
+		}
+		for _, t := range o.tablespaces() {
+			if !seen[t.location] {
+				seen[t.location] = true
+				found = append(found, t.location)
+			}
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return appliance.TablespaceProblem("standby "+m.member, strings.Join(found, ", "))
+}

@@ -30,16 +30,6 @@ func (p *Provider) Available(ctx context.Context, s appliance.Spec) (ok bool, wh
 	return true, "libvirt " + version + " with KVM"
 }
 
-// usedFiles lists the files that are disks of some domain.
-func (p *Provider) usedFiles(ctx context.Context) ([]string, error) {
-	all, err := p.virt.Domains(ctx)
-	var out []string
-	for _, d := range all {
-		out = append(out, diskFiles(d)...)
-	}
-	return out, err
-}
-
 // diskFiles lists the files that are the domain's disks.
 func diskFiles(d rpc.Domain) []string {
 	var out []string

@@ -28,7 +28,9 @@ func (p *Provider) DestroySteps(c appliance.Cluster, members []appliance.Member)
 		steps = append(steps, appliance.Step{
 			ID: "remove/" + m.Name, Title: "remove the machine and its disk", Member: m.Name,
 			Done: func(ctx context.Context) (bool, error) { return p.machineRemoved(ctx, c, m.Name) },
-			Do:   func(ctx context.Context, _ appliance.Report) error { return p.removeMachine(ctx, c, m.Name) },
+			Do: func(ctx context.Context, report appliance.Report) error {
+				return p.removeMachine(ctx, c, m.Name, report)
+			},
 		})
 	}
 	for _, s := range steps {
@@ -40,22 +42,19 @@ func (p *Provider) DestroySteps(c appliance.Cluster, members []appliance.Member)
 	return append(steps, appliance.Step{
 		ID: stepRemoveShared, Title: "remove what the machines shared", After: after,
 		Done: func(ctx context.Context) (bool, error) { return p.sharedRemoved(ctx, c) },
-		Do:   func(ctx context.Context, _ appliance.Report) error { return p.removeShared(ctx, c) },
+		Do:   func(ctx context.Context, report appliance.Report) error { return p.removeShared(ctx, c, report) },
 	})
 }
 
-// machineRemoved observes whether anything of the member's is left.
+// machineRemoved observes whether anything of the member's is left. What can't
+// be looked at counts as left.
 func (p *Provider) machineRemoved(ctx context.Context, c appliance.Cluster, member string) (bool, error) {
-	d, err := p.virt.Domain(ctx, domainName(c.Name, member))
-	if err == nil {
-		t, ours := domainTag(d.XML)
-		return !ours || t.UUID != c.UUID, nil
-	}
-	if !errors.Is(err, rpc.ErrNotFound) {
+	ds, err := p.domainsOf(ctx, c.UUID, member)
+	if err != nil || len(ds) > 0 {
 		return false, err
 	}
-	vols, err := p.clusterVolumes(ctx, c.UUID, c.Name, member)
-	if err != nil || len(vols) > 0 {
+	vols, seen, err := p.clusterVolumes(ctx, c.UUID, c.Name, member)
+	if err != nil || !seen || len(vols) > 0 {
 		return false, err
 	}
 	n, err := p.virt.Network(ctx, networkName(c.Spec))
@@ -71,86 +70,35 @@ func (p *Provider) machineRemoved(ctx context.Context, c appliance.Cluster, memb
 	return err == nil, err
 }
 
-// clusterVolumes lists the cluster's volumes, or one member's; none where
-// there is no pool.
-func (p *Provider) clusterVolumes(ctx context.Context, uuid, cluster, member string) ([]string, error) {
-	vols, err := p.virt.Volumes(ctx, poolName)
-	if errors.Is(err, rpc.ErrNotFound) || errors.Is(err, rpc.ErrInactive) {
-		return nil, nil
-	}
-	var out []string
-	for _, v := range vols {
-		if volumeOf(v.Name, uuid, cluster, member) {
-			out = append(out, v.Name)
-		}
-	}
-	return out, err
-}
-
 // removeMachine removes a member's domain, volumes and reservation, whatever
 // of them is there, and leaves a domain of that name alone that isn't ours.
-func (p *Provider) removeMachine(ctx context.Context, c appliance.Cluster, member string) error {
+func (p *Provider) removeMachine(ctx context.Context, c appliance.Cluster, member string, report appliance.Report) error {
 	p.forget(c, member)
-	name := domainName(c.Name, member)
-	d, err := p.virt.Domain(ctx, name)
-	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
-		return err
-	}
-	if t, ours := domainTag(d.XML); err == nil && ours && t.UUID == c.UUID {
-		if err := p.removeDomain(ctx, name); err != nil {
-			return err
+	for _, m := range c.Members {
+		if m.Name != member || m.Placement == appliance.PlacementLocal {
+			continue
+		}
+		// libvirt may have lost a machine that still writes to its disk.
+		if _, err := p.domainOf(ctx, c.UUID, m); errors.Is(err, rpc.ErrNotFound) {
+			if err := proveEnded(m); err != nil {
+				return err
+			}
 		}
 	}
-	if err := p.removeVolumes(ctx, c.UUID, c.Name, member); err != nil {
+	if err := (removal{p: p, uuid: c.UUID, cluster: c.Name, member: member, report: report}).run(ctx); err != nil {
 		return err
 	}
 	reservation := reservationName(memberTag(c, member))
 	return p.release(ctx, networkName(c.Spec), func(n string) bool { return n == reservation })
 }
 
-func (p *Provider) removeDomain(ctx context.Context, name string) error {
-	if err := p.virt.DestroyDomain(ctx, name); err != nil {
-		return err
-	}
-	return p.virt.UndefineDomain(ctx, name)
-}
-
-// removeVolumes reads the pool's directory first: libvirt doesn't know of the
-// console's log otherwise.
-func (p *Provider) removeVolumes(ctx context.Context, uuid, cluster, member string) error {
-	pool, err := p.virt.Pool(ctx, poolName)
-	if errors.Is(err, rpc.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if !pool.Active {
-		if err := p.virt.StartPool(ctx, poolName); err != nil {
-			return err
-		}
-	}
-	// Refused while something is uploaded; that isn't the console's log.
-	refreshed := p.virt.RefreshPool(ctx, poolName)
-	vols, err := p.clusterVolumes(ctx, uuid, cluster, member)
-	if err != nil {
-		return errors.Join(err, refreshed)
-	}
-	for _, v := range vols {
-		if err := p.deleteWhenIdle(ctx, v); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // removeShared removes a left builder and, if pgapp made it for this cluster
 // and nothing else uses it, the network.
-func (p *Provider) removeShared(ctx context.Context, c appliance.Cluster) error {
-	if err := p.removeMachine(ctx, c, builder); err != nil {
+func (p *Provider) removeShared(ctx context.Context, c appliance.Cluster, report appliance.Report) error {
+	if err := p.removeMachine(ctx, c, builder, report); err != nil {
 		return err
 	}
-	if err := p.removeVolumes(ctx, c.UUID, c.Name, ""); err != nil {
+	if err := (removal{p: p, uuid: c.UUID, cluster: c.Name, report: report}).run(ctx); err != nil {
 		return err
 	}
 	return p.removeOwnNetwork(ctx, networkName(c.Spec), c.UUID)
@@ -161,7 +109,10 @@ func (p *Provider) sharedRemoved(ctx context.Context, c appliance.Cluster) (bool
 	if gone, err := p.machineRemoved(ctx, c, builder); err != nil || !gone {
 		return false, err
 	}
-	if vols, err := p.clusterVolumes(ctx, c.UUID, c.Name, ""); err != nil || len(vols) > 0 {
+	if ds, err := p.domainsOf(ctx, c.UUID, ""); err != nil || len(ds) > 0 {
+		return false, err
+	}
+	if vols, seen, err := p.clusterVolumes(ctx, c.UUID, c.Name, ""); err != nil || !seen || len(vols) > 0 {
 		return false, err
 	}
 	n, err := p.virt.Network(ctx, networkName(c.Spec))
@@ -221,37 +172,20 @@ func (p *Provider) DestroyByTag(ctx context.Context, uuid string, report applian
 	if len(uuid) < shortUUID {
 		return appliance.NewProblem(appliance.ErrUsage, "%q is no cluster's UUID", uuid)
 	}
-	all, err := p.virt.Domains(ctx)
+	ds, err := p.domainsOf(ctx, uuid, "")
 	if err != nil {
 		return err
 	}
 	networks := []string{appliance.DefaultNetwork}
-	var errs []error
-	for _, d := range all {
-		t, ours := domainTag(d.XML)
-		if !ours || t.UUID != uuid {
-			continue
-		}
-		report(appliance.Progress{Detail: "removing domain " + d.Name})
-		errs = append(errs, p.removeDomain(ctx, d.Name))
+	for _, d := range ds {
 		for _, n := range networksOf(d) {
 			if !slices.Contains(networks, n) {
 				networks = append(networks, n)
 			}
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := (removal{p: p, uuid: uuid, report: report}).run(ctx); err != nil {
 		return fmt.Errorf("removing what carries %s: %w", uuid, err)
-	}
-	vols, err := p.clusterVolumes(ctx, uuid, "", "")
-	if err != nil {
-		return err
-	}
-	for _, v := range vols {
-		report(appliance.Progress{Detail: "removing volume " + v})
-	}
-	if err := p.removeVolumes(ctx, uuid, "", ""); err != nil {
-		return err
 	}
 	for _, n := range networks {
 		ours := func(name string) bool {

@@ -148,7 +148,7 @@ func TestAForeignDomainIsNeverTouched(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	if err := w.removeMachine(t.Context(), c, m.Name); err != nil {
+	if err := w.removeMachine(t.Context(), c, m.Name, quiet); err != nil {
 		t.Error(err)
 	}
 	if d := w.fake.domains[m.Domain]; d == nil || d.State != rpc.DomainRunning {

@@ -342,5 +342,22 @@ func (f *fake) DeleteVolume(_ context.Context, _, name string) error {
 	return nil
 }
 
+func (f *fake) Leans(context.Context) ([]rpc.Lean, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []rpc.Lean
+	for _, v := range f.volumes {
+		if v.Backing != "" {
+			out = append(out, rpc.Lean{File: v.Backing, Volume: v.Path})
+		}
+	}
+	for _, d := range f.domains {
+		for _, file := range diskFiles(*d) {
+			out = append(out, rpc.Lean{File: file, Domain: d.Name, UUID: d.UUID})
+		}
+	}
+	return out, nil
+}
+
 func (f *fake) Version(context.Context) (string, error)    { return "11.3.0", nil }
 func (f *fake) FreeMemory(context.Context) (uint64, error) { return 8 << 30, nil }

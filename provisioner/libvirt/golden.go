@@ -173,7 +173,7 @@ func (b *build) otherBuilder(ctx context.Context) (d rpc.Domain, found bool, err
 
 // clear removes the builder, and the volume unless it is complete.
 func (b *build) clear(ctx context.Context) error {
-	if err := b.p.removeMachine(ctx, b.c, builder); err != nil {
+	if err := b.p.removeMachine(ctx, b.c, builder, b.report); err != nil {
 		return err
 	}
 	if _, ok, err := b.p.complete(ctx, b.volume); err != nil || ok {

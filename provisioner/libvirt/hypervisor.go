@@ -66,6 +66,7 @@ type networks interface {
 type host interface {
 	Version(ctx context.Context) (string, error)
 	FreeMemory(ctx context.Context) (uint64, error)
+	Leans(ctx context.Context) ([]rpc.Lean, error)
 }
 
 var _ hypervisor = (*rpc.Conn)(nil)

@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"slices"
 	"strings"
 
 	"pgapp/appliance"
@@ -33,14 +34,25 @@ const (
 	volConsole = "console.log"
 )
 
-// volumeOf tells whether a volume belongs to the cluster, or to one member of
-// it where member isn't empty.
+// volumeOf tells whether a volume is one that pgapp makes for the cluster, or
+// for one member of it where member isn't empty: by its whole name, since a user
+// may keep a copy beside it whose name begins alike. An empty cluster is any of
+// that UUID.
 func volumeOf(volume, uuid, cluster, member string) bool {
-	head, rest, found := strings.Cut(volume, "."+uuid+".")
-	if !found || rest == "" {
+	head, what, found := strings.Cut(volume, "."+uuid+".")
+	switch {
+	case !found || !strings.HasPrefix(head, prefix):
+		return false
+	case member != "" && head != domainName(cluster, member):
+		return false
+	case cluster != "" && !strings.HasPrefix(head, domainName(cluster, "")):
 		return false
 	}
-	return member == "" || head == domainName(cluster, member)
+	// virtlogd keeps a full console's log under a number.
+	if log, number, ok := strings.Cut(what, volConsole+"."); ok && log == "" {
+		return number != "" && strings.Trim(number, "0123456789") == ""
+	}
+	return slices.Contains([]string{volRoot, volSeed, volConsole}, what)
 }
 
 func memberTag(c appliance.Cluster, member string) tag {

@@ -40,11 +40,15 @@ func (p *Provider) ensurePool(ctx context.Context) error {
 		}
 	case err != nil:
 		return err
-	case pool.XML.Type != "dir" || pool.XML.Target == nil || pool.XML.Target.Path != poolPath:
+	case !ownPool(pool):
 		return appliance.NewProblem(appliance.ErrForeignObject, "a storage pool %q is there that pgapp didn't make", poolName).
 			WithHint("see 'virsh pool-dumpxml %s'; pgapp's lies in %s", poolName, poolPath)
 	}
 	return p.virt.StartPool(ctx, poolName)
+}
+
+func ownPool(pool rpc.Pool) bool {
+	return pool.XML.Type == "dir" && pool.XML.Target != nil && pool.XML.Target.Path == poolPath
 }
 
 // volume looks a volume of the pool up; ok is false where it isn't there,

@@ -55,6 +55,8 @@ type Config struct {
 	// Seams for tests.
 	listens func(ctx context.Context, address string) bool
 	alive   func(ctx context.Context, addrs []netip.Addr) map[netip.Addr]bool
+	// poolThere tells whether the pool's directory may exist.
+	poolThere func() bool
 }
 
 // Provider makes members of virtual machines. It is safe for concurrent use.
@@ -91,6 +93,9 @@ func New(cfg Config) *Provider {
 	}
 	if cfg.alive == nil {
 		cfg.alive = aliveHosts
+	}
+	if cfg.poolThere == nil {
+		cfg.poolThere = poolThere
 	}
 	conn := rpc.New(cfg.Dial)
 	return &Provider{

@@ -17,7 +17,7 @@ type PrunedImage struct {
 }
 
 // PruneImages removes the base and golden images from the pool that no machine
-// has as its disk and on which no other volume of the pool leans: what an older
+// has as its disk and on which no volume leans, in any pool: what an older
 // image or recipe left, and what is kept for a cluster to come. One that is
 // being filled at the moment stays; one that was, and that an operation is about
 // to use, is the caller's to leave alone. A repeat does nothing.
@@ -78,14 +78,13 @@ func (p *Provider) unusedImages(ctx context.Context) ([]rpc.Volume, error) {
 	if err != nil {
 		return nil, err
 	}
-	used, err := p.usedFiles(ctx)
+	all, err := p.leans(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, v := range vols {
-		used = append(used, v.Backing)
-	}
-	return slices.DeleteFunc(vols, func(v rpc.Volume) bool { return !isImage(v.Name) || slices.Contains(used, v.Path) }), nil
+	return slices.DeleteFunc(vols, func(v rpc.Volume) bool {
+		return !isImage(v.Name) || slices.ContainsFunc(all, func(l rpc.Lean) bool { return l.File == v.Path })
+	}), nil
 }
 
 // isImage tells what baseName and goldenName name.

@@ -62,8 +62,9 @@ func newWorld(t *testing.T) world {
 	p := New(Config{
 		Local: fakeLocal{}, Secrets: &fakeSecrets{}, Documents: os.DirFS("../../embed/cloudinit"),
 		ImageDir: t.TempDir(), TempDir: t.TempDir(), BootLimit: 2 * time.Second,
-		listens: func(context.Context, string) bool { return false },
-		alive:   func(context.Context, []netip.Addr) map[netip.Addr]bool { return nil },
+		listens:   func(context.Context, string) bool { return false },
+		alive:     func(context.Context, []netip.Addr) map[netip.Addr]bool { return nil },
+		poolThere: func() bool { return false },
 	})
 	t.Cleanup(p.Close)
 	f := newFake()

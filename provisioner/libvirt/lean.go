@@ -1,0 +1,107 @@
+package libvirt
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+// leans lists what leans on which files, domains on the whole chain below their
+// disks. libvirt reads the header of a disk that lies in no pool only while its
+// domain runs; those are read here, where this process may.
+func (p *Provider) leans(ctx context.Context) ([]rpc.Lean, error) {
+	all, err := p.virt.Leans(ctx)
+	if err != nil {
+		return nil, err
+	}
+	below := map[string]string{}
+	for _, l := range all {
+		if l.Volume != "" {
+			below[l.Volume] = l.File
+		}
+	}
+	seen := map[rpc.Lean]bool{}
+	for i := 0; i < len(all); i++ { // grows
+		l := all[i]
+		if l.Domain == "" || seen[l] {
+			continue
+		}
+		seen[l] = true
+		next, ok := below[l.File]
+		if !ok {
+			next = qcow2Backing(l.File)
+		}
+		if next != "" {
+			all = append(all, rpc.Lean{File: next, Domain: l.Domain, UUID: l.UUID})
+		}
+	}
+	return all, nil
+}
+
+// leaners are those that lean on one of the files, without those that are left
+// out.
+func leaners(all []rpc.Lean, files []string, without func(rpc.Lean) bool) []rpc.Lean {
+	return slices.DeleteFunc(slices.Clone(all), func(l rpc.Lean) bool {
+		return !slices.Contains(files, l.File) || without(l)
+	})
+}
+
+// neededProblem refuses to remove or rewrite what others lean on.
+func neededProblem(what string, by rpc.Lean) error {
+	p := appliance.NewProblem(appliance.ErrForeignObject, "%s: %s leans on %s", what, by.By(), by.File)
+	if by.Volume != "" {
+		return p.WithHint("remove it if it isn't needed (virsh vol-delete %[1]s), or make it stand by itself (qemu-img rebase -b '' %[1]s); then run the same command again", by.Volume)
+	}
+	return p.WithHint("undefine that domain, or make its disk stand by itself (virsh blockpull %s vda --wait); then run the same command again", by.Domain)
+}
+
+// qcow2Backing reads which file a qcow2 file leans on, empty where it leans on
+// none or can't be read.
+func qcow2Backing(path string) string {
+	const (
+		magic     = 0x514649fb
+		header    = 20
+		longestAt = 1023
+	)
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	b := make([]byte, header)
+	if _, err := f.ReadAt(b, 0); err != nil || binary.BigEndian.Uint32(b) != magic {
+		return ""
+	}
+	at, size := binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint32(b[16:])
+	if at == 0 || at > 1<<30 || size > longestAt {
+		return ""
+	}
+	name := make([]byte, size)
+	if _, err := f.ReadAt(name, int64(at)); err != nil {
+		return ""
+	}
+	below := strings.TrimPrefix(string(name), "file:")
+	if !filepath.IsAbs(below) {
+		below = filepath.Join(filepath.Dir(path), below)
+	}
+	return below
+}
+
+// poolThere tells whether the pool's directory may exist, which it does where
+// it can't be seen.
+func poolThere() bool {
+	_, err := os.Stat(poolPath)
+	return !errors.Is(err, fs.ErrNotExist)
+}

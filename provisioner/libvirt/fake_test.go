@@ -334,6 +334,13 @@ func (f *fake) Download(_ context.Context, _, name string, _ uint64) ([]byte, er
 	return b, nil
 }
 
+func (f *fake) ReadVolume(_ context.Context, _, name string, w io.Writer) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := w.Write(f.data[name])
+	return err
+}
+
 func (f *fake) DeleteVolume(_ context.Context, _, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -73,6 +73,9 @@ func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report
 	if _, ok, err := p.complete(ctx, name); err != nil || ok {
 		return err
 	}
+	if ok, err := b.adopt(ctx, baseName(digest)); err != nil || ok {
+		return err
+	}
 	base, ok, err := p.base(ctx, digest)
 	if err != nil {
 		return err
@@ -80,6 +83,9 @@ func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report
 	if !ok {
 		return appliance.NewProblem(appliance.ErrImageMissing, "the base image of %s is gone", c.Spec.Image).
 			WithHint("run the same command again: it is uploaded anew")
+	}
+	if err := p.proveBase(ctx, digest, base, report); err != nil {
+		return err
 	}
 	if err := b.clear(ctx); err != nil {
 		return err
@@ -171,12 +177,16 @@ func (b *build) otherBuilder(ctx context.Context) (d rpc.Domain, found bool, err
 	return d, false, err
 }
 
-// clear removes the builder, and the volume unless it is complete.
+// clear removes the builder, and the volume unless it is complete or in use.
 func (b *build) clear(ctx context.Context) error {
 	if err := b.p.removeMachine(ctx, b.c, builder, b.report); err != nil {
 		return err
 	}
-	if _, ok, err := b.p.complete(ctx, b.volume); err != nil || ok {
+	v, ok, err := b.p.complete(ctx, b.volume)
+	if err != nil || ok {
+		return err
+	}
+	if by, err := b.p.usersOf(ctx, v); err != nil || len(by) > 0 {
 		return err
 	}
 	return b.p.dropVolume(ctx, b.volume)

@@ -50,6 +50,7 @@ type volumes interface {
 	CreateVolume(ctx context.Context, pool string, x libvirtxml.StorageVolume) error
 	Upload(ctx context.Context, pool, name string, r io.Reader, size int64) error
 	Download(ctx context.Context, pool, name string, limit uint64) ([]byte, error)
+	ReadVolume(ctx context.Context, pool, name string, w io.Writer) error
 	DeleteVolume(ctx context.Context, pool, name string) error
 }
 

@@ -3,12 +3,14 @@ package libvirt
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
 	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/image"
 	"pgapp/provisioner/libvirt/rpc"
 )
 
@@ -60,6 +62,11 @@ func (p *Provider) ensureBase(ctx context.Context, s appliance.Spec, report appl
 	if ok, err := p.imageReady(ctx, s); err != nil || ok {
 		return err
 	}
+	if digest, err := p.imageDigest(ctx, s); err == nil {
+		if ok, err := p.adoptBase(ctx, digest, report); err != nil || ok {
+			return err
+		}
+	}
 	path, digest, err := p.fetchImage(ctx, s, report)
 	if err != nil {
 		return err
@@ -73,6 +80,13 @@ func (p *Provider) ensureBase(ctx context.Context, s appliance.Spec, report appl
 	if _, ok, err := p.base(ctx, digest); err != nil || ok {
 		return err
 	}
+	return p.uploadBase(ctx, path, digest, report)
+}
+
+// uploadBase uploads the file as the base of that digest, which is compared with
+// what was sent: a kept image may have been changed since it was fetched.
+func (p *Provider) uploadBase(ctx context.Context, path, digest string, report appliance.Report) error {
+	name := baseName(digest)
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("opening the image: %w", err)
@@ -86,12 +100,19 @@ func (p *Provider) ensureBase(ctx context.Context, s appliance.Spec, report appl
 	if err != nil {
 		return fmt.Errorf("reading the image %q: %w", path, err)
 	}
+	check, err := image.NewCheck(digest)
+	if err != nil {
+		return err
+	}
 	v := rawVolume(name, capacity)
 	v.Target.Format.Type = "qcow2"
 	v.Target.Permissions.Mode = "0644"
-	r := &progressReader{r: f, total: info.Size(), detail: "uploading the image into pool " + poolName, report: report}
+	r := &progressReader{r: io.TeeReader(f, check), total: info.Size(), detail: "uploading the image into pool " + poolName, report: report}
 	if err := p.upload(ctx, v, r, info.Size()); err != nil {
 		return err
+	}
+	if err := check.Err("in " + path); err != nil {
+		return errors.Join(err, p.dropVolume(ctx, name))
 	}
 	return p.markComplete(ctx, name)
 }
@@ -109,7 +130,12 @@ func qcow2Capacity(r io.ReaderAt) (uint64, error) {
 		dataFileBit = 1 << 2
 	)
 	b := make([]byte, header)
-	if _, err := r.ReadAt(b, 0); err != nil || binary.BigEndian.Uint32(b) != magic {
+	_, err := r.ReadAt(b, 0)
+	if program := compressedBy(b); program != "" {
+		return 0, appliance.NewProblem(appliance.ErrImageDigest, "the image is a file that %s compressed", program).
+			WithHint("unpack it first: %s -d -k IMAGE", program)
+	}
+	if err != nil || binary.BigEndian.Uint32(b) != magic {
 		return 0, appliance.NewProblem(appliance.ErrImageDigest, "the image isn't in qcow2 format").
 			WithHint("convert it: qemu-img convert -O qcow2 IMAGE IMAGE.qcow2")
 	}
@@ -119,4 +145,14 @@ func qcow2Capacity(r io.ReaderAt) (uint64, error) {
 			WithHint("make it one whole: qemu-img convert -O qcow2 IMAGE IMAGE.qcow2")
 	}
 	return binary.BigEndian.Uint64(b[capacityAt:]), nil
+}
+
+// compressedBy names the program that compressed a file which begins so.
+func compressedBy(head []byte) string {
+	for program, magic := range map[string]string{"gzip": "\x1f\x8b", "xz": "\xfd7zXZ\x00", "zstd": "\x28\xb5\x2f\xfd", "bzip2": "BZh"} {
+		if strings.HasPrefix(string(head), magic) {
+			return program
+		}
+	}
+	return ""
 }

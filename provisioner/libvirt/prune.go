@@ -66,8 +66,18 @@ func (p *Provider) pruneImage(ctx context.Context, name string) (gone bool, err 
 		case err != nil && !errors.Is(err, rpc.ErrNotFound):
 			return false, err
 		}
+		// Without its marker nobody takes it into use; another home may have
+		// done so until now, and adopts it then.
+		if used, err := p.imageUsed(ctx, name); err != nil || used {
+			return false, err
+		}
 	}
 	return true, nil
+}
+
+func (p *Provider) imageUsed(ctx context.Context, name string) (bool, error) {
+	all, err := p.leans(ctx)
+	return len(leaners(all, []string{poolPath + "/" + name}, func(rpc.Lean) bool { return false })) > 0, err
 }
 
 func (p *Provider) unusedImages(ctx context.Context) ([]rpc.Volume, error) {

@@ -90,7 +90,8 @@ func (p *Provider) imageReady(ctx context.Context, s appliance.Spec) (bool, erro
 	if err != nil {
 		return false, nil //nolint:nilerr // Do says what is wrong with it
 	}
-	if _, ok, err := p.complete(ctx, goldenName(digest)); err != nil || ok {
+	// A golden image that leans on a base is worth nothing without.
+	if v, ok, err := p.complete(ctx, goldenName(digest)); err != nil || ok && v.Backing == "" {
 		return ok, err
 	}
 	_, ok, err := p.base(ctx, digest)

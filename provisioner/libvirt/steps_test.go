@@ -73,6 +73,7 @@ func TestUploadsThatGoWrong(t *testing.T) {
 		"short":        {prepare: func(f *fake) { f.shortUpload = true }, want: appliance.ErrLibvirt},
 		"full":         {prepare: func(f *fake) { f.failUpload = full }, want: appliance.ErrHostNoSpace},
 		"raw":          {image: func(b []byte) { b[0] = 0 }, want: appliance.ErrImageDigest},
+		"gzip":         {image: func(b []byte) { b[0], b[1] = 0x1f, 0x8b }, want: appliance.ErrImageDigest},
 		"backing file": {image: func(b []byte) { b[15] = 1 }, want: appliance.ErrImageDigest},
 		"data file":    {image: func(b []byte) { b[79] = 4 }, want: appliance.ErrImageDigest},
 		"foreign pool": {prepare: func(f *fake) {

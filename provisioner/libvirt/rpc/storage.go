@@ -269,3 +269,14 @@ func (c *Conn) Download(ctx context.Context, pool, name string, limit uint64) ([
 	})
 	return out.Bytes(), err
 }
+
+// ReadVolume copies a whole volume to w, with nothing taken back where it fails.
+func (c *Conn) ReadVolume(ctx context.Context, pool, name string, w io.Writer) error {
+	return c.once(ctx, fmt.Sprintf("reading volume %q", name), func(v *golibvirt.Libvirt) error {
+		vol, err := findVolume(v, pool, name)
+		if err != nil {
+			return err
+		}
+		return v.StorageVolDownload(vol, w, 0, 0, 0)
+	})
+}

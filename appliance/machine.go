@@ -142,9 +142,10 @@ type Provider interface {
 	// StartMachine powers the member's machine on and returns when commands
 	// can be run there. A repeat does nothing.
 	StartMachine(ctx context.Context, c Cluster, m Member, report Report) error
-	// StopMachine powers the machine off in an orderly way, after PostgreSQL
-	// was stopped. A repeat does nothing.
-	StopMachine(ctx context.Context, c Cluster, m Member) error
+	// StopMachine powers the machine off, after PostgreSQL was stopped: in an
+	// orderly way, and where the machine doesn't follow by harder means, which
+	// it reports. A repeat does nothing.
+	StopMachine(ctx context.Context, c Cluster, m Member, report Report) error
 	// Machine gives access to a machine; it does no I/O.
 	Machine(c Cluster, m Member) Machine
 	// Doctor checks what the spec needs of this host.

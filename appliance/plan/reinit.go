@@ -18,11 +18,9 @@ func (r recipe) reinit(c appliance.Cluster, member string) ([]appliance.Step, er
 		return nil, appliance.NewProblem(appliance.ErrConflict, "%s is the primary of cluster %q and can't be cloned from itself", m.Name, c.Name).
 			WithHint("pgapp ps shows which members are standbys")
 	}
-	power := r.powerStep(m, "intent")
-	return behind(r.tablespaceStep(c, []appliance.Member{m}), []appliance.Step{
-		r.intent(m.Name, false),
-		power,
-		r.stopStep(m, power.ID),
+	steps, powered := r.remakeSteps(c, m)
+	return behind(r.tablespaceStep(c, []appliance.Member{m}), append(steps, []appliance.Step{
+		r.stopStep(m, powered),
 		{
 			ID: stepID("wipe", m.Name), Title: "remove the old data directory", Member: m.Name, After: []string{stepID("stop", m.Name)},
 			// A resumed operation must not wipe the clone that it has finished.
@@ -34,7 +32,22 @@ func (r recipe) reinit(c appliance.Cluster, member string) ([]appliance.Step, er
 		},
 		r.startStep(m, stepID("clone", m.Name)),
 		r.streamingStep([]appliance.Member{m}, stepID("start", m.Name)),
-	}), nil
+	}...)), nil
+}
+
+// remakeSteps ready the member's machine. Of a virtual one they make what is
+// missing, its disk too.
+func (r recipe) remakeSteps(c appliance.Cluster, m appliance.Member) (steps []appliance.Step, last string) {
+	steps = []appliance.Step{r.intent(m.Name, false)}
+	if m.Placement != appliance.PlacementVM {
+		power := r.powerStep(m, "intent")
+		return append(steps, power), power.ID
+	}
+	for _, s := range r.provider.CreateSteps(c, []appliance.Member{m}) {
+		s.After = append(s.After, "intent")
+		steps = append(steps, s)
+	}
+	return steps, stepID("machine", m.Name)
 }
 
 // wiped tells whether this operation's wipe is behind: its marker, written

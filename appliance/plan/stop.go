@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"pgapp/appliance"
@@ -40,12 +41,27 @@ func (r recipe) stop(c appliance.Cluster, member string) ([]appliance.Step, erro
 func (r recipe) stopStep(m appliance.Member, after ...string) appliance.Step {
 	return appliance.Step{
 		ID: stepID("stop", m.Name), Title: "stop PostgreSQL", Member: m.Name, After: after,
-		Do: func(ctx context.Context, _ appliance.Report) error {
-			return r.on(ctx, m.Name, func(_ facts, _ appliance.Member, mc appliance.Machine) error {
-				return stopServer(ctx, mc)
+		Do: func(ctx context.Context, report appliance.Report) error {
+			return r.on(ctx, m.Name, func(f facts, m appliance.Member, mc appliance.Machine) error {
+				err := stopServer(ctx, mc)
+				if m.Placement != appliance.PlacementVM || ctx.Err() != nil || !outOfReach(err) {
+					return err
+				}
+				report(appliance.Progress{Detail: "PostgreSQL can't be stopped there: powering the machine off"})
+				if e := r.provider.StopMachine(ctx, f.cluster, m, report); e != nil {
+					return errors.Join(err, e)
+				}
+				return nil
 			})
 		},
 	}
+}
+
+// outOfReach tells whether a server could not be stopped in a way that ends
+// with its machine.
+func outOfReach(err error) bool {
+	return appliance.IsProblem(err, appliance.ErrMemberUnreachable) || appliance.IsProblem(err, appliance.ErrGuestHostKey) ||
+		appliance.IsProblem(err, appliance.ErrPostgresStop)
 }
 
 // stopServer stops fast; where that takes too long the server is stopped at
@@ -65,9 +81,9 @@ func stopServer(ctx context.Context, mc appliance.Machine) error {
 func (r recipe) powerOffStep(m appliance.Member) appliance.Step {
 	return appliance.Step{
 		ID: stepID("poweroff", m.Name), Title: "stop the machine", Member: m.Name, After: []string{stepID("stop", m.Name)},
-		Do: func(ctx context.Context, _ appliance.Report) error {
+		Do: func(ctx context.Context, report appliance.Report) error {
 			return r.on(ctx, m.Name, func(f facts, m appliance.Member, _ appliance.Machine) error {
-				return r.provider.StopMachine(ctx, f.cluster, m)
+				return r.provider.StopMachine(ctx, f.cluster, m, report)
 			})
 		},
 	}

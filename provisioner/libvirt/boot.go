@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -23,12 +26,12 @@ const (
 	watchEvery = 200 * time.Millisecond
 )
 
-// errNoKVM is the cause where a domain didn't survive under KVM.
-var errNoKVM = errors.New("KVM is there, but can't run this guest")
-
 // boot is one start of a machine.
 type boot struct {
-	spec   machineSpec
+	spec machineSpec
+	// seed makes the machine's seed anew, where it has to have one.
+	seed   func(ctx context.Context) (path string, err error)
+	guest  *guest
 	accel  string
 	client *ssh.Client
 	report appliance.Report
@@ -40,74 +43,31 @@ func (b boot) say(format string, args ...any) {
 	}
 }
 
-// domainType decides between KVM and emulation.
-func (p *Provider) domainType(ctx context.Context, accel string) (string, error) {
-	if accel == appliance.AccelTCG {
-		return typeTCG, nil
-	}
-	if p.whyNoKVM() != "" && accel != appliance.AccelKVM {
-		return typeTCG, nil
-	}
-	if _, err := p.virt.Capabilities(ctx, typeKVM); err != nil {
-		if ctx.Err() != nil || appliance.IsProblem(err, appliance.ErrHostNoLibvirt) || appliance.IsProblem(err, appliance.ErrHostLibvirtPerm) {
-			return "", err
-		}
-		if accel == appliance.AccelKVM {
-			return "", noKVM(err)
-		}
-		p.setNoKVM("libvirt has no KVM: " + err.Error())
-		return typeTCG, nil
-	}
-	return typeKVM, nil
-}
-
-func (p *Provider) whyNoKVM() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.noKVM
-}
-
-func (p *Provider) setNoKVM(reason string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.noKVM = reason
-}
-
-func noKVM(err error) error {
-	return appliance.NewProblem(appliance.ErrHostNoKVM, "this host's KVM can't run the guest: %w", err).
-		WithHint("run without KVM, more slowly: --accel tcg; or see 'pgapp doctor'")
-}
-
-// hasEFI tells whether libvirt finds UEFI firmware for such domains.
-func (p *Provider) hasEFI(ctx context.Context, domainType string) (bool, error) {
-	caps, err := p.virt.Capabilities(ctx, domainType)
-	if err != nil || caps.OS == nil {
-		return false, err
-	}
-	for _, e := range caps.OS.Enums {
-		if e.Name != "firmware" {
-			continue
-		}
-		for _, v := range e.Values {
-			if v == "efi" {
-				return true, nil
-			}
-		}
-	}
-	return false, nil
-}
-
-// up brings the machine to where SSH answers, from whatever state it is in. A
-// domain under KVM that dies or stops in the meantime is started anew under
-// emulation where accel allows it. how says for the user how long it took and
-// whether, and why, the machine is emulated though they didn't ask for that.
+// up brings the machine to where SSH answers, from whatever state it is in. One
+// that runs and doesn't answer is shut down, and started again. how says for the
+// user how long it took and whether, and why, the machine is emulated though
+// they didn't ask for that.
 func (p *Provider) up(ctx context.Context, b boot) (how string, err error) {
+	if err := p.halt(ctx, b); err != nil {
+		return "", err
+	}
+	how, err = p.upOnce(ctx, b)
+	if !errors.Is(err, errDeaf) {
+		return how, err
+	}
+	b.say("%v: it is started again", err)
+	if err := p.powerOff(ctx, b.spec.Name, b.guest, b.report); err != nil {
+		return "", err
+	}
+	return p.upOnce(ctx, b)
+}
+
+// upOnce is up without that. A domain under KVM that dies or stops in the
+// meantime is started anew under emulation where accel allows it.
+func (p *Provider) upOnce(ctx context.Context, b boot) (how string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.BootLimit, errBootLimit)
 	defer cancel()
 	begun := time.Now()
-	if err := p.halt(ctx, b.spec.Name, b.spec.Tag.UUID); err != nil {
-		return "", err
-	}
 	for {
 		kind, err := p.domainType(ctx, b.accel)
 		if err != nil {
@@ -119,6 +79,9 @@ func (p *Provider) up(ctx context.Context, b boot) (how string, err error) {
 			if again, err = p.awaitUp(ctx, b, kind, started); again {
 				continue
 			}
+		}
+		if err == nil && !started {
+			return "it runs", nil
 		}
 		if err == nil {
 			return "booted in " + time.Since(begun).Round(time.Second).String() + p.emulated(kind, b.accel), nil
@@ -140,34 +103,17 @@ func (p *Provider) up(ctx context.Context, b boot) (how string, err error) {
 	}
 }
 
-// emulatorsWords is what QEMU said first, where it said anything, without what
-// libvirt puts before it and what a failed assertion adds.
-func emulatorsWords(err error) string {
-	const program = "qemu-system-x86_64: "
-	text := appliance.LastLine(err.Error())
-	if _, words, ok := strings.Cut(text, program); ok {
-		text, _, _ = strings.Cut(words, " "+program)
-	}
-	return text
-}
+var (
+	errBootLimit = errors.New("the time for booting is over")
+	// errDeaf is the cause where a machine runs that only a new start can help.
+	errDeaf = errors.New("the machine runs and doesn't answer")
+)
 
-// emulated is what the user is told of a machine of that type.
-func (p *Provider) emulated(kind, accel string) string {
-	if why := p.whyNoKVM(); kind == typeTCG && accel != appliance.AccelTCG && why != "" {
-		return ", emulated, which is many times slower: " + why
-	}
-	return ""
-}
-
-var errBootLimit = errors.New("the time for booting is over")
-
-func failedUnderKVM(err error) bool {
-	return errors.Is(err, errNoKVM) || appliance.IsProblem(err, appliance.ErrHostNoKVM)
-}
-
-// halt ends what must not go on: a domain that is paused, crashed, or was
-// thawed from a saved image, and the image itself.
-func (p *Provider) halt(ctx context.Context, name, uuid string) error {
+// halt brings a domain to run or to be off. One that a person or a full disk has
+// paused goes on; one that is paused otherwise, crashed, or was thawed from a
+// saved image ends, and the image goes.
+func (p *Provider) halt(ctx context.Context, b boot) error {
+	name := b.spec.Name
 	d, err := p.virt.Domain(ctx, name)
 	if errors.Is(err, rpc.ErrNotFound) {
 		return nil
@@ -175,10 +121,13 @@ func (p *Provider) halt(ctx context.Context, name, uuid string) error {
 	if err != nil {
 		return err
 	}
-	if err := checkOwner(d, uuid); err != nil {
+	if err := checkOwner(d, b.spec.Tag.UUID); err != nil {
 		return err
 	}
-	if !d.State.Off() && (d.State != rpc.DomainRunning || d.Thawed()) {
+	switch {
+	case d.State.Off():
+	case d.Resumable() && p.resume(ctx, name, b.say):
+	case d.State != rpc.DomainRunning || d.Thawed():
 		if err := p.virt.DestroyDomain(ctx, name); err != nil {
 			return err
 		}
@@ -189,24 +138,33 @@ func (p *Provider) halt(ctx context.Context, name, uuid string) error {
 	return nil
 }
 
+// resume lets a paused domain go on, and tells whether it does.
+func (p *Provider) resume(ctx context.Context, name string, say func(format string, args ...any)) bool {
+	say("the machine is paused: resuming it")
+	err := p.virt.ResumeDomain(ctx, name)
+	if err != nil {
+		say("the machine can't be resumed: %v", err)
+	}
+	return err == nil
+}
+
 // startAs defines the domain and starts it, unless it runs.
 func (p *Provider) startAs(ctx context.Context, b boot, kind string) (started bool, err error) {
 	d, err := p.virt.Domain(ctx, b.spec.Name)
+	exists := err == nil
 	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
 		return false, err
 	}
-	if err == nil && !d.State.Off() {
+	if exists && !d.State.Off() {
 		return false, nil
 	}
 	b.spec.Type = kind
-	if b.spec.EFI, err = p.hasEFI(ctx, kind); err != nil {
-		return false, err
+	if b.seed != nil {
+		if b.spec.Seed, err = b.seed(ctx); err != nil {
+			return false, err
+		}
 	}
-	x, err := b.spec.domain()
-	if err != nil {
-		return false, err
-	}
-	if err := p.virt.DefineDomain(ctx, x); err != nil {
+	if err := p.define(ctx, d, exists, b.spec); err != nil {
 		return false, err
 	}
 	b.say("starting the machine")
@@ -221,14 +179,45 @@ func (p *Provider) startAs(ctx context.Context, b boot, kind string) (started bo
 // awaitUp waits for SSH. again is set where the machine was up before and was
 // going down: it has to be brought up anew.
 func (p *Provider) awaitUp(ctx context.Context, b boot, kind string, started bool) (again bool, err error) {
-	err = p.awaitSSH(ctx, b, kind)
-	switch {
-	case started:
+	if started {
+		return false, p.awaitSSH(ctx, b, kind)
+	}
+	if err := p.unplugged(ctx, b.spec.Name); err != nil {
 		return false, err
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, p.cfg.BootLimit/2, errDeaf)
+	defer cancel()
+	err = p.awaitSSH(limited, b, kind)
+	switch {
 	case err == nil:
 		return p.wentDown(ctx, b)
+	case p.isOff(ctx, b.spec.Name):
+		return true, err
+	case ctx.Err() == nil && limited.Err() != nil:
+		return false, errDeaf
 	}
-	return p.isOff(ctx, b.spec.Name), err
+	return false, err
+}
+
+// unplugged is errDeaf where the host's end of the machine's network card isn't
+// on its bridge, as after the network was destroyed and made again.
+func (p *Provider) unplugged(ctx context.Context, name string) error {
+	x, err := p.virt.LiveDomain(ctx, name)
+	if err != nil || x.Devices == nil {
+		return err
+	}
+	for _, i := range x.Devices.Interfaces {
+		if i.Target == nil || i.Source == nil || i.Source.Network == nil || i.Source.Network.Bridge == "" {
+			continue
+		}
+		dir := filepath.Join(p.cfg.sysNet, i.Target.Dev)
+		_, err := os.Stat(dir)
+		_, bare := os.Lstat(filepath.Join(dir, "master"))
+		if err == nil && errors.Is(bare, fs.ErrNotExist) {
+			return fmt.Errorf("%w: its network card %s is not on the bridge %s", errDeaf, i.Target.Dev, i.Source.Network.Bridge)
+		}
+	}
+	return nil
 }
 
 // wentDown waits while a machine goes down, as one does that is rebooted from
@@ -314,7 +303,7 @@ func (p *Provider) watch(ctx context.Context, name, kind string) error {
 		case d.State == rpc.DomainPaused && d.Reason == int32(golibvirt.DomainPausedIoerror):
 			return appliance.NewProblem(appliance.ErrHostNoSpace, "domain %q was paused since its disk can't be written", name).
 				WithHint("free disk space in %s, then run the same command again", poolPath)
-		case (d.State == rpc.DomainPaused && d.Reason != int32(golibvirt.DomainPausedStartingUp) || d.State.Off()) && kind == typeKVM:
+		case (d.State == rpc.DomainPaused && !d.Resumable() && d.Reason != int32(golibvirt.DomainPausedStartingUp) || d.State.Off()) && kind == typeKVM:
 			return fmt.Errorf("domain %q: %w", name, errNoKVM)
 		case d.State.Off():
 			return appliance.NewProblem(appliance.ErrGuestBoot, "domain %q powered off while it booted", name)

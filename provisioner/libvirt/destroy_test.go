@@ -141,7 +141,7 @@ func TestAForeignDomainIsNeverTouched(t *testing.T) {
 	g := w.guest(c, m)
 	for name, err := range map[string]error{
 		"create": w.ensureMachine(t.Context(), c, m, quiet),
-		"stop":   w.StopMachine(t.Context(), c, m),
+		"stop":   w.StopMachine(t.Context(), c, m, quiet),
 		"fence":  g.Fence(t.Context()),
 	} {
 		if !appliance.IsProblem(err, appliance.ErrForeignObject) {

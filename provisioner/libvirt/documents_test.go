@@ -114,7 +114,7 @@ func TestDomainXML(t *testing.T) {
 		VCPUs: 2, MemoryMiB: 1024, Root: "/p/root.qcow2", Console: "/p/console.log", Cache: cacheRun,
 	}
 	kvm, tcg := base, base
-	kvm.Type, kvm.EFI, kvm.Seed = typeKVM, true, "/p/seed.img"
+	kvm.Type, kvm.EFI, kvm.Seed = typeKVM, true, seedPath(base.Tag)
 	tcg.Type = typeTCG
 	for name, spec := range map[string]machineSpec{"domain-kvm.xml": kvm, "domain-tcg.xml": tcg} {
 		x, err := spec.domain()
@@ -133,8 +133,8 @@ func TestDomainXML(t *testing.T) {
 		if got, ok := domainTag(back); !ok || got.UUID != uuidA || got.Member != "node1" || got.Cluster != "main" {
 			t.Errorf("%s: got tag %+v, %v", name, got, ok)
 		}
-		if hasSeed(back) != (spec.Seed != "") {
-			t.Errorf("%s: hasSeed is %v", name, hasSeed(back))
+		if got := hasSeed(back, spec.Tag); got != (spec.Seed != "") {
+			t.Errorf("%s: hasSeed is %v", name, got)
 		}
 	}
 }

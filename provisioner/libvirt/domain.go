@@ -2,6 +2,8 @@ package libvirt
 
 import (
 	"libvirt.org/go/libvirtxml"
+
+	"pgapp/provisioner/libvirt/rpc"
 )
 
 const (
@@ -91,11 +93,9 @@ func cpu(domainType string) *libvirtxml.DomainCPU {
 }
 
 func (m machineSpec) devices() *libvirtxml.DomainDeviceList {
-	root := disk(m.Root, rootTarget)
-	root.Driver = &libvirtxml.DomainDiskDriver{Name: "qemu", Type: "qcow2", Cache: m.Cache, Discard: "unmap"}
-	disks := []libvirtxml.DomainDisk{root}
+	disks := []libvirtxml.DomainDisk{m.rootDisk()}
 	if m.Seed != "" {
-		disks = append(disks, seedDisk(m.Seed))
+		disks = append(disks, seedDisk(m.Seed, seedTarget))
 	}
 	port := uint(0)
 	return &libvirtxml.DomainDeviceList{
@@ -127,24 +127,26 @@ func disk(path, target string) libvirtxml.DomainDisk {
 	}
 }
 
+func (m machineSpec) rootDisk() libvirtxml.DomainDisk {
+	root := disk(m.Root, rootTarget)
+	root.Driver = &libvirtxml.DomainDiskDriver{Name: "qemu", Type: "qcow2", Cache: m.Cache, Discard: "unmap"}
+	return root
+}
+
 // seedDisk uses the root disk's driver: small kernels know no CD-ROM, and
 // others find it too late.
-func seedDisk(path string) libvirtxml.DomainDisk {
-	d := disk(path, seedTarget)
+func seedDisk(path, target string) libvirtxml.DomainDisk {
+	d := disk(path, target)
 	d.Driver = &libvirtxml.DomainDiskDriver{Name: "qemu", Type: "raw"}
 	d.ReadOnly = &libvirtxml.DomainDiskReadOnly{}
 	return d
 }
 
-// hasSeed tells whether the definition still has the seed's disk.
-func hasSeed(x libvirtxml.Domain) bool {
-	if x.Devices == nil {
-		return false
-	}
-	for _, d := range x.Devices.Disks {
-		if d.Target != nil && d.Target.Dev == seedTarget {
-			return true
-		}
-	}
-	return false
+// hasSeed tells whether the definition still has the member's seed. Another
+// disk may have the name that the seed had in the guest.
+func hasSeed(x libvirtxml.Domain, t tag) bool {
+	_, ok := rpc.DiskOf(x, seedPath(t))
+	return ok
 }
+
+func seedPath(t tag) string { return poolPath + "/" + volumeName(t, volSeed) }

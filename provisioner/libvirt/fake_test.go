@@ -18,7 +18,8 @@ import (
 type fake struct {
 	mu      sync.Mutex
 	domains map[string]*rpc.Domain
-	live    map[string][]string
+	texts   map[string]string
+	live    map[string]libvirtxml.Domain
 	// transient domains are forgotten when they end.
 	transient map[string]bool
 	pools     map[string]*rpc.Pool
@@ -32,6 +33,11 @@ type fake struct {
 	kvm string
 	// wordless is how many of the next starts end without a word.
 	wordless int
+	// deaf guests don't hear their power button; pressed counts who was asked.
+	deaf    bool
+	pressed int
+	// files are those outside the pool.
+	files map[string]bool
 	// shortUpload loses a byte; failUpload fails at the end.
 	shortUpload bool
 	failUpload  error
@@ -41,7 +47,7 @@ var _ hypervisor = (*fake)(nil)
 
 func newFake() *fake {
 	return &fake{
-		domains: map[string]*rpc.Domain{}, live: map[string][]string{}, transient: map[string]bool{}, pools: map[string]*rpc.Pool{},
+		domains: map[string]*rpc.Domain{}, texts: map[string]string{}, live: map[string]libvirtxml.Domain{}, transient: map[string]bool{}, files: map[string]bool{}, pools: map[string]*rpc.Pool{},
 		volumes: map[string]rpc.Volume{}, data: map[string][]byte{}, networks: map[string]*rpc.Network{},
 	}
 }
@@ -78,6 +84,7 @@ func (f *fake) rename(from, to string) {
 	d := f.domains[from]
 	delete(f.domains, from)
 	d.Name, d.XML.Name = to, to
+	delete(f.texts, from)
 	f.domains[to] = d
 }
 
@@ -120,6 +127,7 @@ func (f *fake) DefineDomain(_ context.Context, x libvirtxml.Domain) error {
 		d.State = old.State
 	}
 	f.domains[x.Name] = &d
+	delete(f.texts, x.Name)
 	return nil
 }
 
@@ -136,14 +144,13 @@ func (f *fake) StartDomain(_ context.Context, name string) error {
 		return appliance.NewProblem(appliance.ErrLibvirt, "starting: %w", rpc.ErrWordless)
 	}
 	d.Saved, d.State = false, rpc.DomainRunning
-	f.live[name] = nil
 	for _, disk := range d.XML.Devices.Disks {
-		if _, ok := f.volumes[path.Base(disk.Source.File.File)]; !ok {
+		if !f.fileThere(rpc.SourceOf(disk)) {
 			d.State = rpc.DomainShutoff
 			return fmt.Errorf("no file %s", disk.Source.File.File)
 		}
-		f.live[name] = append(f.live[name], disk.Target.Dev)
 	}
+	f.live[name] = d.XML
 	if d.XML.Type == typeKVM {
 		switch f.kvm {
 		case "refuses":
@@ -157,10 +164,6 @@ func (f *fake) StartDomain(_ context.Context, name string) error {
 	f.volumes[console] = rpc.Volume{Name: console, Path: poolPath + "/" + console}
 	f.data[console] = []byte("GRUB\x1b[2J\r\nlogin:\n")
 	return nil
-}
-
-func (f *fake) ShutdownDomain(ctx context.Context, name string) error {
-	return f.DestroyDomain(ctx, name)
 }
 
 func (f *fake) DestroyDomain(_ context.Context, name string) error {
@@ -196,32 +199,6 @@ func (f *fake) UndefineDomain(_ context.Context, name string) error {
 	}
 	delete(f.domains, d.Name)
 	return nil
-}
-
-func (f *fake) DetachDisk(_ context.Context, domain string, disk libvirtxml.DomainDisk) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	d, _ := f.find(domain)
-	domain = d.Name
-	var kept []libvirtxml.DomainDisk
-	var live []string
-	for _, x := range d.XML.Devices.Disks {
-		if x.Target.Dev != disk.Target.Dev {
-			kept = append(kept, x)
-			live = append(live, x.Target.Dev)
-		}
-	}
-	d.XML.Devices.Disks, f.live[domain] = kept, live
-	return nil
-}
-
-func (f *fake) LiveDisks(_ context.Context, domain string) ([]string, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if d, ok := f.find(domain); ok {
-		domain = d.Name
-	}
-	return f.live[domain], nil
 }
 
 func (f *fake) Capabilities(_ context.Context, kind string) (libvirtxml.DomainCaps, error) {

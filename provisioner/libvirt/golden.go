@@ -205,7 +205,7 @@ func (b *build) run(ctx context.Context, base rpc.Volume) error {
 		return err
 	}
 	defer b.guest.close()
-	how, err := b.p.up(ctx, boot{spec: b.spec, accel: b.c.Spec.Accel, client: b.guest.client, report: b.report})
+	how, err := b.p.up(ctx, boot{spec: b.spec, accel: b.c.Spec.Accel, guest: b.guest, client: b.guest.client, report: b.report})
 	if err != nil {
 		return err
 	}

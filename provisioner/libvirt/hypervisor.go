@@ -13,6 +13,7 @@ import (
 // the tests' fake keeps state and parses what it is given.
 type hypervisor interface {
 	domains
+	definitions
 	devices
 	pools
 	volumes
@@ -23,17 +24,26 @@ type hypervisor interface {
 type domains interface {
 	Domain(ctx context.Context, name string) (rpc.Domain, error)
 	Domains(ctx context.Context) ([]rpc.Domain, error)
-	DefineDomain(ctx context.Context, d libvirtxml.Domain) error
 	StartDomain(ctx context.Context, name string) error
 	ShutdownDomain(ctx context.Context, name string) error
 	DestroyDomain(ctx context.Context, name string) error
+	ResumeDomain(ctx context.Context, name string) error
 	RemoveManagedSave(ctx context.Context, name string) error
 	UndefineDomain(ctx context.Context, name string) error
 }
 
+type definitions interface {
+	DefineDomain(ctx context.Context, d libvirtxml.Domain) error
+	Definition(ctx context.Context, name string) (string, error)
+	RedefineDomain(ctx context.Context, name, text string) error
+	LiveDomain(ctx context.Context, name string) (libvirtxml.Domain, error)
+}
+
 type devices interface {
-	DetachDisk(ctx context.Context, domain string, disk libvirtxml.DomainDisk) error
-	LiveDisks(ctx context.Context, domain string) ([]string, error)
+	DetachDisk(ctx context.Context, domain, file string) error
+	DiskThere(ctx context.Context, domain, target string) (bool, error)
+	DiskSize(ctx context.Context, domain, target string) (uint64, error)
+	ResizeDisk(ctx context.Context, domain, target string, size uint64) error
 	Capabilities(ctx context.Context, virtType string) (libvirtxml.DomainCaps, error)
 }
 

@@ -22,7 +22,9 @@ func inLife(t *testing.T) (world, appliance.Cluster, appliance.Member) {
 func TestStopEndsARenamedDomain(t *testing.T) {
 	t.Parallel()
 	for name, stop := range map[string]func(w world, c appliance.Cluster, m appliance.Member) error{
-		"stop":  func(w world, c appliance.Cluster, m appliance.Member) error { return w.StopMachine(t.Context(), c, m) },
+		"stop": func(w world, c appliance.Cluster, m appliance.Member) error {
+			return w.StopMachine(t.Context(), c, m, quiet)
+		},
 		"fence": func(w world, c appliance.Cluster, m appliance.Member) error { return w.guest(c, m).Fence(t.Context()) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -50,7 +52,7 @@ func TestStopOfAnUndefinedRunningDomain(t *testing.T) {
 	w, c, m := inLife(t)
 	w.fake.transient[m.Domain] = true
 	for range 2 {
-		if err := w.StopMachine(t.Context(), c, m); err != nil {
+		if err := w.StopMachine(t.Context(), c, m, quiet); err != nil {
 			t.Fatal(err)
 		}
 	}

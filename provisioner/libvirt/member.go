@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,18 +18,13 @@ import (
 // detachLimit is how long a guest gets to let go of the seed's disk.
 const detachLimit = 10 * time.Second
 
-func (p *Provider) memberSpec(ctx context.Context, c appliance.Cluster, m appliance.Member) (machineSpec, error) {
+func (p *Provider) memberSpec(c appliance.Cluster, m appliance.Member) machineSpec {
 	t := memberTag(c, m.Name)
-	root, ok, err := p.volume(ctx, volumeName(t, volRoot))
-	if err == nil && !ok {
-		err = appliance.NewProblem(appliance.ErrMemberUnreachable, "the disk of %q is gone", m.Name).
-			WithHint("make the member anew: pgapp reinit %s, or pgapp up", m.Name)
-	}
 	return machineSpec{
 		Tag: t, Name: m.Domain, UUID: m.UUID, MAC: m.MAC, Network: networkName(c.Spec),
 		VCPUs: c.Spec.VCPUs, MemoryMiB: c.Spec.MemoryMiB,
-		Root: root.Path, Console: poolPath + "/" + volumeName(t, volConsole), Cache: cacheRun,
-	}, err
+		Root: poolPath + "/" + volumeName(t, volRoot), Console: poolPath + "/" + volumeName(t, volConsole), Cache: cacheRun,
+	}
 }
 
 // ensureMachine brings the member's machine to where commands can be run on
@@ -44,50 +38,54 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 	if err != nil {
 		return err
 	}
-	spec, err := p.memberSpec(ctx, c, m)
+	spec := p.memberSpec(c, m)
+	state, d, err := p.root(ctx, c, m)
 	if err != nil {
 		return err
 	}
-	d, err := p.domainOf(ctx, c.UUID, m)
-	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
-		return err
+	if state != rootThere {
+		return diskGone(c, m)
 	}
-	exists := err == nil
-	if exists {
+	if d.Name != "" {
 		spec.Name = d.Name // which a user may have changed
-	}
-	if err := p.halt(ctx, spec.Name, c.UUID); err != nil {
-		return err
 	}
 	if err := p.reserve(ctx, spec.Network, spec.Tag, m.MAC, m.Host); err != nil {
 		return err
 	}
-	settled := exists && !hasSeed(d.XML)
-	switch {
-	case settled:
-	case exists && !d.State.Off():
-		spec.Seed = poolPath + "/" + volumeName(spec.Tag, volSeed)
-	default:
-		if spec.Seed, err = p.memberSeed(ctx, c, m, net); err != nil {
-			return err
-		}
-	}
+	settled := d.Name != "" && !hasSeed(d.XML, spec.Tag)
 	g := p.guest(c, m)
 	client, err := g.ssh(ctx)
 	if err != nil {
 		return err
 	}
-	how, err := p.up(ctx, boot{spec: spec, accel: c.Spec.Accel, client: client, report: report})
-	if err != nil {
-		return err
-	}
+	b := boot{spec: spec, accel: c.Spec.Accel, guest: g, client: client, report: report}
 	if !settled {
-		if err := p.settle(ctx, g, spec, c.Spec.Locale, report); err != nil {
-			return err
-		}
+		b.seed = func(ctx context.Context) (string, error) { return p.memberSeed(ctx, c, m, net) }
+	}
+	how, err := p.up(ctx, b)
+	if err == nil && !settled {
+		err = p.settle(ctx, g, spec, c.Spec.Locale, report)
+	}
+	if err != nil {
+		return errors.Join(err, p.dropIdleSeed(ctx, spec))
 	}
 	report(appliance.Progress{Detail: how})
 	return p.reachHost(ctx, c, g)
+}
+
+// dropIdleSeed deletes the seed, which holds a private key, unless a machine has
+// it and may need it still. The next start makes it anew.
+func (p *Provider) dropIdleSeed(ctx context.Context, spec machineSpec) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), busyLimit)
+	defer cancel()
+	d, err := p.virt.Domain(ctx, spec.Name)
+	if err == nil && !d.State.Off() {
+		return nil
+	}
+	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
+		return err
+	}
+	return p.dropVolume(ctx, volumeName(spec.Tag, volSeed))
 }
 
 func (p *Provider) memberSeed(ctx context.Context, c appliance.Cluster, m appliance.Member, net subnet) (string, error) {
@@ -238,16 +236,17 @@ func judgeCloudInit(name, text string, code int) error {
 
 // dropSeed takes the seed's disk away and deletes it.
 func (p *Provider) dropSeed(ctx context.Context, spec machineSpec) error {
-	path := poolPath + "/" + volumeName(spec.Tag, volSeed)
-	if err := p.virt.DetachDisk(ctx, spec.Name, seedDisk(path)); err != nil {
+	path := seedPath(spec.Tag)
+	if err := p.virt.DetachDisk(ctx, spec.Name, path); err != nil {
 		return err
 	}
 	// A guest that doesn't let go loses the disk with its next start.
 	limited, cancel := context.WithTimeout(ctx, detachLimit)
 	defer cancel()
 	_ = poll(limited, func(ctx context.Context) (bool, error) {
-		disks, err := p.virt.LiveDisks(ctx, spec.Name)
-		return err == nil && !slices.Contains(disks, seedTarget), nil
+		x, err := p.virt.LiveDomain(ctx, spec.Name)
+		_, has := rpc.DiskOf(x, path)
+		return err == nil && !has, nil
 	})
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -265,7 +264,7 @@ func (p *Provider) machineReady(ctx context.Context, c appliance.Cluster, m appl
 	if err != nil {
 		return false, err
 	}
-	if d.State != rpc.DomainRunning || d.Thawed() || hasSeed(d.XML) {
+	if d.State != rpc.DomainRunning || d.Thawed() || hasSeed(d.XML, memberTag(c, m.Name)) {
 		return false, nil
 	}
 	client, err := p.guest(c, m).ssh(ctx)
@@ -291,60 +290,4 @@ func (p *Provider) StartMachine(ctx context.Context, c appliance.Cluster, m appl
 		return p.cfg.Local.StartMachine(ctx, c, m, report)
 	}
 	return p.ensureMachine(ctx, c, m, report)
-}
-
-// StopMachine powers the machine off: by its own means, and after two minutes
-// by ours, since PostgreSQL has been stopped. A repeat does nothing. A machine
-// that libvirt doesn't know has stopped only if no QEMU process of it is left.
-func (p *Provider) StopMachine(ctx context.Context, c appliance.Cluster, m appliance.Member) error {
-	if m.Placement == appliance.PlacementLocal {
-		return p.cfg.Local.StopMachine(ctx, c, m)
-	}
-	d, err := p.domainOf(ctx, c.UUID, m)
-	if errors.Is(err, rpc.ErrNotFound) {
-		return proveEnded(m)
-	}
-	if err != nil {
-		return err
-	}
-	if err := p.powerOff(ctx, d.UUID, p.guest(c, m)); err != nil {
-		return err
-	}
-	return p.virt.RemoveManagedSave(ctx, d.UUID)
-}
-
-func (p *Provider) powerOff(ctx context.Context, domain string, g *guest) error {
-	limited, cancel := context.WithTimeout(ctx, stopLimit)
-	defer cancel()
-	asked := false
-	err := poll(limited, func(limited context.Context) (bool, error) {
-		d, err := p.virt.Domain(limited, domain)
-		if errors.Is(err, rpc.ErrNotFound) {
-			return true, nil
-		}
-		if err != nil || d.State.Off() || d.State != rpc.DomainRunning {
-			return err == nil && d.State.Off(), err
-		}
-		if !asked {
-			asked = true
-			p.askOff(limited, domain, g)
-		}
-		return false, nil
-	})
-	if client, e := g.ssh(ctx); e == nil {
-		client.Drop()
-	}
-	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		return p.virt.DestroyDomain(ctx, domain)
-	}
-	return err
-}
-
-// askOff asks the guest over SSH, and by its power button where that fails.
-func (p *Provider) askOff(ctx context.Context, domain string, g *guest) {
-	ctx, cancel := context.WithTimeout(ctx, detachLimit)
-	defer cancel()
-	if _, err := g.root(ctx, `exec systemctl poweroff --no-block`); err != nil {
-		_ = p.virt.ShutdownDomain(ctx, domain) // a deaf guest is ended later
-	}
 }

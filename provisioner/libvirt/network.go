@@ -175,7 +175,7 @@ func (p *Provider) reserve(ctx context.Context, network string, t tag, mac, addr
 			}
 		case h.IP == address || strings.EqualFold(h.MAC, mac):
 			return appliance.NewProblem(appliance.ErrHostAddressTaken, "network %q keeps %s for another machine (%s, %s)", network, address, h.Name, h.MAC).
-				WithHint("choose other addresses: first_address in the spec")
+				WithHint(`take that entry out: virsh net-update %s delete ip-dhcp-host "<host mac='%s' ip='%s'/>" --live --config; then run the same command again`, network, h.MAC, h.IP)
 		}
 	}
 	return p.virt.AddHost(ctx, network, want)

@@ -52,9 +52,12 @@ type Config struct {
 	BootLimit  time.Duration
 	BuildLimit time.Duration
 
-	// Seams for tests.
-	listens func(ctx context.Context, address string) bool
-	alive   func(ctx context.Context, addrs []netip.Addr) map[netip.Addr]bool
+	// Seams for tests: how long a guest may take to power off, where the
+	// kernel lists network cards, and what is asked of the network.
+	stopLimit time.Duration
+	sysNet    string
+	listens   func(ctx context.Context, address string) bool
+	alive     func(ctx context.Context, addrs []netip.Addr) map[netip.Addr]bool
 	// poolThere tells whether the pool's directory may exist.
 	poolThere func() bool
 }
@@ -87,6 +90,12 @@ func New(cfg Config) *Provider {
 	}
 	if cfg.BuildLimit == 0 {
 		cfg.BuildLimit = defaultBuildLimit
+	}
+	if cfg.stopLimit == 0 {
+		cfg.stopLimit = stopLimit
+	}
+	if cfg.sysNet == "" {
+		cfg.sysNet = "/sys/class/net"
 	}
 	if cfg.listens == nil {
 		cfg.listens = somethingListens

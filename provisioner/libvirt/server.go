@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/rpc"
 )
 
 // startScript starts the unit, and waits until the server has written what it
@@ -55,8 +56,13 @@ exec systemctl stop -- "$1"`
 
 // StopServer stops our unit. When ctx ends first the error is a Problem with id
 // postgres-stop-failed, and a shutdown that has begun goes on. A machine that
-// is off runs no server.
+// is off runs no server; one that is paused is a Problem with id
+// member-unreachable, at once.
 func (g *guest) StopServer(ctx context.Context, mode appliance.StopMode) error {
+	if d, err := g.p.domainOf(ctx, g.uuid, g.member); err == nil && d.State == rpc.DomainPaused {
+		return appliance.NewProblem(appliance.ErrMemberUnreachable, "the machine of member %s is paused", g.member.Name).
+			WithHint("let it go on: pgapp start %s", g.member.Name)
+	}
 	signal := "SIGINT"
 	if mode == appliance.StopImmediate {
 		signal = "SIGQUIT"

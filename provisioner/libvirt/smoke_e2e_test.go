@@ -143,7 +143,7 @@ func TestSmoke(t *testing.T) {
 
 	wrongHostKey(t, p, c, m)
 	begun := time.Now()
-	if err := p.StopMachine(t.Context(), c, m); err != nil {
+	if err := p.StopMachine(t.Context(), c, m, func(appliance.Progress) {}); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("stopped after %.1f s", time.Since(begun).Seconds())

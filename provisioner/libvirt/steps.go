@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/rpc"
 )
 
 // The steps that members share.
@@ -68,7 +69,12 @@ func (p *Provider) sharedSteps(c appliance.Cluster, vms []appliance.Member) []ap
 		},
 		{
 			ID: stepImage, Title: "bring the image into the pool",
-			Done: func(ctx context.Context) (bool, error) { return p.imageReady(ctx, c.Spec) },
+			Done: func(ctx context.Context) (bool, error) {
+				if ok, err := p.haveDisks(ctx, c, vms...); err != nil || ok {
+					return ok, err
+				}
+				return p.imageReady(ctx, c.Spec)
+			},
 			Do: func(ctx context.Context, report appliance.Report) error {
 				return p.ensureBase(ctx, c.Spec, report)
 			},
@@ -76,6 +82,9 @@ func (p *Provider) sharedSteps(c appliance.Cluster, vms []appliance.Member) []ap
 		{
 			ID: stepGolden, Title: "make the golden image", After: []string{stepImage, stepNetwork},
 			Done: func(ctx context.Context) (bool, error) {
+				if ok, err := p.haveDisks(ctx, c, vms...); err != nil || ok {
+					return ok, err
+				}
 				_, ok, err := p.golden(ctx, c.Spec)
 				return ok, err
 			},
@@ -103,11 +112,8 @@ func (p *Provider) memberSteps(c appliance.Cluster, m appliance.Member) []applia
 	return []appliance.Step{
 		{
 			ID: disk, Title: "clone the disk", Member: m.Name, After: []string{stepGolden},
-			Done: func(ctx context.Context) (bool, error) {
-				_, ok, err := p.volume(ctx, volumeName(memberTag(c, m.Name), volRoot))
-				return ok, err
-			},
-			Do: func(ctx context.Context, _ appliance.Report) error { return p.ensureDisk(ctx, c, m) },
+			Done: func(ctx context.Context) (bool, error) { return p.haveDisks(ctx, c, m) },
+			Do:   func(ctx context.Context, _ appliance.Report) error { return p.ensureDisk(ctx, c, m) },
 		},
 		{
 			ID: "machine/" + m.Name, Title: "boot the machine", Member: m.Name, After: []string{disk, stepKeys, stepNetwork},
@@ -119,10 +125,32 @@ func (p *Provider) memberSteps(c appliance.Cluster, m appliance.Member) []applia
 	}
 }
 
-// ensureDisk makes the member's disk, a linked clone of the golden image.
+// haveDisks tells whether all of the members have their disks: then nothing is
+// needed that disks are made from.
+func (p *Provider) haveDisks(ctx context.Context, c appliance.Cluster, members ...appliance.Member) (bool, error) {
+	for _, m := range members {
+		if state, _, err := p.root(ctx, c, m); err != nil || state != rootThere {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// ensureDisk makes the member's disk, a linked clone of the golden image. Where
+// the disk of a standby is gone, the domain that had it gets a new one, and a
+// seed, since the guest on it has no identity yet.
 func (p *Provider) ensureDisk(ctx context.Context, c appliance.Cluster, m appliance.Member) error {
 	if err := p.ensurePool(ctx); err != nil {
 		return err
+	}
+	state, _, err := p.root(ctx, c, m)
+	switch {
+	case err != nil:
+		return err
+	case state == rootThere:
+		return nil
+	case m.Name == c.Primary && c.Initialised:
+		return diskGone(c, m)
 	}
 	golden, ok, err := p.golden(ctx, c.Spec)
 	if err != nil {
@@ -132,6 +160,30 @@ func (p *Provider) ensureDisk(ctx context.Context, c appliance.Cluster, m applia
 		return appliance.NewProblem(appliance.ErrImageMissing, "the golden image of %s is gone", c.Spec.Image).
 			WithHint("run the same command again: it is made anew")
 	}
+	if state == rootGone {
+		return p.remakeDisk(ctx, c, m, golden)
+	}
 	_, err = p.ensureClone(ctx, volumeName(memberTag(c, m.Name), volRoot), golden, uint64(c.Spec.DiskGiB)<<30)
+	return err
+}
+
+// remakeDisk gives a domain whose disk is gone a new one, and a seed.
+func (p *Provider) remakeDisk(ctx context.Context, c appliance.Cluster, m appliance.Member, golden rpc.Volume) error {
+	d, err := p.domainOf(ctx, c.UUID, m)
+	if err != nil {
+		return err
+	}
+	_ = p.virt.RefreshPool(ctx, poolName) // else libvirt lists a file that was deleted by hand
+	spec := p.memberSpec(c, m)
+	err = p.edit(ctx, d.UUID, func(def *definition) error {
+		if err := def.withRoot(spec); err != nil {
+			return err
+		}
+		return def.withSeed(seedPath(spec.Tag))
+	})
+	if err != nil {
+		return err
+	}
+	_, err = p.ensureClone(ctx, volumeName(spec.Tag, volRoot), golden, uint64(c.Spec.DiskGiB)<<30)
 	return err
 }

@@ -153,11 +153,7 @@ func seeded(t *testing.T, w world, c appliance.Cluster) (appliance.Member, machi
 	if err := w.fake.CreateVolume(t.Context(), poolName, rawVolume(name, 1<<30)); err != nil {
 		t.Fatal(err)
 	}
-	spec, err := w.memberSpec(t.Context(), c, m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m, spec
+	return m, w.memberSpec(c, m)
 }
 
 func TestBootFallsBackFromKVMAloud(t *testing.T) {
@@ -180,7 +176,7 @@ func TestBootFallsBackFromKVMAloud(t *testing.T) {
 				t.Errorf("got console %q", p.Detail)
 			}
 			d := w.fake.domains[m.Domain]
-			if d.XML.Type != typeTCG || d.State != rpc.DomainRunning || !hasSeed(d.XML) {
+			if d.XML.Type != typeTCG || d.State != rpc.DomainRunning || !hasSeed(d.XML, memberTag(c, m.Name)) {
 				t.Errorf("got a domain of type %s in state %d", d.XML.Type, d.State)
 			}
 			aloud := slices.ContainsFunc(said, func(s string) bool { return strings.Contains(s, "KVM can't run guests") })
@@ -234,7 +230,7 @@ func TestWhatCannotBeDefinedIsToldAtOnce(t *testing.T) {
 	if err := w.fake.DefineDomain(t.Context(), x); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.ensureMachine(t.Context(), c, m, quiet); err == nil || !strings.Contains(err.Error(), "another UUID") {
+	if err := w.ensureMachine(t.Context(), c, m, quiet); !appliance.IsProblem(err, appliance.ErrConflict) || !strings.Contains(err.Error(), "another UUID") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -271,7 +267,7 @@ func TestWhatWasSavedOrPausedIsNotThawed(t *testing.T) {
 			t.Fatal(err)
 		}
 		set(w.fake.domains[spec.Name])
-		if err := w.halt(t.Context(), spec.Name, c.UUID); err != nil {
+		if err := w.halt(t.Context(), boot{spec: spec}); err != nil {
 			t.Fatal(err)
 		}
 		if d := w.fake.domains[spec.Name]; !d.State.Off() || d.Saved {

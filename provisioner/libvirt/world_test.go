@@ -61,7 +61,7 @@ func newWorld(t *testing.T) world {
 	t.Helper()
 	p := New(Config{
 		Local: fakeLocal{}, Secrets: &fakeSecrets{}, Documents: os.DirFS("../../embed/cloudinit"),
-		ImageDir: t.TempDir(), TempDir: t.TempDir(), BootLimit: 2 * time.Second,
+		ImageDir: t.TempDir(), TempDir: t.TempDir(), BootLimit: 2 * time.Second, stopLimit: 300 * time.Millisecond,
 		listens:   func(context.Context, string) bool { return false },
 		alive:     func(context.Context, []netip.Addr) map[netip.Addr]bool { return nil },
 		poolThere: func() bool { return false },

@@ -111,7 +111,7 @@ func (p *Provider) StartMachine(ctx context.Context, c appliance.Cluster, m appl
 
 // StopMachine ends what commands left behind and removes the cgroup. It
 // refuses while the server runs. A repeat does nothing.
-func (p *Provider) StopMachine(ctx context.Context, c appliance.Cluster, m appliance.Member) error {
+func (p *Provider) StopMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, _ appliance.Report) error {
 	mc := p.machine(c, m)
 	running, err := mc.ServerRunning(ctx)
 	if err != nil {

@@ -78,7 +78,7 @@ func testPower(t *testing.T, f Fixture, c appliance.Cluster, m appliance.Member)
 	s.sql("CREATE TABLE kept AS SELECT 42 AS n")
 	s.stop(appliance.StopFast)
 	for range 2 {
-		if err := f.Provider.StopMachine(f.context(t), c, m); err != nil {
+		if err := f.Provider.StopMachine(f.context(t), c, m, ignore); err != nil {
 			t.Fatalf("StopMachine: %v", err)
 		}
 	}

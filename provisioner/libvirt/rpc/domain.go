@@ -44,6 +44,13 @@ func (d Domain) Thawed() bool {
 		(d.Reason == int32(golibvirt.DomainRunningRestored) || d.Reason == int32(golibvirt.DomainRunningFromSnapshot))
 }
 
+// Resumable tells whether a domain is paused by a person, or by a disk that was
+// full: it can go on where it stopped.
+func (d Domain) Resumable() bool {
+	return d.State == DomainPaused &&
+		(d.Reason == int32(golibvirt.DomainPausedUser) || d.Reason == int32(golibvirt.DomainPausedIoerror))
+}
+
 // Domains lists all domains, ours and others.
 func (c *Conn) Domains(ctx context.Context) ([]Domain, error) {
 	var out []Domain
@@ -157,53 +164,6 @@ func (c *Conn) UndefineDomain(ctx context.Context, name string) error {
 		return v.DomainUndefineFlags(dom, golibvirt.DomainUndefineManagedSave|golibvirt.DomainUndefineNvram|
 			golibvirt.DomainUndefineSnapshotsMetadata|golibvirt.DomainUndefineCheckpointsMetadata)
 	}))
-}
-
-// DetachDisk takes a disk out of the definition and, where the domain runs,
-// asks the guest to let go of it; that may come later, or never. A disk that
-// isn't there is no error.
-func (c *Conn) DetachDisk(ctx context.Context, name string, disk libvirtxml.DomainDisk) error {
-	text, err := disk.Marshal()
-	if err != nil {
-		return fmt.Errorf("encoding a disk of domain %q: %w", name, err)
-	}
-	return c.withDomain(ctx, "detaching the seed from", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
-		state, _, err := v.DomainGetState(dom, 0)
-		if err != nil {
-			return err
-		}
-		if !DomainState(state).Off() {
-			// Refused where it is gone from the running domain already.
-			_ = v.DomainDetachDeviceFlags(dom, text, uint32(golibvirt.DomainDeviceModifyLive))
-		}
-		err = v.DomainDetachDeviceFlags(dom, text, uint32(golibvirt.DomainDeviceModifyConfig))
-		var refused golibvirt.Error
-		if errors.As(err, &refused) && golibvirt.ErrorNumber(refused.Code) == golibvirt.ErrDeviceMissing {
-			return nil
-		}
-		return err
-	})
-}
-
-// LiveDisks lists the targets of the disks that the running domain has.
-func (c *Conn) LiveDisks(ctx context.Context, name string) ([]string, error) {
-	var out []string
-	err := c.withDomain(ctx, "looking at", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
-		text, err := v.DomainGetXMLDesc(dom, 0)
-		if err != nil {
-			return err
-		}
-		var x libvirtxml.Domain
-		if err := x.Unmarshal(text); err != nil {
-			return fmt.Errorf("reading the state of domain %q: %w", name, err)
-		}
-		out = out[:0]
-		for _, d := range x.Devices.Disks {
-			out = append(out, d.Target.Dev)
-		}
-		return nil
-	})
-	return out, err
 }
 
 // Capabilities says what domains of the type ("kvm", "qemu") can be on q35.

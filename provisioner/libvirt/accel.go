@@ -1,0 +1,92 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"pgapp/appliance"
+)
+
+// errNoKVM is the cause where a domain didn't survive under KVM.
+var errNoKVM = errors.New("KVM is there, but can't run this guest")
+
+// domainType decides between KVM and emulation.
+func (p *Provider) domainType(ctx context.Context, accel string) (string, error) {
+	if accel == appliance.AccelTCG {
+		return typeTCG, nil
+	}
+	if p.whyNoKVM() != "" && accel != appliance.AccelKVM {
+		return typeTCG, nil
+	}
+	if _, err := p.virt.Capabilities(ctx, typeKVM); err != nil {
+		if ctx.Err() != nil || appliance.IsProblem(err, appliance.ErrHostNoLibvirt) || appliance.IsProblem(err, appliance.ErrHostLibvirtPerm) {
+			return "", err
+		}
+		if accel == appliance.AccelKVM {
+			return "", noKVM(err)
+		}
+		p.setNoKVM("libvirt has no KVM: " + err.Error())
+		return typeTCG, nil
+	}
+	return typeKVM, nil
+}
+
+func (p *Provider) whyNoKVM() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.noKVM
+}
+
+func (p *Provider) setNoKVM(reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.noKVM = reason
+}
+
+func noKVM(err error) error {
+	return appliance.NewProblem(appliance.ErrHostNoKVM, "this host's KVM can't run the guest: %w", err).
+		WithHint("run without KVM, more slowly: --accel tcg; or see 'pgapp doctor'")
+}
+
+// hasEFI tells whether libvirt finds UEFI firmware for such domains.
+func (p *Provider) hasEFI(ctx context.Context, domainType string) (bool, error) {
+	caps, err := p.virt.Capabilities(ctx, domainType)
+	if err != nil || caps.OS == nil {
+		return false, err
+	}
+	for _, e := range caps.OS.Enums {
+		if e.Name != "firmware" {
+			continue
+		}
+		for _, v := range e.Values {
+			if v == "efi" {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// emulatorsWords is what QEMU said first, where it said anything, without what
+// libvirt puts before it and what a failed assertion adds.
+func emulatorsWords(err error) string {
+	const program = "qemu-system-x86_64: "
+	text := appliance.LastLine(err.Error())
+	if _, words, ok := strings.Cut(text, program); ok {
+		text, _, _ = strings.Cut(words, " "+program)
+	}
+	return text
+}
+
+// emulated is what the user is told of a machine of that type.
+func (p *Provider) emulated(kind, accel string) string {
+	if why := p.whyNoKVM(); kind == typeTCG && accel != appliance.AccelTCG && why != "" {
+		return ", emulated, which is many times slower: " + why
+	}
+	return ""
+}
+
+func failedUnderKVM(err error) bool {
+	return errors.Is(err, errNoKVM) || appliance.IsProblem(err, appliance.ErrHostNoKVM)
+}

@@ -1,0 +1,187 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"libvirt.org/go/libvirtxml"
+
+	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+// define makes the domain, or changes of the one that is there what the start
+// needs: how it is accelerated, and the seed's disk. All else is as a person
+// left it: the disk's source and its chain, memory, pinning, devices.
+func (p *Provider) define(ctx context.Context, d rpc.Domain, exists bool, s machineSpec) error {
+	if !exists {
+		var err error
+		if s.EFI, err = p.hasEFI(ctx, s.Type); err != nil {
+			return err
+		}
+		x, err := s.domain()
+		if err != nil {
+			return err
+		}
+		return p.virt.DefineDomain(ctx, x)
+	}
+	if err := checkDefinition(d, s); err != nil {
+		return err
+	}
+	return p.edit(ctx, s.Name, func(def *definition) error {
+		if err := errors.Join(def.claim(s.UUID), def.accelerate(s.Type)); err != nil {
+			return err
+		}
+		return def.withSeed(s.Seed)
+	})
+}
+
+// edit changes the domain's definition, and leaves it alone where change has
+// nothing to change.
+func (p *Provider) edit(ctx context.Context, domain string, change func(*definition) error) error {
+	text, err := p.virt.Definition(ctx, domain)
+	if err != nil {
+		return err
+	}
+	def := definition{text}
+	if err := change(&def); err != nil || def.text == text {
+		return err
+	}
+	return p.virt.RedefineDomain(ctx, domain, def.text)
+}
+
+// checkDefinition refuses a definition that pgapp could not reach the machine by.
+func checkDefinition(d rpc.Domain, s machineSpec) error {
+	const hint = "put it back: virsh edit %s; or, for a standby, virsh undefine --nvram %s, then run the same command again"
+	switch {
+	case d.UUID != s.UUID:
+		return appliance.NewProblem(appliance.ErrConflict, "domain %q has another UUID than pgapp made it with: %s, not %s", d.Name, d.UUID, s.UUID).
+			WithHint("virsh domrename it, if it is a copy; pgapp then starts its own")
+	case !hasInterface(d.XML, s.MAC):
+		return appliance.NewProblem(appliance.ErrConflict, "domain %q has no network interface with the address %s any more", d.Name, s.MAC).
+			WithHint(hint, d.Name, d.Name)
+	case !hasTarget(d.XML, rootTarget):
+		return appliance.NewProblem(appliance.ErrConflict, "domain %q has no disk %s any more", d.Name, rootTarget).
+			WithHint(hint, d.Name, d.Name)
+	}
+	return nil
+}
+
+func hasInterface(x libvirtxml.Domain, mac string) bool {
+	return x.Devices != nil && slices.ContainsFunc(x.Devices.Interfaces, func(i libvirtxml.DomainInterface) bool {
+		return i.MAC != nil && strings.EqualFold(i.MAC.Address, mac)
+	})
+}
+
+func hasTarget(x libvirtxml.Domain, target string) bool {
+	return x.Devices != nil && slices.ContainsFunc(x.Devices.Disks, func(d libvirtxml.DomainDisk) bool {
+		return d.Target != nil && d.Target.Dev == target
+	})
+}
+
+// claim has pgapp's tag name the domain's own UUID, which older versions' don't.
+func (d *definition) claim(uuid string) error {
+	e, ok, err := d.one("metadata", "pgapp:object")
+	if err == nil && ok && d.attr(e, "domain") == "" && d.attr(e, "uuid") != "" {
+		d.setAttr(e, "uuid", d.attr(e, "uuid")+"' domain='"+uuid)
+	}
+	return err
+}
+
+// withSeed adds the seed's disk unless it is there; file may be empty.
+func (d *definition) withSeed(file string) error {
+	if file == "" {
+		return nil
+	}
+	if _, ok, err := d.disk(file); err != nil || ok {
+		return err
+	}
+	target, err := d.freeTarget(seedTarget)
+	if err != nil {
+		return err
+	}
+	text, err := new(seedDisk(file, target)).Marshal()
+	if err != nil {
+		return err
+	}
+	return d.add(text, "devices")
+}
+
+// withRoot makes the file the domain's first disk, whatever was there.
+func (d *definition) withRoot(s machineSpec) error {
+	text, err := new(s.rootDisk()).Marshal()
+	if err != nil {
+		return err
+	}
+	e, ok, err := d.diskAt(rootTarget)
+	if err != nil {
+		return err
+	}
+	if ok {
+		d.remove(e)
+	}
+	return d.add(text, "devices")
+}
+
+// rootState is what there is of a member's disk.
+type rootState int
+
+const (
+	rootThere rootState = iota
+	// rootNew: neither the domain nor its disk is there.
+	rootNew
+	// rootGone: the domain is there, off, and its disk is not.
+	rootGone
+)
+
+// root looks at the member's disk. A domain's is the one in its definition:
+// that may be a snapshot's overlay, or lie elsewhere. One that runs has its disk.
+func (p *Provider) root(ctx context.Context, c appliance.Cluster, m appliance.Member) (rootState, rpc.Domain, error) {
+	recorded := volumeName(memberTag(c, m.Name), volRoot)
+	d, err := p.domainOf(ctx, c.UUID, m)
+	if errors.Is(err, rpc.ErrNotFound) {
+		_, ok, err := p.volume(ctx, recorded)
+		if err != nil || !ok {
+			return rootNew, rpc.Domain{}, err
+		}
+		return rootThere, rpc.Domain{}, p.checkBare(ctx, c, m)
+	}
+	if err != nil || !d.State.Off() || !hasTarget(d.XML, rootTarget) {
+		return rootThere, d, err
+	}
+	there, err := p.virt.DiskThere(ctx, d.UUID, rootTarget)
+	if err != nil || there {
+		return rootThere, d, err
+	}
+	return rootGone, d, nil
+}
+
+// checkBare refuses to define a domain on a disk that another disk lies on top
+// of, as a snapshot makes one: what was written since is in that one, and the
+// definition that said so is gone.
+func (p *Provider) checkBare(ctx context.Context, c appliance.Cluster, m appliance.Member) error {
+	path := poolPath + "/" + volumeName(memberTag(c, m.Name), volRoot)
+	_ = p.virt.RefreshPool(ctx, poolName) // refused while something is uploaded
+	vols, err := p.virt.Volumes(ctx, poolName)
+	if err != nil && !errors.Is(err, rpc.ErrNotFound) && !errors.Is(err, rpc.ErrInactive) {
+		return err
+	}
+	for _, v := range vols {
+		if v.Backing == path {
+			return appliance.NewProblem(appliance.ErrConflict, "domain %q isn't defined any more, and %s holds what was written since it was laid over the member's disk", m.Domain, v.Path).
+				WithHint("merge it: qemu-img commit %s; then remove it, and run the same command again", v.Path)
+		}
+	}
+	return nil
+}
+
+// diskGone says what helps a member without its disk.
+func diskGone(c appliance.Cluster, m appliance.Member) error {
+	gone := appliance.NewProblem(appliance.ErrMemberUnreachable, "the disk of %q is gone", m.Name)
+	if m.Name == c.Primary {
+		return gone.WithHint("it is the primary's: put the file back where 'virsh domblklist %s' has it; the standbys hold its data", m.Domain)
+	}
+	return gone.WithHint("make the member anew, disk and all: pgapp reinit %s", m.Name)
+}

@@ -1,0 +1,115 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+// stopServerLimit is how long PostgreSQL may take to end before its machine is
+// powered off; it has been asked to before, as a rule.
+const stopServerLimit = time.Minute
+
+// StopMachine powers the machine off: by its own means, by its power button,
+// and after two minutes by its plug. What is done beyond the first is reported.
+// A repeat does nothing. A machine that libvirt doesn't know has stopped only if
+// no QEMU process of it is left.
+func (p *Provider) StopMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, report appliance.Report) error {
+	if m.Placement == appliance.PlacementLocal {
+		return p.cfg.Local.StopMachine(ctx, c, m, report)
+	}
+	d, err := p.domainOf(ctx, c.UUID, m)
+	if errors.Is(err, rpc.ErrNotFound) {
+		return proveEnded(m)
+	}
+	if err != nil {
+		return err
+	}
+	if err := p.powerOff(ctx, d.UUID, p.guest(c, m), report); err != nil {
+		return err
+	}
+	return p.virt.RemoveManagedSave(ctx, d.UUID)
+}
+
+// powerOff goes from one means to the next until the machine is off: a paused
+// one is resumed, PostgreSQL and the guest are asked over SSH, the guest by its
+// power button, and at last the plug is pulled.
+func (p *Provider) powerOff(ctx context.Context, domain string, g *guest, report appliance.Report) error {
+	say := func(format string, args ...any) {
+		if report != nil {
+			report(appliance.Progress{Detail: fmt.Sprintf(format, args...)})
+		}
+	}
+	defer func() {
+		if client, e := g.ssh(ctx); e == nil {
+			client.Drop()
+		}
+	}()
+	d, err := p.virt.Domain(ctx, domain)
+	switch {
+	case errors.Is(err, rpc.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case d.State.Off():
+		return nil
+	case d.State != rpc.DomainRunning && (!d.Resumable() || !p.resume(ctx, domain, say)):
+		say("the machine can't go on: pulling its plug")
+		return p.virt.DestroyDomain(ctx, domain)
+	}
+	pressed := p.askOff(ctx, domain, g, say)
+	limited, cancel := context.WithTimeout(ctx, p.cfg.stopLimit)
+	defer cancel()
+	err = p.awaitOff(limited, domain, pressed)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		say("the machine didn't power off in %s: pulling its plug", p.cfg.stopLimit)
+		return p.virt.DestroyDomain(ctx, domain)
+	}
+	return err
+}
+
+// askOff has PostgreSQL end and the guest power off, over SSH. Where that fails
+// it presses the power button, which has systemd end PostgreSQL.
+func (p *Provider) askOff(ctx context.Context, domain string, g *guest, say func(format string, args ...any)) (pressed bool) {
+	limited, cancel := context.WithTimeout(ctx, stopServerLimit)
+	defer cancel()
+	err := g.StopServer(limited, appliance.StopFast)
+	if err == nil {
+		asked, cancel := context.WithTimeout(ctx, detachLimit)
+		defer cancel()
+		_, err = g.root(asked, `exec systemctl poweroff --no-block`)
+	}
+	if err == nil || ctx.Err() != nil {
+		return false
+	}
+	say("the guest can't be asked (%s): pressing its power button", appliance.LastLine(err.Error()))
+	_ = p.virt.ShutdownDomain(ctx, domain) // a deaf guest is ended later
+	return true
+}
+
+// pressEvery is how often a guest is asked that had to be asked by its power
+// button: early in its boot it doesn't hear it.
+const pressEvery = 15 * time.Second
+
+// awaitOff waits until the domain is off.
+func (p *Provider) awaitOff(ctx context.Context, name string, press bool) error {
+	last := time.Now()
+	return poll(ctx, func(ctx context.Context) (bool, error) {
+		d, err := p.virt.Domain(ctx, name)
+		if errors.Is(err, rpc.ErrNotFound) {
+			return true, nil
+		}
+		if err != nil || d.State.Off() {
+			return err == nil, err
+		}
+		if press && d.State == rpc.DomainRunning && time.Since(last) > pressEvery {
+			last = time.Now()
+			_ = p.virt.ShutdownDomain(ctx, name)
+		}
+		return false, nil
+	})
+}

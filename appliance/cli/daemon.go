@@ -20,7 +20,8 @@ import (
 
 const (
 	// readyFD is where a daemon started by a client says that it is ready, or
-	// why it is not.
+	// why it is not; readyEnv tells the daemon of it.
+	readyFD  = 3
 	readyEnv = "PGAPP_READY_FD"
 	// pollEvery is how often a client looks for a daemon that is on its way.
 	pollEvery = 20 * time.Millisecond
@@ -207,14 +208,21 @@ func readReady(r io.Reader, log string) error {
 	return appliance.NewProblem(appliance.ErrDaemonUnreachable, "the daemon did not come up: %w", err).WithHint("its log is %s", log)
 }
 
+// keptFD is the descriptor for tellReady, or none.
+func keptFD() int {
+	if os.Getenv(readyEnv) == "3" {
+		return readyFD
+	}
+	return -1
+}
+
 // tellReady tells the client that started this daemon how the start went.
 func tellReady(problem *appliance.Problem) {
 	if os.Getenv(readyEnv) != "3" {
 		return
 	}
 	_ = os.Unsetenv(readyEnv) // the descriptor is used once; an unset variable can't fail
-	const fd = 3
-	f := os.NewFile(fd, "ready")
+	f := os.NewFile(readyFD, "ready")
 	defer func() { _ = f.Close() }()
 	if problem == nil {
 		_, _ = io.WriteString(f, "ready\n") // a client that has gone needs no word

@@ -38,6 +38,7 @@ changes; without them one is made by a CA in the home, and renewed by itself.
   pgapp serve --listen db.example.org:8432 --tls-cert fullchain.pem --tls-key privkey.pem`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			closeInherited(keptFD())
 			err := a.serve(cmd.Context())
 			if err != nil {
 				tellReady(appliance.AsProblem(err))

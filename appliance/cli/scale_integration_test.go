@@ -127,6 +127,39 @@ func TestParameters(t *testing.T) {
 		t.Errorf("a wrong value was recorded: %+v, revision %d before %d", got.Spec, got.Revision, was)
 	}
 	etags(t, b)
+	parameterTakenOut(t, b, shown)
+}
+
+// parameterTakenOut wants what only a restart changes to be in force after up,
+// also where an earlier change got no further than the record.
+func parameterTakenOut(t *testing.T, b *box, shown func(string) string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "cluster.yaml")
+	b.must(os.WriteFile(file, []byte("name: main\nparameters: {track_activity_query_size: 2kB}\n"), 0o600))
+	b.ok("up", "-f", file)
+	if got := shown("track_activity_query_size"); got != "2kB 2kB" {
+		t.Errorf("track_activity_query_size is %q", got)
+	}
+	b.must(os.WriteFile(file, []byte("name: main\nparameters: {}\n"), 0o600))
+	b.ok("up", "-f", file)
+	if got := shown("track_activity_query_size"); got != "1kB 1kB" {
+		t.Errorf("taken out, track_activity_query_size is %q", got)
+	}
+	b.ok("up", "-f", file)
+	started := b.rows("SELECT pg_postmaster_start_time()")
+	b.ok("up", "-f", file)
+	if again := b.rows("SELECT pg_postmaster_start_time()"); again != started {
+		t.Error("up of what is in force restarted the primary")
+	}
+	// The record is right and the world is not, as where a change failed half way.
+	conf := filepath.Join(b.home, "clusters", "main", "node1", "data", "pgapp.conf")
+	text, err := os.ReadFile(conf)
+	b.must(err)
+	b.must(os.WriteFile(conf, append(text, "track_activity_query_size = 2kB\n"...), 0o600))
+	b.ok("up", "-f", file)
+	if now, err := os.ReadFile(conf); err != nil || string(now) != string(text) {
+		t.Errorf("up left another configuration than the record's: %v\n%s", err, now)
+	}
 }
 
 func planned(o appliance.Operation, id string) bool {

@@ -20,6 +20,41 @@ func (r recipe) upChanged(c appliance.Cluster, ch appliance.Change) []appliance.
 	return ordered(behind(r.tablespaceStep(c, ch.Add), r.joined(steps, kept)))
 }
 
+// upUnchanged is up for a new cluster, or for one of that spec. An earlier
+// change may be on record without being in force: the servers are asked.
+func (r recipe) upUnchanged(c appliance.Cluster) []appliance.Step {
+	if c.Phase != appliance.PhaseReady && c.Phase != appliance.PhaseStopped {
+		return r.up(c) // each start has the configuration of the record
+	}
+	steps := r.applySteps(c, c, appliance.Change{}, "slots", "load")
+	for i, s := range steps {
+		steps[i].Title, steps[i].Done = "apply the configuration", r.inForce(s.Member)
+	}
+	return ordered(r.joined(append(r.up(c), steps...), c))
+}
+
+func (r recipe) inForce(member string) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (done bool, err error) {
+		err = r.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+			running, err := mc.ServerRunning(ctx)
+			if err != nil || !running {
+				return err
+			}
+			d, err := postgres.InspectDataDir(ctx, mc)
+			if err != nil {
+				return err
+			}
+			c, err := f.memberConfig(ctx, m, mc, d.Limits)
+			if err != nil {
+				return err
+			}
+			done, err = postgres.InForce(ctx, mc, c)
+			return err
+		})
+		return done, err
+	}
+}
+
 // joined makes the steps of the change wait for each other: new members are
 // cloned when the primary lets them in, and the end is looked at last.
 func (r recipe) joined(steps []appliance.Step, kept appliance.Cluster) []appliance.Step {

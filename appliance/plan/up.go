@@ -85,7 +85,7 @@ func (r recipe) upTo(c appliance.Cluster) []appliance.Step {
 	if ch := r.op.Params.Change; ch != nil {
 		return r.upChanged(c, *ch)
 	}
-	return r.up(c)
+	return r.upUnchanged(c)
 }
 
 // inTurn is the step that the standby's waits for so that, with a template, one

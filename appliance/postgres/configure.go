@@ -198,7 +198,9 @@ func confComplaint(stderr string) string {
 }
 
 // checkFilesSQL lists what PostgreSQL would refuse of its files as they are
-// now. A parameter that waits for a restart is not refused.
+// now. A parameter that waits for a restart is not refused: neither a changed
+// one nor one that no file sets any more, for which PostgreSQL's words, always
+// English here, are the only sign.
 const checkFilesSQL = `SELECT coalesce(file_name, 'pg_hba.conf') || ', line ' || coalesce(line_number::text, '?') || ': ' || error
 FROM pg_hba_file_rules WHERE error IS NOT NULL
 UNION ALL
@@ -207,6 +209,7 @@ FROM pg_ident_file_mappings WHERE error IS NOT NULL
 UNION ALL
 SELECT coalesce(sourcefile, 'postgresql.conf') || ', line ' || coalesce(sourceline::text, '?') || ': ' || coalesce(name || ': ', '') || error
 FROM pg_file_settings WHERE error IS NOT NULL AND error <> 'setting could not be applied'
+	AND NOT (sourcefile IS NULL AND error LIKE 'parameter "%" cannot be changed without restarting the server')
 LIMIT 10;
 `
 

@@ -113,37 +113,6 @@ func RestartNeeded(ctx context.Context, sh Shell, port int, names []string) ([]s
 	return strings.Fields(out), nil
 }
 
-// reloadTimeout bounds the wait for a signal to be worked on.
-const reloadTimeout = 30 * time.Second
-
-// TakeOver has the running server read its files anew, waits until it has, and
-// tells whether some parameter still waits for a restart. The session is one
-// to that server. A repeat is safe.
-func TakeOver(ctx context.Context, sh Shell, port int, c *Control) (restart bool, err error) {
-	const loaded = "SELECT pg_conf_load_time()"
-	var before, now time.Time
-	if err := c.row(ctx, loaded, nil, &before); err != nil {
-		return false, err
-	}
-	if err := ReloadConfig(ctx, sh, port); err != nil {
-		return false, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
-	defer cancel()
-	// The server hands the signal on to its sessions when it has read the files.
-	if err := poll(ctx, streamingPoll, func() (bool, error) {
-		err := c.row(ctx, loaded, nil, &now)
-		return now.After(before), err
-	}); err != nil {
-		return false, fmt.Errorf("waiting for PostgreSQL to read its configuration: %w", err)
-	}
-	out, err := SuperuserSQL(ctx, sh, port, "postgres", "SELECT count(*) FROM pg_settings WHERE pending_restart;\n")
-	if err != nil {
-		return false, fmt.Errorf("asking whether a parameter waits for a restart: %w", err)
-	}
-	return strings.TrimSpace(out) != "0", nil
-}
-
 // checkScript has PostgreSQL ($1) read the configuration $3 for the data
 // directory $2, and removes it.
 const checkScript = `"$1" -D "$2" -C port -c config_file="$3" >/dev/null

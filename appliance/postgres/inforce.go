@@ -1,0 +1,87 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+)
+
+// reloadTimeout bounds the wait for a signal to be worked on.
+const reloadTimeout = 30 * time.Second
+
+// TakeOver has the running server read its files anew, waits until it has, and
+// tells whether one of its parameters still waits for a restart. The session is one
+// to that server. A repeat is safe.
+func TakeOver(ctx context.Context, sh Shell, port int, c *Control) (restart bool, err error) {
+	const loaded = "SELECT pg_conf_load_time()"
+	var before, now time.Time
+	if err := c.row(ctx, loaded, nil, &before); err != nil {
+		return false, err
+	}
+	if err := ReloadConfig(ctx, sh, port); err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
+	defer cancel()
+	// The server hands the signal on to its sessions when it has read the files.
+	if err := poll(ctx, streamingPoll, func() (bool, error) {
+		err := c.row(ctx, loaded, nil, &now)
+		return now.After(before), err
+	}); err != nil {
+		return false, fmt.Errorf("waiting for PostgreSQL to read its configuration: %w", err)
+	}
+	waiting, err := WaitingForRestart(ctx, sh, port)
+	return len(waiting) > 0, err
+}
+
+// waitingSQL names the parameters that wait for a restart, where the file that
+// decides over them, or decided before it left them out, is pgapp's. What a
+// person set by ALTER SYSTEM waits for that person's restart.
+const waitingSQL = `SELECT s.name FROM pg_catalog.pg_settings s
+LEFT JOIN LATERAL (SELECT f.sourcefile FROM pg_catalog.pg_file_settings f
+	WHERE pg_catalog.lower(f.name) = pg_catalog.lower(s.name) ORDER BY f.seqno DESC LIMIT 1) f ON true
+WHERE s.pending_restart AND coalesce(f.sourcefile, s.sourcefile, '') NOT LIKE '%/postgresql.auto.conf'
+ORDER BY 1;
+`
+
+// WaitingForRestart names the parameters of pgapp's files that the running
+// server can't take over without a restart.
+func WaitingForRestart(ctx context.Context, sh Shell, port int) ([]string, error) {
+	out, err := SuperuserSQL(ctx, sh, port, MaintenanceDatabase, waitingSQL)
+	if err != nil {
+		return nil, fmt.Errorf("asking which parameters wait for a restart: %w", err)
+	}
+	return strings.Fields(out), nil
+}
+
+// readSQL tells whether the server has read its files since pgapp.conf was
+// written. The file's time has no fractions.
+const readSQL = "SELECT (pg_catalog.pg_stat_file('" + ConfFile + "')).modification < pg_catalog.pg_conf_load_time();\n"
+
+// InForce tells whether the running server works with the configuration: that
+// is what its file holds, it has read the file, and no parameter of it waits
+// for a restart.
+func InForce(ctx context.Context, sh Shell, c Config) (bool, error) {
+	l := sh.Layout()
+	want, err := renderConf(l, c)
+	if err != nil {
+		return false, err
+	}
+	have, err := sh.ReadFile(ctx, path.Join(l.DataDir, ConfFile))
+	if err != nil || !bytes.Equal(have, want) {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return false, err
+	}
+	out, err := SuperuserSQL(ctx, sh, c.Port, MaintenanceDatabase, readSQL+waitingSQL)
+	if err != nil {
+		return false, fmt.Errorf("asking whether the configuration is in force: %w", err)
+	}
+	return out == "t", nil
+}

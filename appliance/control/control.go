@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/op"
+	"pgapp/appliance/plan"
 	"pgapp/appliance/postgres"
 )
 
@@ -111,15 +111,7 @@ func (c *Controller) decideUp(ctx context.Context, wanted, s appliance.Spec, w a
 // readable finds a missing SQL file before anything is created.
 func readable(files []string) error {
 	for _, path := range files {
-		f, err := os.Open(path)
-		if err == nil {
-			var st os.FileInfo
-			if st, err = f.Stat(); err == nil && st.IsDir() {
-				err = errors.New(path + " is a directory")
-			}
-			_ = f.Close()
-		}
-		if err != nil {
+		if _, err := plan.CheckSQLFile(path); err != nil {
 			return &appliance.Problem{
 				ID: appliance.ErrInvalidSpec, Message: "an SQL file can't be read",
 				Fields: []appliance.FieldError{{Field: "sql", Message: err.Error()}},

@@ -3,8 +3,6 @@ package plan
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -242,49 +240,6 @@ func (r recipe) createSlots(ctx context.Context, _ appliance.Report) error {
 		}
 		return nil
 	})
-}
-
-func (r recipe) loaded(ctx context.Context) (there bool, err error) {
-	err = r.inPrimary(ctx, func(f facts, c *postgres.Control) (err error) {
-		there, err = c.HasDatabase(ctx, f.cluster.Spec.Database)
-		return err
-	})
-	return there, err
-}
-
-func (r recipe) load(ctx context.Context, report appliance.Report) error {
-	return r.on(ctx, r.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
-		var files []postgres.LoadFile
-		if f.cluster.Spec.Dataset != appliance.DatasetNone {
-			set, err := r.cfg.Dataset(f.cluster.Spec.Dataset)
-			if err != nil {
-				return err
-			}
-			files = append(files, set...)
-		}
-		for _, path := range f.cluster.Spec.SQL {
-			file, err := sqlFile(path)
-			if err != nil {
-				return err
-			}
-			files = append(files, file)
-		}
-		return postgres.LoadDatabase(ctx, mc, m.Port, postgres.LoadOptions{
-			Database: f.cluster.Spec.Database, Files: files, Locale: f.cluster.Spec.Locale,
-		}, report)
-	})
-}
-
-func sqlFile(path string) (postgres.LoadFile, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return postgres.LoadFile{}, appliance.NewProblem(appliance.ErrSQL, "reading the SQL file: %w", err).
-			WithHint("the file has to be readable by the daemon until the load is over")
-	}
-	return postgres.LoadFile{
-		Name: path, Size: st.Size(),
-		Open: func() (io.ReadCloser, error) { return os.Open(path) },
-	}, nil
 }
 
 func (r recipe) clone(member string) func(context.Context, appliance.Report) error {

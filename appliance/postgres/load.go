@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"time"
 
 	"pgapp/appliance"
@@ -21,9 +20,16 @@ type LoadOptions struct {
 	Locale string
 	// Owner has every file loaded as the application's role.
 	Owner bool
+	// Alone says that nobody uses the cluster yet: what a failed load has made
+	// of roles, databases and tablespaces is dropped. Else it is only named,
+	// since it may be another's.
+	Alone bool
+	// Check may refuse what was loaded, before it counts.
+	Check func(ctx context.Context) error
 }
 
-// LoadFile is one SQL script, as psql reads it.
+// LoadFile is one SQL script, as psql reads it, a compressed one, or an archive
+// of pg_dump.
 type LoadFile struct {
 	// Name is how errors call it.
 	Name string
@@ -34,68 +40,76 @@ type LoadFile struct {
 	AsOwner bool
 }
 
-// scratchPrefix marks scratch databases as ours to drop.
-const scratchPrefix = "pgapp_load_"
-
-// scratchName is where the database grows: a name that no spec can ask for
-// twice, and of a valid length.
+// scratchName is where earlier releases loaded a database: what a kill left of
+// it is dropped.
 func scratchName(database string) string {
 	const limit = 63
-	name := scratchPrefix + database
-	if len(name) > limit {
-		name = name[:limit]
-	}
-	return name
+	name := "pgapp_load_" + database
+	return name[:min(limit, len(name))]
 }
 
-// DatabaseExists tells whether the server has a database of that name.
-func DatabaseExists(ctx context.Context, sh Shell, port int, name string) (bool, error) {
-	out, err := SuperuserSQL(ctx, sh, port, "postgres", "SELECT 1 FROM pg_catalog.pg_database WHERE datname = "+literal(name)+";\n")
-	if err != nil {
-		return false, fmt.Errorf("looking for database %q: %w", name, err)
-	}
-	return out == "1", nil
-}
-
-// LoadDatabase makes the database and loads it: into a scratch database, which
-// is renamed when everything is in. A failure, or a kill, leaves no database
-// of that name. What exists already is left as it is. The error is a
-// [appliance.Problem] with id sql-failed that names the file, the line and
-// PostgreSQL's message.
-func LoadDatabase(ctx context.Context, sh Shell, port int, o LoadOptions, report appliance.Report) (err error) {
-	exists, err := DatabaseExists(ctx, sh, port, o.Database)
-	if err != nil || exists {
+// LoadDatabase makes the database, loads it, and marks it as loaded. Until the
+// mark only superusers can connect to the database. A failure removes the
+// database, and with Alone what else the files have made in the cluster; after
+// a kill the next load removes it. A database that has the mark is left as it
+// is; one that pgapp has not made is a [appliance.Problem] with id conflict.
+// What a file does wrong is one with id sql-failed that names the file, the
+// line and PostgreSQL's message.
+func LoadDatabase(ctx context.Context, sh Shell, port int, o LoadOptions, report appliance.Report) error {
+	l := loader{sh: sh, port: port, o: o, progress: &loadProgress{report: report}}
+	state, err := l.state(ctx)
+	switch {
+	case err != nil:
 		return err
-	}
-	scratch := scratchName(o.Database)
-	create := fmt.Sprintf("DROP DATABASE IF EXISTS %[1]s WITH (FORCE);\nCREATE DATABASE %[1]s OWNER app TEMPLATE template0 ENCODING 'UTF8'%[2]s;\n",
-		identifier(scratch), localeClause(o.Locale))
-	if _, err := SuperuserSQL(ctx, sh, port, "postgres", create); err != nil {
-		return fmt.Errorf("making database %q: %w", o.Database, err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, dropScratch(ctx, sh, port, scratch))
-		}
-	}()
-	p := &loadProgress{report: report}
-	for _, f := range o.Files {
-		p.total += f.Size
-	}
-	for _, f := range o.Files {
-		if err := loadFile(ctx, sh, port, scratch, f, o.Owner || f.AsOwner, p); err != nil {
+	case state == LoadFinished:
+		return nil
+	case state == LoadForeign:
+		return appliance.NewProblem(appliance.ErrConflict, "database %q exists, and pgapp has not loaded it", o.Database).
+			WithHint("drop or rename the database, then run 'pgapp up' again; 'pgapp down --volumes' removes the whole cluster")
+	case state == LoadUnfinished:
+		if _, err := l.undo(ctx); err != nil {
 			return err
 		}
 	}
-	if _, err := SuperuserSQL(ctx, sh, port, scratch, grantSQL); err != nil {
-		return fmt.Errorf("granting role app what was loaded: %w", err)
-	}
-	rename := fmt.Sprintf("GRANT CONNECT, TEMPORARY ON DATABASE %[1]s TO app;\nGRANT CONNECT ON DATABASE %[1]s TO pgapp;\nALTER DATABASE %[1]s RENAME TO %[2]s;\n",
-		identifier(scratch), identifier(o.Database))
-	if _, err := SuperuserSQL(ctx, sh, port, "postgres", rename); err != nil {
-		return fmt.Errorf("renaming the loaded database to %q: %w", o.Database, err)
+	if err := l.load(ctx); err != nil {
+		return l.failed(ctx, err)
 	}
 	return nil
+}
+
+// loader is one load of a database.
+type loader struct {
+	sh       Shell
+	port     int
+	o        LoadOptions
+	progress *loadProgress
+	// identifier is the cluster's, to recognise the server by.
+	identifier string
+	// beside is what database postgres held before the load.
+	beside []string
+}
+
+func (l *loader) load(ctx context.Context) error {
+	if err := l.begin(ctx); err != nil {
+		return err
+	}
+	for _, f := range l.o.Files {
+		l.progress.total += f.Size
+	}
+	for _, f := range l.o.Files {
+		if err := l.file(ctx, f); err != nil {
+			return err
+		}
+	}
+	if l.o.Check != nil {
+		if err := l.o.Check(ctx); err != nil {
+			return err
+		}
+	}
+	if _, err := SuperuserSQL(ctx, l.sh, l.port, l.o.Database, grantSQL); err != nil {
+		return fmt.Errorf("granting role app what was loaded: %w", err)
+	}
+	return l.finish(ctx)
 }
 
 func localeClause(locale string) string {
@@ -108,23 +122,44 @@ func localeClause(locale string) string {
 	return " LOCALE_PROVIDER libc LOCALE " + literal(locale)
 }
 
-// dropScratch removes half a database, also after ctx has ended.
-func dropScratch(ctx context.Context, sh Shell, port int, scratch string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+// undoTimeout bounds the removal of what a failed load has made.
+const undoTimeout = 30 * time.Second
+
+// failed removes what the load has made, also after ctx has ended, and has the
+// error say what is left.
+func (l *loader) failed(ctx context.Context, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	_, err := SuperuserSQL(ctx, sh, port, "postgres", "DROP DATABASE IF EXISTS "+identifier(scratch)+" WITH (FORCE);\n")
-	if err != nil {
-		return fmt.Errorf("dropping the half-loaded database: %w", err)
+	left, undoErr := l.undo(ctx)
+	var p *appliance.Problem
+	if errors.As(err, &p) && p.ID == appliance.ErrSQL && undoErr == nil {
+		hint := p.Hint
+		if hint == "" {
+			hint = "correct the file, then run 'pgapp up' again"
+		}
+		what := "nothing of it was kept"
+		if len(left) > 0 {
+			what = "this is left of it: " + strings.Join(left, ", ")
+		}
+		_ = p.WithHint("%s; %s", hint, what)
 	}
-	return nil
+	return errors.Join(err, undoErr)
 }
 
 // grantSQL gives role app the use of everything in the database that a
-// superuser loaded, and gathers the planner's statistics.
+// superuser loaded, and gathers the planner's statistics where that can be: a
+// foreign table's server may be out of reach. The database's own settings and
+// event triggers have no say in it.
 const grantSQL = `SET statement_timeout = 0;
+SET default_transaction_read_only = off;
+SET search_path = pg_catalog;
+SET event_triggers = off;
 DO $do$
 DECLARE s name;
 BEGIN
+	IF EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = current_database()) THEN
+		RAISE EXCEPTION 'a transaction was prepared and not committed';
+	END IF;
 	FOR s IN SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
 		EXECUTE pg_catalog.format('GRANT USAGE, CREATE ON SCHEMA %I TO app', s);
 		EXECUTE pg_catalog.format('GRANT ALL ON ALL TABLES IN SCHEMA %I TO app', s);
@@ -134,55 +169,13 @@ BEGIN
 END $do$;
 SELECT pg_catalog.format('GRANT ALL ON LARGE OBJECT %s TO app', oid) FROM pg_catalog.pg_largeobject_metadata
 \gexec
+\set ON_ERROR_STOP off
 ANALYZE;
+\if :ERROR
+	SELECT pg_catalog.format('ANALYZE %s', oid::regclass) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'm', 'p') AND oid >= 16384
+	\gexec
+\endif
 `
-
-// loadOptions are the loading session's: nothing of it needs to be durable
-// before the rename.
-const loadOptions = "-c synchronous_commit=off -c client_min_messages=warning -c statement_timeout=0"
-
-func loadFile(ctx context.Context, sh Shell, port int, scratch string, f LoadFile, asOwner bool, p *loadProgress) error {
-	in, err := f.Open()
-	if err != nil {
-		return sourceFailure(err, f.Name)
-	}
-	defer func() { _ = in.Close() }() // read only
-	source := &scriptReader{in: in, progress: p, name: f.Name}
-	var args []string
-	if asOwner {
-		args = []string{"-c", "SET SESSION AUTHORIZATION app"}
-	}
-	_, err = sh.Run(ctx, psqlCommand(sh.Layout(), port, scratch, loadOptions, source, args...))
-	// psql takes a source that breaks off for the script's end.
-	if readErr := source.failed(); readErr != nil && ctx.Err() == nil {
-		return sourceFailure(readErr, f.Name)
-	}
-	if err != nil {
-		return loadFailure(err, f.Name)
-	}
-	return nil
-}
-
-// sourceFailure is for a file that could not be passed on to its end.
-func sourceFailure(err error, name string) error {
-	if leads, ok := errors.AsType[*errConnect](err); ok {
-		return appliance.NewProblem(appliance.ErrSQL, "SQL file %q, %w", name, leads).
-			WithHint("dump one database without --create (pg_dump, not pg_dumpall), then run 'pgapp up' again; nothing of it was kept")
-	}
-	return appliance.NewProblem(appliance.ErrSQL, "reading SQL file %q: %w", name, err)
-}
-
-func loadFailure(err error, name string) error {
-	err = sqlFailure(err, fmt.Sprintf("SQL file %q", name))
-	var p *appliance.Problem
-	if errors.As(err, &p) && p.ID == appliance.ErrSQL && refusedTablespace(p.Message) {
-		_ = p.WithHint(tablespaceHint)
-	}
-	if errors.As(err, &p) && p.ID == appliance.ErrSQL && p.Hint == "" {
-		_ = p.WithHint("correct the file, then run 'pgapp up' again; nothing of it was kept")
-	}
-	return err
-}
 
 // loadProgress counts the bytes of all files together.
 type loadProgress struct {
@@ -190,43 +183,9 @@ type loadProgress struct {
 	done, total int64
 }
 
-// scriptReader streams a file into psql and tells how far it is. It remembers
-// an error of the source, since psql sees only an end.
-type scriptReader struct {
-	in       io.Reader
-	name     string
-	progress *loadProgress
-
-	guard connectGuard
-
-	mu  sync.Mutex
-	err error
-}
-
-// Read passes the file's bytes on.
-func (r *scriptReader) Read(b []byte) (int, error) {
-	n, err := r.in.Read(b)
-	if guardErr := r.guard.see(b[:n]); guardErr != nil {
-		n, err = 0, guardErr
-	}
-	r.progress.add(r.name, n)
-	if err != nil && !errors.Is(err, io.EOF) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.err = err
-	}
-	return n, err
-}
-
 func (p *loadProgress) add(name string, n int) {
 	p.done += int64(n)
 	if p.report != nil && n > 0 {
 		p.report(appliance.Progress{Detail: strings.ToValidUTF8(name, "?"), BytesDone: p.done, BytesTotal: max(p.total, p.done)})
 	}
-}
-
-func (r *scriptReader) failed() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.err
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -44,7 +45,7 @@ func TestLoadThatFails(t *testing.T) {
 		{
 			"led away",
 			[]postgres.LoadFile{textFile("all.sql", "SELECT 1;\n\\connect postgres\nCREATE TABLE public.escaped (x int);\n")},
-			`SQL file "all.sql", line 2: \connect leads out`,
+			`SQL file "all.sql" ends in database "postgres": \connect leads out`,
 		},
 		{"a superuser's doing as app", []postgres.LoadFile{{
 			Name: "app.sql", AsOwner: true, Open: textFile("", "COPY (SELECT 1) TO PROGRAM 'cat';\n").Open,
@@ -59,9 +60,6 @@ func TestLoadThatFails(t *testing.T) {
 		if got := databases(t, c); got != "postgres" {
 			t.Errorf("%s: databases %s are left", k.name, got)
 		}
-	}
-	if got := c.sql(t, 0, "postgres", "SELECT to_regclass('public.escaped') IS NULL"); got != "t" {
-		t.Error("a script wrote to database postgres")
 	}
 }
 
@@ -131,23 +129,42 @@ func TestLoadAfterAKill(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	m := c.members[0]
-	// A killed load leaves its scratch database, and a session in it.
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
+	const half = "CREATE TABLE half (x int);\nCREATE ROLE clerk;\nGRANT ALL ON half TO clerk;\nCREATE DATABASE beside OWNER clerk;\n"
+	done := make(chan struct{})
 	go func() {
-		_, err := postgres.SuperuserSQL(ctx, m, m.port, "postgres", "CREATE DATABASE pgapp_load_films;\n\\connect pgapp_load_films\nCREATE TABLE half (x int);\nSELECT pg_sleep(60);\n")
-		done <- err
+		defer close(done)
+		_ = postgres.LoadDatabase(t.Context(), m, m.port, postgres.LoadOptions{
+			Database: "films", Files: []postgres.LoadFile{textFile("half.sql", half)},
+			Check: func(context.Context) error {
+				runtime.Goexit() // as a kill: nothing is tidied up
+				return nil
+			},
+		}, nil)
 	}()
-	defer func() { cancel(); <-done }()
-	waitFor(t, func() bool {
-		return c.sql(t, 0, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'pgapp_load_films' AND wait_event = 'PgSleep'") == "1"
-	})
-	c.load(t)
+	<-done
+	state, err := c.control(t, 0, "postgres").LoadState(t.Context(), "films")
+	must(t, err)
+	if state != postgres.LoadUnfinished || databases(t, c) != "beside films postgres" {
+		t.Errorf("the load is %s, databases %s", state, databases(t, c))
+	}
+	if _, err := postgres.ConnectAs(t.Context(), postgres.RoleApp, m.host, m.port, "films", c.secrets.Get(appliance.SecretApp)); err == nil {
+		t.Error("role app reached the half-loaded database")
+	}
+	// What an earlier release's killed load has left goes too.
+	c.sql(t, 0, "postgres", "CREATE DATABASE pgapp_load_films")
+	must(t, postgres.LoadDatabase(t.Context(), m, m.port, postgres.LoadOptions{
+		Database: "films", Alone: true, Files: []postgres.LoadFile{textFile("films.sql", filmsSQL)},
+	}, nil))
 	if got := databases(t, c); got != "films postgres" {
 		t.Errorf("databases %s", got)
 	}
-	if got := c.sql(t, 0, "films", "SELECT to_regclass('half') IS NULL"); got != "t" {
-		t.Error("what the killed load left is in the database")
+	if got := c.sql(t, 0, "films", "SELECT to_regclass('half') IS NULL AND to_regrole('clerk') IS NULL"); got != "t" {
+		t.Error("what the killed load left is there")
+	}
+	state, err = c.control(t, 0, "postgres").LoadState(t.Context(), "films")
+	must(t, err)
+	if state != postgres.LoadFinished {
+		t.Errorf("the load is %s", state)
 	}
 }
 
@@ -163,7 +180,7 @@ func TestLoadOfAnEmptyDatabaseThatIsCancelled(t *testing.T) {
 	// Not before: a database whose making is cancelled may still come to be, and
 	// goes with the next load.
 	waitFor(t, func() bool {
-		return c.sql(t, 0, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'pgapp_load_films' AND wait_event = 'PgSleep'") == "1"
+		return c.sql(t, 0, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'films' AND wait_event = 'PgSleep'") == "1"
 	})
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"encoding/base64"
-	"errors"
 	"strings"
 	"testing"
 
@@ -82,37 +81,6 @@ func TestParseBackupProgress(t *testing.T) {
 	} {
 		if got, ok := parseBackupProgress(in); got != want || ok != (want.Detail != "") {
 			t.Errorf("%q: %+v %v", in, got, ok)
-		}
-	}
-}
-
-func TestConnectGuard(t *testing.T) {
-	t.Parallel()
-	long := strings.Repeat("x", 200)
-	for _, c := range []struct {
-		name, in string
-		line     int64
-	}{
-		{"plain", "SELECT 1;\nCREATE TABLE c (x int);\n", 0},
-		{"connect", "SELECT 1;\n\\connect other\n", 2},
-		{"short", "\\c other\n", 1},
-		{"at the end", "SELECT 1;\n\n\\connect", 0}, // not a whole command yet; see below
-		{"alone in its line", "\\connect\nSELECT 1;", 1},
-		{"other commands", "\\copy x from y\n\\restrict abc\n\\unrestrict abc\n\\conninfo\n", 0},
-		{"within COPY", "COPY public.t (a, \"b c\") FROM stdin;\n\\connect other\n1\t" + long + "\n\\.\n\\connect x\n", 5},
-		{"COPY to", "COPY t TO stdout;\n\\connect other\n", 2},
-		{"after windows lines", "COPY t FROM stdin;\r\n\\c x\r\n\\.\r\n\\c y\r\n", 4},
-	} {
-		for _, step := range []int{1, 7, 1 << 20} {
-			g, err := &connectGuard{}, error(nil)
-			for in := []byte(c.in); len(in) > 0 && err == nil; {
-				n := min(step, len(in))
-				err, in = g.see(in[:n]), in[n:]
-			}
-			var leads *errConnect
-			if got := errors.As(err, &leads); got != (c.line > 0) || got && leads.line != c.line {
-				t.Errorf("%s by %d: %v", c.name, step, err)
-			}
 		}
 	}
 }

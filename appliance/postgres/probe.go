@@ -47,13 +47,6 @@ func RolesComplete(ctx context.Context, c *Control) (bool, error) {
 	return ok, err
 }
 
-// HasDatabase tells whether the server has a database of that name.
-func (c *Control) HasDatabase(ctx context.Context, name string) (bool, error) {
-	var ok bool
-	err := c.row(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1)", []any{name}, &ok)
-	return ok, err
-}
-
 // Wipe removes the data directory as [RemoveDataDir] does, and leaves the
 // operation's id, which [WipedBy] finds.
 func Wipe(ctx context.Context, sh Shell, operationID string) error {

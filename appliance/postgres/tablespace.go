@@ -36,7 +36,7 @@ func TablespaceDetail(found []string) string {
 }
 
 // tablespaceHint explains a CREATE TABLESPACE that the provider has refused.
-const tablespaceHint = "members on one machine would all write to the tablespace's directory: leave out CREATE TABLESPACE, or use machines of their own (--provider libvirt); nothing of the file was kept"
+const tablespaceHint = "members on one machine would all write to the tablespace's directory: leave out CREATE TABLESPACE, or use machines of their own (--provider libvirt)"
 
 // refusedTablespace tells whether a server's message is how a CREATE
 // TABLESPACE fails in a server that is kept to its data directory.

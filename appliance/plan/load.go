@@ -1,0 +1,108 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+// loaded observes the mark of the database. Where there is none, the database
+// is of a release that gave no marks, or not of pgapp's making: the record
+// tells.
+func (r recipe) loaded(ctx context.Context) (done bool, err error) {
+	err = r.inPrimary(ctx, func(f facts, c *postgres.Control) error {
+		state, err := c.LoadState(ctx, f.cluster.Spec.Database)
+		if err != nil {
+			return err
+		}
+		done = state == postgres.LoadFinished
+		if state == postgres.LoadForeign {
+			done, err = r.loadedBefore(ctx, f.cluster)
+		}
+		return err
+	})
+	return done, err
+}
+
+// loadedBefore tells whether an earlier operation has loaded the cluster's
+// database: an up that succeeded, or one whose load step did it, and did not
+// just find a database of that name.
+func (r recipe) loadedBefore(ctx context.Context, c appliance.Cluster) (bool, error) {
+	if !unused(c) {
+		return true, nil
+	}
+	all, err := r.cfg.Store.Operations(ctx, c.Name)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(all, func(o appliance.Operation) bool {
+		return o.Kind == appliance.OpUp && slices.ContainsFunc(o.Steps, func(s appliance.StepRecord) bool {
+			return s.ID == "load" && s.State == appliance.StepDone && !s.AlreadyDone
+		})
+	}), nil
+}
+
+// unused tells whether the cluster has not been handed out yet.
+func unused(c appliance.Cluster) bool {
+	return c.Phase == appliance.PhaseCreating || c.Phase == appliance.PhaseFailed
+}
+
+func (r recipe) load(ctx context.Context, report appliance.Report) error {
+	return r.on(ctx, r.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
+		var files []postgres.LoadFile
+		if f.cluster.Spec.Dataset != appliance.DatasetNone {
+			set, err := r.cfg.Dataset(f.cluster.Spec.Dataset)
+			if err != nil {
+				return err
+			}
+			files = append(files, set...)
+		}
+		for _, path := range f.cluster.Spec.SQL {
+			file, err := sqlFile(path)
+			if err != nil {
+				return err
+			}
+			files = append(files, file)
+		}
+		return postgres.LoadDatabase(ctx, mc, m.Port, postgres.LoadOptions{
+			Database: f.cluster.Spec.Database, Files: files, Locale: f.cluster.Spec.Locale, Alone: unused(f.cluster),
+		}, report)
+	})
+}
+
+// CheckSQLFile refuses what the daemon can't read, or not a second time: it
+// has another standard input than its callers, and resumes a load from the
+// start. It never waits for a pipe's other end.
+func CheckSQLFile(path string) (size int64, err error) {
+	st, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return 0, err
+	case st.IsDir():
+		return 0, fmt.Errorf("%[1]s is a directory; one of pg_dump is loaded by: pg_restore -f - %[1]s | pgapp up … --sql -", path)
+	case !st.Mode().IsRegular():
+		return 0, fmt.Errorf("%s is not a regular file; 'pgapp up --sql' sends the daemon what comes from a pipe", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	return st.Size(), f.Close()
+}
+
+func sqlFile(path string) (postgres.LoadFile, error) {
+	size, err := CheckSQLFile(path)
+	if err != nil {
+		return postgres.LoadFile{}, appliance.NewProblem(appliance.ErrSQL, "reading the SQL file: %w", err).
+			WithHint("the file has to be readable by the daemon until the load is over")
+	}
+	return postgres.LoadFile{
+		Name: path, Size: size,
+		Open: func() (io.ReadCloser, error) { return os.Open(path) },
+	}, nil
+}

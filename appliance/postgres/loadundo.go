@@ -1,0 +1,81 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// madeSQL is what came into the cluster since the load began. The arrays of the
+// mark hold what was there before.
+const madeSQL = `CREATE TEMPORARY VIEW made AS
+	SELECT 'database' AS kind, d.datname AS name FROM pg_catalog.pg_database d, pgapp.load l
+		WHERE l.database = {db} AND (d.datname = {db} OR NOT d.oid = ANY (l.databases))
+	UNION ALL SELECT 'tablespace', t.spcname FROM pg_catalog.pg_tablespace t, pgapp.load l
+		WHERE l.database = {db} AND NOT t.oid = ANY (l.tablespaces)
+	UNION ALL SELECT 'role', a.rolname FROM pg_catalog.pg_authid a, pgapp.load l
+		WHERE l.database = {db} AND NOT a.oid = ANY (l.roles) AND a.rolname NOT IN ('replicator', 'rewind', 'pgapp', 'app');
+`
+
+// undoSQL drops it, as far as that goes: what can't be dropped is named at the
+// end. {others} is whether more than the database itself is dropped.
+const undoSQL = `SET client_min_messages = error;
+SET statement_timeout = 0;
+\set ON_ERROR_STOP off
+` + madeSQL + `SELECT pg_catalog.format('DROP DATABASE IF EXISTS %I WITH (FORCE)', name) FROM made WHERE kind = 'database' AND (name = {db} OR {others})
+\gexec
+SELECT pg_catalog.format('DROP TABLESPACE %I', name) FROM made WHERE kind = 'tablespace' AND {others}
+\gexec
+SELECT pg_catalog.format('DROP OWNED BY %I CASCADE', name) FROM made WHERE kind = 'role' AND {others}
+\gexec
+SELECT pg_catalog.format('DROP ROLE %I', name) FROM made WHERE kind = 'role' AND {others}
+\gexec
+\set ON_ERROR_STOP on
+SELECT kind || ' "' || name || '"' FROM made ORDER BY 1;
+DELETE FROM pgapp.load WHERE database = {db} AND NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {db});
+`
+
+// preparedSQL ends what would keep a database from being dropped.
+const preparedSQL = `SELECT pg_catalog.format('ROLLBACK PREPARED %L', gid) FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database()
+\gexec
+`
+
+// undo removes what a load has made that did not finish, and names what is
+// left. A repeat is safe.
+func (l *loader) undo(ctx context.Context) (left []string, err error) {
+	out, err := l.sql(ctx, "SELECT pg_catalog.to_regclass('"+loadTable+"') IS NOT NULL;\n"+
+		"SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = {db};\n")
+	if err != nil {
+		return nil, fmt.Errorf("looking at the unfinished load: %w", err)
+	}
+	marks, prepared, _ := strings.Cut(out, "\n")
+	if marks != "t" {
+		return nil, nil
+	}
+	if prepared != "0" {
+		if _, err := SuperuserSQL(ctx, l.sh, l.port, l.o.Database, preparedSQL); err != nil {
+			return nil, fmt.Errorf("ending the prepared transactions of the unfinished load: %w", err)
+		}
+	}
+	sql := strings.ReplaceAll(undoSQL, "{others}", fmt.Sprint(l.o.Alone))
+	out, err = l.sql(ctx, sql)
+	if err != nil {
+		return nil, fmt.Errorf("dropping the half-loaded database: %w", err)
+	}
+	if out != "" {
+		left = strings.Split(out, "\n")
+	}
+	if l.identifier == "" {
+		return left, nil // the load did not get as far as a file
+	}
+	if out, err = l.sql(ctx, besideSQL); err != nil {
+		return left, fmt.Errorf("looking at database %q: %w", MaintenanceDatabase, err)
+	}
+	for _, o := range strings.Split(out, "\n") {
+		if o != "" && !slices.Contains(l.beside, o) {
+			left = append(left, o+" in database "+MaintenanceDatabase)
+		}
+	}
+	return left, nil
+}

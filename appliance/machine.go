@@ -89,6 +89,30 @@ type Machine interface {
 	Fence(ctx context.Context) error
 }
 
+// PowerState is what a machine does, as its host sees it.
+type PowerState string
+
+// The states of a machine's power. Booting is a machine that pgapp brings up at
+// the moment.
+const (
+	PowerOn      PowerState = "on"
+	PowerOff     PowerState = "off"
+	PowerPaused  PowerState = "paused"
+	PowerBooting PowerState = "booting"
+)
+
+// Power is a machine's power, and in words why it isn't on.
+type Power struct {
+	State  PowerState
+	Reason string
+}
+
+// Powered is a [Machine] whose host tells what it does, without asking the
+// machine itself.
+type Powered interface {
+	Power(ctx context.Context) (Power, error)
+}
+
 // TreeFile is a file or a directory to make.
 type TreeFile struct {
 	// Name is its path below the tree's top, with slashes; a directory comes

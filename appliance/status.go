@@ -13,6 +13,9 @@ const (
 	StateUnreachable MemberState = "unreachable"
 	StateFenced      MemberState = "fenced"
 	StateFailed      MemberState = "failed"
+	// A virtual machine that its host has paused, or that boots.
+	StatePaused  MemberState = "paused"
+	StateBooting MemberState = "booting"
 )
 
 // ClusterStatus is what `pgapp ps` and GET /clusters/{c} show: the record and

@@ -80,8 +80,6 @@ func (c *Controller) status(ctx context.Context, r appliance.Cluster) (appliance
 	var wg sync.WaitGroup
 	for i, m := range r.Members {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, observeTimeout)
-			defer cancel()
 			looks[i] = c.observe(ctx, r, m, provider.Machine(r, m), secrets.Get(appliance.SecretControl))
 		})
 	}
@@ -116,6 +114,7 @@ func primaryIndex(r appliance.Cluster) int {
 type look struct {
 	err     error // why there is no session
 	running bool  // a server process exists
+	power   appliance.Power
 	seen    postgres.Observation
 	rows    map[string]appliance.ReplicationRow // of a primary
 	// tablespaces are a primary's where its standbys would share them.
@@ -123,11 +122,16 @@ type look struct {
 }
 
 func (c *Controller) observe(ctx context.Context, r appliance.Cluster, m appliance.Member, mc appliance.Machine, password appliance.Secret) look {
-	var l look
+	l := look{power: power(ctx, mc)}
+	if l.power.State == appliance.PowerOff || l.power.State == appliance.PowerPaused {
+		return l
+	}
 	dial := func(ctx context.Context) (*postgres.Control, error) {
 		return postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, password)
 	}
-	l.err = c.cfg.Sessions.Use(ctx, postgres.SessionKey(r, m.Name), dial, func(s *postgres.Control) (err error) {
+	asking, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	l.err = c.cfg.Sessions.Use(asking, postgres.SessionKey(r, m.Name), dial, func(s *postgres.Control) (err error) {
 		if l.seen, err = s.Observe(ctx); err != nil || m.Name != r.Primary {
 			return err
 		}
@@ -146,9 +150,31 @@ func (c *Controller) observe(ctx context.Context, r appliance.Cluster, m applian
 		return l
 	}
 	l.rows = nil
-	running, err := mc.ServerRunning(ctx)
+	if l.power.State == appliance.PowerBooting {
+		return l
+	}
+	// A time of its own: the other one is over where nobody answered.
+	asking, cancel = context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	running, err := mc.ServerRunning(asking)
 	l.running = running || err != nil
 	return l
+}
+
+// power asks the machine's host first, which answers at once, whereas a machine
+// that is off or paused doesn't. It is empty where the host can't tell.
+func power(ctx context.Context, mc appliance.Machine) appliance.Power {
+	powered, ok := mc.(appliance.Powered)
+	if !ok {
+		return appliance.Power{}
+	}
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	p, err := powered.Power(ctx)
+	if err != nil {
+		return appliance.Power{} // the look at the member says what it finds
+	}
+	return p
 }
 
 func memberStatus(r appliance.Cluster, m appliance.Member, l look, rows map[string]appliance.ReplicationRow, running appliance.Operation) appliance.MemberStatus {
@@ -162,6 +188,12 @@ func memberStatus(r appliance.Cluster, m appliance.Member, l look, rows map[stri
 	switch {
 	case cloning(running, m.Name):
 		s.State = appliance.StateCloning
+	case l.power.State == appliance.PowerOff:
+		s.State, s.Detail = appliance.StateStopped, l.power.Reason
+	case l.power.State == appliance.PowerPaused:
+		s.State, s.Detail = appliance.StatePaused, l.power.Reason
+	case l.err != nil && l.power.State == appliance.PowerBooting:
+		s.State, s.Detail = appliance.StateBooting, l.power.Reason
 	case l.err != nil && !l.running:
 		s.State = appliance.StateStopped
 	case l.err != nil:
@@ -207,10 +239,13 @@ func cloning(o appliance.Operation, member string) bool {
 }
 
 // observedPhase is the stored one, except that a ready cluster is degraded
-// where a member that shall run does not do its part.
+// where a member that shall run does not do its part, or while all are stopped.
 func observedPhase(r appliance.Cluster, members []appliance.MemberStatus, busy bool) appliance.Phase {
-	if r.Phase != appliance.PhaseReady || busy && r.WantStopped {
+	if r.Phase != appliance.PhaseReady {
 		return r.Phase
+	}
+	if busy && r.WantStopped {
+		return appliance.PhaseDegraded
 	}
 	for _, m := range members {
 		if m.State != appliance.StateRunning && m.State != appliance.StateStreaming {

@@ -31,6 +31,7 @@ func (p *Provider) memberSpec(c appliance.Cluster, m appliance.Member) machineSp
 // it. The first time it gets its identity, from a seed that is gone
 // afterwards. Where the primary is on the host, the way there is tried.
 func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, report appliance.Report) error {
+	defer p.bringUp(m.UUID)()
 	if err := p.ensurePool(ctx); err != nil {
 		return err
 	}

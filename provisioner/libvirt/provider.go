@@ -76,6 +76,8 @@ type Provider struct {
 	// building holds a turn for each thing that several members need and one
 	// makes: an image by its volume's name, the pool, the network.
 	building map[string]chan struct{}
+	// booting counts by UUID who brings a machine up at the moment.
+	booting map[string]int
 }
 
 var _ appliance.Provider = (*Provider)(nil)
@@ -109,7 +111,7 @@ func New(cfg Config) *Provider {
 	conn := rpc.New(cfg.Dial)
 	return &Provider{
 		cfg: cfg, virt: conn, conn: conn, images: image.NewStore(cfg.ImageDir),
-		guests: map[string]*guest{}, building: map[string]chan struct{}{},
+		guests: map[string]*guest{}, building: map[string]chan struct{}{}, booting: map[string]int{},
 	}
 }
 

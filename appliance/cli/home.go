@@ -2,12 +2,17 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"pgapp/appliance"
+	"pgapp/store"
 )
 
 // Names within the home (DESIGN's contract).
@@ -31,11 +36,11 @@ func homeDir(flag string) (string, error) {
 	case os.Getenv("XDG_STATE_HOME") != "":
 		dir = filepath.Join(os.Getenv("XDG_STATE_HOME"), "pgapp")
 	default:
-		user, err := os.UserHomeDir()
+		home, err := os.UserHomeDir()
 		if err != nil {
 			return "", appliance.NewProblem(appliance.ErrHomeUnusable, "finding the home directory: %w", err).WithHint("name one with --home DIR")
 		}
-		dir = filepath.Join(user, ".local/state/pgapp")
+		dir = filepath.Join(home, ".local/state/pgapp")
 	}
 	if strings.ContainsFunc(dir, unicode.IsControl) {
 		return "", appliance.NewProblem(appliance.ErrUsage, "--home holds a control character")
@@ -45,6 +50,29 @@ func homeDir(flag string) (string, error) {
 		return "", appliance.NewProblem(appliance.ErrHomeUnusable, "resolving --home: %w", err)
 	}
 	return abs, nil
+}
+
+// checkHomeOwner refuses root in a home that another user keeps a cluster in:
+// what root makes there and in the kernel, such as sockets and control groups,
+// that user can't take away again.
+func checkHomeOwner(dir string, euid int) error {
+	if euid != 0 {
+		return nil // the files' own permissions do
+	}
+	st, err := os.Lstat(filepath.Join(dir, store.LockName))
+	if err != nil {
+		return nil // nobody's yet
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok || sys.Uid == 0 {
+		return nil
+	}
+	who := fmt.Sprintf("#%d", sys.Uid)
+	if u, err := user.LookupId(strconv.FormatUint(uint64(sys.Uid), 10)); err == nil {
+		who = u.Username
+	}
+	return appliance.NewProblem(appliance.ErrHostPermission, "the home %s belongs to user %s, who couldn't use what root makes in it", dir, who).
+		WithHint("run pgapp as that user: sudo -u '%s' pgapp --home '%s' …; or choose another home with --home", who, dir)
 }
 
 // makeHome creates the home: others may pass through it to the members' data,

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -218,17 +217,7 @@ func TestForeignDataDir(t *testing.T) {
 // their own.
 func TestOrdinaryUser(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: the other tests run as an ordinary user already")
-	}
-	if _, err := exec.LookPath("setpriv"); err != nil {
-		t.Skipf("SKIPPED: %v", err)
-	}
-	b := newBox(t)
-	b.must(os.Mkdir(b.home, 0o700))
-	b.must(os.Chown(b.home, 65534, 65534))
-	b.prefix = append(b.prefix, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
-	b.env = []string{"HOME=" + b.home, "XDG_RUNTIME_DIR="}
+	b := ordinaryBox(t)
 	b.up("--standbys", "1")
 	b.verified()
 	if n := b.rows("SELECT count(*) FROM film"); n != "1000" {

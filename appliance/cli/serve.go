@@ -56,6 +56,9 @@ func (a *app) serve(ctx context.Context) error {
 	if err := makeHome(a.home); err != nil {
 		return err
 	}
+	if err := checkHomeOwner(a.home, os.Geteuid()); err != nil {
+		return err
+	}
 	if err := clearPostgresEnv(); err != nil {
 		return err
 	}

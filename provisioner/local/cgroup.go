@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"pgapp/appliance"
 )
 
 // cgroups knows where control groups of version 2 are on this machine. The
@@ -238,8 +240,19 @@ func (g cgroup) end(ctx context.Context) error {
 		if busy {
 			return false, g.kill()
 		}
-		return g.remove() == nil, nil
+		err = g.remove()
+		if errors.Is(err, fs.ErrPermission) {
+			return false, g.foreignProblem(err)
+		}
+		return err == nil, nil
 	})
+}
+
+// foreignProblem says that another user's cgroup can't be removed: no waiting
+// helps.
+func (g cgroup) foreignProblem(err error) error {
+	return appliance.NewProblem(appliance.ErrHostPermission, "another user, such as root, made the cgroup %s: %w", g.dir, err).
+		WithHint("have root remove it: find %s -depth -type d -delete; then run the same command again", g.dir)
 }
 
 // goneCgroup knows how the kernel says that a cgroup was removed meanwhile.

@@ -1,0 +1,64 @@
+//go:build integration
+
+package cli_test
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"pgapp/appliance"
+)
+
+// nobodyID is the user without rights that tests run the program as.
+const nobodyID = 65534
+
+// ordinaryBox runs everything as a user without rights.
+func ordinaryBox(t *testing.T) *box {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: the other tests run as an ordinary user already")
+	}
+	if _, err := exec.LookPath("setpriv"); err != nil {
+		t.Skipf("SKIPPED: %v", err)
+	}
+	b := newBox(t)
+	b.must(os.Mkdir(b.home, 0o700))
+	b.must(os.Chown(b.home, nobodyID, nobodyID))
+	b.prefix = append(b.prefix, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
+	b.env = []string{"HOME=" + b.home, "XDG_RUNTIME_DIR="}
+	return b
+}
+
+// TestRootLeavesAUsersHomeAlone has root meet an ordinary user's home without
+// a daemon, and then the user remove everything.
+func TestRootLeavesAUsersHomeAlone(t *testing.T) {
+	t.Parallel()
+	b := ordinaryBox(t)
+	b.up("--standbys", "1", "--dataset", "none")
+	b.ok("shutdown")
+	root := *b
+	root.prefix = b.prefix[:len(b.prefix)-5]
+	for _, args := range [][]string{{"ps"}, {"up"}, {"start", "node1"}, {"down", "--volumes", "--yes"}, {"serve"}} {
+		r := root.want(appliance.ExitHost, args...)
+		if !strings.Contains(r.err, "error[host-permission]") || !strings.Contains(r.err, "sudo -u") {
+			t.Errorf("pgapp %q as root: %s", args, r.err)
+		}
+	}
+	b.must(filepath.WalkDir(b.home, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var st syscall.Stat_t
+		if err := syscall.Lstat(path, &st); err == nil && st.Uid == 0 {
+			t.Errorf("root left %s", path)
+		}
+		return nil
+	}))
+	b.verified()
+	b.ok("down", "--volumes", "--yes")
+}

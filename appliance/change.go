@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"maps"
 	"reflect"
 	"slices"
@@ -24,6 +25,16 @@ type Change struct {
 	Parameters    map[string]string `json:"parameters,omitempty"`
 	// Restart names those of the changed parameters that take a restart.
 	Restart []string `json:"restart,omitempty"`
+	// Size is set where the virtual machines get another one.
+	Size *MachineSize `json:"size,omitempty"`
+}
+
+// MachineSize is what changes of the size of virtual machines; what is 0 stays,
+// be it as a person has set it. A disk never becomes smaller.
+type MachineSize struct {
+	VCPUs     int `json:"vcpus,omitempty"`
+	MemoryMiB int `json:"memory_mib,omitempty"`
+	DiskGiB   int `json:"disk_gib,omitempty"`
 }
 
 // Applied is the cluster's record as it is once the members to add and the
@@ -39,6 +50,11 @@ func (ch Change) Applied(c Cluster) Cluster {
 	c.Spec.Standbys = &n
 	if ch.SetParameters {
 		c.Spec.Parameters = maps.Clone(ch.Parameters)
+	}
+	if ch.Size != nil {
+		c.Spec.VCPUs = cmp.Or(ch.Size.VCPUs, c.Spec.VCPUs)
+		c.Spec.MemoryMiB = cmp.Or(ch.Size.MemoryMiB, c.Spec.MemoryMiB)
+		c.Spec.DiskGiB = cmp.Or(ch.Size.DiskGiB, c.Spec.DiskGiB)
 	}
 	return c
 }

@@ -176,6 +176,17 @@ type Provider interface {
 	Doctor(ctx context.Context, s Spec) []Finding
 }
 
+// Resizer is a [Provider] whose machines have a size of their own. Repeats are
+// safe.
+type Resizer interface {
+	// SetSize sets what the member's machine has from its next start on.
+	SetSize(ctx context.Context, c Cluster, m Member, size MachineSize) error
+	// ApplySize gives a machine that runs what it can have at once, its disk,
+	// with the guest's file system. restart is set where the rest takes a stop
+	// and a start.
+	ApplySize(ctx context.Context, c Cluster, m Member, size MachineSize, report Report) (restart bool, err error)
+}
+
 // FindingLevel grades a finding.
 type FindingLevel string
 

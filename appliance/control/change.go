@@ -151,7 +151,7 @@ func removal(old appliance.Cluster, member string) (appliance.Change, error) {
 // change decides the facts of a difference: which members come with which
 // addresses, which go, and what needs a restart.
 func (c *Controller) change(ctx context.Context, old appliance.Cluster, d difference) (appliance.Change, error) {
-	ch := appliance.Change{Standbys: len(old.Members) - 1}
+	ch := appliance.Change{Standbys: len(old.Members) - 1, Size: d.size}
 	if d.standbys != nil {
 		ch.Standbys = *d.standbys
 	}

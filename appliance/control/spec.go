@@ -17,13 +17,15 @@ type difference struct {
 	// parameters is set where they differ; names are those that do.
 	parameters map[string]string
 	names      []string
+	size       *appliance.MachineSize
 }
 
-func (d difference) none() bool { return d.standbys == nil && d.parameters == nil }
+func (d difference) none() bool { return d.standbys == nil && d.parameters == nil && d.size == nil }
 
 // differences compares a wish with the cluster. Fields left empty mean "as it
-// is", so that a plain `pgapp up` fits every cluster. The number of standbys
-// and the parameters may change; everything else that differs is refused.
+// is", so that a plain `pgapp up` fits every cluster. The number of standbys, the
+// parameters and the size of virtual machines may change, but for a disk that
+// would be smaller; everything else that differs is refused.
 func differences(old appliance.Cluster, wish appliance.Spec) (difference, error) {
 	var d difference
 	if n := wish.Standbys; n != nil && *n != len(old.Members)-1 {
@@ -36,8 +38,12 @@ func differences(old appliance.Cluster, wish appliance.Spec) (difference, error)
 		wish.Provider = ""
 	}
 	wish.Standbys, wish.Parameters = nil, nil
-	have, want := fields(old.Spec), fields(wish)
 	var differ []appliance.FieldError
+	if old.Spec.Provider == appliance.ProviderLibvirt {
+		d.size, differ = sizeChange(old.Spec, wish)
+		wish.VCPUs, wish.MemoryMiB, wish.DiskGiB = 0, 0, 0
+	}
+	have, want := fields(old.Spec), fields(wish)
 	for name, value := range want {
 		if !reflect.DeepEqual(value, have[name]) {
 			differ = append(differ, appliance.FieldError{Field: name, Message: fmt.Sprintf("is %s, not %s", show(have[name]), show(value))})
@@ -51,6 +57,30 @@ func differences(old appliance.Cluster, wish appliance.Spec) (difference, error)
 		ID: appliance.ErrConflict, Message: fmt.Sprintf("cluster %q exists and is different", old.Name), Fields: differ,
 		Hint: "leave these out, choose another name with --cluster, or remove the cluster first with 'pgapp down --volumes'",
 	}
+}
+
+// sizeChange is what the wish changes of the machines' size, nil where nothing.
+func sizeChange(old, wish appliance.Spec) (*appliance.MachineSize, []appliance.FieldError) {
+	var size appliance.MachineSize
+	for _, f := range []struct {
+		to        *int
+		was, wish int
+	}{
+		{&size.VCPUs, old.VCPUs, wish.VCPUs},
+		{&size.MemoryMiB, old.MemoryMiB, wish.MemoryMiB},
+		{&size.DiskGiB, old.DiskGiB, wish.DiskGiB},
+	} {
+		if f.wish != 0 && f.wish != f.was {
+			*f.to = f.wish
+		}
+	}
+	if size.DiskGiB != 0 && size.DiskGiB < old.DiskGiB {
+		return nil, []appliance.FieldError{{Field: "disk_gib", Message: fmt.Sprintf("is %d, and a disk can't be made smaller", old.DiskGiB)}}
+	}
+	if size == (appliance.MachineSize{}) {
+		return nil, nil
+	}
+	return &size, nil
 }
 
 // changedNames are the parameters that one has and the other has not, or not so.

@@ -51,6 +51,39 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
+func TestDifferencesInSize(t *testing.T) {
+	t.Parallel()
+	old := clusterOf(1, nil)
+	old.Spec.Provider = appliance.ProviderLibvirt
+	old.Spec = old.Spec.WithDefaults()
+	for _, c := range []struct {
+		name    string
+		wish    appliance.Spec
+		want    appliance.MachineSize
+		refused bool
+	}{
+		{name: "nothing said"},
+		{name: "the same", wish: appliance.Spec{VCPUs: 2, MemoryMiB: 1024, DiskGiB: 10}},
+		{name: "memory", wish: appliance.Spec{MemoryMiB: 2048}, want: appliance.MachineSize{MemoryMiB: 2048}},
+		{name: "less of it", wish: appliance.Spec{MemoryMiB: 512, VCPUs: 1}, want: appliance.MachineSize{MemoryMiB: 512, VCPUs: 1}},
+		{name: "a larger disk", wish: appliance.Spec{DiskGiB: 20}, want: appliance.MachineSize{DiskGiB: 20}},
+		{name: "a smaller disk", wish: appliance.Spec{DiskGiB: 5}, refused: true},
+	} {
+		d, err := differences(old, c.wish)
+		switch {
+		case c.refused:
+			if p := appliance.AsProblem(err); p == nil || p.ID != appliance.ErrConflict || len(p.Fields) != 1 || p.Fields[0].Field != "disk_gib" {
+				t.Errorf("%s: got %v", c.name, err)
+			}
+		case err != nil, d.none() != (c.want == appliance.MachineSize{}), d.size != nil && *d.size != c.want:
+			t.Errorf("%s: got %+v, %v", c.name, d, err)
+		}
+	}
+	if _, err := differences(clusterOf(1, nil), appliance.Spec{MemoryMiB: 2048}); !appliance.IsProblem(err, appliance.ErrConflict) {
+		t.Errorf("memory of members on the host: got %v", err)
+	}
+}
+
 func TestRemoval(t *testing.T) {
 	t.Parallel()
 	old := clusterOf(11, nil)

@@ -14,8 +14,9 @@ import (
 // and once more after it where they were lowered.
 func (r recipe) upChanged(c appliance.Cluster, ch appliance.Change) []appliance.Step {
 	kept := ch.Without(ch.Applied(c))
-	steps := append(r.recordSteps(c, ch), after(r.up(kept), "record")...)
+	steps := append(r.recordSteps(c, ch), r.sized(c, ch, after(r.up(kept), "record"))...)
 	steps = append(steps, r.applySteps(c, kept, ch, "slots", "load")...)
+	steps = append(steps, r.resizeSteps(c, kept, ch)...)
 	steps = append(steps, r.removeSteps(c, ch, "slots", stepID("apply", kept.Primary))...)
 	return ordered(behind(r.tablespaceStep(c, ch.Add), r.joined(steps, kept)))
 }
@@ -60,7 +61,7 @@ func (r recipe) inForce(member string) func(context.Context) (bool, error) {
 func (r recipe) joined(steps []appliance.Step, kept appliance.Cluster) []appliance.Step {
 	var last []string
 	for _, s := range steps {
-		if verb, _ := splitID(s.ID); verb == "apply" || verb == "settle" || verb == "forget" {
+		if verb, _ := splitID(s.ID); verb == "apply" || verb == "settle" || verb == "resize" || verb == "forget" {
 			last = append(last, s.ID)
 		}
 	}

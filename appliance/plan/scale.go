@@ -55,7 +55,7 @@ func (r recipe) removeSteps(c appliance.Cluster, ch appliance.Change, needs ...s
 		steps = append(steps, appliance.Step{
 			ID: stop, Title: "stop PostgreSQL", Member: m.Name, After: append([]string{before}, needs...),
 			Done: r.forgotten(m.Name),
-			Do:   func(ctx context.Context, _ appliance.Report) error { return stopServer(ctx, mc) },
+			Do:   func(ctx context.Context, report appliance.Report) error { return r.stopMember(ctx, c, m, mc, report) },
 		}, appliance.Step{
 			ID: slot, Title: "drop its replication slot", Member: m.Name, After: []string{stop}, Do: r.dropSlot(m),
 		})

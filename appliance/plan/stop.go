@@ -43,18 +43,24 @@ func (r recipe) stopStep(m appliance.Member, after ...string) appliance.Step {
 		ID: stepID("stop", m.Name), Title: "stop PostgreSQL", Member: m.Name, After: after,
 		Do: func(ctx context.Context, report appliance.Report) error {
 			return r.on(ctx, m.Name, func(f facts, m appliance.Member, mc appliance.Machine) error {
-				err := stopServer(ctx, mc)
-				if m.Placement != appliance.PlacementVM || ctx.Err() != nil || !outOfReach(err) {
-					return err
-				}
-				report(appliance.Progress{Detail: "PostgreSQL can't be stopped there: powering the machine off"})
-				if e := r.provider.StopMachine(ctx, f.cluster, m, report); e != nil {
-					return errors.Join(err, e)
-				}
-				return nil
+				return r.stopMember(ctx, f.cluster, m, mc, report)
 			})
 		},
 	}
+}
+
+// stopMember stops the member's PostgreSQL; where that can't be done on its
+// machine, by powering the machine off.
+func (r recipe) stopMember(ctx context.Context, c appliance.Cluster, m appliance.Member, mc appliance.Machine, report appliance.Report) error {
+	err := stopServer(ctx, mc)
+	if m.Placement != appliance.PlacementVM || ctx.Err() != nil || !outOfReach(err) {
+		return err
+	}
+	report(appliance.Progress{Detail: "PostgreSQL can't be stopped there: powering the machine off"})
+	if e := r.provider.StopMachine(ctx, c, m, report); e != nil {
+		return errors.Join(err, e)
+	}
+	return nil
 }
 
 // outOfReach tells whether a server could not be stopped in a way that ends

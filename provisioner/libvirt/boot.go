@@ -5,9 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -197,27 +194,6 @@ func (p *Provider) awaitUp(ctx context.Context, b boot, kind string, started boo
 		return false, errDeaf
 	}
 	return false, err
-}
-
-// unplugged is errDeaf where the host's end of the machine's network card isn't
-// on its bridge, as after the network was destroyed and made again.
-func (p *Provider) unplugged(ctx context.Context, name string) error {
-	x, err := p.virt.LiveDomain(ctx, name)
-	if err != nil || x.Devices == nil {
-		return err
-	}
-	for _, i := range x.Devices.Interfaces {
-		if i.Target == nil || i.Source == nil || i.Source.Network == nil || i.Source.Network.Bridge == "" {
-			continue
-		}
-		dir := filepath.Join(p.cfg.sysNet, i.Target.Dev)
-		_, err := os.Stat(dir)
-		_, bare := os.Lstat(filepath.Join(dir, "master"))
-		if err == nil && errors.Is(bare, fs.ErrNotExist) {
-			return fmt.Errorf("%w: its network card %s is not on the bridge %s", errDeaf, i.Target.Dev, i.Source.Network.Bridge)
-		}
-	}
-	return nil
 }
 
 // wentDown waits while a machine goes down, as one does that is rebooted from

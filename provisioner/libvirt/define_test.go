@@ -2,8 +2,6 @@ package libvirt
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -303,24 +301,58 @@ func TestStartOfAMachineThatRuns(t *testing.T) {
 func TestUnpluggedNetworkCard(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.cfg.sysNet = t.TempDir()
 	_, m, _ := changed(t, w, `<source network="default">`, `<target dev="vnet7"></target><source network="default" bridge="virbr0">`)
 	if err := w.fake.StartDomain(t.Context(), m.Domain); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.unplugged(t.Context(), m.Domain); err != nil {
-		t.Errorf("a card that the kernel doesn't list: got %v", err)
+	for _, loose := range []bool{false, true} {
+		w.cfg.loose = func(card string) (bool, error) { return loose && card == "vnet7", nil }
+		if err := w.unplugged(t.Context(), m.Domain); errors.Is(err, errDeaf) != loose {
+			t.Errorf("on no bridge %v: got %v", loose, err)
+		}
 	}
-	if err := os.MkdirAll(filepath.Join(w.cfg.sysNet, "vnet7"), 0o700); err != nil {
+}
+
+func TestCardsOnNoBridge(t *testing.T) {
+	t.Parallel()
+	for card, want := range map[string]bool{"lo": true, "no-such-card": false} {
+		if got, err := onNoBridge(card); err != nil || got != want {
+			t.Errorf("%s: got %v, %v", card, got, err)
+		}
+	}
+}
+
+func TestSizeChangesOnlyWhatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c, m, _ := changed(t, w,
+		"</memory>", "</memory>\n  <currentMemory unit='KiB'>524288</currentMemory>",
+		`<vcpu placement="static">2</vcpu>`, `<vcpu placement='static' cpuset='0-3' current='1'>2</vcpu>`)
+	want := appliance.MachineSize{VCPUs: 3}
+	for range 2 {
+		if err := w.SetSize(t.Context(), c, m, want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := w.fake.texts[m.Domain]
+	for _, part := range []string{`<memory unit="MiB">1024</memory>`, `<currentMemory unit='KiB'>524288</currentMemory>`, `<vcpu placement='static' cpuset='0-3' current='3'>3</vcpu>`} {
+		if !strings.Contains(text, part) {
+			t.Errorf("the definition has no %s:\n%s", part, text)
+		}
+	}
+	want.MemoryMiB = 2048
+	if err := w.SetSize(t.Context(), c, m, want); err != nil || !hasSize(w.fake.domains[m.Domain].XML, want) {
+		t.Errorf("got %v and\n%s", err, w.fake.texts[m.Domain])
+	}
+	if err := w.fake.StartDomain(t.Context(), m.Domain); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.unplugged(t.Context(), m.Domain); !errors.Is(err, errDeaf) {
-		t.Errorf("a card on no bridge: got %v", err)
-	}
-	if err := os.Symlink("../virbr0", filepath.Join(w.cfg.sysNet, "vnet7", "master")); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.unplugged(t.Context(), m.Domain); err != nil {
-		t.Errorf("a card on its bridge: got %v", err)
+	for size, restart := range map[appliance.MachineSize]bool{want: false, {VCPUs: 4}: true} {
+		if err := w.SetSize(t.Context(), c, m, size); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := w.ApplySize(t.Context(), c, m, size, quiet); err != nil || got != restart {
+			t.Errorf("%+v: restart %v, %v", size, got, err)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -111,7 +112,7 @@ func (d *definition) setAttr(e element, name, value string) {
 	d.splice(e.start, e.inner, attrRE(name).ReplaceAllLiteralString(tag, " "+name+"='"+value+"'"))
 }
 
-// setSize writes the element of the path anew as NAME unit='KiB', where it is there.
+// setKiB writes the element of the path anew as NAME unit='KiB', where it is there.
 func (d *definition) setKiB(kib uint64, name string) error {
 	e, ok, err := d.one(name)
 	if err != nil || !ok {
@@ -152,26 +153,30 @@ func (d *definition) accelerate(kind string) error {
 	return nil
 }
 
-// resize gives the domain other memory and processors, all of them from its start.
+// resize gives the domain other memory and processors, all of them from its
+// start; 0 leaves them as they are.
 func (d *definition) resize(memoryMiB, vcpus int) error {
-	for _, name := range []string{"memory", "currentMemory"} {
-		if err := d.setKiB(uint64(memoryMiB)<<10, name); err != nil {
-			return err
+	if memoryMiB != 0 {
+		for _, name := range []string{"memory", "currentMemory"} {
+			if err := d.setKiB(uint64(memoryMiB)<<10, name); err != nil {
+				return err
+			}
 		}
 	}
 	e, ok, err := d.one("vcpu")
-	if err != nil || !ok {
+	if err != nil || !ok || vcpus == 0 {
 		return err
 	}
-	n := fmt.Sprint(vcpus)
+	n := strconv.Itoa(vcpus)
 	d.splice(e.inner, e.innerEnd, n)
 	if d.attr(e, "current") != "" {
 		d.setAttr(e, "current", n)
 	}
-	if e, ok, err := d.one("vcpus"); err == nil && ok { // says which of the old number are there
+	e, ok, err = d.one("vcpus") // says which of the old number are there
+	if err == nil && ok {
 		d.remove(e)
 	}
-	return nil
+	return err
 }
 
 // disk finds the disk whose source is that file.

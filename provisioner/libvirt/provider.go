@@ -52,10 +52,10 @@ type Config struct {
 	BootLimit  time.Duration
 	BuildLimit time.Duration
 
-	// Seams for tests: how long a guest may take to power off, where the
-	// kernel lists network cards, and what is asked of the network.
+	// Seams for tests: how long a guest may take to power off, and what is
+	// asked of the network.
 	stopLimit time.Duration
-	sysNet    string
+	loose     func(card string) (bool, error)
 	listens   func(ctx context.Context, address string) bool
 	alive     func(ctx context.Context, addrs []netip.Addr) map[netip.Addr]bool
 	// poolThere tells whether the pool's directory may exist.
@@ -96,8 +96,8 @@ func New(cfg Config) *Provider {
 	if cfg.stopLimit == 0 {
 		cfg.stopLimit = stopLimit
 	}
-	if cfg.sysNet == "" {
-		cfg.sysNet = "/sys/class/net"
+	if cfg.loose == nil {
+		cfg.loose = onNoBridge
 	}
 	if cfg.listens == nil {
 		cfg.listens = somethingListens

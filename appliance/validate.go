@@ -135,7 +135,9 @@ func (s Spec) validateVM(v *fieldErrors) {
 		for field, set := range map[string]bool{"primary": s.Primary == PrimaryVM, "first_address": s.FirstAddress != ""} {
 			v.check(field, !set, "needs provider libvirt")
 		}
-		return
+		// What local members don't have may be given, but not wrongly.
+		s.Provider, s.FirstAddress = ProviderLibvirt, ""
+		s = s.WithDefaults()
 	}
 	v.oneOf("primary", s.Primary, PrimaryHost, PrimaryVM)
 	v.oneOf("accel", s.Accel, AccelAuto, AccelKVM, AccelTCG)

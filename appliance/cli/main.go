@@ -36,7 +36,10 @@ type app struct {
 	Streams
 	assets Assets
 
-	home    string
+	home string
+	// homeGiven is set where --home stood on the command line.
+	homeGiven bool
+
 	cluster string
 	output  string
 	quiet   bool
@@ -136,6 +139,7 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 // prepare takes flags from the environment and checks the global ones.
 func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 	var err error
+	a.homeGiven = cmd.Flags().Changed("home")
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		value, ok := os.LookupEnv("PGAPP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")))
 		if !ok || f.Changed || f.Name == "help" || err != nil {

@@ -73,7 +73,59 @@ func terminalReader(r io.Reader) bool {
 
 // colours tells whether standard error may have them.
 func (a *app) colours() bool {
-	return !a.noColor && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && terminal(a.Err)
+	kind := os.Getenv("TERM")
+	return !a.noColor && os.Getenv("NO_COLOR") == "" && kind != "" && kind != "dumb" && terminal(a.Err)
+}
+
+// width is how many columns w's terminal has; 80 where it doesn't say.
+func width(w io.Writer) int {
+	const usual = 80
+	f, ok := w.(*os.File)
+	if !ok {
+		return usual
+	}
+	if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+		return columns
+	}
+	return usual
+}
+
+// fit cuts a line to so many columns.
+func fit(line string, columns int) string {
+	if text.StringWidthWithoutEscSequences(line) <= columns {
+		return line
+	}
+	var b strings.Builder
+	used := 1 // for the ellipsis
+	for _, r := range line {
+		if used += text.RuneWidth(r); used > columns {
+			break
+		}
+		b.WriteRune(r)
+	}
+	if columns < 1 {
+		return ""
+	}
+	return b.String() + "…"
+}
+
+// program is how the user called this one: by its name, or by a path.
+func (a *app) program() string {
+	if name := os.Args[0]; strings.ContainsRune(name, os.PathSeparator) {
+		return shellWord(name)
+	}
+	return "pgapp"
+}
+
+// shellWord quotes what a shell would not take as it is.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@%,", r)
+	}
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return s
+	}
+	return shellQuote(s)
 }
 
 func (a *app) paint(code, s string) string {

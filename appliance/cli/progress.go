@@ -54,6 +54,9 @@ func (p *progress) show(o appliance.Operation) {
 		}
 		p.shown[s.ID] = true
 		b.WriteString(p.line(s))
+		if s.Error != nil && !o.State.Final() { // else the operation's error follows at once
+			fmt.Fprintf(&b, "  %s\n", clean(s.Error.Message))
+		}
 	}
 	if !p.live {
 		p.tell(&b, o, time.Now())
@@ -146,16 +149,17 @@ func bar(p appliance.Progress) string {
 		humanize.IBytes(uint64(p.BytesDone)), humanize.IBytes(uint64(p.BytesTotal)))
 }
 
-// rewrite replaces the line of what is under way.
+// rewrite replaces the line of what is under way. The line leaves the last
+// column free, so that no terminal breaks it.
 func (p *progress) rewrite(status string) {
-	if !p.live || status == p.status {
+	if !p.live {
 		return
 	}
-	const maxWidth = 100
-	if r := []rune(status); len(r) > maxWidth {
-		status = string(r[:maxWidth]) + "…"
+	status = fit(clean(status), width(p.a.Err)-1)
+	if status == p.status {
+		return
 	}
-	_, _ = fmt.Fprintf(p.a.Err, "\r\x1b[K%s", clean(status))
+	_, _ = fmt.Fprintf(p.a.Err, "\r\x1b[K%s", status)
 	p.status = status
 }
 

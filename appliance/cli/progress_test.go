@@ -40,3 +40,48 @@ func TestLongStepsAreHeardOf(t *testing.T) {
 		}
 	}
 }
+
+// TestFailedStepSaysWhyAtOnce wants the reason while other steps run, and not
+// twice where the operation's error follows.
+func TestFailedStepSaysWhyAtOnce(t *testing.T) {
+	t.Parallel()
+	o := appliance.Operation{State: appliance.OpRunning, Steps: []appliance.StepRecord{
+		{ID: "a", Title: "start PostgreSQL", Member: "node1", State: appliance.StepFailed, Error: appliance.NewProblem(appliance.ErrInternal, "no room\x1b")},
+		{ID: "b", Title: "clone", State: appliance.StepRunning},
+	}}
+	for _, state := range []appliance.OperationState{appliance.OpRunning, appliance.OpFailed} {
+		var b strings.Builder
+		o.State = state
+		p := (&app{Streams: Streams{Err: &b}}).newProgress()
+		p.show(o)
+		p.show(o)
+		if n := strings.Count(b.String(), "  no room?\n"); n > 1 || (n == 1) != (state == appliance.OpRunning) {
+			t.Errorf("%s: it shows the reason %d times:\n%s", state, n, b.String())
+		}
+	}
+}
+
+// TestFitCountsColumns wants lines cut to columns, not to characters.
+func TestFitCountsColumns(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		line    string
+		columns int
+		want    string
+	}{
+		{"clone node1", 39, "clone node1"},
+		{"clone node1", 11, "clone node1"},
+		{"clone node1", 10, "clone nod…"},
+		{"データ", 6, "データ"},
+		{"データ", 5, "デー…"},
+		{"データ", 4, "デ…"},
+		{"clone", 1, "…"},
+		{"clone", 0, ""},
+		{"clone", -1, ""},
+		{"", 0, ""},
+	} {
+		if got := fit(c.line, c.columns); got != c.want {
+			t.Errorf("fit(%q, %d) = %q, want %q", c.line, c.columns, got, c.want)
+		}
+	}
+}

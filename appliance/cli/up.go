@@ -118,15 +118,26 @@ func (a *app) ready(s appliance.ClusterStatus, took time.Duration) error {
 	if err := a.memberTable(s); err != nil {
 		return err
 	}
-	flag := ""
-	if s.Name != appliance.DefaultCluster {
-		flag = " --cluster " + s.Name
-	}
-	a.note(`
-  psql     pgapp psql%[1]s -- -c 'SELECT count(*) FROM film'
-  connect  pgapp url%[1]s --role rw
-  next     pgapp verify%[1]s · pgapp ps%[1]s · pgapp logs%[1]s · pgapp down%[1]s`, flag)
+	a.note("%s", a.examples(s))
 	return nil
+}
+
+// examples are what to try next, as the user has to type it.
+func (a *app) examples(s appliance.ClusterStatus) string {
+	flag, query := "", "SELECT current_database()"
+	if a.homeGiven {
+		flag += " --home " + shellWord(a.home)
+	}
+	if s.Name != appliance.DefaultCluster {
+		flag += " --cluster " + s.Name
+	}
+	if s.Spec != nil && s.Spec.Dataset == appliance.DatasetPagila {
+		query = "SELECT count(*) FROM film"
+	}
+	return fmt.Sprintf(`
+  psql     %[1]s psql%[2]s -- -c '%[3]s'
+  connect  %[1]s url%[2]s --role rw
+  next     %[1]s verify%[2]s · %[1]s ps%[2]s · %[1]s logs%[2]s · %[1]s down%[2]s`, a.program(), flag, query)
 }
 
 // specOf puts file and flags together; a flag wins.

@@ -238,7 +238,7 @@ func (c *Client) Verify(ctx context.Context, cluster string) (appliance.VerifyRe
 	return out, err
 }
 
-// Connection tells how to reach the database; role is rw, ro or any.
+// Connection tells how to reach the database; role is rw, ro, any or admin.
 func (c *Client) Connection(ctx context.Context, cluster, role string, reveal bool) (appliance.Connection, error) {
 	var out appliance.Connection
 	q := url.Values{"role": {role}, "show_password": {strconv.FormatBool(reveal)}}

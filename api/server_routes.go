@@ -148,7 +148,7 @@ func (s *Server) registerClusters(api huma.API) {
 	})
 	type connectionInput struct {
 		ClusterPath
-		Role   string `query:"role" enum:"rw,ro,any" default:"rw" doc:"rw: the primary; ro: standbys; any: whichever answers"`
+		Role   string `query:"role" enum:"rw,ro,any,admin" default:"rw" doc:"rw: the primary; ro: standbys; any: whichever answers; admin: the superuser over a member's unix socket"`
 		Reveal bool   `query:"show_password" doc:"put the password into the answer (scope admin)"`
 	}
 	route(api, huma.Operation{

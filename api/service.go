@@ -24,7 +24,7 @@ type Service interface {
 	Submit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error)
 	// Verify proves that the cluster replicates. A report that is not OK is no error.
 	Verify(ctx context.Context, cluster string) (appliance.VerifyReport, error)
-	// Connection tells how to reach the database; role is rw, ro or any. The
+	// Connection tells how to reach the database; role is rw, ro, any or admin. The
 	// password is in it only with reveal.
 	Connection(ctx context.Context, cluster, role string, reveal bool) (appliance.Connection, error)
 	// Logs writes the log of one member, or of all where member is empty, with

@@ -128,4 +128,17 @@ type HostPort struct {
 	Member string `json:"member" yaml:"member"`
 	Host   string `json:"host" yaml:"host"`
 	Port   int    `json:"port" yaml:"port"`
+	// Local is how the superuser gets in, for role admin only.
+	Local *LocalAccess `json:"local,omitempty" yaml:"local,omitempty"`
+}
+
+// LocalAccess is the way to a member through its unix socket, which takes the
+// server's operating system user for the superuser.
+type LocalAccess struct {
+	SocketDir string `json:"socket_dir" yaml:"socket_dir"`
+	OSUser    string `json:"os_user" yaml:"os_user"`
+	// Psql is the path of a psql on the member's machine.
+	Psql string `json:"psql" yaml:"psql"`
+	// Machine is set where that is a virtual machine, which is logged in to first.
+	Machine bool `json:"machine,omitempty" yaml:"machine,omitempty"`
 }

@@ -31,16 +31,21 @@ refused. The exit code is the command's.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			own, rest := splitDash(cmd, args)
-			return a.ssh(cmd.Context(), own[0], rest)
+			c, err := a.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.ssh(cmd.Context(), c, own[0], rest, false)
 		},
 	}
 }
 
-func (a *app) ssh(ctx context.Context, member string, command []string) error {
-	c, err := a.client(ctx)
-	if err != nil {
-		return err
-	}
+// sshLost is ssh's exit code where the connection failed or went.
+const sshLost = 255
+
+// ssh runs the command on the member's machine, or a login shell without one;
+// with pty on a terminal of its own. The exit code is the command's.
+func (a *app) ssh(ctx context.Context, c *api.Client, member string, command []string, pty bool) error {
 	login, err := c.Login(ctx, a.cluster, member)
 	if err != nil {
 		return err
@@ -54,7 +59,13 @@ func (a *app) ssh(ctx context.Context, member string, command []string) error {
 	if err != nil {
 		return err
 	}
-	err = a.runSSH(ctx, path, dir, sshArgs(member, login, command))
+	child := exec.CommandContext(context.WithoutCancel(ctx), path, sshArgs(member, login, command, pty)...)
+	child.Dir = dir
+	child.Stdin, child.Stdout, child.Stderr = a.In, a.Out, a.Err
+	code, err := runChild(ctx, child, suspendSelf)
+	if err == nil {
+		a.exit = code // ssh, or the command, has said why
+	}
 	return errors.Join(err, os.RemoveAll(dir))
 }
 
@@ -81,7 +92,7 @@ func (a *app) sshFiles(member string, l api.GuestLogin) (string, error) {
 // sshArgs leaves nothing to the user's configuration: neither which key is
 // offered, nor whom to trust. The files' names are relative, since ssh expands
 // signs that a path may hold.
-func sshArgs(member string, l api.GuestLogin, command []string) []string {
+func sshArgs(member string, l api.GuestLogin, command []string, pty bool) []string {
 	args := []string{"-F", "none", "-p", strconv.Itoa(l.Port), "-l", l.User}
 	for _, o := range []string{
 		"IdentityFile=key", "IdentitiesOnly=yes", "IdentityAgent=none", "PreferredAuthentications=publickey",
@@ -90,20 +101,9 @@ func sshArgs(member string, l api.GuestLogin, command []string) []string {
 	} {
 		args = append(args, "-o", o)
 	}
+	if pty {
+		args = append(args, "-t")
+	}
 	args = append(args, "--", l.Host)
 	return append(args, command...)
-}
-
-func (a *app) runSSH(ctx context.Context, path, dir string, args []string) error {
-	child := exec.CommandContext(ctx, path, args...)
-	child.Dir = dir
-	child.Stdin, child.Stdout, child.Stderr = a.In, a.Out, a.Err
-	child.Cancel = func() error { return child.Process.Signal(os.Interrupt) }
-	err := child.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() >= 0 {
-		a.exit = exit.ExitCode() // ssh, or the command, has said why
-		return nil
-	}
-	return err
 }

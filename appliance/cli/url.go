@@ -1,11 +1,10 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,65 +17,103 @@ import (
 // connectTimeoutSeconds keeps a client from waiting for a dead member.
 const connectTimeoutSeconds = "3"
 
+// urlFlags are the flags of url.
+type urlFlags struct {
+	role, host, driver string
+	reveal             bool
+}
+
 func (a *app) urlCommand() *cobra.Command {
-	var role, driver string
-	var reveal bool
+	f := &urlFlags{}
 	cmd := &cobra.Command{
 		Use: "url", Aliases: []string{"uri", "dsn"}, Short: "Print how to connect to the database",
-		Long: `Print a connection string. rw leads to the primary, ro to a standby, any to any
-member. The password stands in a file that the string names; --show-password
-puts it into the string instead.`,
+		Long: urlLong,
 		Example: `  psql "$(pgapp url --role rw)"
-  eval "$(pgapp url --driver env)"; psql`,
+  eval "$(pgapp url --driver env)"; psql
+  DATABASE_URL=$(pgapp url --host node0 --show-password) node server.js`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := errors.Join(oneOf("role", role, "rw", "ro", "any"), oneOf("driver", driver, "libpq", "pgx", "jdbc", "env")); err != nil {
-				return err
-			}
-			c, err := a.client(cmd.Context())
-			if err != nil {
-				return err
-			}
-			conn, err := c.Connection(cmd.Context(), a.cluster, role, reveal)
-			if err != nil {
-				return err
-			}
-			text, err := connectionString(conn, driver)
-			if err != nil {
-				return err
-			}
-			return a.print(struct {
-				appliance.Connection `yaml:",inline"`
-				URL                  string `json:"url" yaml:"url"`
-			}{conn, text}, func() error {
-				_, err := fmt.Fprintln(a.Out, text)
-				return err
-			})
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.url(cmd.Context(), f) },
 	}
-	cmd.Flags().StringVar(&role, "role", "rw", "rw, ro or any")
-	cmd.Flags().StringVar(&driver, "driver", "libpq", "libpq, pgx, jdbc or env")
-	cmd.Flags().BoolVar(&reveal, "show-password", false, "print the password")
+	fl := cmd.Flags()
+	fl.StringVar(&f.role, "role", "rw", "rw, ro or any")
+	fl.StringVar(&f.host, "host", "", "only this member, taken as it is")
+	fl.StringVar(&f.driver, "driver", driverLibpq, strings.Join(drivers()[:len(drivers())-1], ", ")+" or "+drivers()[len(drivers())-1])
+	fl.BoolVar(&f.reveal, "show-password", false, "print the password")
 	return cmd
 }
 
-// connectionString writes the connection as the driver wants it. libpq 16 and
-// newer know load_balance_hosts; pgx would hand it to the server, which refuses it.
+// url prints the connection.
+func (a *app) url(ctx context.Context, f *urlFlags) error {
+	if err := errors.Join(oneOf("role", f.role, "rw", "ro", "any"), oneOf("driver", f.driver, drivers()...)); err != nil {
+		return err
+	}
+	if f.host != "" && !appliance.ValidName(f.host) {
+		return appliance.NewProblem(appliance.ErrUsage, "--host takes a member's name, not %q", f.host).WithHint("pgapp ps shows the members")
+	}
+	c, err := a.client(ctx)
+	if err != nil {
+		return err
+	}
+	role := f.role
+	if f.host != "" {
+		role = "any"
+	}
+	conn, err := c.Connection(ctx, a.cluster, role, f.reveal)
+	if err != nil {
+		return err
+	}
+	if conn.Hosts, err = a.onlyMember(conn.Hosts, f.host); err != nil {
+		return err
+	}
+	text, err := connectionString(conn, f.driver)
+	if err != nil {
+		return err
+	}
+	return a.print(struct {
+		appliance.Connection `yaml:",inline"`
+		URL                  string `json:"url" yaml:"url"`
+	}{conn, text}, func() error {
+		if _, err := fmt.Fprintln(a.Out, text); err != nil {
+			return err
+		}
+		if f.driver == driverJDBC && !f.reveal {
+			a.note("%s", jdbcPassword(conn))
+		}
+		return nil
+	})
+}
+
+// The forms of a connection string.
+const (
+	driverLibpq   = "libpq"
+	driverLibpq16 = "libpq16"
+	driverPgx     = "pgx"
+	driverJDBC    = "jdbc"
+	driverEnv     = "env"
+)
+
+func drivers() []string {
+	return []string{driverLibpq, driverLibpq16, driverPgx, driverJDBC, driverEnv}
+}
+
+// connectionString writes the connection as the driver wants it.
 func connectionString(c appliance.Connection, driver string) (string, error) {
 	switch driver {
-	case "libpq", "pgx":
-		return libpqURL(c, driver == "libpq"), nil
-	case "jdbc":
+	case driverLibpq, driverPgx:
+		return libpqURL(c, false), nil
+	case driverLibpq16:
+		return libpqURL(c, true), nil
+	case driverJDBC:
 		return jdbcURL(c), nil
-	case "env":
+	case driverEnv:
 		var b strings.Builder
 		for _, kv := range connectionEnv(c) {
 			k, v, _ := strings.Cut(kv, "=")
 			fmt.Fprintf(&b, "export %s=%s\n", k, shellQuote(v))
 		}
-		return strings.TrimSuffix(b.String(), "\n"), nil
+		return b.String() + "unset " + strings.Join(unwanted(c), " "), nil
 	}
-	return "", appliance.NewProblem(appliance.ErrUsage, "--driver has to be libpq, pgx, jdbc or env, not %q", driver)
+	return "", oneOf("driver", driver, drivers()...)
 }
 
 func sessionAttrs(role string) string {
@@ -97,38 +134,70 @@ func hostPorts(c appliance.Connection) string {
 	return strings.Join(parts, ",")
 }
 
+// libpqURL is libpq's URI. What is the default anyway is left out, since other
+// drivers refuse it.
 func libpqURL(c appliance.Connection, balance bool) string {
-	user := url.User(c.User)
-	q := url.Values{}
-	q.Set("target_session_attrs", sessionAttrs(c.Role))
-	q.Set("connect_timeout", connectTimeoutSeconds)
+	user := escape(c.User)
+	q := query{{"connect_timeout", connectTimeoutSeconds}}
 	if c.Password != "" {
-		user = url.UserPassword(c.User, c.Password)
+		user += ":" + escape(c.Password)
 	} else {
-		q.Set("passfile", c.PassFile)
+		q = append(q, param{"passfile", c.PassFile})
 	}
-	if balance && c.Role != "rw" {
-		q.Set("load_balance_hosts", "random")
+	if balanced(c) && balance {
+		q = append(q, param{"load_balance_hosts", "random"})
 	}
-	return "postgresql://" + user.String() + "@" + hostPorts(c) + "/" + url.PathEscape(c.Database) + "?" + q.Encode()
+	if c.Role != "any" {
+		q = append(q, param{"target_session_attrs", sessionAttrs(c.Role)})
+	}
+	return "postgresql://" + user + "@" + hostPorts(c) + "/" + escape(c.Database) + "?" + q.String()
 }
 
+// balanced tells whether sessions may be spread over the hosts.
+func balanced(c appliance.Connection) bool { return len(c.Hosts) > 1 && c.Role != "rw" }
+
 func jdbcURL(c appliance.Connection) string {
-	q := url.Values{}
-	q.Set("user", c.User)
-	q.Set("connectTimeout", connectTimeoutSeconds)
+	q := query{{"user", c.User}, {"connectTimeout", connectTimeoutSeconds}}
 	switch c.Role {
 	case "rw":
-		q.Set("targetServerType", "primary")
+		q = append(q, param{"targetServerType", "primary"})
 	case "ro":
-		q.Set("targetServerType", "preferSecondary")
-		q.Set("loadBalanceHosts", "true")
+		q = append(q, param{"targetServerType", "preferSecondary"})
+	}
+	if balanced(c) {
+		q = append(q, param{"loadBalanceHosts", "true"})
 	}
 	if c.Password != "" {
-		q.Set("password", c.Password)
+		q = append(q, param{"password", c.Password})
 	}
-	return "jdbc:postgresql://" + hostPorts(c) + "/" + url.PathEscape(c.Database) + "?" + q.Encode()
+	return "jdbc:postgresql://" + hostPorts(c) + "/" + escape(c.Database) + "?" + q.String()
 }
+
+// jdbcPassword says how pgjdbc gets the password, which its URL does not name.
+// It looks up several hosts in a password file as if they were one.
+func jdbcPassword(c appliance.Connection) string {
+	if len(c.Hosts) == 1 {
+		return "pgjdbc takes no password file from a URL: set PGPASSFILE=" + shellQuote(c.PassFile) + ", or use --show-password"
+	}
+	return "pgjdbc takes no password file for several hosts: use --show-password, or --host and PGPASSFILE=" + shellQuote(c.PassFile)
+}
+
+// query is a URL's, in order.
+type query []param
+
+type param struct{ name, value string }
+
+func (q query) String() string {
+	parts := make([]string, len(q))
+	for i, p := range q {
+		parts[i] = escape(p.name) + "=" + escape(p.value)
+	}
+	return strings.Join(parts, "&")
+}
+
+// escape writes everything but letters, digits and -._~ in %XX. A blank is
+// never +, which libpq takes for a plus sign.
+func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
 // connectionEnv are libpq's variables.
 func connectionEnv(c appliance.Connection) []string {
@@ -141,10 +210,23 @@ func connectionEnv(c appliance.Connection) []string {
 		"PGHOST=" + strings.Join(hosts, ","), "PGPORT=" + strings.Join(ports, ","), "PGUSER=" + c.User,
 		"PGDATABASE=" + c.Database, "PGTARGETSESSIONATTRS=" + sessionAttrs(c.Role), "PGCONNECT_TIMEOUT=" + connectTimeoutSeconds,
 	}
+	if balanced(c) {
+		env = append(env, "PGLOADBALANCEHOSTS=random") // libpq 15 and older don't read it
+	}
 	if c.Password != "" {
 		return append(env, "PGPASSWORD="+c.Password)
 	}
 	return append(env, "PGPASSFILE="+c.PassFile)
+}
+
+// unwanted are libpq's variables that lead elsewhere where an earlier
+// connection left them in a shell.
+func unwanted(c appliance.Connection) []string {
+	names := []string{"PGHOSTADDR", "PGSERVICE", "PGPASSWORD", "PGPASSFILE", "PGLOADBALANCEHOSTS"}
+	set := connectionEnv(c)
+	return slices.DeleteFunc(names, func(name string) bool {
+		return slices.ContainsFunc(set, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
+	})
 }
 
 // foreignEnv leaves out libpq's variables (documentation section 32.15) that
@@ -163,81 +245,3 @@ func foreignEnv(env []string) []string {
 }
 
 func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
-func (a *app) psqlCommand() *cobra.Command {
-	var role string
-	cmd := &cobra.Command{
-		Use: "psql [MEMBER] [-- ARGS]", Short: "Open psql as the database's owner",
-		Example: `  pgapp psql
-  pgapp psql --role ro -- -c 'SELECT count(*) FROM film'
-  pgapp psql node2`,
-		ValidArgsFunction: a.completeMembers,
-		Args: func(cmd *cobra.Command, args []string) error {
-			own, _ := splitDash(cmd, args)
-			return memberArg(false)(cmd, own)
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOf("role", role, "rw", "ro"); err != nil {
-				return err
-			}
-			own, rest := splitDash(cmd, args)
-			return a.psql(cmd, first(own), role, rest)
-		},
-	}
-	cmd.Flags().StringVar(&role, "role", "rw", "rw or ro; a named member is taken as it is")
-	return cmd
-}
-
-// splitDash parts our arguments from psql's.
-func splitDash(cmd *cobra.Command, args []string) (own, rest []string) {
-	if n := cmd.ArgsLenAtDash(); n >= 0 {
-		return args[:n], args[n:]
-	}
-	return args, nil
-}
-
-func (a *app) psql(cmd *cobra.Command, member, role string, args []string) error {
-	ctx := cmd.Context()
-	c, err := a.client(ctx)
-	if err != nil {
-		return err
-	}
-	if member != "" {
-		role = "any"
-	}
-	conn, err := c.Connection(ctx, a.cluster, role, false)
-	if err != nil {
-		return err
-	}
-	if member != "" {
-		if conn.Hosts = only(conn.Hosts, member); len(conn.Hosts) == 0 {
-			return appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no member %q", a.cluster, member).WithHint("pgapp ps shows the members")
-		}
-	}
-	path := conn.Psql
-	if path == "" {
-		if path, err = exec.LookPath("psql"); err != nil {
-			return appliance.NewProblem(appliance.ErrPostgresMissing, "there is no psql on this machine: %w", err)
-		}
-	}
-	child := exec.CommandContext(ctx, path, args...)
-	child.Env = append(foreignEnv(os.Environ()), connectionEnv(conn)...)
-	child.Stdin, child.Stdout, child.Stderr = a.In, a.Out, a.Err
-	child.Cancel = func() error { return child.Process.Signal(os.Interrupt) }
-	err = child.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() >= 0 {
-		a.exit = exit.ExitCode() // psql has said why
-		return nil
-	}
-	return err
-}
-
-func only(hosts []appliance.HostPort, member string) []appliance.HostPort {
-	for _, h := range hosts {
-		if h.Member == member {
-			return []appliance.HostPort{h}
-		}
-	}
-	return nil
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
@@ -17,15 +18,21 @@ const (
 	roleRW  = "rw"
 	roleRO  = "ro"
 	roleAny = "any"
+	// roleAdmin is the superuser over a member's unix socket.
+	roleAdmin = "admin"
 )
 
 // Connection says how to reach the cluster's database as its owner: rw lists
 // the primary first, ro the standbys, any all members. It writes the password
-// file that it names.
+// file that it names. Role admin is the superuser, who needs no password: its
+// hosts say how each member's unix socket is reached, the primary's first.
 func (c *Controller) Connection(ctx context.Context, cluster, role string, reveal bool) (appliance.Connection, error) {
 	r, err := c.cfg.Store.Cluster(ctx, cluster)
 	if err != nil {
 		return appliance.Connection{}, notFound(err, cluster)
+	}
+	if role == roleAdmin {
+		return c.adminConnection(r)
 	}
 	secrets, err := c.cfg.Store.Secrets(ctx, cluster)
 	if err != nil {
@@ -51,6 +58,21 @@ func (c *Controller) Connection(ctx context.Context, cluster, role string, revea
 	return out, nil
 }
 
+func (c *Controller) adminConnection(r appliance.Cluster) (appliance.Connection, error) {
+	provider, err := c.provider(r.Spec.Provider)
+	if err != nil {
+		return appliance.Connection{}, err
+	}
+	out := appliance.Connection{Cluster: r.Name, Role: roleAdmin, Database: r.Spec.Database, User: postgres.RoleSuperuser}
+	for _, m := range append([]appliance.Member{r.PrimaryMember()}, r.Standbys()...) {
+		l := provider.Machine(r, m).Layout()
+		out.Hosts = append(out.Hosts, appliance.HostPort{Member: m.Name, Host: m.Host, Port: m.Port, Local: &appliance.LocalAccess{
+			SocketDir: l.SocketDir, OSUser: l.OSUser, Psql: path.Join(l.BinDir, "psql"), Machine: m.Placement == appliance.PlacementVM,
+		}})
+	}
+	return out, nil
+}
+
 func hosts(r appliance.Cluster, role string) ([]appliance.HostPort, error) {
 	var out []appliance.HostPort
 	primary := r.PrimaryMember()
@@ -71,7 +93,7 @@ func hosts(r appliance.Cluster, role string) ([]appliance.HostPort, error) {
 	default:
 		return nil, &appliance.Problem{
 			ID: appliance.ErrInvalidSpec, Message: "the role is not valid",
-			Fields: []appliance.FieldError{{Field: "role", Message: fmt.Sprintf("has to be one of rw, ro, any, not %q", role)}},
+			Fields: []appliance.FieldError{{Field: "role", Message: fmt.Sprintf("has to be one of rw, ro, any, admin, not %q", role)}},
 		}
 	}
 	return out, nil
@@ -79,7 +101,7 @@ func hosts(r appliance.Cluster, role string) ([]appliance.HostPort, error) {
 
 // writePassFile writes libpq's password file (documentation section 32.16),
 // which has to be 0600 or is ignored.
-func writePassFile(path string, r appliance.Cluster, password appliance.Secret) error {
+func writePassFile(file string, r appliance.Cluster, password appliance.Secret) error {
 	var text []byte
 	for _, m := range r.Members {
 		line, err := postgres.PassFileLine(m.Host, m.Port, "*", postgres.RoleApp, password)
@@ -88,13 +110,13 @@ func writePassFile(path string, r appliance.Cluster, password appliance.Secret) 
 		}
 		text = append(text, line...)
 	}
-	if old, err := os.ReadFile(path); err == nil && string(old) == string(text) {
+	if old, err := os.ReadFile(file); err == nil && string(old) == string(text) {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("writing the password file: %w", err)
 	}
-	if err := renameio.WriteFile(path, text, 0o600); err != nil {
+	if err := renameio.WriteFile(file, text, 0o600); err != nil {
 		return fmt.Errorf("writing the password file: %w", err)
 	}
 	return nil

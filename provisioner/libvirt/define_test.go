@@ -298,6 +298,21 @@ func TestStartOfAMachineThatRuns(t *testing.T) {
 	}
 }
 
+// A machine that ran on a file that was deleted is told of at its next start.
+func TestDiskThatIsGoneUnderARunningMachine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c, m, spec := changed(t, w)
+	if err := w.fake.StartDomain(t.Context(), m.Domain); err != nil {
+		t.Fatal(err)
+	}
+	delete(w.fake.volumes, volumeName(spec.Tag, volRoot))
+	err := w.ensureMachine(t.Context(), c, m, quiet) // which finds it deaf
+	if p := appliance.AsProblem(err); p == nil || !strings.Contains(p.Hint, "pgapp reinit "+m.Name) {
+		t.Errorf("got %v, want the way to a new disk", err)
+	}
+}
+
 func TestUnpluggedNetworkCard(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

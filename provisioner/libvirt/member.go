@@ -68,6 +68,10 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 		err = p.settle(ctx, g, spec, c.Spec.Locale, report)
 	}
 	if err != nil {
+		// The disk of a machine that ran is missed only by its next start.
+		if state, _, e := p.root(ctx, c, m); e == nil && state == rootGone {
+			err = diskGone(c, m)
+		}
 		return errors.Join(err, p.dropIdleSeed(ctx, spec))
 	}
 	report(appliance.Progress{Detail: how})

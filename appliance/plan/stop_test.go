@@ -1,0 +1,89 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"pgapp/appliance"
+)
+
+// fakeMachine fails to stop its server.
+type fakeMachine struct {
+	appliance.Machine
+	err error
+}
+
+func (m fakeMachine) StopServer(context.Context, appliance.StopMode) error { return m.err }
+
+// fakeProvider notes which machines are powered off.
+type fakeProvider struct {
+	appliance.Provider
+	off []string
+}
+
+func (p *fakeProvider) StopMachine(_ context.Context, _ appliance.Cluster, m appliance.Member, _ appliance.Report) error {
+	p.off = append(p.off, m.Name)
+	return nil
+}
+
+func (*fakeProvider) SetSize(context.Context, appliance.Cluster, appliance.Member, appliance.MachineSize) error {
+	return nil
+}
+
+func (*fakeProvider) ApplySize(context.Context, appliance.Cluster, appliance.Member, appliance.MachineSize, appliance.Report) (bool, error) {
+	return false, nil
+}
+
+func TestStopPowersOffAMachineOutOfReach(t *testing.T) {
+	t.Parallel()
+	unreachable := appliance.NewProblem(appliance.ErrMemberUnreachable, "no answer")
+	for name, c := range map[string]struct {
+		err   error
+		place appliance.Placement
+		off   bool
+	}{
+		"a machine that answers":      {place: appliance.PlacementVM},
+		"one that doesn't":            {err: unreachable, place: appliance.PlacementVM, off: true},
+		"another at its address":      {err: appliance.NewProblem(appliance.ErrGuestHostKey, "another key"), place: appliance.PlacementVM, off: true},
+		"a server that doesn't end":   {err: appliance.NewProblem(appliance.ErrPostgresStop, "did not stop"), place: appliance.PlacementVM, off: true},
+		"a domain of somebody else's": {err: appliance.NewProblem(appliance.ErrForeignObject, "not ours"), place: appliance.PlacementVM},
+		"a member on the host":        {err: unreachable, place: appliance.PlacementLocal},
+		"an error of any other kind":  {err: errors.New("other"), place: appliance.PlacementVM},
+	} {
+		p := &fakeProvider{}
+		r := recipe{provider: p}
+		err := r.stopMember(t.Context(), appliance.Cluster{}, appliance.Member{Name: "node1", Placement: c.place}, fakeMachine{err: c.err}, func(appliance.Progress) {})
+		if off := len(p.off) == 1; off != c.off {
+			t.Errorf("%s: powered off %v", name, p.off)
+		}
+		if failed := err != nil; failed != (c.err != nil && !c.off) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func TestResizeRestartsThePrimaryLast(t *testing.T) {
+	t.Parallel()
+	vm := func(name string) appliance.Member {
+		return appliance.Member{Name: name, Placement: appliance.PlacementVM}
+	}
+	c := appliance.Cluster{Primary: "node0", Members: []appliance.Member{vm("node0"), vm("node1"), vm("node2"), vm("node3")}}
+	ch := appliance.Change{Size: &appliance.MachineSize{MemoryMiB: 2048}, Remove: []appliance.Member{vm("node3")}}
+	r := recipe{provider: &fakeProvider{}}
+	var ids, before []string
+	for _, s := range r.resizeSteps(c, ch.Without(c), ch) {
+		if before != nil && !slices.Contains(s.After, before[0]) {
+			t.Errorf("%s doesn't wait for %s", s.ID, before[0])
+		}
+		ids, before = append(ids, s.ID), []string{s.ID}
+	}
+	if !slices.Equal(ids, []string{"resize/node1", "resize/node2", "resize/node0"}) {
+		t.Errorf("got %q", ids)
+	}
+	c.Members[0].Placement = appliance.PlacementLocal
+	if got := r.resized(c, ch); len(got) != 2 {
+		t.Errorf("a member on the host has no size: got %v", got)
+	}
+}

@@ -195,9 +195,7 @@ func (a *allocation) first() (offset int, strict bool, err error) {
 			Fields: []appliance.FieldError{{Field: "first_address", Message: fmt.Sprintf("has to be an address of network %s, %s", a.net.Name, a.subnet.Host.Masked())}},
 		}
 	}
-	b := addr.As4()
-	base := a.subnet.Host.Masked().Addr().As4()
-	return (int(b[2])<<8 | int(b[3])) - (int(base[2])<<8 | int(base[3])), true, nil
+	return a.subnet.offset(addr), true, nil
 }
 
 func (a *allocation) choose(members []appliance.Member, first int, strict bool) ([]netip.Addr, error) {

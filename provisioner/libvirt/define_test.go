@@ -20,7 +20,7 @@ func changed(t *testing.T, w world, replacements ...string) (appliance.Cluster, 
 	t.Helper()
 	c := w.cluster(t, "main", uuidA, 1)
 	c.Spec.Accel = appliance.AccelTCG
-	c.Members[1].Host = "127.0.0.1" // where nothing of ours answers
+	w.onLoopback(c)
 	m, spec := seeded(t, w, c)
 	spec.Type = typeKVM
 	x, err := spec.domain()

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +41,7 @@ func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Fin
 		p.networkFinding(ctx, s),
 		p.poolFinding(ctx, s),
 		p.memoryFinding(ctx, s),
+		p.imageFinding(s),
 		guestsFinding(),
 		clockFinding(),
 	)
@@ -144,6 +147,9 @@ func (p *Provider) networkFinding(ctx context.Context, s appliance.Spec) applian
 	switch {
 	case err != nil:
 		return ofProblem(id, err)
+	case !holds(sub, s.FirstAddress):
+		return fix(finding(id, appliance.LevelFail, "network %s has %s, which first_address %s is not in", name, sub.Host.Masked(), s.FirstAddress),
+			"choose a first_address in it, or leave it out")
 	case !exists:
 		return finding(id, appliance.LevelPass, "network %s isn't there: it will be made, with %s", name, sub.Host.Masked())
 	case !n.Active:
@@ -159,7 +165,7 @@ func (p *Provider) poolFinding(ctx context.Context, s appliance.Spec) appliance.
 	need := uint64(vmCount(s)) * grownMiB << 20
 	pool, err := p.virt.Pool(ctx, poolName)
 	if errors.Is(err, rpc.ErrNotFound) {
-		free, err := freeBytes("/var/lib/libvirt", "/var/lib", "/")
+		free, err := p.cfg.free("/var/lib/libvirt", "/var/lib", "/")
 		if err != nil {
 			return finding(id, appliance.LevelSkip, "the pool isn't there yet, and the space in /var/lib/libvirt can't be read: %v", err)
 		}
@@ -173,11 +179,38 @@ func (p *Provider) poolFinding(ctx context.Context, s appliance.Spec) appliance.
 		f.Apply = func(ctx context.Context) error { return p.virt.StartPool(ctx, poolName) }
 		return f
 	}
+	// What libvirt says of a pool is as old as its last refresh.
+	if free, err := p.cfg.free(poolPath); err == nil {
+		pool.Free = free
+	}
 	if pool.Free < need {
 		return fix(finding(id, appliance.LevelFail, "%s has %d MiB free; %d VMs with data need about %d", poolPath, pool.Free>>20, vmCount(s), need>>20),
 			"free space there, or ask for fewer --standbys")
 	}
 	return finding(id, appliance.LevelPass, "disks go to %s, where QEMU may read; %d MiB are free", poolPath, pool.Free>>20)
+}
+
+// holds tells whether guests may have the address, where one is given.
+func holds(s subnet, address string) bool {
+	a, err := netip.ParseAddr(address)
+	return address == "" || err == nil && s.contains(a)
+}
+
+// imageFinding reads the head of an image that is a file.
+func (p *Provider) imageFinding(s appliance.Spec) appliance.Finding {
+	const id = "image"
+	if !filepath.IsAbs(s.Image) {
+		return finding(id, appliance.LevelPass, "the image %s is fetched where it isn't here yet", s.Image)
+	}
+	f, err := os.Open(s.Image)
+	if err != nil {
+		return fix(finding(id, appliance.LevelFail, "the image can't be read: %v", err), "name another with --image")
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := qcow2Capacity(f); err != nil {
+		return ofProblem(id, err)
+	}
+	return finding(id, appliance.LevelPass, "%s is a qcow2 image", s.Image)
 }
 
 func freeBytes(dirs ...string) (uint64, error) {

@@ -39,6 +39,9 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 	if err != nil {
 		return err
 	}
+	if err := checkAddress(c, m, net); err != nil {
+		return err
+	}
 	spec := p.memberSpec(c, m)
 	state, d, err := p.root(ctx, c, m)
 	if err != nil {
@@ -289,7 +292,11 @@ func (p *Provider) machineReady(ctx context.Context, c appliance.Cluster, m appl
 // be run there. A saved image isn't thawed, but thrown away.
 func (p *Provider) StartMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, report appliance.Report) error {
 	if m.Placement == appliance.PlacementLocal {
-		if _, err := p.ensureNetwork(ctx, c); err != nil {
+		net, err := p.ensureNetwork(ctx, c)
+		if err == nil {
+			err = checkAddress(c, m, net)
+		}
+		if err != nil {
 			return err
 		}
 		return p.cfg.Local.StartMachine(ctx, c, m, report)

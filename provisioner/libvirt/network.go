@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"strings"
@@ -32,17 +33,23 @@ func (s subnet) last() netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// at is the address with that last octet's offset from the network's own.
+// at is the address with that offset from the network's own.
 func (s subnet) at(offset int) netip.Addr {
-	b := s.Host.Masked().Addr().As4()
-	n := int(b[2])<<8 | int(b[3])
-	n += offset
-	b[2], b[3] = byte(n>>8), byte(n)
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], number(s.Host.Masked().Addr())+uint32(offset))
 	return netip.AddrFrom4(b)
 }
 
-// size is the number of addresses, at most 65536.
-func (s subnet) size() int { return 1 << min(16, 32-s.Host.Bits()) }
+// offset is what at takes for the address.
+func (s subnet) offset(a netip.Addr) int { return int(number(a) - number(s.Host.Masked().Addr())) }
+
+func number(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
+}
+
+// size is the number of addresses.
+func (s subnet) size() int { return 1 << (32 - s.Host.Bits()) }
 
 // defaultNetwork is the definition for a host that lacks libvirt's own. It
 // has no spanning tree, whose delay would cost the first guest 4 s.
@@ -80,7 +87,7 @@ func readSubnet(x libvirtxml.Network) (subnet, error) {
 				}
 			}
 		}
-		if bits >= 16 && bits <= 29 {
+		if bits >= 8 && bits <= 29 {
 			return subnet{netip.PrefixFrom(a, bits)}, nil
 		}
 	}
@@ -126,6 +133,18 @@ func (p *Provider) ensureNetwork(ctx context.Context, c appliance.Cluster) (subn
 		}
 	}
 	return s, p.virt.StartNetwork(ctx, name)
+}
+
+// checkAddress refuses a member whose address the network no longer has, as when
+// it was made again with another subnet.
+func checkAddress(c appliance.Cluster, m appliance.Member, s subnet) error {
+	a, err := netip.ParseAddr(m.Host)
+	if err == nil && (s.contains(a) || m.Placement == appliance.PlacementLocal && a == s.Host.Addr()) {
+		return nil
+	}
+	name := networkName(c.Spec)
+	return appliance.NewProblem(appliance.ErrHostNetwork, "network %q has %s now, with the host at %s; %s has the address %s", name, s.Host.Masked(), s.Host.Addr(), m.Name, m.Host).
+		WithHint("give the network its former addresses again: virsh net-edit %[1]s, then virsh net-destroy %[1]s && virsh net-start %[1]s; or make the cluster anew: pgapp down --volumes, pgapp up", name)
 }
 
 func networkName(s appliance.Spec) string {

@@ -60,6 +60,8 @@ type Config struct {
 	alive     func(ctx context.Context, addrs []netip.Addr) map[netip.Addr]bool
 	// poolThere tells whether the pool's directory may exist.
 	poolThere func() bool
+	// free tells the bytes that are free where the first of the directories lies.
+	free func(dirs ...string) (uint64, error)
 }
 
 // Provider makes members of virtual machines. It is safe for concurrent use.
@@ -85,7 +87,7 @@ var _ appliance.Provider = (*Provider)(nil)
 // New makes the provider. It does no I/O.
 func New(cfg Config) *Provider {
 	if cfg.Dial == nil {
-		cfg.Dial = rpc.SocketDialer(rpc.DefaultSocket)
+		cfg.Dial = rpc.SocketDialer(rpc.DefaultSockets()...)
 	}
 	if cfg.BootLimit == 0 {
 		cfg.BootLimit = defaultBootLimit
@@ -104,6 +106,9 @@ func New(cfg Config) *Provider {
 	}
 	if cfg.alive == nil {
 		cfg.alive = aliveHosts
+	}
+	if cfg.free == nil {
+		cfg.free = freeBytes
 	}
 	if cfg.poolThere == nil {
 		cfg.poolThere = poolThere

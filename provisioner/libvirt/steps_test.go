@@ -164,7 +164,7 @@ func TestBootFallsBackFromKVMAloud(t *testing.T) {
 			w := newWorld(t)
 			w.fake.kvm = kvm
 			c := w.cluster(t, "main", uuidA, 1)
-			c.Members[1].Host = "127.0.0.1" // where nothing of ours answers
+			w.onLoopback(c)
 			m, _ := seeded(t, w, c)
 			var said []string
 			err := w.ensureMachine(t.Context(), c, m, func(p appliance.Progress) { said = append(said, p.Detail) })

@@ -65,6 +65,7 @@ func newWorld(t *testing.T) world {
 		listens:   func(context.Context, string) bool { return false },
 		alive:     func(context.Context, []netip.Addr) map[netip.Addr]bool { return nil },
 		poolThere: func() bool { return false },
+		free:      func(...string) (uint64, error) { return 50 << 30, nil },
 	})
 	t.Cleanup(p.Close)
 	f := newFake()
@@ -95,4 +96,13 @@ func (w world) cluster(t *testing.T, name, uuid string, standbys int, others ...
 	}
 	c.Members = ms
 	return c
+}
+
+// onLoopback gives the cluster's node1 an address where nothing of ours answers,
+// and the network its subnet.
+func (w world) onLoopback(c appliance.Cluster) {
+	w.fake.mu.Lock()
+	defer w.fake.mu.Unlock()
+	c.Members[1].Host = "127.0.0.1"
+	w.fake.networks["default"].XML.IPs[0].Address = "127.0.0.254"
 }

@@ -15,9 +15,7 @@ import (
 )
 
 const (
-	// DefaultSocket is where libvirt's daemon listens for qemu:///system.
-	DefaultSocket = "/run/libvirt/libvirt-sock"
-	keptIdle      = 3
+	keptIdle = 3
 	// outage is how long a call waits for a libvirt that has answered before:
 	// a restart of its daemon takes a few seconds.
 	outage    = 30 * time.Second
@@ -29,10 +27,31 @@ const (
 // knows where that is.
 type Dialer func(ctx context.Context) (net.Conn, error)
 
-// SocketDialer dials a unix socket.
-func SocketDialer(path string) Dialer {
+// DefaultSockets are where libvirt listens for qemu:///system: its one daemon,
+// or virtproxyd in its place; and virtqemud, which reaches the other daemons by
+// itself.
+func DefaultSockets() []string {
+	return []string{"/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"}
+}
+
+// SocketDialer dials the first of the unix sockets at which somebody listens.
+// Where nobody does, the error is the first one's.
+func SocketDialer(paths ...string) Dialer {
 	return func(ctx context.Context) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		var first error
+		for _, path := range paths {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+			if err == nil {
+				return conn, nil
+			}
+			if first == nil {
+				first = err
+			}
+			if !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ECONNREFUSED) {
+				return nil, err
+			}
+		}
+		return nil, first
 	}
 }
 

@@ -119,7 +119,7 @@ func problem(what string, err error) error {
 			WithHint("add yourself to the group and log in anew: sudo usermod -aG libvirt $USER")
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
 		return appliance.NewProblem(appliance.ErrHostNoLibvirt, "%s: libvirt doesn't answer: %w", what, err).
-			WithHint("install and start it: sudo apt-get install libvirt-daemon-system qemu-system-x86, sudo systemctl start libvirtd")
+			WithHint("install and start it: sudo apt-get install libvirt-daemon-system qemu-system-x86, sudo systemctl start libvirtd (or virtqemud.socket, where libvirt has a daemon for each driver)")
 	case lost(err):
 		return appliance.NewProblem(appliance.ErrHostNoLibvirt, "%s: the connection to libvirt broke: %w", what, err).
 			WithHint("see 'systemctl status libvirtd', then run the same command again: it goes on where it stopped")

@@ -62,6 +62,8 @@ type Config struct {
 	Adopter Adopter
 	// Machines may be nil.
 	Machines Machines
+	// SQLFiles may be nil: then clients name files of this machine only.
+	SQLFiles SQLFiles
 	// Held, where it is set and returns a problem, refuses all requests with
 	// it: the state is being replaced.
 	Held func() *appliance.Problem

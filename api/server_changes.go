@@ -15,6 +15,7 @@ func problemDetailsType() reflect.Type { return reflect.TypeFor[ProblemDetails](
 // registerChanges adds the routes that begin operations.
 func (s *Server) registerChanges(api huma.API) {
 	s.registerUp(api)
+	s.registerSQL(api)
 	s.registerScale(api)
 	s.clusterChange(api, http.MethodDelete, "", "delete-cluster", appliance.OpDestroy, "Remove the cluster, its members and all their data")
 	s.clusterChange(api, http.MethodPost, "/stop", "stop-cluster", appliance.OpStop, "Stop the cluster and keep its data")

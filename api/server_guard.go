@@ -184,7 +184,7 @@ func (s *Server) acquire(ctx context.Context) bool {
 
 // isStream tells which requests stay open for long.
 func isStream(r *http.Request) bool {
-	if r.Method == http.MethodPost && r.URL.Path == imagesPath || r.Method == http.MethodDelete && strings.HasPrefix(r.URL.Path, tagsPath) {
+	if takesSQL(r) || r.Method == http.MethodPost && r.URL.Path == imagesPath || r.Method == http.MethodDelete && strings.HasPrefix(r.URL.Path, tagsPath) {
 		return true
 	}
 	return r.Method == http.MethodGet && (strings.HasSuffix(r.URL.Path, "/events") || strings.HasSuffix(r.URL.Path, "/logs"))
@@ -212,6 +212,10 @@ func (s *Server) readBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost && r.URL.Path == restorePath {
 			s.upload(next, w, r)
+			return
+		}
+		if takesSQL(r) {
+			s.receiveSQL(next, w, r)
 			return
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))

@@ -97,6 +97,9 @@ func (s *Server) up(ctx context.Context, key, route string, spec appliance.Spec,
 	}
 	o, err := s.onceOnly(ctx, key, route, func() (appliance.Operation, error) { return s.cfg.Service.Up(ctx, spec, w) })
 	if err != nil {
+		if s.cfg.SQLFiles != nil && !w.DryRun {
+			s.cfg.SQLFiles.DropSQL(ctx, spec.Name) // it was sent for this, in vain
+		}
 		return nil, err
 	}
 	return accepted(ctx, o), nil

@@ -16,14 +16,19 @@ import (
 	"github.com/google/uuid"
 
 	"pgapp/appliance"
+	"pgapp/appliance/plan"
 )
 
 // checkFiles looks at the files that the spec names before a daemon is
-// started for it: both run on this machine. The daemon looks again.
-func checkFiles(s appliance.Spec) error {
+// started for it: both run on this machine. The daemon looks again. Streams are
+// no files yet.
+func checkFiles(s appliance.Spec, streams map[string]sqlStream) error {
 	var wrong []appliance.FieldError
 	for i, path := range s.SQL {
-		if err := readableFile(path); err != nil {
+		if _, ok := streams[path]; ok {
+			continue
+		}
+		if _, err := plan.CheckSQLFile(path); err != nil {
 			wrong = append(wrong, appliance.FieldError{Field: fmt.Sprintf("sql[%d]", i), Message: err.Error()})
 		}
 	}

@@ -73,10 +73,12 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 		releaseMemory()
 		saved.look()
 	}
+	sent := sqlFiles{app: a, st: st, log: log}
+	sent.sweep(ctx)
 	sessions := &postgres.Sessions{}
 	planner := plan.New(plan.Config{
 		Store: st, Providers: providers, Dataset: a.dataset, Template: a.template,
-		Forget: a.forget, Sessions: sessions, Binaries: a.binaries,
+		Forget: a.forget, Loaded: sent.remove, Sessions: sessions, Binaries: a.binaries,
 	})
 	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log, Idle: idle})
 	ctl := control.New(control.Config{
@@ -103,14 +105,17 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 			return err
 		},
 		Service: ctl, Operations: runner, Tokens: tokens{st}, TokenAdmin: tokens{st}, Idempotency: idempotency{st}, Logger: log,
-		State: admin, Adopter: adopter{ctl, saved}, Held: d.heldBy, Machines: machinesOf(st, providers),
+		SQLFiles: sent, State: admin, Adopter: adopter{ctl, saved}, Held: d.heldBy, Machines: machinesOf(st, providers),
 	}
 	return d, nil
 }
 
 // forget removes the clients' files of a cluster, and their directory with the
-// last of them.
+// last of them, and the SQL that was sent for it.
 func (a *app) forget(cluster string) error {
+	if err := a.removeSQL(cluster); err != nil {
+		return err
+	}
 	dir := filepath.Join(a.home, clientDir)
 	if err := os.RemoveAll(filepath.Join(dir, cluster)); err != nil {
 		return err

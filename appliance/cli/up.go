@@ -37,6 +37,7 @@ on where an interrupted creation stopped. With another number of standbys, or
 other parameters in the file, it brings the cluster to them.`,
 		Example: `  pgapp up
   pgapp up --standbys 2 --dataset none --database shop --sql schema.sql --sql data.sql
+  zcat dump.sql.gz | pgapp up --dataset none --database shop --sql -
   pgapp up -f cluster.yaml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd, f) },
@@ -48,7 +49,7 @@ other parameters in the file, it brings the cluster to them.`,
 	fl.IntVar(&f.standbys, "standbys", appliance.DefaultStandbys, "number of hot standbys")
 	fl.StringVar(&f.spec.Dataset, "dataset", "", "pagila or none (default pagila)")
 	fl.StringVar(&f.spec.Database, "database", "", "name of the database (default pagila)")
-	fl.StringArrayVar(&f.spec.SQL, "sql", nil, "SQL file to load as superuser; may be repeated")
+	fl.StringArrayVar(&f.spec.SQL, "sql", nil, "SQL file to load as superuser, plain, compressed or of pg_dump; - is standard input; may be repeated")
 	fl.StringVar(&f.spec.PostgresBin, "postgres-bin", "", "directory with PostgreSQL 17's programs")
 	fl.StringVar(&f.spec.Locale, "locale", "", "C.UTF-8, or a locale such as en_US.UTF-8 (default C.UTF-8)")
 	fl.StringVar(&f.spec.Image, "image", "", "libvirt: image of the catalogue, file or URL (default "+appliance.DefaultImage+")")
@@ -71,11 +72,15 @@ func (a *app) up(cmd *cobra.Command, f *upFlags) error {
 	if err != nil {
 		return err
 	}
+	streams, err := a.takeStreams(&spec)
+	if err != nil {
+		return err
+	}
 	// Refused here, before a daemon is started for it; the daemon checks again.
 	if err := spec.WithDefaults().Validate(); err != nil {
 		return err
 	}
-	if err := checkFiles(spec); err != nil {
+	if err := checkFiles(spec, streams); err != nil {
 		return err
 	}
 	if f.timeout < 0 {
@@ -97,6 +102,9 @@ func (a *app) up(cmd *cobra.Command, f *upFlags) error {
 			return err
 		}
 		return a.planned(o)
+	}
+	if err := a.sendStreams(ctx, c, spec, streams); err != nil {
+		return err
 	}
 	o, err := c.Up(ctx, spec)
 	if err != nil {
@@ -196,7 +204,7 @@ func absolutePaths(s *appliance.Spec) error {
 		paths = append(paths, &s.Image)
 	}
 	for _, p := range paths {
-		if *p == "" {
+		if *p == "" || *p == stdinName {
 			continue
 		}
 		abs, err := filepath.Abs(*p)

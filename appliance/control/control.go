@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -66,7 +67,7 @@ func (c *Controller) Up(ctx context.Context, s appliance.Spec, w appliance.UpOpt
 	if err := wanted.Validate(); err != nil {
 		return appliance.Operation{}, err
 	}
-	if err := readable(s.SQL); err != nil {
+	if err := readable(s.SQL, w.DryRun); err != nil {
 		return appliance.Operation{}, err
 	}
 	if w.DryRun {
@@ -109,9 +110,14 @@ func (c *Controller) decideUp(ctx context.Context, wanted, s appliance.Spec, w a
 }
 
 // readable finds a missing SQL file before anything is created.
-func readable(files []string) error {
+// A client that asks for the plan only has not sent its own yet.
+func readable(files []string, dryRun bool) error {
 	for _, path := range files {
-		if _, err := plan.CheckSQLFile(path); err != nil {
+		_, err := plan.CheckSQLFile(path)
+		if dryRun && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
 			return &appliance.Problem{
 				ID: appliance.ErrInvalidSpec, Message: "an SQL file can't be read",
 				Fields: []appliance.FieldError{{Field: "sql", Message: err.Error()}},

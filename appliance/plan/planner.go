@@ -25,6 +25,9 @@ type Config struct {
 	Template func(ctx context.Context, s appliance.Spec) *template.Template
 	// Sessions are kept to members, from step to step.
 	Sessions *postgres.Sessions
+	// Loaded is told that the SQL that was sent for the cluster may go. It may
+	// be nil.
+	Loaded func(ctx context.Context, cluster string)
 	// Forget removes what was written for the cluster's clients. A repeat is safe.
 	Forget func(cluster string) error
 }
@@ -88,6 +91,9 @@ func (p *Planner) End(ctx context.Context, o appliance.Operation) (bool, error) 
 		c.Phase = phaseAfter(*c, o, ok)
 		return nil
 	})
+	if err == nil && ok && o.Kind == appliance.OpUp && p.cfg.Loaded != nil {
+		p.cfg.Loaded(ctx, o.Cluster)
+	}
 	return false, err
 }
 

@@ -155,6 +155,8 @@ func withHint(err error) error {
 		return p.WithHint(tablespaceHint)
 	case strings.Contains(p.Message, "No such file or directory"), strings.Contains(p.Message, "Permission denied"):
 		return p.WithHint(`\i, \ir and \copy read files on the primary's machine, as the server's user: name absolute paths that it may read, or give each part its own --sql; then run 'pgapp up' again`)
+	case regexp.MustCompile(`database "[^"]*" already exists$`).MatchString(p.Message):
+		return p.WithHint("leave CREATE DATABASE out, or dump without --create: pgapp makes the database itself; then run 'pgapp up' again")
 	case regexp.MustCompile(`role "[^"]*" does not exist$`).MatchString(p.Message):
 		return p.WithHint("create the role in an SQL file before this one, or dump with --no-owner --no-privileges; then run 'pgapp up' again")
 	}

@@ -1,0 +1,83 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"pgapp/appliance"
+)
+
+// SQLFile is SQL that the daemon keeps for a load.
+type SQLFile struct {
+	Path  string `json:"path" yaml:"path" doc:"on the daemon's machine: what the spec's sql names"`
+	Bytes int64  `json:"bytes" yaml:"bytes"`
+}
+
+// SQLFiles keeps SQL that clients send until it is loaded.
+type SQLFiles interface {
+	// KeepSQL stores the SQL in the place of what was sent under that name. It
+	// is on disk when it returns nil, and has changed nothing otherwise.
+	KeepSQL(ctx context.Context, cluster, name string, in io.Reader) (SQLFile, error)
+	// DropSQL removes what was sent for the cluster, unless a load of it is
+	// still to come.
+	DropSQL(ctx context.Context, cluster string)
+}
+
+// SQLPath names SQL that is sent.
+type SQLPath struct {
+	ClusterPath
+	Name string `path:"name" maxLength:"40" pattern:"^[a-z0-9][a-z0-9.-]*$" patternDescription:"a-z, 0-9, . and -, starting with a letter or digit" doc:"name of the SQL" example:"1-stdin"`
+}
+
+// registerSQL adds the route that takes SQL from a client's pipe.
+func (s *Server) registerSQL(api huma.API) {
+	route(api, huma.Operation{
+		OperationID: "put-sql", Method: http.MethodPut, Path: base + "/clusters/{cluster}/sql/{name}",
+		Summary:     "Send SQL that no file on the daemon's machine holds; the path in the answer goes into the spec's sql",
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{archiveType: {Schema: binary()}}}, DefaultStatus: http.StatusOK,
+	}, func(ctx context.Context, in *SQLPath) (*bodyOutput[SQLFile], error) {
+		if s.cfg.SQLFiles == nil {
+			return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon keeps no SQL")
+		}
+		body, ok := ctx.Value(uploadKey{}).(io.Reader)
+		if !ok {
+			return nil, fmt.Errorf("keeping SQL: it was not received")
+		}
+		release, err := s.openStream()
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		f, err := s.cfg.SQLFiles.KeepSQL(ctx, in.Cluster, in.Name, body)
+		return &bodyOutput[SQLFile]{f}, err
+	})
+}
+
+// takesSQL tells whether the request sends SQL.
+func takesSQL(r *http.Request) bool {
+	rest, ok := strings.CutPrefix(r.URL.Path, base+"/clusters/")
+	parts := strings.Split(rest, "/")
+	return ok && r.Method == http.MethodPut && len(parts) == 3 && parts[1] == "sql"
+}
+
+// receiveSQL passes the body on as it comes, of any length and for as long as
+// the client has more, as a pipe does. It ends with the client, the server, or
+// the token.
+func (s *Server) receiveSQL(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := s.streamContext(r.Context())
+	defer cancel()
+	c := http.NewResponseController(w)
+	_ = c.SetReadDeadline(time.Time{}) // answers that tests record have none
+	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Now()) })
+	defer stop()
+	body := io.Reader(r.Body)
+	r = r.WithContext(context.WithValue(ctx, uploadKey{}, body))
+	r.Body = http.NoBody
+	next.ServeHTTP(w, r)
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"unicode"
+	"unicode/utf8"
 
 	"pgapp/appliance"
 	"pgapp/store"
@@ -42,8 +43,9 @@ func homeDir(flag string) (string, error) {
 		}
 		dir = filepath.Join(home, ".local/state/pgapp")
 	}
-	if strings.ContainsFunc(dir, unicode.IsControl) {
-		return "", appliance.NewProblem(appliance.ErrUsage, "--home holds a control character")
+	if strings.ContainsFunc(dir, unprintable) || !utf8.ValidString(dir) {
+		return "", appliance.NewProblem(appliance.ErrUsage, "--home holds a control character, or is not UTF-8: %q", dir).
+			WithHint("PostgreSQL's configuration files can't name such a path: choose another")
 	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -51,6 +53,9 @@ func homeDir(flag string) (string, error) {
 	}
 	return abs, nil
 }
+
+// unprintable knows what could end a line of a configuration file.
+func unprintable(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }
 
 // checkHomeOwner refuses root in a home that another user keeps a cluster in:
 // what root makes there and in the kernel, such as sockets and control groups,
@@ -61,7 +66,7 @@ func checkHomeOwner(dir string, euid int) error {
 	}
 	st, err := os.Lstat(filepath.Join(dir, store.LockName))
 	if err != nil {
-		return nil // nobody's yet
+		return nil //nolint:nilerr // nobody's yet, or the lock says what is wrong
 	}
 	sys, ok := st.Sys().(*syscall.Stat_t)
 	if !ok || sys.Uid == 0 {
@@ -75,9 +80,33 @@ func checkHomeOwner(dir string, euid int) error {
 		WithHint("run pgapp as that user: sudo -u '%s' pgapp --home '%s' …; or choose another home with --home", who, dir)
 }
 
+// maxSocketPath is what the kernel takes for the path of a socket, without the
+// closing zero (unix(7)).
+const maxSocketPath = 107
+
+// checkHomePath refuses a home whose socket nobody could reach, and a new one
+// in which PostgreSQL's programs can't find each other: they quote paths for
+// the shell with double quotes only (find_other_exec).
+func checkHomePath(dir string) error {
+	_, err := os.Lstat(filepath.Join(dir, store.LockName))
+	if strings.ContainsAny(dir, "\"$`\\") && err != nil {
+		return appliance.NewProblem(appliance.ErrHomeUnusable, "the home's path holds one of the characters \" $ ` \\, which initdb can't work below: %s", dir).
+			WithHint("choose another with --home DIR")
+	}
+	longest := maxSocketPath - len("/"+socketName)
+	if len(dir) <= longest {
+		return nil
+	}
+	return appliance.NewProblem(appliance.ErrHomeUnusable, "the home's path has %d bytes; with more than %d the kernel refuses its socket %s: %s", len(dir), longest, socketName, dir).
+		WithHint("choose a shorter one with --home DIR; a symbolic link to the directory will do")
+}
+
 // makeHome creates the home: others may pass through it to the members' data,
 // which as root belongs to another user, but can't list it.
 func makeHome(dir string) error {
+	if err := checkHomePath(dir); err != nil {
+		return err
+	}
 	err := os.MkdirAll(dir, 0o711)
 	if err == nil {
 		var st os.FileInfo

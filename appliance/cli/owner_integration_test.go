@@ -41,14 +41,15 @@ func TestRootLeavesAUsersHomeAlone(t *testing.T) {
 	b := ordinaryBox(t)
 	b.up("--standbys", "1", "--dataset", "none")
 	b.ok("shutdown")
-	root := *b
-	root.prefix = b.prefix[:len(b.prefix)-5]
+	user := b.prefix
+	b.prefix = user[:len(user)-5]
 	for _, args := range [][]string{{"ps"}, {"up"}, {"start", "node1"}, {"down", "--volumes", "--yes"}, {"serve"}} {
-		r := root.want(appliance.ExitHost, args...)
+		r := b.want(appliance.ExitHost, args...)
 		if !strings.Contains(r.err, "error[host-permission]") || !strings.Contains(r.err, "sudo -u") {
 			t.Errorf("pgapp %q as root: %s", args, r.err)
 		}
 	}
+	b.prefix = user
 	b.must(filepath.WalkDir(b.home, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -61,4 +62,26 @@ func TestRootLeavesAUsersHomeAlone(t *testing.T) {
 	}))
 	b.verified()
 	b.ok("down", "--volumes", "--yes")
+}
+
+// TestOddHome has a home whose name holds all that configuration files,
+// connection strings and shells take for more than a letter.
+func TestOddHome(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp(homesDir(), "odd-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	b := newBoxAt(t, filepath.Join(dir, `a,b:c's %41 #&;*[x]`))
+	b.must(os.Chmod(dir, 0o711))
+	b.shareTree().up("--standbys", "1", "--dataset", "none")
+	b.verified()
+	if n := b.rows("SELECT 1"); n != "1" {
+		t.Errorf("psql says %q", n)
+	}
+	b.ok("stop")
+	b.ok("start")
+	b.ok("reinit", "node1")
+	b.verified()
 }

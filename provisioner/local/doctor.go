@@ -68,6 +68,10 @@ func (p *Provider) accountFinding() appliance.Finding {
 
 func (p *Provider) homeFinding(ctx context.Context) appliance.Finding {
 	const id = "local-home"
+	if most := maxSocketPath - len(daemonSocket); len(p.home) > most {
+		return fix(finding(id, appliance.LevelFail, "the home's path has %d bytes; with more than %d the kernel refuses its socket", len(p.home), most),
+			"choose a shorter one with --home; a symbolic link to the directory will do")
+	}
 	dir := existing(p.home)
 	if err := checkWritable(dir); err != nil {
 		return fix(finding(id, appliance.LevelFail, "%s can't be written: %v", dir, err), "choose another home with --home")

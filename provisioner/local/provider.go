@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"pgapp/appliance"
@@ -25,6 +26,9 @@ const maxSocketPath = 107
 
 // longestSocket is the longest name that PostgreSQL puts into a socket directory.
 const longestSocket = "/.s.PGSQL.65535.lock"
+
+// daemonSocket is the socket that the daemon makes in the home.
+const daemonSocket = "/pgapp.sock"
 
 // uuidPrefix is how much of a cluster's UUID names carry.
 const uuidPrefix = 8
@@ -156,10 +160,11 @@ func (m *machine) Layout() appliance.Layout {
 }
 
 // socketDir is in the member's directory where PostgreSQL's sockets fit the
-// kernel's limit there.
+// kernel's limit there, and where no comma makes a list of hosts of it
+// (libpq's host).
 func (m *machine) socketDir() string {
 	dir := filepath.Join(m.dir, "run")
-	if len(dir)+len(longestSocket) <= maxSocketPath {
+	if len(dir)+len(longestSocket) <= maxSocketPath && !strings.Contains(dir, ",") {
 		return dir
 	}
 	return m.shortSocketDir()

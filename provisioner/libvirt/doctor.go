@@ -28,7 +28,8 @@ const (
 	grownMiB = 1024
 )
 
-// Doctor checks what the spec needs of this host. It changes nothing.
+// Doctor checks what the spec needs of this host. It changes nothing;
+// a machine without a disk is tried for a second where KVM is to be used.
 func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Finding {
 	ctx, cancel := context.WithTimeout(ctx, doctorLimit)
 	defer cancel()
@@ -91,7 +92,7 @@ func inGroup(name string) bool {
 }
 
 // accelFindings looks at the device and at what libvirt says, which may both
-// be wrong: only a guest that runs proves KVM.
+// be wrong: only a guest that runs proves KVM, so one is tried.
 func (p *Provider) accelFindings(ctx context.Context, s appliance.Spec) []appliance.Finding {
 	level := appliance.LevelWarn
 	if s.Accel == appliance.AccelKVM {
@@ -111,8 +112,10 @@ func (p *Provider) accelFindings(ctx context.Context, s appliance.Spec) []applia
 		out = append(out, fix(finding("kvm", level, "%s", broken), "use --accel tcg"))
 	case err != nil:
 		out = append(out, fix(finding("kvm", level, "libvirt has no KVM: %v", err), "use --accel tcg"))
+	case s.Accel == appliance.AccelTCG:
+		out = append(out, finding("kvm", appliance.LevelPass, "libvirt offers KVM, which --accel tcg doesn't use"))
 	default:
-		out = append(out, finding("kvm", appliance.LevelPass, "libvirt offers KVM"))
+		out = append(out, p.trialFinding(ctx, level))
 	}
 	kind := typeKVM
 	if err != nil {

@@ -82,3 +82,29 @@ func TestAllocateInALargeNetwork(t *testing.T) {
 		}
 	}
 }
+
+func TestDoctorTriesKVM(t *testing.T) {
+	t.Parallel()
+	for kvm, want := range map[string]struct {
+		level appliance.FindingLevel
+		words string
+	}{
+		"":        {appliance.LevelPass, "ran a trial machine"},
+		"refuses": {appliance.LevelWarn, "failed to set MSR"},
+		"pauses":  {appliance.LevelWarn, "paused"},
+		"absent":  {appliance.LevelWarn, "has no KVM"},
+	} {
+		t.Run(kvm, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.fake.kvm = kvm
+			s := w.cluster(t, "main", uuidA, 1).Spec
+			if f := found(t, w, s, "kvm"); f.Level != want.level || !strings.Contains(f.Summary, want.words) {
+				t.Errorf("got %+v, want %+v", f, want)
+			}
+			if len(w.fake.domains) != 0 {
+				t.Errorf("left: %q", w.inventory())
+			}
+		})
+	}
+}

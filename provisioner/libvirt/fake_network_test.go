@@ -7,6 +7,7 @@ import (
 
 	"libvirt.org/go/libvirtxml"
 
+	"pgapp/appliance"
 	"pgapp/provisioner/libvirt/rpc"
 )
 
@@ -73,3 +74,17 @@ func (f *fake) RemoveHost(_ context.Context, network string, h libvirtxml.Networ
 }
 
 func (f *fake) Leases(context.Context, string) ([]rpc.Lease, error) { return f.leases, nil }
+
+func (f *fake) RunDomain(_ context.Context, x libvirtxml.Domain) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := rpc.Domain{Name: x.Name, UUID: x.UUID, XML: x, State: rpc.DomainRunning}
+	switch f.kvm {
+	case "refuses":
+		return appliance.NewProblem(appliance.ErrHostNoKVM, "failed to set MSR 0x10a")
+	case "pauses":
+		d.State = rpc.DomainPaused
+	}
+	f.domains[x.Name], f.transient[x.Name] = &d, true
+	return nil
+}

@@ -78,6 +78,7 @@ type host interface {
 	Version(ctx context.Context) (string, error)
 	FreeMemory(ctx context.Context) (uint64, error)
 	Leans(ctx context.Context) ([]rpc.Lean, error)
+	RunDomain(ctx context.Context, d libvirtxml.Domain) error
 }
 
 var _ hypervisor = (*rpc.Conn)(nil)

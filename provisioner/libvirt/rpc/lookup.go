@@ -6,6 +6,7 @@ import (
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/google/uuid"
+	"libvirt.org/go/libvirtxml"
 )
 
 // Domain looks a domain up by its UUID or its name, or returns ErrNotFound. All
@@ -38,4 +39,17 @@ func lookUp(v *golibvirt.Libvirt, key string) (golibvirt.Domain, error) {
 		}
 	}
 	return v.DomainLookupByName(key)
+}
+
+// RunDomain starts a domain that is never defined, and that libvirt ends with
+// the connection if nobody does before.
+func (c *Conn) RunDomain(ctx context.Context, d libvirtxml.Domain) error {
+	text, err := d.Marshal()
+	if err != nil {
+		return fmt.Errorf("encoding domain %q: %w", d.Name, err)
+	}
+	return c.once(ctx, fmt.Sprintf("starting domain %q", d.Name), func(v *golibvirt.Libvirt) error {
+		_, err := v.DomainCreateXML(text, golibvirt.DomainStartAutodestroy)
+		return err
+	})
 }

@@ -1,0 +1,73 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+	"github.com/google/uuid"
+	"libvirt.org/go/libvirtxml"
+
+	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/rpc"
+)
+
+const (
+	// trialTime is how long a machine has to run under KVM: one that can't is
+	// paused or gone with its first instructions.
+	trialTime = time.Second
+	trialMiB  = 64
+)
+
+// trialFinding runs a machine without a disk under KVM: its firmware alone shows
+// whether the processor can run a guest.
+func (p *Provider) trialFinding(ctx context.Context, level appliance.FindingLevel) appliance.Finding {
+	const id = "kvm"
+	if err := p.tryKVM(ctx); err != nil {
+		return fix(finding(id, level, "KVM is there, but a trial machine failed: %s", emulatorsWords(err)),
+			"use --accel tcg; pgapp does so by itself unless --accel kvm is given")
+	}
+	return finding(id, appliance.LevelPass, "KVM ran a trial machine")
+}
+
+func (p *Provider) tryKVM(ctx context.Context) error {
+	id := uuid.NewString()
+	x := libvirtxml.Domain{
+		Type: typeKVM, Name: prefix + "doctor-" + id[:shortUUID], UUID: id,
+		Memory: &libvirtxml.DomainMemory{Value: trialMiB, Unit: "MiB"},
+		VCPU:   &libvirtxml.DomainVCPU{Value: 1},
+		OS:     &libvirtxml.DomainOS{Type: &libvirtxml.DomainOSType{Arch: "x86_64", Machine: "q35", Type: "hvm"}},
+		CPU:    cpu(typeKVM), Features: features(typeKVM), OnCrash: "destroy",
+		Devices: &libvirtxml.DomainDeviceList{MemBalloon: &libvirtxml.DomainMemBalloon{Model: "none"}},
+	}
+	defer func() {
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), doctorLimit)
+		defer cancel()
+		_ = p.virt.DestroyDomain(clean, id) // else it ends with the connection
+	}()
+	if err := p.virt.RunDomain(ctx, x); err != nil {
+		return err
+	}
+	trial, cancel := context.WithTimeout(ctx, trialTime)
+	defer cancel()
+	err := poll(trial, func(ctx context.Context) (bool, error) {
+		d, err := p.virt.Domain(ctx, id)
+		switch {
+		case errors.Is(err, rpc.ErrNotFound):
+			return false, errors.New("QEMU ended at once")
+		case err != nil:
+			return false, err
+		case d.State == rpc.DomainPaused && d.Reason != int32(golibvirt.DomainPausedStartingUp):
+			return false, errors.New("it was paused, since KVM can't run its code")
+		case d.State.Off():
+			return false, fmt.Errorf("it is off, in state %d", d.State)
+		}
+		return false, nil
+	})
+	if trial.Err() != nil && ctx.Err() == nil {
+		return nil // it ran all the time
+	}
+	return err
+}

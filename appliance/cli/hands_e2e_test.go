@@ -33,7 +33,7 @@ func TestHands(t *testing.T) {
 	l.verified(want)
 
 	l.cardLoose("node1")
-	l.says(l.run(l.limit, "start", "node1"), "not on the bridge", "starting the machine")
+	l.says(l.run(l.limit, "start", "node1"), "not on the bridge", "booted in")
 	l.streaming(want)
 	l.cardLoose("node1")
 	l.says(l.run(l.limit, "stop", "node1"), "power button")

@@ -34,7 +34,8 @@ func (a *app) upCommand() *cobra.Command {
 		Long: `Create the cluster: a primary and its hot standbys, streaming, loaded and
 verified. Repeating it on a cluster that exists starts what is stopped and goes
 on where an interrupted creation stopped. With another number of standbys, or
-other parameters in the file, it brings the cluster to them.`,
+other parameters in the file, it brings the cluster to them; with another size
+of virtual machines too, by a rolling restart. A disk only grows.`,
 		Example: `  pgapp up
   pgapp up --standbys 2 --dataset none --database shop --sql schema.sql --sql data.sql
   zcat dump.sql.gz | pgapp up --dataset none --database shop --sql -

@@ -27,11 +27,13 @@ const (
 type boot struct {
 	spec machineSpec
 	// seed makes the machine's seed anew, where it has to have one.
-	seed   func(ctx context.Context) (path string, err error)
-	guest  *guest
-	accel  string
-	client *ssh.Client
-	report appliance.Report
+	seed  func(ctx context.Context) (path string, err error)
+	guest *guest
+	// primary is set for the recorded primary's machine: see halt.
+	primary bool
+	accel   string
+	client  *ssh.Client
+	report  appliance.Report
 }
 
 func (b boot) say(format string, args ...any) {
@@ -52,11 +54,15 @@ func (p *Provider) up(ctx context.Context, b boot) (how string, err error) {
 	if !errors.Is(err, errDeaf) {
 		return how, err
 	}
-	b.say("%v: it is started again", err)
-	if err := p.powerOff(ctx, b.spec.Name, b.guest, b.report); err != nil {
+	why := err
+	b.say("%v: it is started again", why)
+	if err := p.powerOff(ctx, b.spec.Name, b.guest, b.primary, b.report); err != nil {
 		return "", err
 	}
-	return p.upOnce(ctx, b)
+	if how, err = p.upOnce(ctx, b); err != nil {
+		return "", err
+	}
+	return how + ", since " + why.Error(), nil
 }
 
 // upOnce is up without that. A domain under KVM that dies or stops in the
@@ -103,12 +109,13 @@ func (p *Provider) upOnce(ctx context.Context, b boot) (how string, err error) {
 var (
 	errBootLimit = errors.New("the time for booting is over")
 	// errDeaf is the cause where a machine runs that only a new start can help.
-	errDeaf = errors.New("the machine runs and doesn't answer")
+	errDeaf = errors.New("the machine ran and didn't answer")
 )
 
-// halt brings a domain to run or to be off. One that a person or a full disk has
-// paused goes on; one that is paused otherwise, crashed, or was thawed from a
-// saved image ends, and the image goes.
+// halt brings a domain to run or to be off. The recorded primary's goes on where a
+// person or a full disk has paused it. Another that is paused, crashed, or was
+// thawed from a saved image ends, and the image goes: it could go on as a second
+// primary, and holds nothing that the primary doesn't.
 func (p *Provider) halt(ctx context.Context, b boot) error {
 	name := b.spec.Name
 	d, err := p.virt.Domain(ctx, name)
@@ -123,7 +130,7 @@ func (p *Provider) halt(ctx context.Context, b boot) error {
 	}
 	switch {
 	case d.State.Off():
-	case d.Resumable() && p.resume(ctx, name, b.say):
+	case b.primary && d.Resumable() && p.resume(ctx, name, b.say):
 	case d.State != rpc.DomainRunning || d.Thawed():
 		if err := p.virt.DestroyDomain(ctx, name); err != nil {
 			return err

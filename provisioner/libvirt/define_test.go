@@ -227,20 +227,25 @@ func TestPowerOffEscalates(t *testing.T) {
 		state   rpc.DomainState
 		reason  golibvirt.DomainPausedReason
 		deaf    bool
+		primary bool
 		pressed int
 		says    []string
 	}{
-		"deaf":      {state: rpc.DomainRunning, deaf: true, pressed: 1, says: []string{"power button", "plug"}},
-		"no SSH":    {state: rpc.DomainRunning, pressed: 1, says: []string{"power button"}},
-		"suspended": {state: rpc.DomainPaused, reason: golibvirt.DomainPausedUser, pressed: 1, says: []string{"resuming", "power button"}},
-		"crashed":   {state: rpc.DomainPaused, reason: golibvirt.DomainPausedCrashed, says: []string{"plug"}},
-		"off":       {state: rpc.DomainShutoff},
+		"deaf":              {state: rpc.DomainRunning, deaf: true, pressed: 1, says: []string{"power button", "plug"}},
+		"no SSH":            {state: rpc.DomainRunning, pressed: 1, says: []string{"power button"}},
+		"suspended":         {state: rpc.DomainPaused, reason: golibvirt.DomainPausedUser, primary: true, pressed: 1, says: []string{"resuming", "power button"}},
+		"suspended standby": {state: rpc.DomainPaused, reason: golibvirt.DomainPausedUser, says: []string{"plug"}},
+		"crashed":           {state: rpc.DomainPaused, reason: golibvirt.DomainPausedCrashed, primary: true, says: []string{"plug"}},
+		"off":               {state: rpc.DomainShutoff},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			c, m, _ := changed(t, w)
 			w.fake.deaf = tc.deaf
+			if tc.primary {
+				c.Primary = m.Name
+			}
 			d := w.fake.domains[m.Domain]
 			d.State, d.Reason = tc.state, int32(tc.reason)
 			var said []string
@@ -266,7 +271,7 @@ func TestStartOfAMachineThatRuns(t *testing.T) {
 		prepare func(w world, d *rpc.Domain)
 		says    string
 	}{
-		"deaf":      {func(world, *rpc.Domain) {}, "doesn't answer"},
+		"deaf":      {func(world, *rpc.Domain) {}, "didn't answer"},
 		"suspended": {func(_ world, d *rpc.Domain) { d.State, d.Reason = rpc.DomainPaused, int32(golibvirt.DomainPausedUser) }, "resuming"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -283,7 +288,7 @@ func TestStartOfAMachineThatRuns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = w.up(t.Context(), boot{spec: spec, guest: g, client: client, accel: appliance.AccelTCG, report: func(p appliance.Progress) { said = append(said, p.Detail) }})
+			_, err = w.up(t.Context(), boot{spec: spec, guest: g, primary: true, client: client, accel: appliance.AccelTCG, report: func(p appliance.Progress) { said = append(said, p.Detail) }})
 			if !appliance.IsProblem(err, appliance.ErrGuestBoot) {
 				t.Errorf("got %v", err)
 			}

@@ -62,7 +62,7 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 	if err != nil {
 		return err
 	}
-	b := boot{spec: spec, accel: c.Spec.Accel, guest: g, client: client, report: report}
+	b := boot{spec: spec, accel: c.Spec.Accel, guest: g, primary: m.Name == c.Primary, client: client, report: report}
 	if !settled {
 		b.seed = func(ctx context.Context) (string, error) { return p.memberSeed(ctx, c, m, net) }
 	}

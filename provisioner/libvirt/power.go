@@ -29,16 +29,16 @@ func (p *Provider) StopMachine(ctx context.Context, c appliance.Cluster, m appli
 	if err != nil {
 		return err
 	}
-	if err := p.powerOff(ctx, d.UUID, p.guest(c, m), report); err != nil {
+	if err := p.powerOff(ctx, d.UUID, p.guest(c, m), m.Name == c.Primary, report); err != nil {
 		return err
 	}
 	return p.virt.RemoveManagedSave(ctx, d.UUID)
 }
 
 // powerOff goes from one means to the next until the machine is off: a paused
-// one is resumed, PostgreSQL and the guest are asked over SSH, the guest by its
+// primary is resumed (see halt), PostgreSQL and the guest are asked over SSH, the guest by its
 // power button, and at last the plug is pulled.
-func (p *Provider) powerOff(ctx context.Context, domain string, g *guest, report appliance.Report) error {
+func (p *Provider) powerOff(ctx context.Context, domain string, g *guest, primary bool, report appliance.Report) error {
 	say := func(format string, args ...any) {
 		if report != nil {
 			report(appliance.Progress{Detail: fmt.Sprintf(format, args...)})
@@ -57,8 +57,8 @@ func (p *Provider) powerOff(ctx context.Context, domain string, g *guest, report
 		return err
 	case d.State.Off():
 		return nil
-	case d.State != rpc.DomainRunning && (!d.Resumable() || !p.resume(ctx, domain, say)):
-		say("the machine can't go on: pulling its plug")
+	case d.State != rpc.DomainRunning && (!primary || !d.Resumable() || !p.resume(ctx, domain, say)):
+		say("the machine doesn't run: pulling its plug")
 		return p.virt.DestroyDomain(ctx, domain)
 	}
 	pressed := p.askOff(ctx, domain, g, say)

@@ -145,6 +145,15 @@ for u in resolved timesyncd; do systemctl is-active -q systemd-$u || echo "$u is
 	if o := l.run(l.limit, "ssh", "node0"); o.code != appliance.ExitUsage {
 		l.t.Errorf("logging in to a process: exit code %d", o.code)
 	}
+	for member, standby := range map[string]string{"node0": "f", "node1": "t"} {
+		const who = `SELECT current_user, current_setting('is_superuser'), pg_is_in_recovery() AS "it's"`
+		if out := l.ok("psql", "--role", "admin", member, "--", "-XAtc", who); out != "postgres|on|"+standby+"\n" {
+			l.t.Errorf("the superuser's psql on %s says %q", member, out)
+		}
+	}
+	if o := l.run(l.limit, "psql", "--role", "admin", "node1", "--", "-Xc", "SELECT 1/0"); o.code != 1 {
+		l.t.Errorf("a failed statement's exit code 1 became %d", o.code)
+	}
 	if left, _ := filepath.Glob(filepath.Join(l.home, "client", "*", "ssh-*")); len(left) > 0 {
 		l.t.Errorf("keys were left: %q", left)
 	}

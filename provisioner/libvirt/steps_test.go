@@ -291,6 +291,8 @@ func TestReservations(t *testing.T) {
 	other := tag{UUID: uuidB, Cluster: "main", Member: "node1"}
 	if err := w.reserve(t.Context(), "default", other, "52:54:00:00:00:02", "192.168.122.102"); !appliance.IsProblem(err, appliance.ErrHostAddressTaken) {
 		t.Errorf("got %v", err)
+	} else if want := `net-update default delete ip-dhcp-host "<host mac='52:54:00:00:00:01' ip='192.168.122.102'/>"`; !strings.Contains(appliance.AsProblem(err).Hint, want) {
+		t.Errorf("the hint is %q, and can't help a member that has its address", appliance.AsProblem(err).Hint)
 	}
 	if got := reservations(w.fake.networks["default"].XML); len(got) != 1 || got[0].IP != "192.168.122.102" {
 		t.Errorf("got %+v", got)

@@ -187,7 +187,7 @@ func (a *app) spawn(ctx context.Context) error {
 // somebody else started.
 func daemonEnv() []string {
 	env := []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
-	for _, k := range []string{"HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "TZ", "TMPDIR", "PGAPP_LISTEN", "GOCOVERDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"} {
+	for _, k := range []string{"HOME", "USER", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "TZ", "TMPDIR", "PGAPP_LISTEN", "GOCOVERDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"} {
 		if v, ok := os.LookupEnv(k); ok {
 			env = append(env, k+"="+v)
 		}

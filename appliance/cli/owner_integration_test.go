@@ -85,3 +85,22 @@ func TestOddHome(t *testing.T) {
 	b.ok("reinit", "node1")
 	b.verified()
 }
+
+// TestUserWithoutAName runs as a number that no passwd entry has, as in
+// containers: doctor and up say so alike, before anything is made.
+func TestUserWithoutAName(t *testing.T) {
+	t.Parallel()
+	b := ordinaryBox(t)
+	b.must(os.Chown(b.home, 54321, 54321))
+	for i, arg := range b.prefix {
+		b.prefix[i] = strings.ReplaceAll(arg, "65534", "54321")
+	}
+	b.env = append(b.env, "USER=somebody")
+	for _, args := range [][]string{{"doctor", "--provider", "local"}, {"up", "--provider", "local", "--standbys", "1"}} {
+		r := b.want(appliance.ExitHost, args...)
+		if !strings.Contains(r.out+r.err, "has no name in the passwd database") {
+			t.Errorf("pgapp %q: %s%s", args, r.out, r.err)
+		}
+	}
+	b.ok("down", "--volumes", "--yes")
+}

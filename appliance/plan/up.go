@@ -21,8 +21,8 @@ import (
 // is cloned or loaded: every member is a copy of it, of one identifier.
 func (r recipe) up(c appliance.Cluster) []appliance.Step {
 	primary, standbys := c.PrimaryMember(), c.Standbys()
-	steps := []appliance.Step{{ID: "postgres", Title: "find PostgreSQL 17", Done: r.binariesKnown, Do: r.findBinaries}}
-	steps = append(steps, r.provider.CreateSteps(c, c.Members)...)
+	steps := r.provider.CreateSteps(c, c.Members)
+	steps = append(steps, appliance.Step{ID: "postgres", Title: "find PostgreSQL 17", After: hostStep(c, steps), Done: r.binariesKnown, Do: r.findBinaries})
 	add := func(s ...appliance.Step) { steps = append(steps, s...) }
 	basis := "postgres"
 	if r.template != nil {

@@ -30,6 +30,7 @@ func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Fin
 		tablespaceFinding(landlockVersion()),
 		p.portFinding(ctx, members),
 	}
+	out = append(out, p.surroundingFindings(ctx, s.PostgresBin, members)...)
 	if p.account.self {
 		out = append(out, p.lingerFinding(), removeIPCFinding())
 	}

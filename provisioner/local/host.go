@@ -51,6 +51,14 @@ func (p *Provider) checkHost(ctx context.Context, c appliance.Cluster, members [
 			fresh++
 		}
 	}
+	if fresh > 0 {
+		if err := p.checkSurroundings(ctx, c.Spec.PostgresBin, fresh); err != nil {
+			return err
+		}
+		if err := checkZoneinfo(c.Spec.PostgresBin); err != nil {
+			return err
+		}
+	}
 	if err := p.checkDisk(fresh); err != nil {
 		return err
 	}

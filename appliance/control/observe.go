@@ -84,6 +84,11 @@ func (c *Controller) status(ctx context.Context, r appliance.Cluster) (appliance
 		})
 	}
 	wg.Wait()
+	if p := primaryIndex(r); anyAhead(looks, p) {
+		// The standby may just have been asked later: what the primary has now decides.
+		m := r.Members[p]
+		looks[p] = c.observe(ctx, r, m, provider.Machine(r, m), secrets.Get(appliance.SecretControl))
+	}
 	var rows map[string]appliance.ReplicationRow
 	for _, l := range looks {
 		if l.rows != nil {
@@ -92,6 +97,7 @@ func (c *Controller) status(ctx context.Context, r appliance.Cluster) (appliance
 	}
 	for i, m := range r.Members {
 		s.Members[i] = memberStatus(r, m, looks[i], rows, running)
+		tellAhead(&s.Members[i], looks[i], looks[primaryIndex(r)])
 		tellTablespaces(&s.Members[i], looks[primaryIndex(r)].tablespaces)
 	}
 	if tl := looks[primaryIndex(r)].seen.Timeline; tl != 0 {
@@ -131,7 +137,7 @@ func (c *Controller) observe(ctx context.Context, r appliance.Cluster, m applian
 	}
 	asking, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
-	l.err = c.cfg.Sessions.Use(asking, postgres.SessionKey(r, m.Name), dial, func(s *postgres.Control) (err error) {
+	l.err = c.cfg.Sessions.UseNew(asking, postgres.SessionKey(r, m.Name), dial, func(s *postgres.Control) (err error) {
 		if l.seen, err = s.Observe(ctx); err != nil || m.Name != r.Primary {
 			return err
 		}

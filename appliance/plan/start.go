@@ -20,14 +20,19 @@ func (r recipe) start(c appliance.Cluster, member string) ([]appliance.Step, err
 			return nil, err
 		}
 		steps = append(steps, r.powerStep(m, "intent"), r.startStep(m, stepID("power", m.Name)))
-		return append(steps, r.streamingStep(following(c, m), stepID("start", m.Name))), nil
+		last := stepID("start", m.Name)
+		if m.Name == c.Primary {
+			steps, last = append(steps, r.accessStep(last)), "access"
+		}
+		return append(steps, r.streamingStep(following(c, m), last)), nil
 	}
 	primary, standbys := c.PrimaryMember(), c.Standbys()
 	steps = append(steps, r.powerStep(primary, "intent"), r.startStep(primary, stepID("power", primary.Name)))
 	for _, m := range standbys {
 		steps = append(steps, r.powerStep(m, "intent"), r.startStep(m, stepID("power", m.Name), stepID("start", primary.Name)))
 	}
-	return append(steps, r.streamingStep(standbys, append(each("start", standbys), stepID("start", primary.Name))...)), nil
+	steps = append(steps, r.accessStep(stepID("start", primary.Name)))
+	return append(steps, r.streamingStep(standbys, append(each("start", standbys), "access")...)), nil
 }
 
 // startWanted brings back what should run, as after a reboot, and changes
@@ -38,6 +43,7 @@ func (r recipe) startWanted(c appliance.Cluster) []appliance.Step {
 	if p := c.PrimaryMember(); !p.WantStopped {
 		steps = append(steps, r.powerStep(p), r.startStep(p, stepID("power", p.Name)))
 		primary = []string{stepID("start", p.Name)}
+		steps = append(steps, r.accessStep(primary...))
 	}
 	var standbys []appliance.Member
 	for _, m := range c.Standbys() {
@@ -49,7 +55,7 @@ func (r recipe) startWanted(c appliance.Cluster) []appliance.Step {
 	if primary == nil {
 		return steps
 	}
-	return append(steps, r.streamingStep(standbys, append(each("start", standbys), primary...)...))
+	return append(steps, r.streamingStep(standbys, append(each("start", standbys), "access")...))
 }
 
 // following are the standbys that should stream once the member has started:

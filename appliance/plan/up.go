@@ -72,8 +72,9 @@ func (r recipe) up(c appliance.Cluster) []appliance.Step {
 	}
 	add(
 		r.streamingStep(standbys, append(ready, "slots")...),
-		appliance.Step{ID: "sync", Title: "write everything to disk", After: []string{"load", "streaming"}, Do: r.syncAll},
-		appliance.Step{ID: "verify", Title: "verify the cluster", After: []string{"load", "streaming"}, Do: r.verify},
+		r.accessStep("load"),
+		appliance.Step{ID: "sync", Title: "write everything to disk", After: []string{"access", "streaming"}, Do: r.syncAll},
+		appliance.Step{ID: "verify", Title: "verify the cluster", After: []string{"access", "streaming"}, Do: r.verify},
 	)
 	return steps
 }

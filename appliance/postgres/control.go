@@ -33,6 +33,7 @@ const (
 	stateLockTimeout = "55P03" // lock_not_available
 	stateCanceled    = "57014" // query_canceled, by statement_timeout too
 	stateConflict    = "40001" // serialization_failure: a recovery conflict
+	stateTooMany     = "53300" // too_many_connections
 )
 
 // Control is pgapp's session to one member by TCP. It is not safe for use by
@@ -63,8 +64,25 @@ func ConnectAs(ctx context.Context, role, host string, port int, database string
 	cfg.DialFunc = (&net.Dialer{Timeout: connectTimeout, KeepAlive: 5 * time.Second}).DialContext
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	// The whole map, so that no PG* variable of the environment gets in.
+	// It sets all that the code reads: parameters of the server, the database
+	// and the role would hold otherwise. No hot standby takes serializable.
 	cfg.RuntimeParams = map[string]string{
 		"application_name":                    "pgapp",
+		"client_encoding":                     "UTF8",
+		"default_transaction_isolation":       "read committed",
+		"default_transaction_read_only":       "off",
+		"default_transaction_deferrable":      "off",
+		"datestyle":                           "ISO, MDY",
+		"intervalstyle":                       "postgres",
+		"bytea_output":                        "hex",
+		"extra_float_digits":                  "1",
+		"standard_conforming_strings":         "on",
+		"quote_all_identifiers":               "off",
+		"row_security":                        "on",
+		"transaction_timeout":                 "0",
+		"idle_session_timeout":                "0",
+		"client_min_messages":                 "warning",
+		"local_preload_libraries":             "",
 		"synchronous_commit":                  "local",
 		"lock_timeout":                        milliseconds(lockTimeout),
 		"statement_timeout":                   milliseconds(statementTimeout),

@@ -70,6 +70,7 @@ func EnsureRoles(ctx context.Context, sh Shell, port int, sec appliance.Secrets,
 	if database != "" {
 		sql += ownDatabaseSQL(database)
 	}
+	sql += accessSQL(database)
 	if _, err := SuperuserSQL(ctx, sh, port, "postgres", sql); err != nil {
 		return fmt.Errorf("making the roles: %w", err)
 	}

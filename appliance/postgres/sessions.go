@@ -50,6 +50,21 @@ func (s *Sessions) Use(ctx context.Context, key string, dial func(context.Contex
 	return f(c)
 }
 
+// UseNew runs f in a session that it opens, so that a member that lets nobody
+// in isn't taken for one that does. A kept session serves only where the server
+// has no connection left.
+func (s *Sessions) UseNew(ctx context.Context, key string, dial func(context.Context) (*Control, error), f func(*Control) error) error {
+	c, err := dial(ctx)
+	switch {
+	case hasState(err, stateTooMany):
+		return s.Use(ctx, key, dial, f)
+	case err != nil:
+		return err
+	}
+	defer s.Keep(ctx, key, c)
+	return f(c)
+}
+
 // Keep leaves a session for others, for a minute: an open one is in the way of
 // who wants to copy the database, or of a server that stops when all have left.
 // A session that has ended isn't kept, nor one more than the member's.

@@ -28,7 +28,14 @@ func psqlCommand(l appliance.Layout, port int, database, options string, in io.R
 
 // controlOptions keep an administrator's session from waiting for standbys,
 // or for others' locks.
-const controlOptions = "-c synchronous_commit=local -c lock_timeout=10s -c statement_timeout=60s -c client_min_messages=warning"
+// They replace what the server, the database or the role sets; a preload
+// library that is missing would let nobody in to take it back.
+const controlOptions = "-c synchronous_commit=local -c lock_timeout=10s -c statement_timeout=60s -c client_min_messages=warning" +
+	" -c session_preload_libraries= -c local_preload_libraries= -c search_path=pg_catalog,public -c TimeZone=UTC -c DateStyle=ISO,MDY" +
+	" -c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=1 -c standard_conforming_strings=on" +
+	" -c quote_all_identifiers=off -c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off" +
+	" -c default_transaction_deferrable=off -c transaction_timeout=0 -c idle_in_transaction_session_timeout=0" +
+	" -c idle_session_timeout=0 -c row_security=on -c default_tablespace="
 
 // SuperuserSQL runs SQL as the superuser through the member's unix socket, and
 // returns what it printed: rows in lines, columns split by |. It stops at the

@@ -19,6 +19,7 @@ const (
 	CheckSlotActive   = "slot-active"
 	CheckIdentifier   = "system-identifier"
 	CheckTimeline     = "timeline"
+	CheckNotAhead     = "not-ahead"
 	CheckReplay       = "replay-running"
 	CheckMarker       = "marker-replicated"
 	CheckWriteRefused = "write-refused"
@@ -90,6 +91,8 @@ type verification struct {
 	// marker is the sequence number written just now, 0 where it couldn't be.
 	marker    int64
 	markerErr error
+	// flushed is the primary's position after all standbys were looked at.
+	flushed string
 	// tablespaces is the verdict where members share a machine.
 	tablespaces verdict
 }
@@ -178,6 +181,9 @@ func (v *verification) askPrimary(ctx context.Context) {
 	c := v.primary.admin
 	if v.replication, v.askErr = c.Replication(ctx); v.askErr == nil {
 		v.slots, v.askErr = c.Slots(ctx)
+	}
+	if !v.primary.seen.InRecovery && v.askErr == nil {
+		v.askErr = c.row(ctx, "SELECT pg_current_wal_flush_lsn()::text", nil, &v.flushed)
 	}
 	v.marker, v.markerErr = c.writeMarker(ctx)
 }

@@ -113,14 +113,18 @@ func (c *Control) strings(ctx context.Context, sql string, args ...any) ([]strin
 }
 
 // writeMarker writes verify's row and returns its sequence number, when the
-// row is on the primary's disk. The number only grows, so that several may run
-// side by side.
+// row is on the primary's disk. The number is of the clock and of chance, so that
+// one doesn't come again after the primary's disk was put back; and only grows,
+// so that several may run side by side.
 func (c *Control) writeMarker(ctx context.Context) (int64, error) {
 	var seq int64
-	err := c.row(ctx, `INSERT INTO `+markerTable+` AS m (id, seq, at) VALUES (1, 1, now())
-ON CONFLICT (id) DO UPDATE SET seq = m.seq + 1, at = now() RETURNING seq`, nil, &seq)
+	err := c.row(ctx, `INSERT INTO `+markerTable+` AS m (id, seq, at) VALUES (1, `+uniqueSeq+`, now())
+ON CONFLICT (id) DO UPDATE SET seq = greatest(m.seq + 1, excluded.seq), at = now() RETURNING seq`, nil, &seq)
 	return seq, err
 }
+
+// uniqueSeq is microseconds since 1970, and twelve bits of chance.
+const uniqueSeq = "floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 4096 + floor(random() * 4096)::bigint"
 
 const markerPoll = 2 * time.Millisecond
 

@@ -42,6 +42,7 @@ func (v *verification) judge(m *subject) []appliance.Check {
 		add(CheckSlotActive, with(func() verdict { return slotVerdict(v.slots, m.Slot) }))
 		add(CheckIdentifier, own(func() verdict { return v.sameIdentifier(m) }))
 		add(CheckTimeline, both(func() verdict { return sameTimeline(v.primary.seen, m.seen) }))
+		add(CheckNotAhead, both(func() verdict { return notAhead(v.flushed, m.seen) }))
 		add(CheckReplay, own(m.replaying))
 		add(CheckMarker, both(func() verdict { return v.markerVerdict(m) }))
 		add(CheckWriteRefused, own(func() verdict { return m.refused }))
@@ -131,6 +132,20 @@ func sameTimeline(primary, standby Observation) verdict {
 	return pass("timeline %d", standby.Timeline)
 }
 
+// notAhead compares a standby's positions with what the primary had flushed
+// later: more on the standby is WAL that the primary has lost.
+func notAhead(flushed string, standby Observation) verdict {
+	if !standby.InRecovery {
+		return skip("it is no standby")
+	}
+	for _, p := range []struct{ what, lsn string }{{"has received", standby.ReceiveLSN}, {"has replayed", standby.LSN}} {
+		if LSNAfter(p.lsn, flushed) {
+			return fail("it %s %s, and the primary has only %s: the primary has lost what this member holds", p.what, p.lsn, flushed)
+		}
+	}
+	return pass("at %s, and the primary at %s", standby.LSN, flushed)
+}
+
 func (m *subject) replaying() verdict {
 	switch {
 	case !m.seen.InRecovery:
@@ -176,7 +191,7 @@ func (m *subject) collations() verdict {
 	case len(m.facts.collations) > 0:
 		return fail("%s", sentence(m.facts.collations))
 	case m.dataErr != nil:
-		return skip("the database's columns can't be looked at: %s", why(m.dataErr))
+		return fail("the database's columns can't be looked at: %s", why(m.dataErr))
 	}
 	return pass("collation versions are the system's")
 }

@@ -66,7 +66,7 @@ func (v *verification) countable() []*subject {
 		switch {
 		case m.err != nil:
 		case v.primary.dataErr != nil:
-			m.rows = skip("the primary's database can't be asked: %s", why(v.primary.dataErr))
+			m.rows = fail("the primary's database can't be asked: %s", why(v.primary.dataErr))
 		case m.dataErr != nil:
 			m.rows = fail("the database can't be asked: %s", why(m.dataErr))
 		case v.markerErr != nil:

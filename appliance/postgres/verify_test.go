@@ -91,7 +91,7 @@ func TestReportOfAbsentPrimary(t *testing.T) {
 		t.Errorf("slot %s", v.members[1].Slot)
 	}
 	for _, c := range r.Checks {
-		needs := c.Name == CheckStreaming || c.Name == CheckTimeline || c.Name == CheckMarker || c.Name == CheckRowCounts || c.Name == CheckParameters || c.Name == CheckSlotActive
+		needs := c.Name == CheckStreaming || c.Name == CheckTimeline || c.Name == CheckMarker || c.Name == CheckRowCounts || c.Name == CheckParameters || c.Name == CheckSlotActive || c.Name == CheckNotAhead
 		if c.Member == "my-node" && needs != (c.Skipped && c.Detail == "the primary can't be asked") && c.Name != CheckIdentifier {
 			t.Errorf("%+v", c)
 		}

@@ -167,6 +167,9 @@ func fill(ctx context.Context, mc appliance.Machine, c appliance.Cluster, m appl
 	if err := postgres.LoadDatabase(ctx, mc, m.Port, postgres.LoadOptions{Database: c.Spec.Database, Files: files()}, func(appliance.Progress) {}); err != nil {
 		return err
 	}
+	if err := postgres.EnsureAccess(ctx, mc, m.Port, c.Spec.Database); err != nil {
+		return err
+	}
 	for _, db := range []string{c.Spec.Database, postgres.MaintenanceDatabase, "template1"} {
 		if _, err := postgres.SuperuserSQL(ctx, mc, m.Port, db, "VACUUM (FREEZE, ANALYZE);\n"); err != nil {
 			return err

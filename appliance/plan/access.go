@@ -1,0 +1,35 @@
+package plan
+
+import (
+	"context"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+// accessStep grants to pgapp's roles what they use, on the primary. It goes
+// over the primary's own socket: what was revoked doesn't lock it out.
+func (r recipe) accessStep(after ...string) appliance.Step {
+	return appliance.Step{
+		ID: "access", Title: "grant the roles their access", After: after,
+		Done: r.accessThere, Do: func(ctx context.Context, _ appliance.Report) error {
+			return r.on(ctx, r.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
+				return postgres.EnsureAccess(ctx, mc, m.Port, f.cluster.Spec.Database)
+			})
+		},
+	}
+}
+
+func (r recipe) accessThere(ctx context.Context) (bool, error) {
+	f, err := r.facts(ctx)
+	if err != nil {
+		return false, err
+	}
+	c, err := f.control(ctx, f.cluster.PrimaryMember())
+	if err != nil {
+		return false, nil // what was revoked, Do grants
+	}
+	defer func() { _ = c.Close(ctx) }()
+	ok, err := postgres.HasAccess(ctx, c, f.cluster.Spec.Database)
+	return ok && err == nil, nil
+}

@@ -223,6 +223,9 @@ func TestOrdinaryUser(t *testing.T) {
 	if n := b.rows("SELECT count(*) FROM film"); n != "1000" {
 		t.Errorf("%s films", n)
 	}
+	if who := b.rows("SELECT current_setting('is_superuser')", "--role", "admin", "node1"); who != "on" {
+		t.Errorf("a superuser: %s", who)
+	}
 	b.killDaemon()
 	b.killServers()
 	b.ok("info")

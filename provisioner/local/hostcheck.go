@@ -5,8 +5,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -70,12 +68,10 @@ func (p *Provider) checkName(ctx context.Context) *appliance.Problem {
 	if !p.account.self {
 		return nil
 	}
-	if _, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		return nil
-	}
+	// Package user would answer from $USER.
 	id, err := lookPath("id")
-	if err == nil && exec.CommandContext(ctx, id, "-un").Run() == nil {
-		return nil //nolint:nilerr // a directory service knows the user
+	if err != nil || exec.CommandContext(ctx, id, "-un").Run() == nil {
+		return nil //nolint:nilerr // without the program id nothing can be said
 	}
 	return appliance.NewProblem(appliance.ErrHostNoUser, "your user number %d has no name in the passwd database, and PostgreSQL refuses to run without", uid).
 		WithHint("add one: echo 'pgapp:x:%d:%d::/:/bin/sh' >> /etc/passwd (as root), or run as a user that exists", uid, os.Getegid())

@@ -85,7 +85,8 @@ type Check struct {
 	Member string `json:"member" yaml:"member"`
 	OK     bool   `json:"ok" yaml:"ok"`
 	// Skipped is set where the check could not be made; then OK is true and
-	// Detail says why.
+	// Detail says why. It is no pass: the report's OK is false, unless the user's
+	// own configuration rules the check out.
 	Skipped bool   `json:"skipped,omitempty" yaml:"skipped,omitempty"`
 	Detail  string `json:"detail" yaml:"detail"`
 }

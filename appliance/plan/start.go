@@ -244,7 +244,7 @@ func configure(ctx context.Context, f facts, m appliance.Member, mc appliance.Ma
 func (f facts) memberConfig(ctx context.Context, m appliance.Member, mc appliance.Machine, limits postgres.Limits) (postgres.Config, error) {
 	c := f.config(m)
 	if m.Name != f.cluster.Primary {
-		c.Parameters = limits.Raise(c.Parameters)
+		c.Parameters = undelayed(f.cluster, limits.Raise(c.Parameters))
 	}
 	size, err := postgres.FileSystemBytes(ctx, mc)
 	if err != nil {
@@ -277,8 +277,8 @@ func (r recipe) streamingStep(standbys []appliance.Member, after ...string) appl
 			for _, m := range standbys {
 				names = append(names, m.Name)
 			}
-			return r.inPrimary(ctx, func(_ facts, c *postgres.Control) error {
-				if err := waitStreaming(ctx, c, names); err != nil {
+			return r.inPrimary(ctx, func(f facts, c *postgres.Control) error {
+				if err := waitStreaming(ctx, c, names); err != nil || delayed(f.cluster) {
 					return err
 				}
 				ctx, cancel := context.WithTimeout(ctx, replayTimeout)

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -76,7 +75,7 @@ func (r recipe) up(c appliance.Cluster) []appliance.Step {
 		appliance.Step{ID: "sync", Title: "write everything to disk", After: []string{"access", "streaming"}, Do: r.syncAll},
 		appliance.Step{ID: "verify", Title: "verify the cluster", After: []string{"access", "streaming"}, Do: r.verify},
 	)
-	return steps
+	return append(steps, r.delaySteps(c, "sync", "verify")...)
 }
 
 // upTo is up, with the change of the spec where there is one.
@@ -293,63 +292,4 @@ func (r recipe) waitReplayed(ctx context.Context) {
 		}
 		return postgres.WaitReplayed(ctx, c, names)
 	})
-}
-
-func (r recipe) verify(ctx context.Context, report appliance.Report) error {
-	f, err := r.facts(ctx)
-	if err != nil {
-		return err
-	}
-	if r.template == nil { // else nothing was loaded since the standbys streamed
-		r.waitReplayed(ctx)
-	}
-	in := VerifyInput(f.cluster, f.secrets)
-	in.Leave = func(ctx context.Context, member string, c *postgres.Control) {
-		r.cfg.Sessions.Keep(ctx, postgres.SessionKey(f.cluster, member), c)
-	}
-	v := postgres.Verify(ctx, in)
-	// All standbys stream: one that is silent now is busy, as an emulated guest
-	// that was started just now, and is asked again.
-	for start := time.Now(); silent(v) && time.Since(start) < replayTimeout && ctx.Err() == nil; {
-		v = postgres.Verify(ctx, in)
-	}
-	var bad []string
-	for _, c := range v.Checks {
-		if !c.OK {
-			bad = append(bad, fmt.Sprintf("%s on %s: %s", c.Name, c.Member, c.Detail))
-		}
-	}
-	if !v.OK {
-		return appliance.NewProblem(appliance.ErrVerifyFailed, "%d of %d checks failed", len(bad), len(v.Checks)).
-			WithDetail(strings.Join(bad, "\n")).WithHint("pgapp verify looks again")
-	}
-	report(appliance.Progress{Detail: fmt.Sprintf("%d checks passed", len(v.Checks))})
-	return nil
-}
-
-// silent tells whether nothing failed but that members gave no answer in time,
-// which each look waits for.
-func silent(v appliance.VerifyReport) bool {
-	found := false
-	for _, c := range v.Checks {
-		if !c.OK && (c.Name != postgres.CheckReachable || !strings.HasSuffix(c.Detail, postgres.ErrNoAnswer.Error())) {
-			return false
-		}
-		found = found || !c.OK
-	}
-	return found
-}
-
-// VerifyInput is what package postgres needs to verify the cluster.
-func VerifyInput(c appliance.Cluster, s appliance.Secrets) postgres.VerifyInput {
-	in := postgres.VerifyInput{
-		SystemIdentifier: c.SystemIdentifier, Database: c.Spec.Database, Password: s.Get(appliance.SecretControl),
-		SharedMachine: sharesMachine(c),
-	}
-	for _, m := range c.Members {
-		in.Targets = append(in.Targets, postgres.Target{
-			Member: m.Name, Host: m.Host, Port: m.Port, Primary: m.Name == c.Primary, Slot: m.Slot,
-		})
-	}
-	return in
 }

@@ -24,6 +24,7 @@ const (
 	CheckMarker       = "marker-replicated"
 	CheckWriteRefused = "write-refused"
 	CheckRowCounts    = "row-counts"
+	CheckApplication  = "application-login"
 	CheckChecksums    = "checksums"
 	CheckCollation    = "collation-version"
 	CheckParameters   = "parameters"
@@ -58,6 +59,11 @@ type VerifyInput struct {
 	SharedMachine bool
 	// Password is role pgapp's.
 	Password appliance.Secret
+	// AppPassword is role app's, who has to be let into Database on each member.
+	AppPassword appliance.Secret
+	// ApplyDelay is recovery_min_apply_delay of the cluster's spec, empty where
+	// there is none: what a standby's refusal may come from.
+	ApplyDelay string
 	// Leave, where it is set, gets the sessions to members' maintenance
 	// databases that verification has done with, instead of closing them.
 	Leave func(ctx context.Context, member string, c *Control)
@@ -67,8 +73,9 @@ type VerifyInput struct {
 // the primary, shows a row written just now, refuses writes, and has the same
 // rows, settings and origin. It asks all members at once, writes nothing but
 // its marker row in database postgres, and always returns a report: what can't
-// be asked is a failed check, or one skipped with its reason. It is safe to
-// repeat and to run side by side.
+// be asked is a failed check, or one skipped with its reason. A report with a
+// skipped check is not ok, unless the user's configuration is the reason. It is
+// safe to repeat and to run side by side.
 func Verify(ctx context.Context, in VerifyInput) appliance.VerifyReport {
 	v := newVerification(in)
 	defer v.close(ctx)
@@ -93,6 +100,10 @@ type verification struct {
 	markerErr error
 	// flushed is the primary's position after all standbys were looked at.
 	flushed string
+	// tables are those that were counted first, nil before; tooLarge is how many
+	// were left out.
+	tables   map[string]int64
+	tooLarge int
 	// tablespaces is the verdict where members share a machine.
 	tablespaces verdict
 }
@@ -106,22 +117,42 @@ type subject struct {
 	err, dataErr error
 	seen         Observation
 	facts        memberFacts
+	// app is the verdict of the application's login.
+	app verdict
 	// Verdicts of what was tried on a standby.
 	marker, refused, rows verdict
+	// count is the last count of rows, proven those of tables that were equal.
+	count  standbyCount
+	proven map[string]int64
 }
 
 // verdict is how a check ended.
 type verdict struct {
+	// skipped is set where the check wasn't made, so that ok says nothing.
 	ok, skipped bool
-	detail      string
+	// excused is set where the user's own configuration is why it was skipped.
+	excused bool
+	detail  string
 }
 
 func pass(format string, args ...any) verdict {
 	return verdict{ok: true, detail: fmt.Sprintf(format, args...)}
 }
 func fail(format string, args ...any) verdict { return verdict{detail: fmt.Sprintf(format, args...)} }
+
+// skip is a check that can't be made. It is not a failure, and no pass: the
+// report is not ok.
 func skip(format string, args ...any) verdict {
 	return verdict{ok: true, skipped: true, detail: fmt.Sprintf(format, args...)}
+}
+
+// notProven is a check that was tried, and came to no end in time.
+func notProven(format string, args ...any) verdict { return skip("not proven: "+format, args...) }
+
+// excuse is a check that the user's configuration rules out. It leaves the
+// report ok.
+func excuse(format string, args ...any) verdict {
+	return verdict{ok: true, skipped: true, excused: true, detail: fmt.Sprintf(format, args...)}
 }
 
 func newVerification(in VerifyInput) *verification {
@@ -195,7 +226,9 @@ func (v *verification) report() appliance.VerifyReport {
 		r.Replication = []appliance.ReplicationRow{}
 	}
 	for _, m := range v.members {
-		for _, c := range append(v.judge(m), v.tablespaceChecks(m)...) {
+		checks, proven := v.judge(m)
+		r.OK = r.OK && proven
+		for _, c := range append(checks, v.tablespaceChecks(m)...) {
 			r.OK = r.OK && c.OK
 			r.Checks = append(r.Checks, c)
 		}

@@ -23,6 +23,8 @@ type memberFacts struct {
 	overrides []string
 	// collations name the objects whose collation version isn't the system's.
 	collations []string
+	// delay is recovery_min_apply_delay.
+	delay time.Duration
 }
 
 // gather opens the sessions and reads everything that needs no other member.
@@ -31,6 +33,9 @@ func (m *subject) gather(ctx context.Context, in VerifyInput) {
 		return
 	}
 	var wg sync.WaitGroup
+	var appErr error
+	var readable int
+	wg.Go(func() { readable, appErr = m.logInAsApplication(ctx, in) })
 	wg.Go(func() { m.data, m.dataErr = Connect(ctx, m.Host, m.Port, in.Database, in.Password) })
 	m.admin, m.err = Connect(ctx, m.Host, m.Port, MaintenanceDatabase, in.Password)
 	if m.err == nil {
@@ -40,6 +45,7 @@ func (m *subject) gather(ctx context.Context, in VerifyInput) {
 		m.facts, m.err = m.admin.facts(ctx)
 	}
 	wg.Wait()
+	m.app = m.applicationVerdict(readable, appErr)
 	if m.err != nil || m.dataErr != nil {
 		return
 	}
@@ -50,7 +56,7 @@ func (m *subject) gather(ctx context.Context, in VerifyInput) {
 }
 
 const settingsSQL = `SELECT name, setting, coalesce(sourcefile, '') FROM pg_settings
-WHERE sourcefile IS NOT NULL OR name IN ('data_checksums',
+WHERE sourcefile IS NOT NULL OR name IN ('data_checksums', 'recovery_min_apply_delay',
 	'max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction')`
 
 // A database of the builtin provider has a version too, and its system's
@@ -92,6 +98,12 @@ func (f *memberFacts) add(name, value, sourceFile string) error {
 	switch name {
 	case "data_checksums":
 		f.checksums = value
+	case delayParameter:
+		ms, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			return fmt.Errorf("reading parameter %s: %w", name, err)
+		}
+		f.delay = time.Duration(ms) * time.Millisecond
 	case "max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction":
 		n, err := strconv.Atoi(value)
 		if err != nil {
@@ -136,15 +148,15 @@ func (m *subject) prove(ctx context.Context, marker int64) {
 	}
 	if marker > 0 {
 		m.marker = m.awaitMarker(ctx, marker)
+		if !m.marker.ok {
+			m.marker.detail += m.heldUp(ctx)
+		}
 	}
 	m.refused = m.tryWrite(ctx)
 }
 
 func (m *subject) awaitMarker(ctx context.Context, marker int64) verdict {
-	limit := replayWait
-	if m.paused() || !m.seen.InRecovery {
-		limit = 0
-	}
+	limit := m.replayLimit()
 	ctx, cancel := context.WithTimeout(ctx, limit+connectTimeout)
 	defer cancel()
 	start, got := time.Now(), int64(0)
@@ -158,6 +170,8 @@ func (m *subject) awaitMarker(ctx context.Context, marker int64) verdict {
 	switch {
 	case err != nil:
 		return fail("the marker row can't be read: %v", err)
+	case got < marker && m.delayed():
+		return excuse("marker row %d of the primary was not waited for: %s; the newest here is %d", marker, m.delayText(), got)
 	case got < marker:
 		return fail("marker row %d of the primary is not here after %s; the newest is %d", marker, limit, got)
 	}

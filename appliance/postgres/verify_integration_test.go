@@ -15,7 +15,7 @@ import (
 )
 
 func (c *cluster) input() postgres.VerifyInput {
-	in := postgres.VerifyInput{Database: "films", Password: c.secrets.Get(appliance.SecretControl)}
+	in := postgres.VerifyInput{Database: "films", Password: c.secrets.Get(appliance.SecretControl), AppPassword: c.secrets.Get(appliance.SecretApp)}
 	for i, m := range c.members {
 		in.Targets = append(in.Targets, postgres.Target{Member: name(i), Host: m.host, Port: m.port, Primary: i == 0})
 	}

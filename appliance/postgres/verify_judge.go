@@ -8,9 +8,12 @@ import (
 )
 
 // judge lists the checks of one member, always the same and in the same order.
-func (v *verification) judge(m *subject) []appliance.Check {
-	var out []appliance.Check
+// proven tells whether all of them were made, but for those that the user's
+// configuration rules out.
+func (v *verification) judge(m *subject) (out []appliance.Check, proven bool) {
+	proven = true
 	add := func(name string, r verdict) {
+		proven = proven && (!r.skipped || r.excused)
 		out = append(out, appliance.Check{Name: name, Member: m.Member, OK: r.ok, Skipped: r.skipped, Detail: r.detail})
 	}
 	// own is for what needs this member, with for what needs the primary too.
@@ -32,7 +35,7 @@ func (v *verification) judge(m *subject) []appliance.Check {
 	both := func(judge func() verdict) verdict {
 		return own(func() verdict { return with(judge) })
 	}
-	add(CheckReachable, m.reachable())
+	add(CheckReachable, m.reachable(v.in.ApplyDelay))
 	if m == v.primary {
 		add(CheckWritable, own(v.writable))
 		add(CheckIdentifier, own(func() verdict { return v.sameIdentifier(m) }))
@@ -49,14 +52,18 @@ func (v *verification) judge(m *subject) []appliance.Check {
 		add(CheckRowCounts, both(func() verdict { return m.rows }))
 		add(CheckParameters, both(func() verdict { return notLower(v.primary.facts.parameters, m.facts.parameters) }))
 	}
+	add(CheckApplication, own(func() verdict { return m.app }))
 	add(CheckChecksums, own(func() verdict { return checksumVerdict(m.facts.checksums) }))
 	add(CheckCollation, own(m.collations))
 	add(CheckSettings, own(func() verdict { return settingsVerdict(m.facts.overrides) }))
-	return out
+	return out, proven
 }
 
-func (m *subject) reachable() verdict {
-	if m.err != nil {
+func (m *subject) reachable(delay string) verdict {
+	switch {
+	case m.err != nil && !m.Primary && delay != "" && refused(m.err):
+		return fail("%s; replay is delayed here by %s (%s), and may not have come to the password yet", why(m.err), delay, delayParameter)
+	case m.err != nil:
 		return fail("%s", why(m.err))
 	}
 	return pass("PostgreSQL answers at %s:%d", m.Host, m.Port)
@@ -190,6 +197,8 @@ func (m *subject) collations() verdict {
 	switch {
 	case len(m.facts.collations) > 0:
 		return fail("%s", sentence(m.facts.collations))
+	case m.dataErr != nil && m.delayed() && refused(m.dataErr):
+		return excuse("the database isn't here yet: %s", m.delayText())
 	case m.dataErr != nil:
 		return fail("the database's columns can't be looked at: %s", why(m.dataErr))
 	}

@@ -2,56 +2,52 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sort"
-	"strings"
+	"slices"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 const (
-	// countTries is how often rows are counted until the primary was still
-	// meanwhile: a first count may write hint bits, which moves its LSN.
+	// countTries is how often rows are counted at least until they are called
+	// different: a first count may write hint bits, which moves the primary's LSN.
 	countTries = 3
-	// countBytes is how much of a database is read to count it, the smallest
-	// tables first.
-	countBytes = 512 << 20
-	countChunk = 200
+	// countPause is between two counts of a primary that is being written.
+	countPause = 50 * time.Millisecond
 	// longHeader is the most by which the insert position is ahead of the
 	// flushed one while nothing is unflushed: a page header.
 	longHeader = 40
 )
 
-// tableCount is what a member has of the user's tables.
-type tableCount struct {
-	// sizes has every table; rows those that were counted.
-	sizes map[string]int64
-	rows  map[string]int64
-	// snapshot is the pg_snapshot that they were counted in.
-	snapshot string
-}
-
-// countRows compares the rows of all tables of the user's database. Counts are
-// compared only where the primary's LSN stood still; else the check is skipped.
+// countRows compares the rows of all tables of the user's database. Every other
+// try is one for a primary at rest: there what differs is a failure. The others
+// are for a primary that is being written, and compare a table by what
+// transactions of one snapshot have left in it. A table that was equal once is
+// proven, and the tries end when all are, or when verify has waited long enough.
 func (v *verification) countRows(ctx context.Context) {
 	standbys := v.countable()
-	for try := 0; try < countTries && len(standbys) > 0; try++ {
-		if try > 0 {
-			// It flushes what was committed asynchronously meanwhile.
-			if _, err := v.primary.admin.writeMarker(ctx); err != nil {
-				return
-			}
+	for start, try := time.Now(), 0; len(standbys) > 0; try++ {
+		v.countOnce(ctx, standbys, try%2 == 1)
+		standbys = slices.DeleteFunc(standbys, func(m *subject) bool { return m.rows.ok && !m.rows.skipped })
+		undecided := slices.ContainsFunc(standbys, func(m *subject) bool { return m.rows.skipped })
+		switch {
+		case try+1 < countTries:
+		case !undecided && try%2 == 0, time.Since(start) >= replayWait:
+			return
+		default:
+			pause(ctx, countPause)
 		}
-		v.countOnce(ctx, standbys)
-		var again []*subject
-		for _, m := range standbys {
-			if !m.rows.ok || m.rows.skipped {
-				again = append(again, m)
-			}
+		if ctx.Err() != nil {
+			return
 		}
-		standbys = again
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
 	}
 }
 
@@ -65,6 +61,8 @@ func (v *verification) countable() []*subject {
 	for _, m := range v.standbys() {
 		switch {
 		case m.err != nil:
+		case m.delayed():
+			m.rows = excuse("replay is delayed here: %s", m.delayText())
 		case v.primary.dataErr != nil:
 			m.rows = fail("the primary's database can't be asked: %s", why(v.primary.dataErr))
 		case m.dataErr != nil:
@@ -72,39 +70,123 @@ func (v *verification) countable() []*subject {
 		case v.markerErr != nil:
 			m.rows = skip("nothing can be written on the primary")
 		default:
+			m.proven = map[string]int64{}
 			out = append(out, m)
 		}
 	}
 	return out
 }
 
-// countOnce counts on the primary and on every standby, within one snapshot
-// each.
-func (v *verification) countOnce(ctx context.Context, standbys []*subject) {
-	all := func(r verdict) {
+// countOnce counts on the primary and on every standby at once, within one
+// snapshot each.
+func (v *verification) countOnce(ctx context.Context, standbys []*subject, written bool) {
+	fill := func(err error) {
 		for _, m := range standbys {
-			m.rows = r
+			m.rows = countError(err, "on the primary")
 		}
 	}
-	before, err := v.primary.data.position(ctx)
+	p, k, err := v.beginCount(ctx, standbys, written)
 	if err != nil {
-		all(countError(err, "on the primary"))
+		fill(err)
 		return
 	}
-	want, err := v.primary.data.countTables(ctx, nil)
+	defer k.end(ctx)
+	v.each(append(standbys[:len(standbys):len(standbys)], v.primary), func(m *subject) {
+		if m == v.primary {
+			p.tableCount, err = k.count(ctx, p.known)
+			return
+		}
+		m.takeCount(ctx, p.at.flushed, k.names, p.known)
+	})
+	if err == nil && !written {
+		var after walPosition
+		after, err = v.primary.admin.position(ctx)
+		p.moved = p.at.unflushed || after.insert != p.at.insert
+	}
 	if err != nil {
-		all(countError(err, "on the primary"))
+		fill(err)
 		return
 	}
-	v.each(standbys, func(m *subject) { m.rows = m.compareRows(ctx, before, want) })
-	after, err := v.primary.data.position(ctx)
-	if err != nil {
-		all(countError(err, "on the primary"))
-		return
+	if v.tables == nil {
+		v.tables, v.tooLarge = p.rows, len(p.sizes)-len(p.rows)
 	}
-	if before.unflushed || after.insert != before.insert {
-		all(skip("the primary was written to meanwhile"))
+	for _, m := range standbys {
+		if m.rows = m.compareRows(ctx, p); m.rows.ok && !m.rows.skipped {
+			m.rows = v.allEqual(m)
+		}
 	}
+}
+
+// primaryCount is what a standby's rows are compared with.
+type primaryCount struct {
+	tableCount
+	at walPosition
+	// known is the snapshot to tell rows apart by, empty where none is needed.
+	known string
+	// moved is set where the primary may have been written meanwhile.
+	moved bool
+}
+
+// beginCount begins a count of what isn't proven yet. For a primary at rest, the
+// position is the one before the snapshot. For one that is being written it comes
+// after: so a standby that has come to it shows all that the snapshot does, and
+// the rows of what was committed in between are told apart.
+func (v *verification) beginCount(ctx context.Context, standbys []*subject, written bool) (p primaryCount, k *counting, err error) {
+	p.moved = written
+	if !written {
+		if p.at, err = v.settledPosition(ctx); err != nil {
+			return p, nil, err
+		}
+	}
+	if k, err = v.primary.data.beginCount(ctx, v.unproven(standbys)); err != nil {
+		return p, nil, err
+	}
+	if written {
+		p.known = k.found.snapshot
+		if p.at, err = v.settledPosition(ctx); err != nil {
+			k.end(ctx)
+		}
+	}
+	return p, k, err
+}
+
+// settledPosition is the primary's. All but the first write the marker before,
+// which flushes what was committed asynchronously.
+func (v *verification) settledPosition(ctx context.Context) (walPosition, error) {
+	if v.tables != nil {
+		if _, err := v.primary.admin.writeMarker(ctx); err != nil {
+			return walPosition{}, err
+		}
+	}
+	return v.primary.admin.position(ctx)
+}
+
+// unproven are the tables that are still to be compared; nil is all.
+func (v *verification) unproven(standbys []*subject) map[string]int64 {
+	if v.tables == nil {
+		return nil
+	}
+	out := map[string]int64{}
+	for name := range v.tables {
+		for _, m := range standbys {
+			if _, done := m.proven[name]; !done {
+				out[name] = 0
+			}
+		}
+	}
+	return out
+}
+
+func (v *verification) allEqual(m *subject) verdict {
+	var total int64
+	for _, n := range m.proven {
+		total += n
+	}
+	detail := fmt.Sprintf("%d rows in %d tables, as on the primary", total, len(m.proven))
+	if v.tooLarge > 0 {
+		detail += fmt.Sprintf("; %d more are too large to count", v.tooLarge)
+	}
+	return pass("%s", detail)
 }
 
 // walPosition is where the primary's WAL stands.
@@ -121,42 +203,62 @@ FROM pg_current_wal_flush_lsn() f, pg_current_wal_insert_lsn() i`, []any{longHea
 	return p, err
 }
 
-func (m *subject) compareRows(ctx context.Context, at walPosition, want tableCount) verdict {
-	caughtUp, err := m.awaitReplay(ctx, at.flushed)
+// standbyCount is a count on a standby.
+type standbyCount struct {
+	tableCount
+	// caughtUp is set where the standby had come to the primary's position before.
+	caughtUp bool
+	err      error
+}
+
+// takeCount counts here when all is here that the primary's snapshot shows.
+func (m *subject) takeCount(ctx context.Context, lsn string, names []string, known string) {
+	m.count = standbyCount{}
+	if m.count.caughtUp, m.count.err = m.awaitReplay(ctx, lsn); m.count.err != nil {
+		return
+	}
+	only := map[string]int64{}
+	for _, n := range names {
+		only[n] = 0
+	}
+	k, err := m.data.beginCount(ctx, only)
 	if err != nil {
-		return countError(err, "here")
+		m.count.err = err
+		return
 	}
-	got, err := m.data.countTables(ctx, want.rows)
-	if err != nil {
-		return countError(err, "here")
+	defer k.end(ctx)
+	m.count.tableCount, m.count.err = k.count(ctx, known)
+}
+
+func (m *subject) compareRows(ctx context.Context, p primaryCount) verdict {
+	got := m.count
+	if got.err != nil {
+		return countError(got.err, "here")
 	}
-	different := want.differences(got)
-	if len(different) > 0 {
-		ahead, err := m.data.committedSince(ctx, want.snapshot)
-		if err != nil {
-			return countError(err, "here")
+	for name, n := range p.rows {
+		if got.caughtUp && p.equal(got.tableCount, name) {
+			m.proven[name] = n
 		}
-		if ahead {
-			return skip("a transaction is being committed on the primary")
-		}
 	}
+	different := p.differences(got.tableCount, m.proven)
 	switch {
-	case len(different) > 0 && !caughtUp:
-		return fail("it has not replayed %s: %s", at.flushed, sentence(different))
-	case len(different) > 0:
-		return fail("%s", sentence(different))
-	case !caughtUp:
-		return skip("it has not replayed %s", at.flushed)
+	case len(different) == 0 && !got.caughtUp:
+		return notProven("it has not replayed %s", p.at.flushed)
+	case len(different) == 0:
+		return pass("")
+	case p.moved:
+		return notProven("the primary is being written: %s", sentence(different))
 	}
-	var total int64
-	for _, n := range want.rows {
-		total += n
+	ahead, err := m.data.committedSince(ctx, p.snapshot)
+	switch {
+	case err != nil:
+		return countError(err, "here")
+	case ahead:
+		return notProven("a transaction is being committed on the primary: %s", sentence(different))
+	case !got.caughtUp:
+		return fail("it has not replayed %s: %s", p.at.flushed, sentence(different))
 	}
-	detail := fmt.Sprintf("%d rows in %d tables, as on the primary", total, len(want.rows))
-	if left := len(want.sizes) - len(want.rows); left > 0 {
-		detail += fmt.Sprintf("; %d more are too large to count", left)
-	}
-	return pass("%s", detail)
+	return fail("%s", sentence(different))
 }
 
 // committedSince tells whether transactions have ended here that had not in the
@@ -178,8 +280,8 @@ FROM s`, []any{snapshot}, &ahead)
 // verify waits for anything. A standby that doesn't show the marker was waited
 // for already.
 func (m *subject) awaitReplay(ctx context.Context, lsn string) (bool, error) {
-	limit := replayWait
-	if m.paused() || !m.marker.ok {
+	limit := m.replayLimit()
+	if !m.marker.ok {
 		limit = 0
 	}
 	start, there := time.Now(), false
@@ -191,120 +293,10 @@ func (m *subject) awaitReplay(ctx context.Context, lsn string) (bool, error) {
 }
 
 func countError(err error, where string) verdict {
-	for _, passing := range []string{stateLockTimeout, stateCanceled, stateConflict} {
+	for _, passing := range []string{stateLockTimeout, stateCanceled, stateConflict, stateNoTable} {
 		if hasState(err, passing) {
-			return skip("the rows can't be counted %s for now: %s", where, why(err))
+			return notProven("the rows can't be counted %s for now: %s", where, why(err))
 		}
 	}
 	return fail("the rows can't be counted %s: %s", where, why(err))
-}
-
-// Unlogged and temporary tables are not replicated.
-const tablesSQL = `SELECT format('%I.%I', n.nspname, c.relname), pg_relation_size(c.oid)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p' AND c.relispopulated
-	AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'`
-
-// countTables counts within one snapshot the rows of the tables in only, or,
-// where it is nil, of the smallest that make up countBytes.
-func (c *Control) countTables(ctx context.Context, only map[string]int64) (tableCount, error) {
-	t := tableCount{sizes: map[string]int64{}, rows: map[string]int64{}}
-	tx, err := c.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return t, c.wrap(ctx, err)
-	}
-	defer func() { _ = tx.Rollback(ctx) }() // it only read
-	if err := tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&t.snapshot); err != nil {
-		return t, c.wrap(ctx, err)
-	}
-	rows, err := tx.Query(ctx, tablesSQL)
-	if err != nil {
-		return t, c.wrap(ctx, err)
-	}
-	var name string
-	var size int64
-	if _, err := pgx.ForEachRow(rows, []any{&name, &size}, func() error {
-		t.sizes[name] = size
-		return nil
-	}); err != nil {
-		return t, c.wrap(ctx, err)
-	}
-	names := t.toCount(only)
-	for len(names) > 0 {
-		n := min(len(names), countChunk)
-		if err := countChunkOf(ctx, tx, names[:n], t.rows); err != nil {
-			return t, c.wrap(ctx, err)
-		}
-		names = names[n:]
-	}
-	return t, nil
-}
-
-// toCount chooses the tables to count.
-func (t tableCount) toCount(only map[string]int64) []string {
-	names := make([]string, 0, len(t.sizes))
-	for n := range t.sizes {
-		if _, asked := only[n]; asked || only == nil {
-			names = append(names, n)
-		}
-	}
-	sort.Slice(names, func(i, j int) bool {
-		a, b := t.sizes[names[i]], t.sizes[names[j]]
-		return a < b || a == b && names[i] < names[j]
-	})
-	if only != nil {
-		return names
-	}
-	budget := int64(countBytes)
-	for i, n := range names {
-		if budget -= t.sizes[n]; budget < 0 {
-			return names[:i]
-		}
-	}
-	return names
-}
-
-// countChunkOf asks for many tables at once. The names come quoted from
-// PostgreSQL's own format().
-func countChunkOf(ctx context.Context, tx pgx.Tx, names []string, into map[string]int64) error {
-	parts := make([]string, 0, len(names))
-	for i, n := range names {
-		parts = append(parts, fmt.Sprintf("SELECT %d, count(*) FROM ONLY %s", i, n))
-	}
-	rows, err := tx.Query(ctx, strings.Join(parts, " UNION ALL "))
-	if err != nil {
-		return err
-	}
-	var i int
-	var n int64
-	_, err = pgx.ForEachRow(rows, []any{&i, &n}, func() error {
-		if i < 0 || i >= len(names) {
-			return errors.New("PostgreSQL counted a table that wasn't asked for")
-		}
-		into[names[i]] = n
-		return nil
-	})
-	return err
-}
-
-// differences tells how a standby's tables differ from the primary's.
-func (t tableCount) differences(standby tableCount) []string {
-	var out []string
-	for name := range t.sizes {
-		if _, ok := standby.sizes[name]; !ok {
-			out = append(out, name+" is missing")
-		}
-	}
-	for name := range standby.sizes {
-		if _, ok := t.sizes[name]; !ok {
-			out = append(out, name+" is not on the primary")
-		}
-	}
-	for name, want := range t.rows {
-		if got, ok := standby.rows[name]; ok && got != want {
-			out = append(out, fmt.Sprintf("%s has %d rows, and %d on the primary", name, got, want))
-		}
-	}
-	sort.Strings(out)
-	return out
 }

@@ -1,0 +1,60 @@
+package plan
+
+import (
+	"context"
+	"maps"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+// delayed tells whether the cluster's standbys replay later than they receive.
+// Those of a cluster that isn't handed out yet don't, whatever its spec says:
+// they would have neither pgapp's password nor the data for that time.
+func delayed(c appliance.Cluster) bool {
+	_, _, ok := postgres.ApplyDelay(c.Spec.Parameters)
+	return ok && !unused(c)
+}
+
+// undelayed is a new standby's parameters.
+func undelayed(c appliance.Cluster, parameters map[string]string) map[string]string {
+	name, _, ok := postgres.ApplyDelay(parameters)
+	if !ok || !unused(c) {
+		return parameters
+	}
+	parameters = maps.Clone(parameters)
+	delete(parameters, name)
+	return parameters
+}
+
+// delaySteps have a new cluster's standbys replay later from now on, when all has
+// been verified that a delay would hide.
+func (r recipe) delaySteps(c appliance.Cluster, after ...string) []appliance.Step {
+	_, value, ok := postgres.ApplyDelay(c.Spec.Parameters)
+	if !ok || !unused(c) {
+		return nil
+	}
+	var steps []appliance.Step
+	for _, m := range c.Standbys() {
+		steps = append(steps, appliance.Step{
+			ID: stepID("delay", m.Name), Title: "delay the replay by " + value, Member: m.Name, After: after, Do: r.delay(m.Name),
+		})
+	}
+	return steps
+}
+
+func (r recipe) delay(member string) func(context.Context, appliance.Report) error {
+	return func(ctx context.Context, _ appliance.Report) error {
+		return r.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+			d, err := postgres.InspectDataDir(ctx, mc)
+			if err != nil {
+				return err
+			}
+			f.cluster.Phase = appliance.PhaseReady
+			if err := configure(ctx, f, m, mc, d.Limits); err != nil {
+				return err
+			}
+			return postgres.ReloadConfig(ctx, mc, m.Port)
+		})
+	}
+}

@@ -1,0 +1,84 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+func (r recipe) verify(ctx context.Context, report appliance.Report) error {
+	f, err := r.facts(ctx)
+	if err != nil {
+		return err
+	}
+	if r.template == nil && !delayed(f.cluster) { // else nothing was loaded since the standbys streamed
+		r.waitReplayed(ctx)
+	}
+	in := VerifyInput(f.cluster, f.secrets)
+	in.Leave = func(ctx context.Context, member string, c *postgres.Control) {
+		r.cfg.Sessions.Keep(ctx, postgres.SessionKey(f.cluster, member), c)
+	}
+	v := postgres.Verify(ctx, in)
+	// All standbys stream: one that is silent now is busy, as an emulated guest
+	// that was started just now, and is asked again.
+	for start := time.Now(); silent(v) && time.Since(start) < replayTimeout && ctx.Err() == nil; {
+		v = postgres.Verify(ctx, in)
+	}
+	var bad, skipped []string
+	for _, c := range v.Checks {
+		if !c.OK {
+			bad = append(bad, fmt.Sprintf("%s on %s: %s", c.Name, c.Member, c.Detail))
+		}
+		if c.Skipped {
+			skipped = append(skipped, fmt.Sprintf("%s on %s: %s", c.Name, c.Member, c.Detail))
+		}
+	}
+	if !v.OK && len(bad) == 0 {
+		return appliance.NewProblem(appliance.ErrVerifyFailed, "%d of %d checks are not proven", len(skipped), len(v.Checks)).
+			WithDetail(strings.Join(skipped, "\n")).WithHint("pgapp verify looks again")
+	}
+	if !v.OK {
+		return appliance.NewProblem(appliance.ErrVerifyFailed, "%d of %d checks failed", len(bad), len(v.Checks)).
+			WithDetail(strings.Join(bad, "\n")).WithHint("pgapp verify looks again")
+	}
+	detail := fmt.Sprintf("%d checks passed", len(v.Checks)-len(skipped))
+	if len(skipped) > 0 {
+		detail += fmt.Sprintf(", %d skipped, since the standbys' replay is delayed", len(skipped))
+	}
+	report(appliance.Progress{Detail: detail})
+	return nil
+}
+
+// silent tells whether nothing failed but that members gave no answer in time,
+// which each look waits for.
+func silent(v appliance.VerifyReport) bool {
+	found := false
+	for _, c := range v.Checks {
+		if !c.OK && (c.Name != postgres.CheckReachable || !strings.HasSuffix(c.Detail, postgres.ErrNoAnswer.Error())) {
+			return false
+		}
+		found = found || !c.OK
+	}
+	return found
+}
+
+// VerifyInput is what package postgres needs to verify the cluster.
+func VerifyInput(c appliance.Cluster, s appliance.Secrets) postgres.VerifyInput {
+	in := postgres.VerifyInput{
+		SystemIdentifier: c.SystemIdentifier, Database: c.Spec.Database, Password: s.Get(appliance.SecretControl),
+		AppPassword: s.Get(appliance.SecretApp), SharedMachine: sharesMachine(c),
+	}
+	if _, value, ok := postgres.ApplyDelay(c.Spec.Parameters); ok {
+		in.ApplyDelay = value
+	}
+	for _, m := range c.Members {
+		in.Targets = append(in.Targets, postgres.Target{
+			Member: m.Name, Host: m.Host, Port: m.Port, Primary: m.Name == c.Primary, Slot: m.Slot,
+		})
+	}
+	return in
+}

@@ -113,6 +113,16 @@ type Powered interface {
 	Power(ctx context.Context) (Power, error)
 }
 
+// DirMaker is a [Machine] of a member's own, where directories can be made that
+// the member's OS user has no right to make.
+type DirMaker interface {
+	// MakeDir makes the directory, its parents too, mode 0700 and owned by the
+	// member's OS user, as it does with an empty one that is there already.
+	// Anything else in its place is left as it is. Made tells whether there was
+	// nothing.
+	MakeDir(ctx context.Context, path string) (made bool, err error)
+}
+
 // TreeFile is a file or a directory to make.
 type TreeFile struct {
 	// Name is its path below the tree's top, with slashes; a directory comes

@@ -203,10 +203,12 @@ func (r recipe) startServer(member string, apart bool) func(context.Context, app
 			if err := postgres.Configure(ctx, mc, c); err != nil {
 				return err
 			}
-			if err := mc.StartServer(ctx); err != nil {
-				return err
-			}
-			return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
+			return r.withTablespaces(ctx, f.cluster, m, mc, func() error {
+				if err := mc.StartServer(ctx); err != nil {
+					return err
+				}
+				return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
+			})
 		})
 	}
 }

@@ -2,10 +2,16 @@ package plan
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"pgapp/appliance"
 	"pgapp/appliance/postgres"
 )
+
+// askLimit is how long the primary may take to answer before the work goes on
+// without.
+const askLimit = 5 * time.Second
 
 // sharesMachine tells whether the cluster's members share a file system, so
 // that none but the primary may have a tablespace's directory.
@@ -43,6 +49,113 @@ func readyToClone(ctx context.Context, f facts, m appliance.Member, primary *pos
 		}
 	}
 	return postgres.EnsureSlot(ctx, primary, m.Slot)
+}
+
+// withTablespaces starts a standby whose machine is its own, with a directory for
+// each of the primary's tablespaces: replay ends where one is missing. One that
+// was made meanwhile is worth another start.
+func (r recipe) withTablespaces(ctx context.Context, c appliance.Cluster, m appliance.Member, mc appliance.Machine, start func() error) error {
+	dirs, own := mc.(appliance.DirMaker)
+	if !own || m.Name == c.Primary {
+		return start()
+	}
+	if _, err := r.makeTablespaces(ctx, dirs); err != nil {
+		return err
+	}
+	for {
+		err := start()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		made, madeErr := r.makeTablespaces(ctx, dirs)
+		if madeErr != nil || len(made) == 0 {
+			return errors.Join(err, madeErr)
+		}
+	}
+}
+
+// makeTablespaces makes what the standby lacks of the primary's tablespaces. A
+// primary that doesn't answer is no reason against a start.
+func (r recipe) makeTablespaces(ctx context.Context, dirs appliance.DirMaker) ([]string, error) {
+	locations, err := r.primaryTablespaces(ctx)
+	if err != nil {
+		return nil, ctx.Err()
+	}
+	return postgres.MakeTablespaceDirs(ctx, dirs, locations)
+}
+
+func (r recipe) primaryTablespaces(ctx context.Context) (locations []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	err = r.inPrimary(ctx, func(_ facts, p *postgres.Control) (err error) {
+		locations, err = p.TablespaceLocations(ctx)
+		return err
+	})
+	return locations, err
+}
+
+// loadedTablespaces is the step after a load from files, which may make
+// tablespaces while the standbys are cloned or replay already.
+func (r recipe) loadedTablespaces(c appliance.Cluster, standbys []appliance.Member, after ...string) []appliance.Step {
+	if sharesMachine(c) || len(c.Spec.SQL) == 0 || len(standbys) == 0 {
+		return nil
+	}
+	return []appliance.Step{{
+		ID: "tablespaces", Title: "make the loaded tablespaces on the standbys", After: after,
+		Do: func(ctx context.Context, report appliance.Report) error {
+			locations, err := r.primaryTablespaces(ctx)
+			if err != nil || len(locations) == 0 {
+				return err
+			}
+			return r.followTablespaces(ctx, standbys, locations, report)
+		},
+	}}
+}
+
+// followTablespaces makes the directories, and starts the standbys whose replay
+// has met one too early. Where one doesn't catch up in time, verify says why.
+func (r recipe) followTablespaces(ctx context.Context, standbys []appliance.Member, locations []string, report appliance.Report) error {
+	var names []string
+	for _, m := range standbys {
+		names = append(names, m.Name)
+		if err := r.on(ctx, m.Name, func(_ facts, _ appliance.Member, mc appliance.Machine) error {
+			dirs, own := mc.(appliance.DirMaker)
+			if !own {
+				return nil
+			}
+			_, err := postgres.MakeTablespaceDirs(ctx, dirs, locations)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	limit, cancel := context.WithTimeout(ctx, streamingTimeout)
+	defer cancel()
+	for limit.Err() == nil && !r.caughtUp(limit, names) {
+		for _, name := range names {
+			if err := r.startEnded(limit, name, report); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// caughtUp waits a little for the standbys to replay what the primary has.
+func (r recipe) caughtUp(ctx context.Context, names []string) bool {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	return r.inPrimary(ctx, func(_ facts, p *postgres.Control) error { return postgres.WaitReplayed(ctx, p, names) }) == nil
+}
+
+// startEnded starts the member's server where it has ended.
+func (r recipe) startEnded(ctx context.Context, member string, report appliance.Report) error {
+	return r.on(ctx, member, func(_ facts, _ appliance.Member, mc appliance.Machine) error {
+		if running, err := mc.ServerRunning(ctx); err != nil || running {
+			return err
+		}
+		return r.startServer(member, false)(ctx, report)
+	})
 }
 
 // behind has the steps that wait for nothing wait for the first ones.

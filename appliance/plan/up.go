@@ -65,10 +65,8 @@ func (r recipe) up(c appliance.Cluster) []appliance.Step {
 			add(r.startApartStep(m, append(r.inTurn("start", standbys, i), stepID("clone", m.Name), "postgres")...), r.followStep(m, stepID("start", m.Name), "slots"))
 		}
 	}
-	ready := each("start", standbys)
-	if r.template != nil {
-		ready = each("follow", standbys)
-	}
+	ready, loaded := r.standbysReady(c, standbys)
+	add(loaded...)
 	add(
 		r.streamingStep(standbys, append(ready, "slots")...),
 		r.accessStep("load"),
@@ -76,6 +74,25 @@ func (r recipe) up(c appliance.Cluster) []appliance.Step {
 		appliance.Step{ID: "verify", Title: "verify the cluster", After: []string{"access", "streaming"}, Do: r.verify},
 	)
 	return append(steps, r.delaySteps(c, "sync", "verify")...)
+}
+
+// standbysReady names what the standbys' streaming waits for, with the steps of
+// it that are not there yet.
+func (r recipe) standbysReady(c appliance.Cluster, standbys []appliance.Member) ([]string, []appliance.Step) {
+	ready := each("start", standbys)
+	if r.template != nil {
+		ready = each("follow", standbys)
+	}
+	loaded := r.loadedTablespaces(c, standbys, append(ready, "load")...)
+	return append(ready, ids(loaded)...), loaded
+}
+
+func ids(steps []appliance.Step) []string {
+	out := make([]string, 0, len(steps))
+	for _, s := range steps {
+		out = append(out, s.ID)
+	}
+	return out
 }
 
 // upTo is up, with the change of the spec where there is one.

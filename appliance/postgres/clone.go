@@ -29,7 +29,7 @@ type CloneOptions struct {
 	// whatever the primary has.
 	SystemIdentifier string
 	// Primary, where it is set, is used to end what a killed attempt left
-	// there.
+	// there, and is asked for its tablespaces.
 	Primary *Control
 	// Stall is how long a clone may make no progress; 0 means two minutes.
 	Stall time.Duration
@@ -188,6 +188,9 @@ WHERE backend_type = 'walsender' AND starts_with(application_name, $1)`
 func cloneOnce(ctx context.Context, sh Shell, o CloneOptions, report appliance.Report) error {
 	l := sh.Layout()
 	if err := preparePartial(ctx, sh); err != nil {
+		return err
+	}
+	if err := readyTablespaces(ctx, sh, o); err != nil {
 		return err
 	}
 	info, err := o.conninfo(l)

@@ -177,8 +177,9 @@ func SyncDataDir(ctx context.Context, sh Shell) error {
 }
 
 // RemoveDataDir removes a stopped member's data directory, and what an
-// unfinished clone left, so that it can be made anew. It refuses one that is
-// not PostgreSQL 17's, or that a server has not left. A repeat does nothing.
+// unfinished clone left, so that it can be made anew; on a machine of its own
+// what its tablespaces hold, too. It refuses one that is not PostgreSQL 17's,
+// or that a server has not left. A repeat does nothing.
 func RemoveDataDir(ctx context.Context, sh Shell) error {
 	l := sh.Layout()
 	d, err := InspectDataDir(ctx, sh)
@@ -188,20 +189,35 @@ func RemoveDataDir(ctx context.Context, sh Shell) error {
 	if d.Foreign && err == nil {
 		return foreignDir(l.DataDir)
 	}
-	// Renamed first: a kill in the middle must not leave half of it in place.
-	const remove = `set -eu
+	// On a shared machine the tablespaces are the primary's as well.
+	shared := "shared"
+	if _, own := sh.(appliance.DirMaker); own {
+		shared = ""
+	}
+	if _, err := script(ctx, sh, removeScript, l.DataDir, partialDir(l), shared); err != nil {
+		return failure(appliance.ErrPostgresStop, err, "removing data directory %s", l.DataDir)
+	}
+	return nil
+}
+
+// removeScript removes the data directory $1 by way of the partial directory
+// $2: a kill in the middle must not leave half of it in place. Its tablespaces
+// are cleared, unless $3 says that others have them.
+const removeScript = `set -eu
 if [ -e "$1/postmaster.pid" ]; then
 	pid=$(head -n 1 -- "$1/postmaster.pid")
 	if [ "/proc/$pid/cwd" -ef "$1" ]; then echo "a server with process id $pid runs on $1" >&2; exit 1; fi
 fi
 if [ -e "$2" ] && [ ! -f "$2/.pgapp" ]; then rmdir -- "$2"; fi
 if [ ! -e "$2" ]; then mkdir -m 0700 -- "$2"; : >"$2/.pgapp"; fi
-rm -rf -- "$2/data"
-if [ -e "$1" ]; then mv -T -- "$1" "$2/data"; rm -rf -- "$2/data"; fi
-rm -f -- "$2/.pgapp"
-rmdir -- "$2"`
-	if _, err := script(ctx, sh, remove, l.DataDir, partialDir(l)); err != nil {
-		return failure(appliance.ErrPostgresStop, err, "removing data directory %s", l.DataDir)
-	}
-	return nil
+p=$2
+` + clearListed + `gone() {
+	d=$p/data
+	if [ -z "$3" ]; then
+		` + clearLinked + `	fi
+	rm -rf -- "$d"
 }
+gone "$@"
+if [ -e "$1" ]; then mv -T -- "$1" "$p/data"; gone "$@"; fi
+rm -f -- "$p/.tablespaces" "$p/.pgapp"
+rmdir -- "$p"`

@@ -22,7 +22,7 @@ const prepareScript = `set -eu
 p=$1
 if [ -L "$p" ]; then echo foreign; exit 0; fi
 if [ -e "$p" ]; then
-	if [ -f "$p/.pgapp" ]; then rm -rf -- "$p/data"; rm -f -- "$p/.pgapp"; fi
+` + clearListed + `	if [ -f "$p/.pgapp" ]; then rm -rf -- "$p/data"; rm -f -- "$p/.tablespaces" "$p/.pgapp"; fi
 	rmdir -- "$p" 2>/dev/null || { echo foreign; exit 0; }
 fi
 mkdir -m 0700 -- "$p"
@@ -50,7 +50,7 @@ func foreignPartial(dir string) error {
 // empty directory and refuses any other.
 const finishScript = `set -eu
 mv -T -- "$1/data" "$2"
-rm -f -- "$1/.pgapp"
+rm -f -- "$1/.tablespaces" "$1/.pgapp"
 rmdir -- "$1"`
 
 func finishPartial(ctx context.Context, sh Shell) error {
@@ -61,7 +61,6 @@ func finishPartial(ctx context.Context, sh Shell) error {
 
 // discardPartial removes the partial directory where it is ours.
 func discardPartial(ctx context.Context, sh Shell) error {
-	_, err := script(ctx, sh, `p=$1
-if [ -f "$p/.pgapp" ]; then rm -rf -- "$p/data" && rm -f -- "$p/.pgapp" && rmdir -- "$p"; fi`, partialDir(sh.Layout()))
+	_, err := script(ctx, sh, "set -eu\np=$1\n"+clearListed+`if [ -f "$p/.pgapp" ]; then rm -rf -- "$p/data"; rm -f -- "$p/.tablespaces" "$p/.pgapp"; rmdir -- "$p"; fi`, partialDir(sh.Layout()))
 	return err
 }

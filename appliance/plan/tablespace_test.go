@@ -1,0 +1,87 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"pgapp/appliance"
+)
+
+// stepProvider has one step for each machine.
+type stepProvider struct{ fakeProvider }
+
+func (stepProvider) CreateSteps(_ appliance.Cluster, members []appliance.Member) (out []appliance.Step) {
+	for _, m := range members {
+		out = append(out, appliance.Step{ID: stepID("machine", m.Name), Member: m.Name})
+	}
+	return out
+}
+
+// TestLoadedTablespacesComeBeforeStreaming has a load from files make tablespaces
+// while the standbys start: each gets the directories when the load is over.
+func TestLoadedTablespacesComeBeforeStreaming(t *testing.T) {
+	t.Parallel()
+	c := appliance.Cluster{
+		Primary: "node0", Spec: appliance.Spec{Provider: appliance.ProviderLibvirt, SQL: []string{"a.sql"}},
+		Members: []appliance.Member{{Name: "node0"}, {Name: "node1", Placement: appliance.PlacementVM}},
+	}
+	waits := func(c appliance.Cluster, id string) []string {
+		for _, s := range (recipe{provider: &stepProvider{}}).up(c) {
+			if s.ID == id {
+				return s.After
+			}
+		}
+		return nil
+	}
+	if got := waits(c, "tablespaces"); !slices.Contains(got, "load") || !slices.Contains(got, "start/node1") {
+		t.Errorf("the step waits for %q", got)
+	}
+	if got := waits(c, "streaming"); !slices.Contains(got, "tablespaces") {
+		t.Errorf("streaming waits for %q", got)
+	}
+	c.Spec.Provider = appliance.ProviderLocal
+	if got := waits(c, "tablespaces"); got != nil {
+		t.Errorf("on a shared machine: %q", got)
+	}
+}
+
+// TestStartOnASharedMachineMakesNoDirectory needs no primary to ask.
+func TestStartOnASharedMachineMakesNoDirectory(t *testing.T) {
+	t.Parallel()
+	calls, failed := 0, errors.New("no")
+	err := recipe{}.withTablespaces(t.Context(), appliance.Cluster{Primary: "node0"}, appliance.Member{Name: "node1"}, fakeMachine{}, func() error {
+		calls++
+		return failed
+	})
+	if !errors.Is(err, failed) || calls != 1 {
+		t.Errorf("%d starts: %v", calls, err)
+	}
+}
+
+// dirMachine has a machine of its own.
+type dirMachine struct{ appliance.Machine }
+
+func (dirMachine) MakeDir(context.Context, string) (bool, error) { return false, nil }
+
+// TestStartWithoutItsPrimaryIsTriedOnce has no cluster on record, so that
+// nobody can be asked.
+func TestStartWithoutItsPrimaryIsTriedOnce(t *testing.T) {
+	t.Parallel()
+	calls, failed := 0, errors.New("no")
+	r := recipe{Planner: &Planner{Config{Store: noStore{}}}}
+	err := r.withTablespaces(t.Context(), appliance.Cluster{Primary: "node0"}, appliance.Member{Name: "node1"}, dirMachine{}, func() error {
+		calls++
+		return failed
+	})
+	if !errors.Is(err, failed) || calls != 1 {
+		t.Errorf("%d starts: %v", calls, err)
+	}
+}
+
+type noStore struct{ appliance.Store }
+
+func (noStore) Cluster(context.Context, string) (appliance.Cluster, error) {
+	return appliance.Cluster{}, errors.New("nothing on record")
+}

@@ -59,7 +59,7 @@ func (r recipe) withTablespaces(ctx context.Context, c appliance.Cluster, m appl
 	if !own || m.Name == c.Primary {
 		return start()
 	}
-	if _, err := r.makeTablespaces(ctx, dirs); err != nil {
+	if _, err := r.makeTablespaces(ctx, dirs, nil); err != nil {
 		return err
 	}
 	for {
@@ -67,21 +67,22 @@ func (r recipe) withTablespaces(ctx context.Context, c appliance.Cluster, m appl
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		made, madeErr := r.makeTablespaces(ctx, dirs)
+		made, madeErr := r.makeTablespaces(ctx, dirs, postgres.MissingTablespaces(err))
 		if madeErr != nil || len(made) == 0 {
 			return errors.Join(err, madeErr)
 		}
 	}
 }
 
-// makeTablespaces makes what the standby lacks of the primary's tablespaces. A
-// primary that doesn't answer is no reason against a start.
-func (r recipe) makeTablespaces(ctx context.Context, dirs appliance.DirMaker) ([]string, error) {
+// makeTablespaces makes what the standby lacks of the primary's tablespaces, and
+// of those that it has missed. A primary that doesn't answer is no reason
+// against a start.
+func (r recipe) makeTablespaces(ctx context.Context, dirs appliance.DirMaker, missed []string) ([]string, error) {
 	locations, err := r.primaryTablespaces(ctx)
-	if err != nil {
+	if err != nil && ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	return postgres.MakeTablespaceDirs(ctx, dirs, locations)
+	return postgres.MakeTablespaceDirs(ctx, dirs, append(locations, missed...))
 }
 
 func (r recipe) primaryTablespaces(ctx context.Context) (locations []string, err error) {

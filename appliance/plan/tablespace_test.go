@@ -80,6 +80,40 @@ func TestStartWithoutItsPrimaryIsTriedOnce(t *testing.T) {
 	}
 }
 
+// TestStartMakesATablespaceThatWasDroppedSince has replay miss a directory that
+// the primary no longer lists.
+func TestStartMakesATablespaceThatWasDroppedSince(t *testing.T) {
+	t.Parallel()
+	const log = `2026-01-01 10:00:00.000 UTC [7] FATAL:  directory "/srv/gone" does not exist
+2026-01-01 10:00:00.000 UTC [7] HINT:  Create this directory for the tablespace before restarting the server.
+2026-01-01 10:00:00.000 UTC [7] CONTEXT:  WAL redo at 0/3000060 for Tablespace/CREATE: 16385 "/srv/gone"
+2026-01-01 10:00:01.000 UTC [9] STATEMENT:  SELECT '
+	x CONTEXT:  WAL redo at 0/3000060 for Tablespace/CREATE: 16385 "/etc/else"
+`
+	made := &madeDirs{}
+	r := recipe{Planner: &Planner{Config{Store: noStore{}}}}
+	err := r.withTablespaces(t.Context(), appliance.Cluster{Primary: "node0"}, appliance.Member{Name: "node1"}, made, func() error {
+		if len(made.dirs) > 0 {
+			return nil
+		}
+		return appliance.NewProblem(appliance.ErrPostgresStart, "it ended").WithDetail(log)
+	})
+	if err != nil || !slices.Equal(made.dirs, []string{"/srv/gone"}) {
+		t.Errorf("made %q: %v", made.dirs, err)
+	}
+}
+
+// madeDirs notes what is made.
+type madeDirs struct {
+	appliance.Machine
+	dirs []string
+}
+
+func (m *madeDirs) MakeDir(_ context.Context, dir string) (bool, error) {
+	m.dirs = append(m.dirs, dir)
+	return true, nil
+}
+
 type noStore struct{ appliance.Store }
 
 func (noStore) Cluster(context.Context, string) (appliance.Cluster, error) {

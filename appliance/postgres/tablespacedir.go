@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 
 	"pgapp/appliance"
@@ -36,6 +37,21 @@ func MakeTablespaceDirs(ctx context.Context, dirs appliance.DirMaker, locations 
 		}
 	}
 	return out, nil
+}
+
+// MissingTablespaces are the directories that a server didn't find when it
+// ended with this error: the primary may have dropped the tablespace since.
+func MissingTablespaces(err error) (out []string) {
+	p := appliance.AsProblem(err)
+	if p == nil || !strings.Contains(p.Detail, "FATAL:  directory ") {
+		return nil
+	}
+	// A statement's further lines begin with a tab.
+	line := regexp.MustCompile(`(?m)^[^\t\n].*CONTEXT:  WAL redo at .* for Tablespace/CREATE: \d+ "(/[^"\n]+)"$`)
+	for _, m := range line.FindAllStringSubmatch(p.Detail, -1) {
+		out = append(out, m[1])
+	}
+	return out
 }
 
 // tablespacesFile, beside the data directory that grows, lists one to a line

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -109,6 +110,17 @@ func (m ownMachine) run(t *testing.T, c *cluster) {
 	must(t, postgres.WaitStreaming(t.Context(), c.control(t, 0, "postgres"), []string{name(i)}))
 }
 
+// whyEnded is the error of a server that ends while it starts.
+func (m ownMachine) whyEnded(t *testing.T) error {
+	t.Helper()
+	waitFor(t, func() bool { running, _ := m.ServerRunning(t.Context()); return !running })
+	err := postgres.WaitAccepting(t.Context(), m, m.host, m.port)
+	if err == nil {
+		t.Error("the server accepts")
+	}
+	return err
+}
+
 func (m ownMachine) content(t *testing.T, dir string) (out []string) {
 	t.Helper()
 	must(t, m.there(func() error {
@@ -172,12 +184,25 @@ func TestStandbyOnAMachineOfItsOwnHasTheTablespaces(t *testing.T) {
 	// One that is made later ends a standby that has no directory for it.
 	second := c.makeTablespace(t, home, "second")
 	waitFor(t, func() bool { running, _ := m.ServerRunning(t.Context()); return !running })
+	third := c.makeTablespace(t, home, "third")
+	c.sql(t, 0, "postgres", "DROP TABLE public.of_third")
+	c.sql(t, 0, "postgres", "DROP TABLESPACE third")
 	locations, err := o.Primary.TablespaceLocations(t.Context())
 	must(t, err)
 	made, err := postgres.MakeTablespaceDirs(t.Context(), m, locations)
 	if must(t, err); len(made) != 1 || made[0] != second {
 		t.Errorf("made %q", made)
 	}
+	must(t, m.there(func() error {
+		m.launch(t)
+		return nil
+	}))
+	missing := postgres.MissingTablespaces(m.whyEnded(t))
+	if !slices.Contains(missing, third) {
+		t.Errorf("missing: %q", missing)
+	}
+	_, err = postgres.MakeTablespaceDirs(t.Context(), m, missing)
+	must(t, err)
 	m.run(t, c)
 	c.wantRows(t, 1, "of_second")
 

@@ -21,6 +21,9 @@ const (
 	consoleBytes = 256 << 10
 	// watchEvery is how often a booting domain is looked at.
 	watchEvery = 200 * time.Millisecond
+	// wordlessRetries is how often a start is repeated that met the end of the
+	// machine's last QEMU.
+	wordlessRetries = 3
 )
 
 // boot is one start of a machine.
@@ -173,7 +176,10 @@ func (p *Provider) startAs(ctx context.Context, b boot, kind string) (started bo
 	}
 	b.say("starting the machine")
 	err = p.virt.StartDomain(ctx, b.spec.Name)
-	if errors.Is(err, rpc.ErrWordless) {
+	for range wordlessRetries {
+		if !errors.Is(err, rpc.ErrWordless) {
+			break
+		}
 		b.say("%v: starting the machine once more", rpc.ErrWordless)
 		err = p.virt.StartDomain(ctx, b.spec.Name)
 	}

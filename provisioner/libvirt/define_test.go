@@ -174,7 +174,7 @@ func TestFailedStartLeavesNoSeed(t *testing.T) {
 	w := newWorld(t)
 	c := w.cluster(t, "main", uuidA, 1)
 	m, spec := seeded(t, w, c)
-	w.fake.wordless = 2
+	w.fake.wordless = wordlessRetries + 1
 	if err := w.ensureMachine(t.Context(), c, m, quiet); err == nil {
 		t.Fatal("a start that failed passed for one")
 	}
@@ -183,6 +183,17 @@ func TestFailedStartLeavesNoSeed(t *testing.T) {
 	}
 	if d := w.fake.domains[m.Domain]; !hasSeed(d.XML, spec.Tag) {
 		t.Errorf("the next start would boot without a seed")
+	}
+	remove := func(report appliance.Report) error {
+		return removal{p: w.Provider, uuid: c.UUID, cluster: c.Name, member: m.Name, report: report}.run(t.Context())
+	}
+	err := remove(func(p appliance.Progress) {
+		if strings.HasPrefix(p.Detail, "kept ") {
+			t.Errorf("the seed that is gone: %s", p.Detail)
+		}
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

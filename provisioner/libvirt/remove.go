@@ -54,8 +54,11 @@ func (r removal) run(ctx context.Context) error {
 // sayKept names the disks of a domain that pgapp didn't make, and keeps.
 func (r removal) sayKept(d rpc.Domain, removed []rpc.Volume) {
 	for _, f := range diskFiles(d) {
-		ours := slices.ContainsFunc(removed, func(v rpc.Volume) bool { return v.Path == f })
-		if !ours && !isImage(strings.TrimPrefix(f, poolPath+"/")) {
+		name := strings.TrimPrefix(f, poolPath+"/")
+		// One of ours that isn't there was removed before, as the seed is after a
+		// start that failed.
+		ours := volumeOf(name, r.uuid, r.cluster, r.member) || slices.ContainsFunc(removed, func(v rpc.Volume) bool { return v.Path == f })
+		if !ours && !isImage(name) {
 			r.report(appliance.Progress{Detail: "kept " + f + ", a disk of domain " + d.Name + " that pgapp didn't make"})
 		}
 	}

@@ -30,10 +30,11 @@ var ErrBusy = errors.New("the object is busy")
 // ErrWordless is in the chain where QEMU ended as it was started and said
 // nothing. Seen with libvirt 9.0 where a domain is started right after its last
 // QEMU died, as without KVM; the likely cause is libvirt's own end for the old
-// process, which meets the new one (qemuProcessBeginStopJob).
+// process, which meets the new one (qemuProcessBeginStopJob): it may also take
+// away the new one's monitor socket, whose connection is refused then.
 var ErrWordless = errors.New("QEMU ended without a word")
 
-var wordless = regexp.MustCompile(`(process exited while connecting to monitor|qemu unexpectedly closed the monitor):?$`)
+var wordless = regexp.MustCompile(`(process exited while connecting to monitor|qemu unexpectedly closed the monitor):?$|failed to connect to monitor socket: Connection refused$`)
 
 // sentinel maps libvirt's codes to what callers act on.
 func sentinel(code uint32) error {

@@ -47,6 +47,8 @@ func TestFailuresHaveTheirIDs(t *testing.T) {
 	for text, want := range map[string]bool{
 		"internal error: process exited while connecting to monitor":                    true,
 		"internal error: qemu unexpectedly closed the monitor: ":                        true,
+		"failed to connect to monitor socket: Connection refused":                       true,
+		"failed to connect to monitor socket: Permission denied":                        false,
 		"internal error: qemu unexpectedly closed the monitor: qemu: cannot do this":    false,
 		"internal error: process exited while connecting to monitor: could not open it": false,
 	} {

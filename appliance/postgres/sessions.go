@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -52,17 +53,25 @@ func (s *Sessions) Use(ctx context.Context, key string, dial func(context.Contex
 
 // UseNew runs f in a session that it opens, so that a member that lets nobody
 // in isn't taken for one that does. A kept session serves only where the server
-// has no connection left.
+// has no connection left; a limit of the database or of the role is another
+// matter, since it doesn't pass by itself.
 func (s *Sessions) UseNew(ctx context.Context, key string, dial func(context.Context) (*Control, error), f func(*Control) error) error {
 	c, err := dial(ctx)
 	switch {
-	case hasState(err, stateTooMany):
+	case serverFull(err):
 		return s.Use(ctx, key, dial, f)
 	case err != nil:
 		return err
 	}
 	defer s.Keep(ctx, key, c)
 	return f(c)
+}
+
+// serverFull tells whether all of the server's connections are taken. A limit's
+// refusal has the same SQLSTATE, and begins with other words.
+func serverFull(err error) bool {
+	var s *ServerError
+	return errors.As(err, &s) && s.Code == stateTooMany && !strings.HasPrefix(s.Message, "too many connections for ")
 }
 
 // Keep leaves a session for others, for a minute: an open one is in the way of

@@ -41,12 +41,15 @@ func (m *subject) replayLimit() time.Duration {
 // heldUpSQL finds the sessions that replay waits for: those that hold a lock, or
 // those with a snapshot that still shows what replay would remove. The
 // oldest is the first.
+// pg_blocking_pids knows no startup process.
 const heldUpSQL = `SELECT a.pid, coalesce(a.usename, '?'), coalesce(a.datname, '?'), a.state,
 	coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::bigint, count(*) OVER (),
 	current_setting('max_standby_streaming_delay')
 FROM pg_stat_activity s CROSS JOIN pg_stat_activity a
 WHERE s.backend_type = 'startup' AND a.pid <> s.pid AND a.pid <> pg_backend_pid() AND a.state IS NOT NULL
-	AND (a.pid = ANY (pg_blocking_pids(s.pid))
+	AND (EXISTS (SELECT FROM pg_locks w JOIN pg_locks h
+			ON (h.locktype, h.database, h.relation) IS NOT DISTINCT FROM (w.locktype, w.database, w.relation)
+			WHERE w.pid = s.pid AND NOT w.granted AND h.granted AND h.pid = a.pid)
 		OR (s.wait_event LIKE 'RecoveryConflict%' OR s.wait_event = 'BufferPin') AND a.xact_start IS NOT NULL AND a.backend_xmin IS NOT NULL)
 ORDER BY a.xact_start LIMIT 1`
 

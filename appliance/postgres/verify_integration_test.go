@@ -72,6 +72,13 @@ func wantFailed(t *testing.T, r appliance.VerifyReport, want map[string]string) 
 	}
 }
 
+func wantDetail(t *testing.T, k appliance.Check, text string) {
+	t.Helper()
+	if !strings.Contains(k.Detail, text) {
+		t.Errorf("%s of %s says %q, want %q", k.Name, k.Member, k.Detail, text)
+	}
+}
+
 func TestVerifyHealthyCluster(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 3)

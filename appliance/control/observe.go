@@ -212,6 +212,9 @@ func memberStatus(r appliance.Cluster, m appliance.Member, l look, rows map[stri
 		s.State, s.Detail = appliance.StateFailed, "the record calls it standby, but it accepts writes"
 	default:
 		standbyState(&s, m, l, rows)
+		if _, value, ok := postgres.ApplyDelay(r.Spec.Parameters); ok && s.State == appliance.StateFailed {
+			s.Detail += "; its replay is delayed by " + value + ", and after a start it replays what it has before it streams"
+		}
 	}
 	return s
 }

@@ -3,6 +3,8 @@ package plan
 import (
 	"context"
 	"maps"
+	"strings"
+	"time"
 
 	"pgapp/appliance"
 	"pgapp/appliance/postgres"
@@ -57,4 +59,51 @@ func (r recipe) delay(member string) func(context.Context, appliance.Report) err
 			return postgres.ReloadConfig(ctx, mc, m.Port)
 		})
 	}
+}
+
+// delayedLook is how long delayed standbys are waited for between two looks at
+// what they do.
+const delayedLook = time.Second
+
+// waitDelayed waits until each standby streams, or waits for its delay to pass:
+// after a start, one replays all the WAL that it has before it asks for more.
+func waitDelayed(ctx context.Context, f facts, primary *postgres.Control, names []string, report appliance.Report) error {
+	ctx, cancel := context.WithTimeout(ctx, streamingTimeout)
+	defer cancel()
+	for {
+		look, done := context.WithTimeout(ctx, delayedLook)
+		err := postgres.WaitStreaming(look, primary, names)
+		done()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		var waiting, rest []string
+		for _, n := range names {
+			if delaying(ctx, f, n) {
+				waiting = append(waiting, n)
+			} else {
+				rest = append(rest, n)
+			}
+		}
+		if len(waiting) > 0 {
+			report(appliance.Progress{Detail: strings.Join(waiting, ", ") + ": replay is delayed, and streaming follows it"})
+		}
+		if names = rest; len(names) == 0 {
+			return nil
+		}
+	}
+}
+
+func delaying(ctx context.Context, f facts, member string) bool {
+	m, ok := f.cluster.Member(member)
+	if !ok {
+		return false
+	}
+	c, err := f.control(ctx, m)
+	if err != nil {
+		return false // it is asked again
+	}
+	defer func() { _ = c.Close(ctx) }()
+	ok, err = c.Delaying(ctx)
+	return ok && err == nil
 }

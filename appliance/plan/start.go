@@ -271,7 +271,7 @@ func (f facts) memberConfig(ctx context.Context, m appliance.Member, mc applianc
 func (r recipe) streamingStep(standbys []appliance.Member, after ...string) appliance.Step {
 	return appliance.Step{
 		ID: "streaming", Title: "wait until all standbys stream", After: after,
-		Do: func(ctx context.Context, _ appliance.Report) error {
+		Do: func(ctx context.Context, report appliance.Report) error {
 			if len(standbys) == 0 {
 				return nil
 			}
@@ -280,7 +280,10 @@ func (r recipe) streamingStep(standbys []appliance.Member, after ...string) appl
 				names = append(names, m.Name)
 			}
 			return r.inPrimary(ctx, func(f facts, c *postgres.Control) error {
-				if err := waitStreaming(ctx, c, names); err != nil || delayed(f.cluster) {
+				if delayed(f.cluster) {
+					return waitDelayed(ctx, f, c, names, report)
+				}
+				if err := waitStreaming(ctx, c, names); err != nil {
 					return err
 				}
 				ctx, cancel := context.WithTimeout(ctx, replayTimeout)

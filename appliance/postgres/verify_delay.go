@@ -20,6 +20,22 @@ func ApplyDelay(parameters map[string]string) (name, value string, ok bool) {
 	return "", "", false
 }
 
+// Delaying tells whether a standby's replay waits for recovery_min_apply_delay to
+// pass. After a start such a standby streams only when it has replayed what it has.
+func (c *Control) Delaying(ctx context.Context) (bool, error) {
+	var yes bool
+	err := c.row(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup' AND wait_event = 'RecoveryApplyDelay')", nil, &yes)
+	return yes, err
+}
+
+// orDelayed adds to a standby's failure to stream that a delay may be the cause.
+func (m *subject) orDelayed(v verdict) verdict {
+	if !v.ok && m.err == nil && m.seen.InRecovery && m.facts.delay > 0 {
+		v.detail += "; " + m.delayText() + ", and after a start it replays what it has before it streams"
+	}
+	return v
+}
+
 // delayed tells whether the standby replays so much later that verify can't wait
 // for it.
 func (m *subject) delayed() bool {

@@ -41,8 +41,8 @@ func (v *verification) judge(m *subject) (out []appliance.Check, proven bool) {
 		add(CheckIdentifier, own(func() verdict { return v.sameIdentifier(m) }))
 	} else {
 		add(CheckInRecovery, own(m.inRecovery))
-		add(CheckStreaming, with(func() verdict { return streamingVerdict(v.replication, m.Member) }))
-		add(CheckSlotActive, with(func() verdict { return slotVerdict(v.slots, m.Slot) }))
+		add(CheckStreaming, with(func() verdict { return m.orDelayed(streamingVerdict(v.replication, m.Member)) }))
+		add(CheckSlotActive, with(func() verdict { return m.orDelayed(slotVerdict(v.slots, m.Slot)) }))
 		add(CheckIdentifier, own(func() verdict { return v.sameIdentifier(m) }))
 		add(CheckTimeline, both(func() verdict { return sameTimeline(v.primary.seen, m.seen) }))
 		add(CheckNotAhead, both(func() verdict { return notAhead(v.flushed, m.seen) }))

@@ -125,6 +125,8 @@ type look struct {
 	rows    map[string]appliance.ReplicationRow // of a primary
 	// tablespaces are a primary's where its standbys would share them.
 	tablespaces []string
+	// missing are the tablespaces that an ended standby had no directory for.
+	missing []string
 }
 
 func (c *Controller) observe(ctx context.Context, r appliance.Cluster, m appliance.Member, mc appliance.Machine, password appliance.Secret) look {
@@ -164,6 +166,9 @@ func (c *Controller) observe(ctx context.Context, r appliance.Cluster, m applian
 	defer cancel()
 	running, err := mc.ServerRunning(asking)
 	l.running = running || err != nil
+	if !l.running && m.Name != r.Primary {
+		l.missing = missingTablespaces(asking, m, mc)
+	}
 	return l
 }
 
@@ -201,7 +206,7 @@ func memberStatus(r appliance.Cluster, m appliance.Member, l look, rows map[stri
 	case l.err != nil && l.power.State == appliance.PowerBooting:
 		s.State, s.Detail = appliance.StateBooting, l.power.Reason
 	case l.err != nil && !l.running:
-		s.State = appliance.StateStopped
+		s.State, s.Detail = appliance.StateStopped, missingDetail(m, l.missing)
 	case l.err != nil:
 		s.State, s.Detail = appliance.StateUnreachable, l.err.Error()
 	case s.Role == appliance.RolePrimary && l.seen.InRecovery:

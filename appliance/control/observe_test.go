@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"pgapp/appliance"
@@ -44,6 +45,20 @@ func TestMemberStatusGoesByTheMachinesPower(t *testing.T) {
 		if s.State != tt.want || s.State != appliance.StateRunning && tt.look.power.Reason != "" && s.Detail != tt.look.power.Reason {
 			t.Errorf("%s: got %s, %q, want %s", tt.name, s.State, s.Detail, tt.want)
 		}
+	}
+}
+
+func TestMemberStatusSaysWhyReplayEnded(t *testing.T) {
+	t.Parallel()
+	r := appliance.Cluster{Name: "main", Primary: "node0"}
+	l := look{err: errors.New("connection refused"), missing: []string{"/srv/fast"}}
+	s := memberStatus(r, appliance.Member{Name: "node1"}, l, nil, appliance.Operation{})
+	if s.State != appliance.StateStopped || !strings.Contains(s.Detail, "/srv/fast") || !strings.Contains(s.Detail, "pgapp start node1") {
+		t.Errorf("got %s, %q", s.State, s.Detail)
+	}
+	// A member of a shared machine, or one that the user stopped, isn't asked.
+	if got := missingTablespaces(t.Context(), appliance.Member{}, &machine{}); got != nil {
+		t.Errorf("a shared machine: %q", got)
 	}
 }
 

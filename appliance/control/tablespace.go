@@ -1,6 +1,9 @@
 package control
 
 import (
+	"context"
+	"strings"
+
 	"pgapp/appliance"
 	"pgapp/appliance/postgres"
 )
@@ -16,4 +19,20 @@ func tellTablespaces(s *appliance.MemberStatus, found []string) {
 		return
 	}
 	s.State, s.Detail = appliance.StateFailed, postgres.TablespaceDetail(found)
+}
+
+// missingTablespaces looks for why a standby has ended that shall run: replay
+// wants a directory that its machine doesn't have.
+func missingTablespaces(ctx context.Context, m appliance.Member, mc appliance.Machine) []string {
+	if _, own := mc.(appliance.DirMaker); !own || m.WantStopped {
+		return nil
+	}
+	return postgres.LoggedMissing(ctx, mc)
+}
+
+func missingDetail(m appliance.Member, missing []string) string {
+	if len(missing) == 0 {
+		return ""
+	}
+	return "its machine has no directory for a tablespace of the primary (" + strings.Join(missing, ", ") + "): pgapp start " + m.Name + " makes it"
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"pgapp/appliance"
@@ -41,14 +42,31 @@ func MakeTablespaceDirs(ctx context.Context, dirs appliance.DirMaker, locations 
 
 // MissingTablespaces are the directories that a server didn't find when it
 // ended with this error: the primary may have dropped the tablespace since.
-func MissingTablespaces(err error) (out []string) {
-	p := appliance.AsProblem(err)
-	if p == nil || !strings.Contains(p.Detail, "FATAL:  directory ") {
+func MissingTablespaces(err error) []string {
+	return missingIn(appliance.AsProblem(err).Detail)
+}
+
+// LoggedMissing are the directories that a server which has ended didn't find,
+// and that are not there now.
+func LoggedMissing(ctx context.Context, sh Shell) []string {
+	logged := missingIn(readLogTail(ctx, sh))
+	if len(logged) == 0 {
+		return nil
+	}
+	out, err := script(ctx, sh, `for t; do [ -d "$t" ] || printf '%s\n' "$t"; done`, logged...)
+	if err != nil || out == "" {
+		return nil
+	}
+	return slices.Compact(strings.Split(out, "\n"))
+}
+
+func missingIn(log string) (out []string) {
+	if !strings.Contains(log, "FATAL:  directory ") {
 		return nil
 	}
 	// A statement's further lines begin with a tab.
 	line := regexp.MustCompile(`(?m)^[^\t\n].*CONTEXT:  WAL redo at .* for Tablespace/CREATE: \d+ "(/[^"\n]+)"$`)
-	for _, m := range line.FindAllStringSubmatch(p.Detail, -1) {
+	for _, m := range line.FindAllStringSubmatch(log, -1) {
 		out = append(out, m[1])
 	}
 	return out

@@ -184,6 +184,9 @@ func TestStandbyOnAMachineOfItsOwnHasTheTablespaces(t *testing.T) {
 	// One that is made later ends a standby that has no directory for it.
 	second := c.makeTablespace(t, home, "second")
 	waitFor(t, func() bool { running, _ := m.ServerRunning(t.Context()); return !running })
+	if got := postgres.LoggedMissing(t.Context(), m); len(got) != 1 || got[0] != second {
+		t.Errorf("the log tells of %q", got)
+	}
 	third := c.makeTablespace(t, home, "third")
 	c.sql(t, 0, "postgres", "DROP TABLE public.of_third")
 	c.sql(t, 0, "postgres", "DROP TABLESPACE third")
@@ -207,6 +210,9 @@ func TestStandbyOnAMachineOfItsOwnHasTheTablespaces(t *testing.T) {
 	c.wantRows(t, 1, "of_second")
 
 	m.stop(t)
+	if got := postgres.LoggedMissing(t.Context(), m); len(got) > 0 {
+		t.Errorf("%q are there", got)
+	}
 	must(t, postgres.RemoveDataDir(t.Context(), m))
 	if left := append(m.content(t, first), m.content(t, second)...); len(left) > 0 {
 		t.Errorf("%q are left of the tablespaces", left)

@@ -158,7 +158,7 @@ func (r recipe) apply(member string, settle bool) func(context.Context, applianc
 			if err != nil || !running {
 				return err
 			}
-			if settle {
+			if settle && !delayed(f.cluster) { // a delayed one keeps its higher limits
 				if err := waitLimits(ctx, f, mc); err != nil {
 					return err
 				}

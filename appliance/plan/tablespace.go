@@ -114,9 +114,11 @@ func (r recipe) loadedTablespaces(c appliance.Cluster, standbys []appliance.Memb
 }
 
 // followTablespaces makes the directories, and starts the standbys whose replay
-// has met one too early. Where one doesn't catch up in time, verify says why.
+// has met one too early: also one that was about to when it was made. Where one
+// doesn't catch up in time, verify says why; it may be delayed by its user.
 func (r recipe) followTablespaces(ctx context.Context, standbys []appliance.Member, locations []string, report appliance.Report) error {
 	var names []string
+	anew := false
 	for _, m := range standbys {
 		names = append(names, m.Name)
 		if err := r.on(ctx, m.Name, func(_ facts, _ appliance.Member, mc appliance.Machine) error {
@@ -124,22 +126,25 @@ func (r recipe) followTablespaces(ctx context.Context, standbys []appliance.Memb
 			if !own {
 				return nil
 			}
-			_, err := postgres.MakeTablespaceDirs(ctx, dirs, locations)
+			made, err := postgres.MakeTablespaceDirs(ctx, dirs, locations)
+			anew = anew || len(made) > 0
 			return err
 		}); err != nil {
 			return err
 		}
 	}
-	limit, cancel := context.WithTimeout(ctx, streamingTimeout)
+	limit, cancel := context.WithTimeout(ctx, replayTimeout)
 	defer cancel()
-	for limit.Err() == nil && !r.caughtUp(limit, names) {
+	for {
 		for _, name := range names {
-			if err := r.startEnded(limit, name, report); err != nil {
+			if err := r.startEnded(ctx, name, report); err != nil {
 				return err
 			}
 		}
+		if !anew || limit.Err() != nil || r.caughtUp(limit, names) {
+			return ctx.Err()
+		}
 	}
-	return ctx.Err()
 }
 
 // caughtUp waits a little for the standbys to replay what the primary has.

@@ -119,3 +119,42 @@ type noStore struct{ appliance.Store }
 func (noStore) Cluster(context.Context, string) (appliance.Cluster, error) {
 	return appliance.Cluster{}, errors.New("nothing on record")
 }
+
+// TestLoadedTablespacesThatAreThereAreNotWaitedFor has a standby that may be
+// delayed: asking how far it is would panic, without sessions.
+func TestLoadedTablespacesThatAreThereAreNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	standby := appliance.Member{Name: "node1", Placement: appliance.PlacementVM}
+	r := recipe{
+		Planner:  &Planner{Config{Store: oneCluster{members: []appliance.Member{{Name: "node0"}, standby}}}},
+		provider: &oneMachine{machine: runningDirs{}},
+	}
+	if err := r.followTablespaces(t.Context(), []appliance.Member{standby}, []string{"/srv/fast"}, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+type oneCluster struct {
+	appliance.Store
+	members []appliance.Member
+}
+
+func (s oneCluster) Cluster(context.Context, string) (appliance.Cluster, error) {
+	return appliance.Cluster{Primary: "node0", Members: s.members}, nil
+}
+
+func (oneCluster) Secrets(context.Context, string) (appliance.Secrets, error) {
+	return appliance.Secrets{}, nil
+}
+
+type oneMachine struct {
+	appliance.Provider
+	machine appliance.Machine
+}
+
+func (p *oneMachine) Machine(appliance.Cluster, appliance.Member) appliance.Machine { return p.machine }
+
+// runningDirs runs, and has all directories.
+type runningDirs struct{ dirMachine }
+
+func (runningDirs) ServerRunning(context.Context) (bool, error) { return true, nil }

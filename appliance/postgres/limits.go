@@ -133,5 +133,8 @@ func CheckConfig(ctx context.Context, sh Shell, c Config) error {
 		return failure(appliance.ErrPostgresConfig, err, "checking the parameters")
 	}
 	_, err = script(ctx, sh, checkScript, program(l, "postgres"), l.DataDir, fresh)
-	return confProblem(err)
+	if err != nil {
+		return confProblem(err)
+	}
+	return CheckPreload(ctx, sh, c.Parameters)
 }

@@ -115,8 +115,8 @@ func (f *memberFacts) add(name, value, sourceFile string) error {
 }
 
 // strings reads the one text column of a query.
-func (c *Control) strings(ctx context.Context, sql string, args ...any) ([]string, error) {
-	rows, err := c.conn.Query(ctx, sql, args...)
+func (c *Control) strings(ctx context.Context, sql string) ([]string, error) {
+	rows, err := c.conn.Query(ctx, sql)
 	if err != nil {
 		return nil, c.wrap(ctx, err)
 	}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 
@@ -101,9 +102,26 @@ func (r recipe) checkParameters(ch appliance.Change) func(context.Context, appli
 	return func(ctx context.Context, _ appliance.Report) error {
 		return r.on(ctx, r.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
 			f.cluster = ch.Applied(f.cluster)
-			return postgres.CheckConfig(ctx, mc, f.config(m))
+			if err := postgres.CheckConfig(ctx, mc, f.config(m)); err != nil {
+				return err
+			}
+			return r.checkStandbys(ctx, f.cluster)
 		})
 	}
+}
+
+// checkStandbys looks for the parameters' libraries on the standbys that run.
+func (r recipe) checkStandbys(ctx context.Context, c appliance.Cluster) error {
+	for _, m := range c.Standbys() {
+		mc := r.provider.Machine(c, m)
+		if running, err := mc.ServerRunning(ctx); err != nil || !running {
+			continue // it takes the parameters over when it starts
+		}
+		if err := postgres.CheckPreload(ctx, mc, c.Spec.Parameters); err != nil {
+			return fmt.Errorf("checking the parameters on %s: %w", m.Name, err)
+		}
+	}
+	return nil
 }
 
 // applySteps bring the new configuration to the members that there are. What

@@ -200,6 +200,11 @@ func (r recipe) startServer(member string, apart bool) func(context.Context, app
 				return err
 			}
 			c.Apart = apart
+			if f.cluster.Phase == appliance.PhaseCreating { // later the parameters were checked before they were recorded
+				if err := postgres.CheckPreload(ctx, mc, c.Parameters); err != nil {
+					return err
+				}
+			}
 			if err := postgres.Configure(ctx, mc, c); err != nil {
 				return err
 			}

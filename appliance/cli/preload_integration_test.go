@@ -91,3 +91,31 @@ parameters:
 	b.ok("scale", "--standbys", "2")
 	b.verified()
 }
+
+// TestShutOutIsTakenBack: a parameter that leaves pgapp no session can be taken
+// back by up, which has none either.
+func TestShutOutIsTakenBack(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	file := filepath.Join(t.TempDir(), "cluster.yaml")
+	set := func(parameters string) {
+		t.Helper()
+		b.must(os.WriteFile(file, []byte("name: main\nprovider: local\nstandbys: 1\ndataset: none\ndatabase: shop\nparameters: {"+parameters+"}\n"), 0o600))
+	}
+	leave := b.gate()
+	set("")
+	b.ok("up", "-f", file)
+	leave()
+	for parameter, why := range map[string]string{
+		"max_connections: '4'":     "reserved for roles with the SUPERUSER attribute",
+		"transaction_timeout: 1ms": "transaction timeout",
+	} {
+		set(parameter)
+		if r := b.run("up", "-f", file); r.code != 3 || !strings.Contains(r.err, "error[verify-failed]") || !strings.Contains(r.err, why) {
+			t.Errorf("%s: exit code %d\n%s", parameter, r.code, r.err)
+		}
+		set("")
+		b.ok("up", "-f", file)
+		b.verified()
+	}
+}

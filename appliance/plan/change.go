@@ -15,7 +15,11 @@ import (
 // and once more after it where they were lowered.
 func (r recipe) upChanged(c appliance.Cluster, ch appliance.Change) []appliance.Step {
 	kept := ch.Without(ch.Applied(c))
-	steps := append(r.recordSteps(c, ch), r.sized(c, ch, after(r.up(kept), "record"))...)
+	first := r.recordSteps(c, ch)
+	if c.Initialised {
+		first = append(first, r.letIn(kept, "record"))
+	}
+	steps := append(first, r.sized(c, ch, after(r.up(kept), first[len(first)-1].ID))...)
 	steps = append(steps, r.applySteps(c, kept, ch, "slots", "load")...)
 	steps = append(steps, r.resizeSteps(c, kept, ch)...)
 	steps = append(steps, r.removeSteps(c, ch, "slots", stepID("apply", kept.Primary))...)
@@ -32,7 +36,8 @@ func (r recipe) upUnchanged(c appliance.Cluster) []appliance.Step {
 	for i, s := range steps {
 		steps[i].Title, steps[i].Done = "apply the configuration", r.inForce(s.Member)
 	}
-	return ordered(r.joined(append(r.up(c), steps...), c))
+	in := r.letIn(c)
+	return ordered(r.joined(append(append([]appliance.Step{in}, after(r.up(c), in.ID)...), steps...), c))
 }
 
 func (r recipe) inForce(member string) func(context.Context) (bool, error) {
@@ -193,13 +198,7 @@ func (r recipe) apply(member string, settle bool) func(context.Context, applianc
 				return err
 			}
 			report(appliance.Progress{Detail: "restarting PostgreSQL"})
-			if err := stopServer(ctx, mc); err != nil {
-				return err
-			}
-			if err := mc.StartServer(ctx); err != nil {
-				return err
-			}
-			return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
+			return restartServer(ctx, m, mc)
 		})
 	}
 }

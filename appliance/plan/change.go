@@ -122,7 +122,7 @@ func (r recipe) checkStandbys(ctx context.Context, c appliance.Cluster) error {
 		if running, err := mc.ServerRunning(ctx); err != nil || !running {
 			continue // it takes the parameters over when it starts
 		}
-		if err := postgres.CheckPreload(ctx, mc, c.Spec.Parameters); err != nil {
+		if err := postgres.CheckFiles(ctx, mc, c.Spec.Parameters); err != nil {
 			return fmt.Errorf("checking the parameters on %s: %w", m.Name, err)
 		}
 	}

@@ -201,7 +201,7 @@ func (r recipe) startServer(member string, apart bool) func(context.Context, app
 			}
 			c.Apart = apart
 			if f.cluster.Phase == appliance.PhaseCreating { // later the parameters were checked before they were recorded
-				if err := postgres.CheckPreload(ctx, mc, c.Parameters); err != nil {
+				if err := postgres.CheckFiles(ctx, mc, c.Parameters); err != nil {
 					return err
 				}
 			}

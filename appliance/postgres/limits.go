@@ -136,5 +136,5 @@ func CheckConfig(ctx context.Context, sh Shell, c Config) error {
 	if err != nil {
 		return confProblem(err)
 	}
-	return CheckPreload(ctx, sh, c.Parameters)
+	return CheckFiles(ctx, sh, c.Parameters)
 }

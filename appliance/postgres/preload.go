@@ -24,10 +24,9 @@ for f in "$@"; do
 	[ -f "$p" ] || [ -f "$p.so" ] || printf '%s\n' "$f"
 done`
 
-// CheckPreload refuses preload parameters that name a library which the member
-// doesn't have: the server wouldn't start, or would open no session. The error
-// is a [appliance.Problem] with id postgres-config.
-func CheckPreload(ctx context.Context, sh Shell, parameters map[string]string) error {
+// checkPreload refuses preload parameters that name a library which the member
+// doesn't have: the server wouldn't start, or would open no session.
+func checkPreload(ctx context.Context, sh Shell, parameters map[string]string) error {
 	_, elsewhere := parameters["dynamic_library_path"]
 	for _, name := range []string{"shared_preload_libraries", "session_preload_libraries", "local_preload_libraries"} {
 		files := preloadFiles(parameters[name], name == "local_preload_libraries", elsewhere)

@@ -92,23 +92,32 @@ parameters:
 	b.verified()
 }
 
-// TestShutOutIsTakenBack: a parameter that leaves pgapp no session can be taken
-// back by up, which has none either.
+// TestShutOutIsTakenBack: what leaves pgapp no session, such as a library that
+// has gone since, can be taken back by up, which has none either.
 func TestShutOutIsTakenBack(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
+	dir, err := os.MkdirTemp("/var/tmp", "pgapp-library-") // which the servers' user can reach
+	b.must(err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	b.must(os.Chmod(dir, 0o755))
+	library := filepath.Join(dir, "explain.so")
+	code, err := os.ReadFile(filepath.Join(pgbin(t), "../lib/auto_explain.so"))
+	b.must(err)
+	b.must(os.WriteFile(library, code, 0o755))
 	file := filepath.Join(t.TempDir(), "cluster.yaml")
 	set := func(parameters string) {
 		t.Helper()
 		b.must(os.WriteFile(file, []byte("name: main\nprovider: local\nstandbys: 1\ndataset: none\ndatabase: shop\nparameters: {"+parameters+"}\n"), 0o600))
 	}
 	leave := b.gate()
-	set("")
+	set("session_preload_libraries: " + library)
 	b.ok("up", "-f", file)
 	leave()
-	set("max_connections: '4'") // of which PostgreSQL keeps three for superusers
-	if r := b.run("up", "-f", file); r.code != 3 || !strings.Contains(r.err, "error[verify-failed]") || !strings.Contains(r.err, "reserved for roles with the SUPERUSER attribute") {
-		t.Errorf("a limit that shuts pgapp out: exit code %d\n%s", r.code, r.err)
+	b.verified()
+	b.must(os.Remove(library))
+	if r := b.run("verify"); r.code != 3 || !strings.Contains(r.out, "could not access file") {
+		t.Errorf("a library that has gone: exit code %d\n%s", r.code, r.out)
 	}
 	set("")
 	b.ok("up", "-f", file)

@@ -49,13 +49,6 @@ func NewUnixClient(socketPath string) *Client {
 	})
 }
 
-// NewTCPClient makes a client for a daemon at a URL such as
-// http://127.0.0.1:8432, with a token. It does no I/O.
-func NewTCPClient(url, token string) *Client {
-	d := &net.Dialer{Timeout: dialTimeout}
-	return newClient(strings.TrimSuffix(url, "/"), token, url, d.DialContext)
-}
-
 func newClient(base, token, where string, dial func(context.Context, string, string) (net.Conn, error)) *Client {
 	t := &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 8, IdleConnTimeout: idleTimeout / 2, DisableCompression: true}
 	return &Client{base: base, token: token, where: where, http: &http.Client{

@@ -15,7 +15,7 @@ var update = flag.Bool("update", false, "write openapi.json anew")
 // with: go test ./api -run OpenAPI -update
 func TestOpenAPIFileIsCurrent(t *testing.T) {
 	t.Parallel()
-	got := New(Config{}).OpenAPI()
+	got := New(Config{}).openAPI
 	if *update {
 		if err := os.WriteFile("openapi.json", got, 0o644); err != nil {
 			t.Fatal(err)
@@ -39,7 +39,7 @@ func TestOpenAPIDescribesTheContract(t *testing.T) {
 			Schemas map[string]json.RawMessage `json:"schemas"`
 		} `json:"components"`
 	}
-	if err := json.Unmarshal(New(Config{}).OpenAPI(), &doc); err != nil {
+	if err := json.Unmarshal(New(Config{}).openAPI, &doc); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(doc.OpenAPI, "3.1") {

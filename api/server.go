@@ -132,9 +132,6 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// OpenAPI returns the OpenAPI 3.1 document, as GET /openapi.json does.
-func (s *Server) OpenAPI() []byte { return s.openAPI }
-
 // Serve serves both listeners, either of which may be nil, until ctx ends or
 // one fails, and closes them. Then requests get a few seconds to finish;
 // streams are ended at once. It returns nil when ctx ended it. A TCP listener

@@ -223,8 +223,7 @@ func TestKeysRoundTrip(t *testing.T) {
 	if !strings.HasPrefix(key.Reveal(), "-----BEGIN OPENSSH PRIVATE KEY-----\n") {
 		t.Error("the private key isn't in OpenSSH's format")
 	}
-	print1, err := Fingerprint(public)
-	if err != nil || !strings.HasPrefix(print1, "SHA256:") {
-		t.Errorf("got %q, %v", print1, err)
+	if _, err := parsePublic(public); err != nil {
+		t.Error(err)
 	}
 }

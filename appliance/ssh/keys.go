@@ -36,15 +36,6 @@ func PublicKey(private appliance.Secret) (string, error) {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))), nil
 }
 
-// Fingerprint is the SHA256 fingerprint of a public key, as ssh-keygen shows it.
-func Fingerprint(public string) (string, error) {
-	key, err := parsePublic(public)
-	if err != nil {
-		return "", err
-	}
-	return ssh.FingerprintSHA256(key), nil
-}
-
 // parsePrivate keeps the key out of its error.
 func parsePrivate(private appliance.Secret) (ssh.Signer, error) {
 	signer, err := ssh.ParsePrivateKey([]byte(private.Reveal()))

@@ -1,3 +1,4 @@
 // Package house holds the rules of the house as tests: which room imports
-// which, one package comment a package, small files, a fixed top level.
+// which, one package comment a package, small files and types, a fixed top
+// level.
 package house

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -28,11 +29,10 @@ type room struct {
 func rooms() []room {
 	return []room{
 		{"pgapp", []string{"appliance/cli", "embed/..."}},
-		{"appliance/cli/clitest", []string{"appliance"}},
 		{"appliance/cli", []string{"appliance/...", "api", "store/...", "provisioner/...", "embed/..."}},
 		{"appliance/op", []string{"appliance"}},
-		{"appliance/postgres/...", []string{"appliance", "appliance/postgres/..."}},
-		{"appliance/plan", []string{"appliance", "appliance/op", "appliance/postgres/..."}},
+		{"appliance/postgres/...", []string{"appliance"}},
+		{"appliance/plan", []string{"appliance", "appliance/postgres/..."}},
 		{"appliance/control", []string{"appliance", "appliance/op", "appliance/plan", "appliance/postgres/..."}},
 		{"appliance/cert", nil},
 		{"appliance/doctor", []string{"appliance"}},
@@ -40,11 +40,11 @@ func rooms() []room {
 		{"appliance", nil},
 		{"store/...", []string{"appliance", "store/..."}},
 		{"api", []string{"appliance"}},
-		{"provisioner/local", []string{"appliance", "appliance/postgres", "appliance/ssh"}},
-		{"provisioner/libvirt/...", []string{"appliance", "appliance/postgres", "appliance/ssh", "provisioner/libvirt/..."}},
-		{"provisioner/providertest", []string{"appliance", "appliance/postgres"}},
+		{"provisioner/local", []string{"appliance"}},
+		{"provisioner/libvirt/...", []string{"appliance", "appliance/ssh", "provisioner/libvirt/..."}},
+		{"provisioner/providertest", []string{"appliance"}},
 		{"embed/...", nil},
-		{"scripts/...", []string{"appliance/...", "api", "store/...", "provisioner/...", "embed/...", "scripts/..."}},
+		{"scripts/...", []string{"appliance/...", "provisioner/...", "embed/...", "scripts/..."}},
 	}
 }
 
@@ -139,6 +139,46 @@ func TestOneRoomKeepsTheModule(t *testing.T) {
 				if (path == mod || strings.HasPrefix(path, mod+"/")) && !in(room, pkg) {
 					t.Errorf("%s imports %s, which only %s may", p.ImportPath, path, room)
 				}
+			}
+		}
+	}
+}
+
+// TestOnlyTestsImportTestSupport holds for packages that are made for tests:
+// their names end in "test".
+func TestOnlyTestsImportTestSupport(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		for _, path := range p.Imports {
+			if _, ours := short(path); ours && strings.HasSuffix(path, "test") {
+				t.Errorf("%s imports %s, which is for tests only", p.ImportPath, path)
+			}
+		}
+	}
+}
+
+// TestImportTableHasNoSpareArrows fails for a row that names no package, and
+// for an allowed import that no package of the row has.
+func TestImportTableHasNoSpareArrows(t *testing.T) {
+	t.Parallel()
+	table := rooms()
+	used := map[string][]string{}
+	for _, p := range packages(t) {
+		pkg, _ := short(p.ImportPath)
+		r, _ := roomOf(pkg)
+		used[r.packages] = append(used[r.packages], p.Imports...)
+	}
+	for _, r := range table {
+		imports, ok := used[r.packages]
+		if !ok {
+			t.Errorf("row %q names no package that no row above names", r.packages)
+		}
+		for _, pattern := range r.may {
+			if !slices.ContainsFunc(imports, func(path string) bool {
+				pkg, ours := short(path)
+				return ours && in(pattern, pkg)
+			}) {
+				t.Errorf("row %q allows an import of %q, which none of its packages has", r.packages, pattern)
 			}
 		}
 	}

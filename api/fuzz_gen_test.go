@@ -296,7 +296,7 @@ func (g *generator) stranger(f *fuzzed) {
 		f.broken = "origin"
 	default:
 		f.auth = pick(g.r, []string{"Bearer", "Bearer x", "Basic YTpi", "Bearer " + g.admin + "x", "bearer " + strings.Repeat("a", 5000), g.admin, "Bearer\t" + g.admin, "Digest x"})
-		if !public(f.op.path) {
+		if f.op.Security != nil {
 			f.broken = "auth"
 		}
 	}

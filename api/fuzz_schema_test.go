@@ -27,6 +27,7 @@ type described struct {
 			Schema *schema `json:"schema"`
 		} `json:"content"`
 	} `json:"requestBody"`
+	Security []map[string][]string `json:"security"` // none where no token is needed
 
 	method, path string
 	json         *schema // of its body, resolved

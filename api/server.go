@@ -82,6 +82,7 @@ type Server struct {
 	log      *slog.Logger
 	openAPI  []byte
 	handler  http.Handler
+	routes   *routes
 	uid      int
 	streams  chan struct{}
 	slots    chan struct{}
@@ -122,13 +123,14 @@ func New(cfg Config) *Server {
 		timing:   timing{readHeaderTimeout, readTimeout, heartbeat},
 	}
 	api, router := newRouter()
-	s.register(api)
+	s.routes = newRoutes(api)
+	s.register(s.routes)
 	doc, err := json.MarshalIndent(api.OpenAPI(), "", "  ")
 	if err != nil {
 		panic(fmt.Errorf("writing the OpenAPI document: %w", err))
 	}
 	s.openAPI = append(doc, '\n')
-	s.handler = s.middleware(router)
+	s.handler = s.routes.attach(patternOf(router), s.middleware(router))
 	return s
 }
 

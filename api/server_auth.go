@@ -55,16 +55,6 @@ func peerUID(c net.Conn) (int, error) {
 	return int(cred.Uid), nil
 }
 
-// public tells which routes need no token: what load balancers and process
-// supervisors ask, and the description of the API.
-func public(path string) bool {
-	switch path {
-	case "/livez", "/readyz", "/openapi.json":
-		return true
-	}
-	return strings.HasPrefix(path, "/health/")
-}
-
 // authenticate finds the caller, or refuses.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -76,13 +66,13 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 			err = appliance.NewProblem(appliance.ErrForbidden, "the caller can't be told: %w", info.err)
 		case info.unix:
 			c, err = s.peer(info.uid)
-		case public(r.URL.Path):
+		case attributesOf(r.Context()).access == anyone:
 			c = caller{name: "anyone"}
 		default:
 			c, err = s.bearer(w, r)
 		}
 		if err == nil {
-			err = allowed(c, r)
+			err = allowed(c, attributesOf(r.Context()).access)
 		}
 		noteCaller(r.Context(), c.name)
 		if err != nil {
@@ -140,9 +130,9 @@ func (s *Server) stillAllowed(ctx context.Context, c caller) bool {
 	return ok && err == nil
 }
 
-// allowed holds a request against the caller's scope.
-func allowed(c caller, r *http.Request) error {
-	if public(r.URL.Path) || c.scope == ScopeAdmin || (c.scope == ScopeRead && safe(r.Method)) {
+// allowed holds a route against the caller's scope.
+func allowed(c caller, who access) error {
+	if who == anyone || c.scope == ScopeAdmin || who == readers && c.scope == ScopeRead {
 		return nil
 	}
 	return appliance.NewProblem(appliance.ErrForbidden, "a token with scope %q may not do this", c.scope).

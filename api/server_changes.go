@@ -13,7 +13,7 @@ import (
 func problemDetailsType() reflect.Type { return reflect.TypeFor[ProblemDetails]() }
 
 // registerChanges adds the routes that begin operations.
-func (s *Server) registerChanges(api huma.API) {
+func (s *Server) registerChanges(api *routes) {
 	s.registerUp(api)
 	s.registerSQL(api)
 	s.registerScale(api)
@@ -38,19 +38,19 @@ func (s *Server) submit(ctx context.Context, key, cluster string, kind appliance
 	return accepted(ctx, o), nil
 }
 
-func (s *Server) clusterChange(api huma.API, method, suffix, id string, kind appliance.OperationKind, summary string) {
+func (s *Server) clusterChange(api *routes, method, suffix, id string, kind appliance.OperationKind, summary string) {
 	type input struct {
 		ClusterPath
 		IdempotencyHeader
 	}
 	route(api, huma.Operation{
 		OperationID: id, Method: method, Path: base + "/clusters/{cluster}" + suffix, Summary: summary, DefaultStatus: http.StatusAccepted,
-	}, func(ctx context.Context, in *input) (*operationOutput, error) {
+	}, attributes{access: admins}, func(ctx context.Context, in *input) (*operationOutput, error) {
 		return s.submit(ctx, in.Key, in.Cluster, kind, appliance.OperationParams{})
 	})
 }
 
-func (s *Server) memberChange(api huma.API, verb string, kind appliance.OperationKind, summary string) {
+func (s *Server) memberChange(api *routes, verb string, kind appliance.OperationKind, summary string) {
 	type input struct {
 		MemberPath
 		IdempotencyHeader
@@ -58,7 +58,7 @@ func (s *Server) memberChange(api huma.API, verb string, kind appliance.Operatio
 	route(api, huma.Operation{
 		OperationID: verb + "-member", Method: http.MethodPost, Path: base + "/clusters/{cluster}/members/{member}/" + verb,
 		Summary: summary, DefaultStatus: http.StatusAccepted,
-	}, func(ctx context.Context, in *input) (*operationOutput, error) {
+	}, attributes{access: admins}, func(ctx context.Context, in *input) (*operationOutput, error) {
 		return s.submit(ctx, in.Key, in.Cluster, kind, appliance.OperationParams{Member: in.Member})
 	})
 }

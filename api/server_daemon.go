@@ -28,17 +28,17 @@ func textResponse(description string) map[string]*huma.Response {
 }
 
 // registerDaemon adds the routes that concern the daemon itself.
-func (s *Server) registerDaemon(api huma.API) {
+func (s *Server) registerDaemon(api *routes) {
 	type none struct{}
 	route(api, huma.Operation{
 		OperationID: "get-info", Method: http.MethodGet, Path: base + "/info", Summary: "The daemon: addresses, version, mode",
-	}, func(ctx context.Context, _ *none) (*bodyOutput[appliance.Info], error) {
+	}, attributes{access: readers, recovery: true}, func(ctx context.Context, _ *none) (*bodyOutput[appliance.Info], error) {
 		return &bodyOutput[appliance.Info]{s.cfg.Service.Info(ctx)}, nil
 	})
 	route(api, huma.Operation{
 		OperationID: "shutdown", Method: http.MethodPost, Path: base + "/shutdown",
 		Summary: "Stop the daemon; clusters run on", DefaultStatus: http.StatusNoContent,
-	}, func(context.Context, *none) (*struct{}, error) {
+	}, attributes{access: admins, recovery: true}, func(context.Context, *none) (*struct{}, error) {
 		if s.cfg.Shutdown == nil {
 			return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon can't be stopped through its API")
 		}
@@ -47,13 +47,13 @@ func (s *Server) registerDaemon(api huma.API) {
 	})
 	route(api, huma.Operation{
 		OperationID: "livez", Method: http.MethodGet, Path: "/livez", Summary: "200 while the daemon answers", Responses: textResponse("alive"),
-	}, func(context.Context, *none) (*textOutput, error) { return text("ok\n"), nil })
+	}, attributes{access: anyone, recovery: true, held: true}, func(context.Context, *none) (*textOutput, error) { return text("ok\n"), nil })
 	type readyInput struct {
 		Verbose bool `query:"verbose" doc:"name each check"`
 	}
 	route(api, huma.Operation{
 		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Summary: "200 while the daemon can do its work", Responses: textResponse("ready"),
-	}, func(ctx context.Context, in *readyInput) (*textOutput, error) {
+	}, attributes{access: anyone}, func(ctx context.Context, in *readyInput) (*textOutput, error) {
 		if s.cfg.Ready != nil {
 			if err := s.cfg.Ready(ctx); err != nil {
 				p := appliance.AsProblem(err)
@@ -71,7 +71,7 @@ func (s *Server) registerDaemon(api huma.API) {
 			Description: "OpenAPI 3.1",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: huma.TypeObject}}},
 		}},
-	}, func(context.Context, *none) (*textOutput, error) {
+	}, attributes{access: anyone, recovery: true}, func(context.Context, *none) (*textOutput, error) {
 		return &textOutput{ContentType: "application/json", Body: s.openAPI}, nil
 	})
 }

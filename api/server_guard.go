@@ -58,7 +58,7 @@ func (s *Server) checkHost(next http.Handler) http.Handler {
 func (s *Server) hostAllowed(info connInfo, r *http.Request) bool {
 	if r.Host == "" {
 		// HTTP/1.0 checks of load balancers send none; browsers always do.
-		return public(r.URL.Path)
+		return attributesOf(r.Context()).access == anyone
 	}
 	for _, own := range ownHosts(info) {
 		if strings.EqualFold(own, r.Host) {
@@ -119,7 +119,7 @@ func (s *Server) held(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p := s.cfg.Held(); p != nil && r.URL.Path != "/livez" {
+		if p := s.cfg.Held(); p != nil && !attributesOf(r.Context()).held {
 			writeProblem(w, r, p, 0)
 			return
 		}
@@ -137,23 +137,21 @@ func (s *Server) recovery(next http.Handler) http.Handler {
 		p = *appliance.NewProblem(appliance.ErrDaemonRecovery, "the daemon is in recovery: %s", p.Message).WithHint("%s", p.Hint).WithDetail(p.Detail)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/livez", "/openapi.json", base + "/info", base + "/logs", base + "/shutdown",
-			restorePath, statePath + "/check", statePath + "/backups":
-			next.ServeHTTP(w, r)
-		default:
+		if !attributesOf(r.Context()).recovery {
 			writeProblem(w, r, &p, 0)
+			return
 		}
+		next.ServeHTTP(w, r)
 	})
 }
 
-// limit bounds what is worked on at once. Who comes later waits; streams wait
-// in a queue of their own and so are let through.
+// limit bounds what is worked on at once. Streams have places of their own and
+// are refused where all are taken; other requests wait for one.
 func (s *Server) limit(next http.Handler) http.Handler {
 	const patience = 20 * time.Second
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isStream(r) {
-			next.ServeHTTP(w, r)
+		if attributesOf(r.Context()).stream {
+			s.limitStreams(next, w, r)
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), patience)
@@ -165,6 +163,17 @@ func (s *Server) limit(next http.Handler) http.Handler {
 		defer func() { <-s.slots }()
 		next.ServeHTTP(w, r)
 	})
+}
+
+func (s *Server) limitStreams(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.streams <- struct{}{}:
+		defer func() { <-s.streams }()
+		next.ServeHTTP(w, r)
+	default:
+		writeProblem(w, r, appliance.NewProblem(appliance.ErrTooMany, "%d streams are open already", cap(s.streams)).
+			WithHint("close one, or poll GET %s/operations/ID", base), 0)
+	}
 }
 
 func (s *Server) acquire(ctx context.Context) bool {
@@ -182,22 +191,6 @@ func (s *Server) acquire(ctx context.Context) bool {
 	}
 }
 
-// isStream tells which requests stay open for long.
-func isStream(r *http.Request) bool {
-	if takesSQL(r) || r.Method == http.MethodPost && r.URL.Path == imagesPath || r.Method == http.MethodDelete && strings.HasPrefix(r.URL.Path, tagsPath) {
-		return true
-	}
-	return r.Method == http.MethodGet && (strings.HasSuffix(r.URL.Path, "/events") || strings.HasSuffix(r.URL.Path, "/logs"))
-}
-
-// takesBody tells which requests have one.
-func takesBody(r *http.Request) bool {
-	if r.Method == http.MethodPut {
-		return true
-	}
-	return r.Method == http.MethodPost && (r.URL.Path == base+"/clusters" || r.URL.Path == base+"/tokens" || r.URL.Path == imagesPath || strings.HasSuffix(r.URL.Path, "/members"))
-}
-
 type bodyKey struct{}
 
 // bodyOf is the request's body, for hashing.
@@ -210,16 +203,17 @@ func bodyOf(ctx context.Context) []byte {
 // lifts that, since it would also end long answers.
 func (s *Server) readBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost && r.URL.Path == restorePath {
+		kind := attributesOf(r.Context()).body
+		switch kind {
+		case archiveBody:
 			s.upload(next, w, r)
 			return
-		}
-		if takesSQL(r) {
+		case pipeBody:
 			s.receiveSQL(next, w, r)
 			return
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-		if p := bodyProblem(r, body, err); p != nil {
+		if p := bodyProblem(kind, body, err); p != nil {
 			status := 0
 			if p.ID == appliance.ErrTimeout {
 				status = http.StatusRequestTimeout // the client's, not ours
@@ -237,7 +231,7 @@ func (s *Server) readBody(next http.Handler) http.Handler {
 	})
 }
 
-func bodyProblem(r *http.Request, body []byte, err error) *appliance.Problem {
+func bodyProblem(kind bodyKind, body []byte, err error) *appliance.Problem {
 	var tooLarge *http.MaxBytesError
 	var netErr net.Error
 	switch {
@@ -247,7 +241,7 @@ func bodyProblem(r *http.Request, body []byte, err error) *appliance.Problem {
 		return appliance.NewProblem(appliance.ErrTimeout, "the body did not arrive in time")
 	case err != nil:
 		return appliance.NewProblem(appliance.ErrUsage, "the body can't be read: %w", err)
-	case !takesBody(r) && len(bytes.TrimSpace(body)) > 0 && !bytes.Equal(bytes.TrimSpace(body), []byte("{}")):
+	case kind == noBody && len(bytes.TrimSpace(body)) > 0 && !bytes.Equal(bytes.TrimSpace(body), []byte("{}")):
 		// A field that is not looked at could be one that was meant to narrow the request.
 		return appliance.NewProblem(appliance.ErrUsage, "this request takes no body")
 	}

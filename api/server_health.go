@@ -103,14 +103,15 @@ type healthOutput struct {
 }
 
 // registerHealth adds the checks, for each method that load balancers use.
-func (s *Server) registerHealth(api huma.API) {
+func (s *Server) registerHealth(api *routes) {
 	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodOptions} {
 		op := huma.Operation{
 			OperationID: "health-" + strings.ToLower(method), Method: method, Path: "/health/{cluster}/{member}/{check}",
 			Summary: "For load balancers, without a token: 200 where the member is that, else 503",
 		}
-		route(api, op, s.checkHealth)
+		route(api, op, attributes{access: anyone}, s.checkHealth)
 	}
+	api.below["/health/"] = attributes{access: anyone, body: wholeBody} // a check that is misspelt is a 404, not a 401
 }
 
 func (s *Server) checkHealth(ctx context.Context, in *healthInput) (*healthOutput, error) {

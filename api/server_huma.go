@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"reflect"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
@@ -18,7 +19,7 @@ import (
 // changes with echo's major version.
 
 // newRouter returns the two: huma registers routes, echo finds them.
-func newRouter() (huma.API, http.Handler) {
+func newRouter() (huma.API, *echo.Echo) {
 	e := echo.New()
 	e.HTTPErrorHandler = func(err error, c echo.Context) {
 		if c.Response().Committed {
@@ -29,6 +30,21 @@ func newRouter() (huma.API, http.Handler) {
 	}
 	return humaecho.New(e, humaConfig()), e
 }
+
+// patternOf returns the pattern of the routes that the request's path fits, or
+// what fits no route's pattern.
+func patternOf(e *echo.Echo) func(*http.Request) string {
+	return func(r *http.Request) string {
+		c := e.AcquireContext()
+		defer e.ReleaseContext(c)
+		c.Reset(r, nil)
+		e.Router().Find(r.Method, echo.GetPath(r), c)
+		return c.Path()
+	}
+}
+
+// echoPath is huma's path as echo knows it.
+func echoPath(path string) string { return strings.NewReplacer("{", ":", "}", "").Replace(path) }
 
 // humaConfig avoids huma's defaults that touch the network (its documentation
 // page), add to every body ($schema), or aren't safe to use concurrently (its

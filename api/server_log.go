@@ -111,7 +111,7 @@ func (s *Server) logRequest(r *http.Request, rec *recorder, n *note, id string, 
 		attrs = append(attrs, slog.String("operation", operation))
 	}
 	level := slog.LevelInfo
-	if public(r.URL.Path) {
+	if attributesOf(r.Context()).access == anyone {
 		level = slog.LevelDebug // asked every second
 	}
 	// The request's context has ended where the client went away.

@@ -96,11 +96,11 @@ func taskResponse(description string) map[string]*huma.Response {
 // registerMachines adds the routes of [Machines]. Keeping an image and removing
 // by tag belong to no cluster, so they are no operations: they go on while the
 // request is open, and a repeat goes on where they stopped.
-func (s *Server) registerMachines(api huma.API) {
+func (s *Server) registerMachines(api *routes) {
 	type none struct{}
 	route(api, huma.Operation{
 		OperationID: "list-images", Method: http.MethodGet, Path: imagesPath, Summary: "The catalogue's images and those that are kept",
-	}, func(ctx context.Context, _ *none) (*bodyOutput[[]ImageEntry], error) {
+	}, attributes{access: readers}, func(ctx context.Context, _ *none) (*bodyOutput[[]ImageEntry], error) {
 		m, err := s.machines()
 		if err != nil {
 			return nil, err
@@ -112,7 +112,7 @@ func (s *Server) registerMachines(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "keep-image", Method: http.MethodPost, Path: imagesPath, Summary: "Fetch or copy an image and check its digest; goes on while the request is open",
 		Responses: taskResponse(`data: {"progress"}, at last {"done","image"} or {"error"}`),
-	}, func(ctx context.Context, in *keepInput) (*huma.StreamResponse, error) {
+	}, attributes{access: admins, body: wholeBody, stream: true}, func(ctx context.Context, in *keepInput) (*huma.StreamResponse, error) {
 		return s.task(ctx, func(ctx context.Context, m Machines, report appliance.Report) (*ImageEntry, error) {
 			e, err := m.KeepImage(ctx, in.Body, report)
 			return &e, err
@@ -123,7 +123,7 @@ func (s *Server) registerMachines(api huma.API) {
 	}
 	route(api, huma.Operation{
 		OperationID: "remove-image", Method: http.MethodDelete, Path: imagesPath + "/{name}", Summary: "Remove an image that is kept", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, in *removeInput) (*struct{}, error) {
+	}, attributes{access: admins}, func(ctx context.Context, in *removeInput) (*struct{}, error) {
 		m, err := s.machines()
 		if err != nil {
 			return nil, err
@@ -133,7 +133,7 @@ func (s *Server) registerMachines(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "prune-images", Method: http.MethodPost, Path: imagesPath + "/prune",
 		Summary: "Remove what was made of images in libvirt's pool and no machine uses",
-	}, func(ctx context.Context, _ *none) (*bodyOutput[PrunedImages], error) {
+	}, attributes{access: admins}, func(ctx context.Context, _ *none) (*bodyOutput[PrunedImages], error) {
 		m, err := s.machines()
 		if err != nil {
 			return nil, err
@@ -145,14 +145,11 @@ func (s *Server) registerMachines(api huma.API) {
 	s.registerGuests(api)
 }
 
-func (s *Server) registerGuests(api huma.API) {
+func (s *Server) registerGuests(api *routes) {
 	route(api, huma.Operation{
 		OperationID: "get-login", Method: http.MethodGet, Path: base + "/clusters/{cluster}/members/{member}/login",
 		Summary: "How to log in to a member's machine, with its private key (scope admin)",
-	}, func(ctx context.Context, in *MemberPath) (*bodyOutput[GuestLogin], error) {
-		if callerOf(ctx).scope != ScopeAdmin {
-			return nil, appliance.NewProblem(appliance.ErrForbidden, "logging in needs a token with scope %s", ScopeAdmin)
-		}
+	}, attributes{access: admins}, func(ctx context.Context, in *MemberPath) (*bodyOutput[GuestLogin], error) {
 		m, err := s.machines()
 		if err != nil {
 			return nil, err
@@ -167,7 +164,7 @@ func (s *Server) registerGuests(api huma.API) {
 		OperationID: "delete-tagged", Method: http.MethodDelete, Path: tagsPath + "{uuid}",
 		Summary:   "Remove the machines, disks and reservations that a cluster left whose record is lost; goes on while the request is open",
 		Responses: taskResponse(`data: {"progress"}, at last {"done"} or {"error"}`),
-	}, func(ctx context.Context, in *tagInput) (*huma.StreamResponse, error) {
+	}, attributes{access: admins, stream: true}, func(ctx context.Context, in *tagInput) (*huma.StreamResponse, error) {
 		return s.task(ctx, func(ctx context.Context, m Machines, report appliance.Report) (*ImageEntry, error) {
 			return nil, m.DestroyByTag(ctx, in.UUID, report)
 		})
@@ -187,12 +184,7 @@ func (s *Server) task(ctx context.Context, work func(context.Context, Machines, 
 	if err != nil {
 		return nil, err
 	}
-	release, err := s.openStream()
-	if err != nil {
-		return nil, err
-	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
-		defer release()
 		ctx, cancel := s.streamContext(ctx)
 		defer cancel()
 		w := writerOf(c)

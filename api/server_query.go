@@ -12,7 +12,7 @@ import (
 // passed over could be what was meant to make the request harmless.
 func checkQuery(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p := queryProblem(r.URL.RawQuery); p != nil {
+		if p := queryProblem(r.URL.RawQuery, attributesOf(r.Context()).repeats); p != nil {
 			writeProblem(w, r, p, 0)
 			return
 		}
@@ -20,7 +20,7 @@ func checkQuery(next http.Handler) http.Handler {
 	})
 }
 
-func queryProblem(raw string) *appliance.Problem {
+func queryProblem(raw, repeats string) *appliance.Problem {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
 		return appliance.NewProblem(appliance.ErrUsage, "the query can't be read: %w", err).
@@ -28,7 +28,7 @@ func queryProblem(raw string) *appliance.Problem {
 	}
 	for name, list := range values {
 		switch {
-		case len(list) > 1 && name != "recipient":
+		case len(list) > 1 && name != repeats:
 			return appliance.NewProblem(appliance.ErrUsage, "the query has %s %d times", visible(name), len(list))
 		case list[0] == "":
 			return appliance.NewProblem(appliance.ErrUsage, "the query has %s without a value", visible(name)).WithHint("%s=VALUE, or leave it out", visible(name))

@@ -70,22 +70,6 @@ func list[T any](l []T) []T {
 	return l
 }
 
-// route adds one huma operation with the parts that all have.
-func route[I, O any](api huma.API, op huma.Operation, h func(context.Context, *I) (*O, error)) {
-	problems(api, &op)
-	if !public(op.Path) {
-		op.Security = []map[string][]string{{"token": {}}}
-	}
-	op.SkipValidateBody = false
-	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
-		out, err := h(ctx, in)
-		if err != nil {
-			return nil, fail(err)
-		}
-		return out, nil
-	})
-}
-
 // problems documents that any failure is a problem.
 func problems(api huma.API, op *huma.Operation) {
 	if op.Responses == nil {
@@ -97,7 +81,7 @@ func problems(api huma.API, op *huma.Operation) {
 	}
 }
 
-func (s *Server) register(api huma.API) {
+func (s *Server) register(api *routes) {
 	s.registerDaemon(api)
 	s.registerClusters(api)
 	s.registerChanges(api)
@@ -117,31 +101,31 @@ func (s *Server) status(ctx context.Context, cluster string) (appliance.ClusterS
 	})
 }
 
-func (s *Server) registerClusters(api huma.API) {
+func (s *Server) registerClusters(api *routes) {
 	type none struct{}
 	route(api, huma.Operation{
 		OperationID: "list-clusters", Method: http.MethodGet, Path: base + "/clusters", Summary: "List all clusters",
-	}, func(ctx context.Context, _ *none) (*bodyOutput[[]appliance.ClusterStatus], error) {
+	}, attributes{access: readers}, func(ctx context.Context, _ *none) (*bodyOutput[[]appliance.ClusterStatus], error) {
 		l, err := s.clusters.get(ctx, "", s.cfg.Service.Clusters)
 		return &bodyOutput[[]appliance.ClusterStatus]{list(l)}, err
 	})
 	route(api, huma.Operation{
 		OperationID: "get-cluster", Method: http.MethodGet, Path: base + "/clusters/{cluster}", Summary: "A cluster's record and what is observed of it now",
-	}, func(ctx context.Context, in *ClusterPath) (*clusterOutput, error) {
+	}, attributes{access: readers}, func(ctx context.Context, in *ClusterPath) (*clusterOutput, error) {
 		st, err := s.status(ctx, in.Cluster)
 		st.Members = list(st.Members)
 		return &clusterOutput{ETag: etag(st.Revision), Body: st}, err
 	})
 	route(api, huma.Operation{
 		OperationID: "list-members", Method: http.MethodGet, Path: base + "/clusters/{cluster}/members", Summary: "A cluster's members as observed now",
-	}, func(ctx context.Context, in *ClusterPath) (*bodyOutput[[]appliance.MemberStatus], error) {
+	}, attributes{access: readers}, func(ctx context.Context, in *ClusterPath) (*bodyOutput[[]appliance.MemberStatus], error) {
 		st, err := s.status(ctx, in.Cluster)
 		return &bodyOutput[[]appliance.MemberStatus]{list(st.Members)}, err
 	})
 	route(api, huma.Operation{
 		OperationID: "verify-cluster", Method: http.MethodPost, Path: base + "/clusters/{cluster}/verify",
 		Summary: "Prove that the cluster replicates; a report that is not ok is still a 200", DefaultStatus: http.StatusOK,
-	}, func(ctx context.Context, in *ClusterPath) (*bodyOutput[appliance.VerifyReport], error) {
+	}, attributes{access: admins}, func(ctx context.Context, in *ClusterPath) (*bodyOutput[appliance.VerifyReport], error) {
 		r, err := s.cfg.Service.Verify(ctx, in.Cluster)
 		r.Replication, r.Checks = list(r.Replication), list(r.Checks)
 		return &bodyOutput[appliance.VerifyReport]{r}, err
@@ -153,7 +137,7 @@ func (s *Server) registerClusters(api huma.API) {
 	}
 	route(api, huma.Operation{
 		OperationID: "get-connection", Method: http.MethodGet, Path: base + "/clusters/{cluster}/connection", Summary: "How to reach the cluster's database",
-	}, func(ctx context.Context, in *connectionInput) (*bodyOutput[appliance.Connection], error) {
+	}, attributes{access: readers}, func(ctx context.Context, in *connectionInput) (*bodyOutput[appliance.Connection], error) {
 		if in.Reveal && callerOf(ctx).scope != ScopeAdmin {
 			return nil, appliance.NewProblem(appliance.ErrForbidden, "passwords need a token with scope %s", ScopeAdmin)
 		}
@@ -163,13 +147,13 @@ func (s *Server) registerClusters(api huma.API) {
 	})
 }
 
-func (s *Server) registerOperations(api huma.API) {
+func (s *Server) registerOperations(api *routes) {
 	type listInput struct {
 		Cluster string `query:"cluster" maxLength:"40" pattern:"^[a-z]([a-z0-9-]*[a-z0-9])?$" patternDescription:"a name: a-z, 0-9 and -, starting with a letter, not ending in -" doc:"only this cluster's"`
 	}
 	route(api, huma.Operation{
 		OperationID: "list-operations", Method: http.MethodGet, Path: base + "/operations", Summary: "List operations, newest first",
-	}, func(ctx context.Context, in *listInput) (*bodyOutput[[]appliance.Operation], error) {
+	}, attributes{access: readers}, func(ctx context.Context, in *listInput) (*bodyOutput[[]appliance.Operation], error) {
 		l, err := s.cfg.Operations.Operations(ctx, in.Cluster)
 		for i := range l {
 			l[i] = withSteps(l[i])
@@ -178,14 +162,14 @@ func (s *Server) registerOperations(api huma.API) {
 	})
 	route(api, huma.Operation{
 		OperationID: "get-operation", Method: http.MethodGet, Path: base + "/operations/{id}", Summary: "An operation with its steps",
-	}, func(ctx context.Context, in *OperationPath) (*bodyOutput[appliance.Operation], error) {
+	}, attributes{access: readers}, func(ctx context.Context, in *OperationPath) (*bodyOutput[appliance.Operation], error) {
 		o, err := s.cfg.Operations.Operation(ctx, in.ID)
 		return &bodyOutput[appliance.Operation]{withSteps(o)}, err
 	})
 	route(api, huma.Operation{
 		OperationID: "cancel-operation", Method: http.MethodDelete, Path: base + "/operations/{id}",
 		Summary: "Ask a running operation to stop", DefaultStatus: http.StatusAccepted,
-	}, func(ctx context.Context, in *OperationPath) (*operationOutput, error) {
+	}, attributes{access: admins}, func(ctx context.Context, in *OperationPath) (*operationOutput, error) {
 		o, err := s.cfg.Operations.Cancel(ctx, in.ID)
 		if err != nil {
 			return nil, err

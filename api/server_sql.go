@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -36,12 +35,12 @@ type SQLPath struct {
 }
 
 // registerSQL adds the route that takes SQL from a client's pipe.
-func (s *Server) registerSQL(api huma.API) {
+func (s *Server) registerSQL(api *routes) {
 	route(api, huma.Operation{
 		OperationID: "put-sql", Method: http.MethodPut, Path: base + "/clusters/{cluster}/sql/{name}",
 		Summary:     "Send SQL that no file on the daemon's machine holds; the path in the answer goes into the spec's sql",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{archiveType: {Schema: binary()}}}, DefaultStatus: http.StatusOK,
-	}, func(ctx context.Context, in *SQLPath) (*bodyOutput[SQLFile], error) {
+	}, attributes{access: admins, body: pipeBody, stream: true}, func(ctx context.Context, in *SQLPath) (*bodyOutput[SQLFile], error) {
 		if s.cfg.SQLFiles == nil {
 			return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon keeps no SQL")
 		}
@@ -49,21 +48,9 @@ func (s *Server) registerSQL(api huma.API) {
 		if !ok {
 			return nil, fmt.Errorf("keeping SQL: it was not received")
 		}
-		release, err := s.openStream()
-		if err != nil {
-			return nil, err
-		}
-		defer release()
 		f, err := s.cfg.SQLFiles.KeepSQL(ctx, in.Cluster, in.Name, body)
 		return &bodyOutput[SQLFile]{f}, err
 	})
-}
-
-// takesSQL tells whether the request sends SQL.
-func takesSQL(r *http.Request) bool {
-	rest, ok := strings.CutPrefix(r.URL.Path, base+"/clusters/")
-	parts := strings.Split(rest, "/")
-	return ok && r.Method == http.MethodPut && len(parts) == 3 && parts[1] == "sql"
 }
 
 // receiveSQL passes the body on as it comes, of any length and for as long as

@@ -111,26 +111,23 @@ type Adopter interface {
 	Adopt(ctx context.Context, cluster string) (appliance.Adoption, error)
 }
 
-// stateAdmin is for callers with scope admin only, whatever the method: the
-// state holds every secret.
-func (s *Server) stateAdmin(ctx context.Context) (State, error) {
-	if callerOf(ctx).scope != ScopeAdmin {
-		return nil, appliance.NewProblem(appliance.ErrForbidden, "the state needs a token with scope %s", ScopeAdmin)
-	}
+// state is where the routes of the state go. All of them are for admins only,
+// whatever the method: the state holds every secret.
+func (s *Server) state() (State, error) {
 	if s.cfg.State == nil {
 		return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon's state can't be managed through its API")
 	}
 	return s.cfg.State, nil
 }
 
-func (s *Server) registerState(api huma.API) {
+func (s *Server) registerState(api *routes) {
 	s.registerBackup(api)
 	s.registerRestore(api)
 	type none struct{}
 	route(api, huma.Operation{
 		OperationID: "list-backups", Method: http.MethodGet, Path: statePath + "/backups", Summary: "List the automatic backups, newest first (scope admin)",
-	}, func(ctx context.Context, _ *none) (*bodyOutput[[]BackupFile], error) {
-		st, err := s.stateAdmin(ctx)
+	}, attributes{access: admins, recovery: true}, func(ctx context.Context, _ *none) (*bodyOutput[[]BackupFile], error) {
+		st, err := s.state()
 		if err != nil {
 			return nil, err
 		}
@@ -140,8 +137,8 @@ func (s *Server) registerState(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "check-state", Method: http.MethodPost, Path: statePath + "/check",
 		Summary: "Examine the state; a report that is not ok is still a 200", DefaultStatus: http.StatusOK,
-	}, func(ctx context.Context, _ *none) (*bodyOutput[StateReport], error) {
-		st, err := s.stateAdmin(ctx)
+	}, attributes{access: admins, recovery: true}, func(ctx context.Context, _ *none) (*bodyOutput[StateReport], error) {
+		st, err := s.state()
 		if err != nil {
 			return nil, err
 		}
@@ -152,8 +149,8 @@ func (s *Server) registerState(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "compact-state", Method: http.MethodPost, Path: statePath + "/compact",
 		Summary: "Give back the state's free pages; the daemon begins anew", DefaultStatus: http.StatusOK,
-	}, func(ctx context.Context, _ *none) (*bodyOutput[CompactResult], error) {
-		st, err := s.stateAdmin(ctx)
+	}, attributes{access: admins}, func(ctx context.Context, _ *none) (*bodyOutput[CompactResult], error) {
+		st, err := s.state()
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +160,7 @@ func (s *Server) registerState(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "adopt-cluster", Method: http.MethodPost, Path: base + "/clusters/{cluster}/adopt",
 		Summary: "Make the record say what unambiguously runs, as after a restore", DefaultStatus: http.StatusOK,
-	}, func(ctx context.Context, in *ClusterPath) (*bodyOutput[appliance.Adoption], error) {
+	}, attributes{access: admins}, func(ctx context.Context, in *ClusterPath) (*bodyOutput[appliance.Adoption], error) {
 		if s.cfg.Adopter == nil {
 			return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon adopts no clusters")
 		}
@@ -173,7 +170,7 @@ func (s *Server) registerState(api huma.API) {
 	})
 }
 
-func (s *Server) registerBackup(api huma.API) {
+func (s *Server) registerBackup(api *routes) {
 	type backupInput struct {
 		Recipients []string `query:"recipient,explode" maxItems:"20" doc:"age public keys that the archive is sealed to; may be repeated"`
 		Plaintext  bool     `query:"plaintext" doc:"seal nothing: the archive shows every secret"`
@@ -186,8 +183,8 @@ func (s *Server) registerBackup(api huma.API) {
 			Description: "the archive: age around tar, or plain tar",
 			Content:     map[string]*huma.MediaType{archiveType: {Schema: binary()}},
 		}},
-	}, func(ctx context.Context, in *backupInput) (*huma.StreamResponse, error) {
-		st, err := s.stateAdmin(ctx)
+	}, attributes{access: admins, repeats: "recipient"}, func(ctx context.Context, in *backupInput) (*huma.StreamResponse, error) {
+		st, err := s.state()
 		if err != nil {
 			return nil, err
 		}
@@ -221,7 +218,7 @@ func sendArchive(w http.ResponseWriter, archive *bytes.Buffer) {
 
 func binary() *huma.Schema { return &huma.Schema{Type: huma.TypeString, Format: "binary"} }
 
-func (s *Server) registerRestore(api huma.API) {
+func (s *Server) registerRestore(api *routes) {
 	type restoreInput struct {
 		Adopt      bool   `query:"adopt" doc:"take the state of another instance too"`
 		Passphrase string `header:"Pgapp-Passphrase" maxLength:"1024" doc:"what the archive was sealed by"`
@@ -231,8 +228,8 @@ func (s *Server) registerRestore(api huma.API) {
 		OperationID: "restore-state", Method: http.MethodPost, Path: restorePath,
 		Summary:     "Put an archive in the state's place; everything is checked first, clusters are only observed until adopted",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{archiveType: {Schema: binary()}}}, DefaultStatus: http.StatusOK,
-	}, func(ctx context.Context, in *restoreInput) (*bodyOutput[RestoreResult], error) {
-		st, err := s.stateAdmin(ctx)
+	}, attributes{access: admins, body: archiveBody, recovery: true}, func(ctx context.Context, in *restoreInput) (*bodyOutput[RestoreResult], error) {
+		st, err := s.state()
 		if err != nil {
 			return nil, err
 		}

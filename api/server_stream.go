@@ -19,7 +19,7 @@ import (
 const watchPoll = 100 * time.Millisecond
 
 // registerStreams adds the routes that stay open.
-func (s *Server) registerStreams(api huma.API) {
+func (s *Server) registerStreams(api *routes) {
 	type eventsInput struct {
 		OperationPath
 		LastEventID string `header:"Last-Event-ID" maxLength:"20" pattern:"^[0-9]*$" patternDescription:"a revision" doc:"the revision seen last: resumes after it"`
@@ -32,18 +32,11 @@ func (s *Server) registerStreams(api huma.API) {
 			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
 		}},
 	}
-	route(api, events, func(ctx context.Context, in *eventsInput) (*huma.StreamResponse, error) {
+	route(api, events, attributes{access: readers, stream: true}, func(ctx context.Context, in *eventsInput) (*huma.StreamResponse, error) {
 		if _, err := s.cfg.Operations.Operation(ctx, in.ID); err != nil {
 			return nil, err
 		}
-		release, err := s.openStream()
-		if err != nil {
-			return nil, err
-		}
-		return &huma.StreamResponse{Body: func(c huma.Context) {
-			defer release()
-			s.sendEvents(ctx, writerOf(c), in.ID, in.LastEventID)
-		}}, nil
+		return &huma.StreamResponse{Body: func(c huma.Context) { s.sendEvents(ctx, writerOf(c), in.ID, in.LastEventID) }}, nil
 	})
 	type logsInput struct {
 		ClusterPath
@@ -53,10 +46,10 @@ func (s *Server) registerStreams(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "get-cluster-logs", Method: http.MethodGet, Path: base + "/clusters/{cluster}/logs",
 		Summary: "The members' PostgreSQL logs", Responses: textResponse("log lines"),
-	}, func(ctx context.Context, in *logsInput) (*huma.StreamResponse, error) {
+	}, attributes{access: readers, stream: true}, func(ctx context.Context, in *logsInput) (*huma.StreamResponse, error) {
 		return s.logStream(ctx, func(ctx context.Context, w *streamWriter) error {
 			return s.cfg.Service.Logs(ctx, in.Cluster, in.Member, in.Follow, w)
-		})
+		}), nil
 	})
 	type daemonLogsInput struct {
 		Follow bool `query:"follow" doc:"go on with what is written from now on"`
@@ -64,25 +57,14 @@ func (s *Server) registerStreams(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "get-daemon-logs", Method: http.MethodGet, Path: base + "/logs",
 		Summary: "The daemon's own log", Responses: textResponse("log lines"),
-	}, func(ctx context.Context, in *daemonLogsInput) (*huma.StreamResponse, error) {
+	}, attributes{access: readers, stream: true, recovery: true}, func(ctx context.Context, in *daemonLogsInput) (*huma.StreamResponse, error) {
 		if s.cfg.DaemonLogs == nil {
 			return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon's log can't be read through its API")
 		}
 		return s.logStream(ctx, func(ctx context.Context, w *streamWriter) error {
 			return s.cfg.DaemonLogs(ctx, in.Follow, w)
-		})
+		}), nil
 	})
-}
-
-// openStream takes one of the places that streams have.
-func (s *Server) openStream() (release func(), err error) {
-	select {
-	case s.streams <- struct{}{}:
-		return func() { <-s.streams }, nil
-	default:
-		return nil, appliance.NewProblem(appliance.ErrTooMany, "%d streams are open already", cap(s.streams)).
-			WithHint("close one, or poll GET %s/operations/ID", base)
-	}
 }
 
 // streamContext ends with the request, when the server stops, or soon after
@@ -140,13 +122,8 @@ func writerOf(c huma.Context) http.ResponseWriter {
 
 // logStream answers with what write writes. A failure before the first byte is
 // a problem; after it, the connection is cut, so that the client notices.
-func (s *Server) logStream(ctx context.Context, write func(ctx context.Context, w *streamWriter) error) (*huma.StreamResponse, error) {
-	release, err := s.openStream()
-	if err != nil {
-		return nil, err
-	}
+func (s *Server) logStream(ctx context.Context, write func(ctx context.Context, w *streamWriter) error) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(c huma.Context) {
-		defer release()
 		ctx, cancel := s.streamContext(ctx)
 		defer cancel()
 		w := writerOf(c)
@@ -164,7 +141,7 @@ func (s *Server) logStream(ctx context.Context, write func(ctx context.Context, 
 		p := appliance.AsProblem(err)
 		u := c.URL()
 		writeProblem(w, &http.Request{URL: &u}, p, 0)
-	}}, nil
+	}}
 }
 
 // sendEvents sends snapshots until the final one, the client's or the

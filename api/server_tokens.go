@@ -29,12 +29,12 @@ type NewToken struct {
 }
 
 // registerTokens adds the routes that make and take tokens.
-func (s *Server) registerTokens(api huma.API) {
+func (s *Server) registerTokens(api *routes) {
 	type none struct{}
 	route(api, huma.Operation{
 		OperationID: "list-tokens", Method: http.MethodGet, Path: base + "/tokens", Summary: "List the tokens (scope admin)",
-	}, func(ctx context.Context, _ *none) (*bodyOutput[[]Token], error) {
-		admin, err := s.tokenAdmin(ctx)
+	}, attributes{access: admins}, func(ctx context.Context, _ *none) (*bodyOutput[[]Token], error) {
+		admin, err := s.tokenAdmin()
 		if err != nil {
 			return nil, err
 		}
@@ -45,8 +45,8 @@ func (s *Server) registerTokens(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "create-token", Method: http.MethodPost, Path: base + "/tokens",
 		Summary: "Make a token; it is shown in this answer only", DefaultStatus: http.StatusCreated,
-	}, func(ctx context.Context, in *createInput) (*bodyOutput[NewToken], error) {
-		admin, err := s.tokenAdmin(ctx)
+	}, attributes{access: admins, body: wholeBody}, func(ctx context.Context, in *createInput) (*bodyOutput[NewToken], error) {
+		admin, err := s.tokenAdmin()
 		if err != nil {
 			return nil, err
 		}
@@ -62,8 +62,8 @@ func (s *Server) registerTokens(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "revoke-token", Method: http.MethodDelete, Path: base + "/tokens/{name}",
 		Summary: "Make a token worthless", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, in *revokeInput) (*struct{}, error) {
-		admin, err := s.tokenAdmin(ctx)
+	}, attributes{access: admins}, func(ctx context.Context, in *revokeInput) (*struct{}, error) {
+		admin, err := s.tokenAdmin()
 		if err != nil {
 			return nil, err
 		}
@@ -71,11 +71,7 @@ func (s *Server) registerTokens(api huma.API) {
 	})
 }
 
-// tokenAdmin is for callers with scope admin only, whatever the method.
-func (s *Server) tokenAdmin(ctx context.Context) (TokenAdmin, error) {
-	if callerOf(ctx).scope != ScopeAdmin {
-		return nil, appliance.NewProblem(appliance.ErrForbidden, "tokens need a token with scope %s", ScopeAdmin)
-	}
+func (s *Server) tokenAdmin() (TokenAdmin, error) {
 	if s.cfg.TokenAdmin == nil {
 		return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon's tokens can't be managed through its API")
 	}

@@ -25,7 +25,7 @@ type DryRunQuery struct {
 }
 
 // registerUp adds the routes that take a spec.
-func (s *Server) registerUp(api huma.API) {
+func (s *Server) registerUp(api *routes) {
 	type createInput struct {
 		IdempotencyHeader
 		DryRunQuery
@@ -34,7 +34,7 @@ func (s *Server) registerUp(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "create-cluster", Method: http.MethodPost, Path: base + "/clusters",
 		Summary: "Create a cluster, or bring it to the spec", DefaultStatus: http.StatusAccepted,
-	}, func(ctx context.Context, in *createInput) (*operationOutput, error) {
+	}, attributes{access: admins, body: wholeBody}, func(ctx context.Context, in *createInput) (*operationOutput, error) {
 		return s.up(ctx, in.Key, "POST "+base+"/clusters", in.Body, appliance.UpOptions{DryRun: in.DryRun})
 	})
 	type putInput struct {
@@ -48,7 +48,7 @@ func (s *Server) registerUp(api huma.API) {
 		OperationID: "put-cluster", Method: http.MethodPut, Path: base + "/clusters/{cluster}",
 		Summary:     "Create the cluster, or bring it to the spec",
 		Description: "What is left out of the spec stays as it is. The number of standbys and the parameters may change.", DefaultStatus: http.StatusAccepted,
-	}, func(ctx context.Context, in *putInput) (*operationOutput, error) {
+	}, attributes{access: admins, body: wholeBody}, func(ctx context.Context, in *putInput) (*operationOutput, error) {
 		if in.Body.Name == "" {
 			in.Body.Name = in.Cluster
 		}
@@ -111,7 +111,7 @@ type MembersRequest struct {
 }
 
 // registerScale adds the routes that add and remove members.
-func (s *Server) registerScale(api huma.API) {
+func (s *Server) registerScale(api *routes) {
 	type addInput struct {
 		ClusterPath
 		IdempotencyHeader
@@ -127,7 +127,7 @@ func (s *Server) registerScale(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "add-members", Method: http.MethodPost, Path: base + "/clusters/{cluster}/members",
 		Summary: "Add a standby, or bring their number to that of the body", DefaultStatus: http.StatusAccepted,
-	}, func(ctx context.Context, in *addInput) (*operationOutput, error) {
+	}, attributes{access: admins, body: wholeBody}, func(ctx context.Context, in *addInput) (*operationOutput, error) {
 		w := appliance.ScaleWish{Add: 1}
 		if in.Body != nil && in.Body.Standbys != nil {
 			w = appliance.ScaleWish{Standbys: in.Body.Standbys}
@@ -141,7 +141,7 @@ func (s *Server) registerScale(api huma.API) {
 	route(api, huma.Operation{
 		OperationID: "remove-member", Method: http.MethodDelete, Path: base + "/clusters/{cluster}/members/{member}",
 		Summary: "Remove a standby with all its data; never the primary", DefaultStatus: http.StatusAccepted,
-	}, func(ctx context.Context, in *removeInput) (*operationOutput, error) {
+	}, attributes{access: admins}, func(ctx context.Context, in *removeInput) (*operationOutput, error) {
 		return scale(ctx, in.Key, "remove "+in.Cluster+"/"+in.Member, in.Cluster, appliance.ScaleWish{Remove: in.Member})
 	})
 }

@@ -98,16 +98,19 @@ func TestACrashAtEveryBoundaryConverges(t *testing.T) {
 	}
 }
 
-// broken is a store that refuses to save from some moment on.
+// broken is a store that saves nothing until watched closes, and that refuses
+// to save after a number of saves.
 type broken struct {
 	appliance.Store
-	mu    sync.Mutex
-	after int
+	watched chan struct{}
+	mu      sync.Mutex
+	after   int
 }
 
 var errDisk = errors.New("no space left")
 
 func (s *broken) SaveOperation(ctx context.Context, o appliance.Operation, remove bool) error {
+	<-s.watched
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.after--; s.after < 0 {
@@ -127,9 +130,10 @@ func TestAFailedSaveStops(t *testing.T) {
 			plan := func() []appliance.Step {
 				return []appliance.Step{w.step(t, "a"), w.step(t, "b", "a"), w.step(t, "c", "b"), w.step(t, "d", "c")}
 			}
-			b := newBench(t, st, plan(), func(c *op.Config) { c.Store = &broken{Store: st, after: after} })
+			bad := &broken{Store: st, watched: make(chan struct{}), after: after}
+			b := newBench(t, st, plan(), func(c *op.Config) { c.Store = bad })
 			b.begin(t, "op1", "main")
-			o := b.wait(t, "op1")
+			o := b.watch(t, "op1", func() { close(bad.watched) })
 			wantState(t, o, appliance.OpFailed)
 			if o.Error == nil || !errors.Is(o.Error, errDisk) {
 				t.Errorf("watchers see %v", o.Error)

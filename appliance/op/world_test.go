@@ -134,12 +134,19 @@ func (b *bench) begin(t *testing.T, id, cluster string) {
 // wait watches the operation to the end of its life in the runner.
 func (b *bench) wait(t *testing.T, id string) appliance.Operation {
 	t.Helper()
+	return b.watch(t, id, func() {})
+}
+
+// watch is wait that calls watching once the watch has begun.
+func (b *bench) watch(t *testing.T, id string, watching func()) appliance.Operation {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ch, err := b.Watch(ctx, id)
 	if err != nil {
 		t.Fatal(err)
 	}
+	watching()
 	var last appliance.Operation
 	for o := range ch {
 		if o.Revision < last.Revision {

@@ -30,10 +30,8 @@ func (s *Server) onceOnly(ctx context.Context, key, route string, begin func() (
 	case err != nil:
 		return appliance.Operation{}, fmt.Errorf("looking up the Idempotency-Key: %w", err)
 	case ok && was != hash:
-		p := appliance.NewProblem(appliance.ErrIdempotencyReuse, "this Idempotency-Key was used for another request").
-			WithHint("use a new key for each request")
-		p.Operation = id
-		return appliance.Operation{}, p
+		return appliance.Operation{}, appliance.NewProblem(appliance.ErrIdempotencyReuse, "this Idempotency-Key was used for another request").
+			WithHint("use a new key for each request").WithOperation(id)
 	case ok:
 		return s.cfg.Operations.Operation(ctx, id)
 	}

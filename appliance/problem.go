@@ -145,7 +145,8 @@ func (id ErrorID) Codes() (exit, status int) {
 }
 
 // Problem is a failure as the user meets it: what failed, why, and what to do
-// next. It carries no secret.
+// next. It carries no secret. The With methods and [AsProblem] return copies, so
+// that a problem that is in an error's chain never changes.
 type Problem struct {
 	ID ErrorID `json:"id" yaml:"id"`
 	// Message says what failed and why, in one line.
@@ -175,29 +176,31 @@ func NewProblem(id ErrorID, format string, args ...any) *Problem {
 	return &Problem{ID: id, Message: err.Error(), cause: errors.Unwrap(err)}
 }
 
-// WithHint sets what to do next and returns the problem.
+// WithHint returns a copy that says what to do next.
 func (p *Problem) WithHint(format string, args ...any) *Problem {
-	p.Hint = fmt.Sprintf(format, args...)
-	return p
+	c := *p
+	c.Hint = fmt.Sprintf(format, args...)
+	return &c
 }
 
-// WithDetail sets further lines and returns the problem.
+// WithDetail returns a copy with these further lines in the place of those of p.
 func (p *Problem) WithDetail(detail string) *Problem {
-	p.Detail = strings.TrimSpace(detail)
-	return p
+	c := *p
+	c.Detail = strings.TrimSpace(detail)
+	return &c
 }
 
-// Error is the message, with the fields where there are any.
-func (p *Problem) Error() string {
-	if len(p.Fields) == 0 {
-		return p.Message
-	}
-	parts := make([]string, 0, len(p.Fields))
-	for _, f := range p.Fields {
-		parts = append(parts, f.Field+": "+f.Message)
-	}
-	return p.Message + ": " + strings.Join(parts, "; ")
+// WithOperation returns a copy that names the operation which stands in the
+// way, or failed.
+func (p *Problem) WithOperation(id string) *Problem {
+	c := *p
+	c.Operation = id
+	return &c
 }
+
+// Error is the message. The fields are shown beside it, not in it, so that an
+// error around the problem can be shown with them too.
+func (p *Problem) Error() string { return p.Message }
 
 // Unwrap returns the cause.
 func (p *Problem) Unwrap() error { return p.cause }
@@ -213,25 +216,17 @@ func IsProblem(err error, id ErrorID) bool {
 	return errors.Is(err, &Problem{ID: id})
 }
 
-// AsProblem finds the problem in err's chain, or makes one: a timeout, a
-// cancellation, or internal. It returns nil for nil. The message of an outer
-// error is kept where it says more.
+// AsProblem returns err as a problem, nil for nil: the problem in err's chain
+// with err's text as its message, or else what the host refused, a timeout, a
+// cancellation, or internal. The result wraps err and is the caller's own.
 func AsProblem(err error) *Problem {
 	if err == nil {
 		return nil
 	}
 	var p *Problem
 	if errors.As(err, &p) {
-		if err.Error() == p.Error() {
-			return p
-		}
 		outer := *p
-		outer.Message = strings.TrimSuffix(err.Error(), ": "+p.Error())
-		if outer.Message == err.Error() {
-			outer.Message = strings.ReplaceAll(err.Error(), p.Error(), p.Message)
-		} else {
-			outer.Message += ": " + p.Message
-		}
+		outer.Message, outer.cause = err.Error(), err
 		return &outer
 	}
 	if id := hostErrorID(err); id != "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,6 +77,48 @@ func TestServerReasonPrefersTheOperatingSystemsRefusal(t *testing.T) {
 	} {
 		if reason, id := appliance.ServerReason(c.log); !strings.Contains(reason, c.reason) || id != c.id {
 			t.Errorf("%q: %q, %s; want %q, %s", c.log, reason, id, c.reason, c.id)
+		}
+	}
+}
+
+// Whoever adds to a problem gets one of his own: a problem in a chain may be
+// another goroutine's too.
+func TestProblemsInAChainDontChange(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("cause")
+	inner := appliance.NewProblem(appliance.ErrSQL, "loading: %w", cause).WithHint("first").WithDetail("log").WithOperation("op1")
+	before := *inner
+	err := fmt.Errorf("around: %w", inner)
+	for name, p := range map[string]*appliance.Problem{
+		"itself":  appliance.AsProblem(inner),
+		"wrapped": appliance.AsProblem(err),
+		"joined":  appliance.AsProblem(errors.Join(err, errors.New("more"))),
+	} {
+		if p == inner {
+			t.Errorf("%s: AsProblem returns the problem of the chain", name)
+		}
+		p.Hint, p.Operation = "second", "op2"
+		if got := p.WithHint("third").WithDetail("other").WithOperation("op3"); got.Hint != "third" || got.Detail != "other" || got.Operation != "op3" || got.ID != inner.ID {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if !errors.Is(p, cause) || !errors.Is(p, inner) || !appliance.IsProblem(p, appliance.ErrSQL) {
+			t.Errorf("%s: the chain is lost", name)
+		}
+	}
+	if !reflect.DeepEqual(*inner, before) {
+		t.Errorf("the problem in the chain was changed: %+v", inner)
+	}
+}
+
+// Texts that repeat the problem's own are no reason to change the message.
+func TestAsProblemTakesTheTextAsItIs(t *testing.T) {
+	t.Parallel()
+	inner := &appliance.Problem{ID: appliance.ErrConflict, Message: "busy", Fields: []appliance.FieldError{{Field: "name", Message: "is taken"}}}
+	for _, text := range []string{"busy: %w", "%w: busy", "%w (busy, busy)", "a: busy: b: %w"} {
+		err := fmt.Errorf(text, inner)
+		p := appliance.AsProblem(err)
+		if p.Message != err.Error() || p.Message != strings.ReplaceAll(text, "%w", "busy") || len(p.Fields) != 1 {
+			t.Errorf("%q: message %q, fields %v", text, p.Message, p.Fields)
 		}
 	}
 }

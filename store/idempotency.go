@@ -96,9 +96,8 @@ func sameRecord(old, rec Record) error {
 			WithHint("send a new key with a new request")
 	}
 	if old.OperationID != rec.OperationID {
-		p := appliance.NewProblem(appliance.ErrConflict, "the idempotency key stands for operation %s", old.OperationID)
-		p.Operation = old.OperationID
-		return p
+		return appliance.NewProblem(appliance.ErrConflict, "the idempotency key stands for operation %s", old.OperationID).
+			WithOperation(old.OperationID)
 	}
 	return nil
 }

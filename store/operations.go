@@ -67,10 +67,8 @@ func (s *Store) takeRunning(tx *bolt.Tx, op appliance.Operation, supersede strin
 }
 
 func runningProblem(old appliance.Operation) error {
-	p := appliance.NewProblem(appliance.ErrOperationRunning, "operation %s (%s) is running on cluster %q", old.ID, old.Kind, old.Cluster).
-		WithHint("follow it with `pgapp ops %s --follow`", old.ID)
-	p.Operation = old.ID
-	return p
+	return appliance.NewProblem(appliance.ErrOperationRunning, "operation %s (%s) is running on cluster %q", old.ID, old.Kind, old.Cluster).
+		WithHint("follow it with `pgapp ops %s --follow`", old.ID).WithOperation(old.ID)
 }
 
 func beginCluster(tx *bolt.Tx, op appliance.Operation, create *appliance.NewCluster) error {
@@ -98,9 +96,7 @@ func (s *Store) SaveOperation(ctx context.Context, op appliance.Operation, remov
 			return err
 		}
 		if old.State.Final() && old.State != op.State {
-			p := appliance.NewProblem(appliance.ErrConflict, "operation %s has ended as %s", op.ID, old.State)
-			p.Operation = op.ID
-			return p
+			return appliance.NewProblem(appliance.ErrConflict, "operation %s has ended as %s", op.ID, old.State).WithOperation(op.ID)
 		}
 		// These place the record in the store and never change.
 		op.Cluster, op.CreatedAt = old.Cluster, old.CreatedAt

@@ -235,10 +235,8 @@ func (c *Controller) decideSubmit(ctx context.Context, cluster string, kind appl
 }
 
 func busy(o appliance.Operation) error {
-	p := appliance.NewProblem(appliance.ErrOperationRunning, "operation %s (%s) runs on cluster %q", o.ID, o.Kind, o.Cluster).
-		WithHint("pgapp ops %s --follow waits for it", o.ID)
-	p.Operation = o.ID
-	return p
+	return appliance.NewProblem(appliance.ErrOperationRunning, "operation %s (%s) runs on cluster %q", o.ID, o.Kind, o.Cluster).
+		WithHint("pgapp ops %s --follow waits for it", o.ID).WithOperation(o.ID)
 }
 
 func (c *Controller) newOperation(cluster string, kind appliance.OperationKind, p appliance.OperationParams) appliance.Operation {

@@ -114,9 +114,7 @@ func concluded(o appliance.Operation, state appliance.OperationState, err error)
 	now := time.Now().UTC()
 	o.State, o.EndedAt = state, &now
 	if err != nil {
-		p := *appliance.AsProblem(err)
-		p.Operation = o.ID
-		o.Error = &p
+		o.Error = appliance.AsProblem(err).WithOperation(o.ID)
 	}
 	return o
 }
@@ -307,9 +305,8 @@ func joinErrors(errs []error) error {
 	if first == nil || len(more) == 0 {
 		return first
 	}
-	p := *appliance.AsProblem(first)
-	p.Detail = strings.TrimSpace(p.Detail + "\n" + strings.Join(more, "\n"))
-	return &p
+	p := appliance.AsProblem(first)
+	return p.WithDetail(p.Detail + "\n" + strings.Join(more, "\n"))
 }
 
 // mergeRecords keeps what an earlier run journaled of the plan's steps; what

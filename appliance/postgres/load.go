@@ -141,7 +141,7 @@ func (l *loader) failed(ctx context.Context, err error) error {
 		if len(left) > 0 {
 			what = "this is left of it: " + strings.Join(left, ", ")
 		}
-		_ = p.WithHint("%s; %s", hint, what)
+		err = appliance.AsProblem(err).WithHint("%s; %s", hint, what)
 	}
 	return errors.Join(err, undoErr)
 }

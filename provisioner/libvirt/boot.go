@@ -314,7 +314,7 @@ func (p *Provider) bootProblem(ctx context.Context, b boot, err error) error {
 	var known *appliance.Problem
 	if errors.As(err, &known) && known.ID != appliance.ErrMemberUnreachable {
 		if known.Detail == "" && known.ID == appliance.ErrGuestBoot {
-			known.Detail = lines
+			return appliance.AsProblem(err).WithDetail(lines)
 		}
 		return err
 	}

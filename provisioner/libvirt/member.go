@@ -208,7 +208,7 @@ exec cloud-init status --wait --format json`
 		return bad
 	}
 	if lines := p.console(ctx, volumeName(tag{UUID: g.uuid, Cluster: g.cluster, Member: g.member.Name}, volConsole)); lines != "" {
-		_ = known.WithDetail(known.Detail + "\nthe console's last lines:\n" + lines)
+		known = known.WithDetail(known.Detail + "\nthe console's last lines:\n" + lines)
 	}
 	if g.member.Name == builder { // which is removed, whatever becomes of it
 		return known.WithHint("the image fails before pgapp has changed anything in it: boot it by hand, or choose another with --image")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // Limits of the server. Time-outs of reading end when a request's body is in,
@@ -88,10 +89,10 @@ type Server struct {
 	slots    chan struct{}
 	waiting  chan struct{}
 	backoff  *backoff
-	health   *healthCache
-	statuses *shared[appliance.ClusterStatus]
-	clusters *shared[[]appliance.ClusterStatus]
-	once     *keyLocks
+	health   observations[appliance.ClusterStatus] // for health checks, which may be a bit old
+	statuses observations[appliance.ClusterStatus]
+	clusters observations[[]appliance.ClusterStatus]
+	once     wait.Turns // of requests with the same Idempotency-Key
 	timing   timing
 }
 
@@ -112,15 +113,12 @@ func New(cfg Config) *Server {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, uid: os.Geteuid(),
-		streams:  make(chan struct{}, cfg.MaxStreams),
-		slots:    make(chan struct{}, cfg.MaxConcurrent),
-		waiting:  make(chan struct{}, 1024),
-		backoff:  newBackoff(),
-		health:   newHealthCache(),
-		statuses: newShared[appliance.ClusterStatus](),
-		clusters: newShared[[]appliance.ClusterStatus](),
-		once:     newKeyLocks(),
-		timing:   timing{readHeaderTimeout, readTimeout, heartbeat},
+		streams: make(chan struct{}, cfg.MaxStreams),
+		slots:   make(chan struct{}, cfg.MaxConcurrent),
+		waiting: make(chan struct{}, 1024),
+		backoff: newBackoff(),
+		health:  observations[appliance.ClusterStatus]{Fresh: healthFresh},
+		timing:  timing{readHeaderTimeout, readTimeout, heartbeat},
 	}
 	api, router := newRouter()
 	s.routes = newRoutes(api)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -15,71 +14,9 @@ import (
 const (
 	// healthFresh is how long an observation answers health checks.
 	healthFresh = 500 * time.Millisecond
-	// healthPatience is how long a check waits for an observation.
+	// healthPatience bounds the observation of a check.
 	healthPatience = 2 * time.Second
 )
-
-// healthCache shares one observation of a cluster among all that ask at once.
-type healthCache struct {
-	mu       sync.Mutex
-	clusters map[string]*observation
-}
-
-type observation struct {
-	done   chan struct{} // closed when status and err are set
-	at     time.Time     // when it was begun
-	status appliance.ClusterStatus
-	err    error
-}
-
-func newHealthCache() *healthCache { return &healthCache{clusters: map[string]*observation{}} }
-
-// get returns a fresh observation, making one where there is none. One that is
-// being made is waited for.
-func (h *healthCache) get(ctx context.Context, cluster string, observe func(context.Context) (appliance.ClusterStatus, error)) (appliance.ClusterStatus, error) {
-	o, mine := h.claim(cluster, time.Now())
-	if mine {
-		defer close(o.done)
-		o.err = context.Canceled // stays where observe panics
-		// Others wait for this too, so it doesn't end with this request.
-		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthPatience)
-		defer cancel()
-		o.status, o.err = observe(shared)
-		return o.status, o.err
-	}
-	select {
-	case <-o.done:
-		return o.status, o.err
-	case <-ctx.Done():
-		return appliance.ClusterStatus{}, ctx.Err()
-	}
-}
-
-// claim finds the observation to use; where mine is true, the caller makes it.
-func (h *healthCache) claim(cluster string, now time.Time) (o *observation, mine bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for name, old := range h.clusters {
-		if old.made() && now.Sub(old.at) > healthFresh {
-			delete(h.clusters, name)
-		}
-	}
-	if o := h.clusters[cluster]; o != nil {
-		return o, false
-	}
-	o = &observation{done: make(chan struct{}), at: now}
-	h.clusters[cluster] = o
-	return o, true
-}
-
-func (o *observation) made() bool {
-	select {
-	case <-o.done:
-		return true
-	default:
-		return false
-	}
-}
 
 // Health is the answer to a load balancer's check.
 type Health struct {
@@ -116,7 +53,7 @@ func (s *Server) registerHealth(api *routes) {
 
 func (s *Server) checkHealth(ctx context.Context, in *healthInput) (*healthOutput, error) {
 	out := &healthOutput{Status: http.StatusServiceUnavailable, Body: Health{Cluster: in.Cluster, Member: in.Member, Check: in.Check}}
-	st, err := s.health.get(ctx, in.Cluster, func(ctx context.Context) (appliance.ClusterStatus, error) {
+	st, err := look(ctx, &s.health, in.Cluster, healthPatience, func(ctx context.Context) (appliance.ClusterStatus, error) {
 		return s.cfg.Service.Status(ctx, in.Cluster)
 	})
 	if err != nil {

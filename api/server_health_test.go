@@ -64,7 +64,7 @@ func TestHealth(t *testing.T) {
 func TestHealthCache(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHealthCache()
+		h := &New(Config{}).health
 		var mu sync.Mutex
 		made := 0
 		observe := func(ctx context.Context) (appliance.ClusterStatus, error) {
@@ -79,7 +79,7 @@ func TestHealthCache(t *testing.T) {
 			}
 		}
 		ask := func() {
-			if st, err := h.get(t.Context(), "main", observe); err != nil || st.Name != "main" {
+			if st, err := look(t.Context(), h, "main", healthPatience, observe); err != nil || st.Name != "main" {
 				t.Errorf("got %+v, %v", st, err)
 			}
 		}
@@ -95,17 +95,12 @@ func TestHealthCache(t *testing.T) {
 		if made != 2 {
 			t.Errorf("a second later: %d observations in all", made)
 		}
-		_, err := h.get(t.Context(), "stuck", func(ctx context.Context) (appliance.ClusterStatus, error) {
+		_, err := look(t.Context(), h, "stuck", healthPatience, func(ctx context.Context) (appliance.ClusterStatus, error) {
 			<-ctx.Done()
 			return appliance.ClusterStatus{}, ctx.Err()
 		})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("an observation that hangs: %v", err)
-		}
-		time.Sleep(time.Minute)
-		h.claim("x", time.Now())
-		if len(h.clusters) != 1 {
-			t.Errorf("%d observations are kept", len(h.clusters))
 		}
 	})
 }

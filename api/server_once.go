@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"sync"
 
 	"pgapp/appliance"
 )
@@ -19,11 +18,11 @@ func (s *Server) onceOnly(ctx context.Context, key, route string, begin func() (
 	if s.cfg.Idempotency == nil {
 		return appliance.Operation{}, appliance.NewProblem(appliance.ErrUsage, "Idempotency-Key is not supported here")
 	}
-	unlock, err := s.once.lock(ctx, key)
+	leave, err := s.once.Enter(ctx, key)
 	if err != nil {
-		return appliance.Operation{}, err
+		return appliance.Operation{}, fmt.Errorf("waiting for a request with the same Idempotency-Key: %w", err)
 	}
-	defer unlock()
+	defer leave()
 	hash := requestHash(route, bodyOf(ctx))
 	was, id, ok, err := s.cfg.Idempotency.IdempotencyGet(ctx, key)
 	switch {
@@ -53,38 +52,4 @@ func requestHash(route string, body []byte) [32]byte {
 	_, _ = io.WriteString(h, route+"\x00") // a hash never fails
 	_, _ = h.Write(body)
 	return [32]byte(h.Sum(nil))
-}
-
-// keyLocks lets requests with the same key pass one after the other.
-type keyLocks struct {
-	mu   sync.Mutex
-	held map[string]chan struct{}
-}
-
-func newKeyLocks() *keyLocks { return &keyLocks{held: map[string]chan struct{}{}} }
-
-func (k *keyLocks) lock(ctx context.Context, key string) (unlock func(), err error) {
-	for {
-		k.mu.Lock()
-		busy, taken := k.held[key]
-		if !taken {
-			mine := make(chan struct{})
-			k.held[key] = mine
-			k.mu.Unlock()
-			return func() { k.release(key, mine) }, nil
-		}
-		k.mu.Unlock()
-		select {
-		case <-busy:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("waiting for a request with the same Idempotency-Key: %w", ctx.Err())
-		}
-	}
-}
-
-func (k *keyLocks) release(key string, mine chan struct{}) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.held, key)
-	close(mine)
 }

@@ -96,7 +96,7 @@ func (s *Server) register(api *routes) {
 
 // status is that of a cluster, observed after it was asked for.
 func (s *Server) status(ctx context.Context, cluster string) (appliance.ClusterStatus, error) {
-	return s.statuses.get(ctx, cluster, func(ctx context.Context) (appliance.ClusterStatus, error) {
+	return look(ctx, &s.statuses, cluster, lookPatience, func(ctx context.Context) (appliance.ClusterStatus, error) {
 		return s.cfg.Service.Status(ctx, cluster)
 	})
 }
@@ -106,7 +106,7 @@ func (s *Server) registerClusters(api *routes) {
 	route(api, huma.Operation{
 		OperationID: "list-clusters", Method: http.MethodGet, Path: base + "/clusters", Summary: "List all clusters",
 	}, attributes{access: readers}, func(ctx context.Context, _ *none) (*bodyOutput[[]appliance.ClusterStatus], error) {
-		l, err := s.clusters.get(ctx, "", s.cfg.Service.Clusters)
+		l, err := look(ctx, &s.clusters, "", lookPatience, s.cfg.Service.Clusters)
 		return &bodyOutput[[]appliance.ClusterStatus]{list(l)}, err
 	})
 	route(api, huma.Operation{

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -139,7 +141,7 @@ func TestGroup(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			err := g.do(func(tx *bolt.Tx) error {
+			err := g.do(t.Context(), func(tx *bolt.Tx) error {
 				if err := put(tx, bucketSettings, fmt.Sprint(i), []byte("x")); err != nil {
 					return err
 				}
@@ -168,30 +170,36 @@ func TestGroup(t *testing.T) {
 func TestGroupPanic(t *testing.T) {
 	t.Parallel()
 	s := openStore(t)
-	var g group
-	var wg sync.WaitGroup
-	entered, release := make(chan struct{}), make(chan struct{})
-	wg.Go(func() {
-		_ = g.do(func(*bolt.Tx) error { close(entered); <-release; return nil }, s.commit)
+	synctest.Test(t, func(t *testing.T) {
+		var g group
+		release := make(chan struct{})
+		go func() {
+			_ = g.do(t.Context(), func(*bolt.Tx) error { <-release; return nil }, s.commit)
+		}()
+		synctest.Wait()
+		var panics, told atomic.Int32
+		for range 4 {
+			go func() {
+				defer func() {
+					if recover() != nil {
+						panics.Add(1)
+					}
+				}()
+				if err := g.do(t.Context(), func(*bolt.Tx) error { panic("a mistake") }, s.commit); err != nil {
+					told.Add(1)
+				}
+			}()
+		}
+		synctest.Wait()
+		close(release)
+		synctest.Wait()
+		if panics.Load() != 1 || told.Load() != 3 {
+			t.Errorf("%d writes panicked, %d were told", panics.Load(), told.Load())
+		}
+		if err := g.do(t.Context(), func(*bolt.Tx) error { return nil }, s.commit); err != nil {
+			t.Error(err)
+		}
 	})
-	<-entered
-	for range 4 {
-		wg.Go(func() {
-			defer func() { _ = recover() }()
-			_ = g.do(func(*bolt.Tx) error { panic("a mistake") }, s.commit)
-		})
-	}
-	for queued := 0; queued < 4; {
-		g.mu.Lock()
-		queued = len(g.queue)
-		g.mu.Unlock()
-		time.Sleep(time.Millisecond)
-	}
-	close(release)
-	wg.Wait()
-	if err := g.do(func(*bolt.Tx) error { return nil }, s.commit); err != nil {
-		t.Error(err)
-	}
 }
 
 func replaceWith(t *testing.T, dir string, lock *HomeLock, db []byte) (string, error) {

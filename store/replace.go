@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/durable"
 )
 
 // Replace puts a copy of the database at from in the place of the home's own,
@@ -94,7 +95,7 @@ func keepAside(path string, now time.Time) (string, error) {
 		}
 		err := os.Link(path, kept)
 		if err == nil {
-			return kept, syncDir(filepath.Dir(path))
+			return kept, durable.SyncDir(filepath.Dir(path))
 		}
 		if !errors.Is(err, os.ErrExist) || n == 1000 {
 			return "", err

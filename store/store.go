@@ -210,7 +210,7 @@ func (s *Store) updateShared(ctx context.Context, doing string, fn func(*bolt.Tx
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	return s.explain(doing, s.group.do(fn, s.commit))
+	return s.explain(doing, s.group.do(ctx, fn, s.commit))
 }
 
 // commit is bbolt's Update, guarded against a commit of unknown outcome: where

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // run is one operation while it runs in this process.
@@ -16,7 +17,7 @@ type run struct {
 	cfg    Config
 	cancel context.CancelCauseFunc
 	ended  chan struct{}
-	saver  *saver
+	saves  wait.Group[struct{}, struct{}]
 
 	mu      sync.Mutex
 	op      appliance.Operation
@@ -25,11 +26,17 @@ type run struct {
 
 func newRun(cfg Config, o appliance.Operation, cancel context.CancelCauseFunc) *run {
 	l := &run{cfg: cfg, cancel: cancel, op: o, ended: make(chan struct{}), changed: make(chan struct{})}
-	l.saver = &saver{save: func(ctx context.Context) error {
-		o, _ := l.snapshot()
-		return cfg.Store.SaveOperation(ctx, o, false)
-	}}
 	return l
+}
+
+// save returns once the steps' changes of before the call are in the journal.
+// Steps that end at the same time share one write.
+func (l *run) save(ctx context.Context) error {
+	_, err := l.saves.Do(context.WithoutCancel(ctx), "", struct{}{}, func(ctx context.Context, _ []struct{}) (struct{}, error) {
+		o, _ := l.snapshot()
+		return struct{}{}, l.cfg.Store.SaveOperation(ctx, o, false)
+	})
+	return err
 }
 
 // snapshot returns a copy of the operation and a channel that closes at the
@@ -226,7 +233,7 @@ func (l *run) runStep(ctx context.Context, s appliance.Step) error {
 			r.State, r.Error = appliance.StepFailed, appliance.AsProblem(err)
 		}
 	})
-	if saveErr := l.saver.flush(context.WithoutCancel(ctx)); saveErr != nil {
+	if saveErr := l.save(ctx); saveErr != nil {
 		l.cancel(saveErr)
 		return &saveError{saveErr}
 	}

@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"pgapp/appliance"
+	"pgapp/appliance/durable"
 )
 
 // ageIntro begins every age file.
@@ -52,7 +53,7 @@ func Read(ctx context.Context, r io.Reader, keys Keys, dest string, lim Limits) 
 	if err := os.Rename(temp, dest); err != nil {
 		return Manifest{}, fmt.Errorf("unpacking the archive: %w", err)
 	}
-	return m, syncDir(filepath.Dir(dest))
+	return m, durable.SyncDir(filepath.Dir(dest))
 }
 
 // explain makes a full disk a problem store-full.
@@ -79,7 +80,7 @@ func readInto(ctx context.Context, r io.Reader, keys Keys, dir string, lim Limit
 	if m, err = unpack(plain, root, lim); err != nil {
 		return m, in.blame(err)
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return m, err
 	}
 	return m, m.matches(ctx, filepath.Join(dir, StateName))

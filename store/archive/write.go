@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"pgapp/appliance/durable"
 	"pgapp/store"
 )
 
@@ -91,7 +92,7 @@ func WriteFile(ctx context.Context, path string, src Source, seal Seal) (m Manif
 	if err := os.Rename(f.Name(), path); err != nil {
 		return Manifest{}, fmt.Errorf("writing the archive %q: %w", path, err)
 	}
-	return m, syncDir(filepath.Dir(path))
+	return m, durable.SyncDir(filepath.Dir(path))
 }
 
 // namePrefix and nameSuffix enclose the time in the name of an archive that
@@ -131,17 +132,6 @@ func Rotate(dir string, keep int) error {
 	}
 	if err != nil {
 		return fmt.Errorf("removing old archives: %w", err)
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("syncing %q: %w", dir, err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("syncing %q: %w", dir, err)
 	}
 	return nil
 }

@@ -1,0 +1,68 @@
+package wait_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"pgapp/appliance/wait"
+)
+
+func TestTurnsLetOneInAtATime(t *testing.T) {
+	t.Parallel()
+	var turns wait.Turns
+	var inside, entered atomic.Int32
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			for range 20 {
+				leave, err := turns.Enter(t.Context(), "a")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n := inside.Add(1); n != 1 {
+					t.Errorf("%d are in", n)
+				}
+				entered.Add(1)
+				inside.Add(-1)
+				leave()
+			}
+		})
+	}
+	wg.Wait()
+	if n := entered.Load(); n != 1000 {
+		t.Errorf("%d had a turn", n)
+	}
+}
+
+func TestTurnsOfOtherNamesAreFree(t *testing.T) {
+	t.Parallel()
+	var turns wait.Turns
+	leaveA, err := turns.Enter(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaveB, ok := turns.TryEnter("b")
+	if !ok {
+		t.Fatal("a turn of another name is taken")
+	}
+	if _, ok := turns.TryEnter("a"); ok {
+		t.Error("a taken turn was given again")
+	}
+	gone := errors.New("gone")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(gone)
+	if _, err := turns.Enter(ctx, "a"); !errors.Is(err, gone) {
+		t.Errorf("entering with a context that has ended: %v", err)
+	}
+	leaveA()
+	again, ok := turns.TryEnter("a")
+	if !ok {
+		t.Fatal("a turn that was left is taken")
+	}
+	again()
+	leaveB()
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // CloneOptions say what a standby is cloned from.
@@ -178,7 +179,7 @@ func pgdataArg(l appliance.Layout) string { return "--pgdata=" + partialData(l) 
 func (c *Control) endSessions(ctx context.Context, prefix string) error {
 	const sql = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE backend_type = 'walsender' AND starts_with(application_name, $1)`
-	return poll(ctx, slotPoll, func() (bool, error) {
+	return wait.Until(ctx, slotPoll, func(ctx context.Context) (bool, error) {
 		var n int
 		err := c.row(ctx, sql, []any{prefix}, &n)
 		return n == 0, err

@@ -9,6 +9,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"pgapp/appliance/wait"
 )
 
 // reloadTimeout bounds the wait for a signal to be worked on.
@@ -29,7 +31,7 @@ func TakeOver(ctx context.Context, sh Shell, port int, c *Control) (restart bool
 	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
 	// The server hands the signal on to its sessions when it has read the files.
-	if err := poll(ctx, streamingPoll, func() (bool, error) {
+	if err := wait.Until(ctx, streamingPoll, func(ctx context.Context) (bool, error) {
 		err := c.row(ctx, loaded, nil, &now)
 		return now.After(before), err
 	}); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // Limits are the parameters that a standby may not have smaller than its
@@ -85,7 +86,7 @@ const limitsPoll = 100 * time.Millisecond
 // that it may lower its own. Where ctx ends before, the error is a
 // [appliance.Problem] with id replication-failed.
 func WaitLimits(ctx context.Context, sh Shell, want Limits) error {
-	err := poll(ctx, limitsPoll, func() (bool, error) {
+	err := wait.Until(ctx, limitsPoll, func(ctx context.Context) (bool, error) {
 		d, err := InspectDataDir(ctx, sh)
 		return d.Limits == want, err
 	})

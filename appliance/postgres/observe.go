@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // Observation is what a member says of itself.
@@ -146,7 +147,7 @@ func EnsureSlot(ctx context.Context, c *Control, slot string) error { return c.E
 // DropSlot ends the walsender that uses the slot, if any, and drops the slot.
 // A repeat does nothing.
 func (c *Control) DropSlot(ctx context.Context, name string) error {
-	err := poll(ctx, slotPoll, func() (bool, error) {
+	err := wait.Until(ctx, slotPoll, func(ctx context.Context) (bool, error) {
 		err := c.exec(ctx, `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1`, name)
 		switch {
 		case err == nil, hasState(err, stateUndefined):
@@ -163,21 +164,3 @@ func (c *Control) DropSlot(ctx context.Context, name string) error {
 }
 
 const slotPoll = 20 * time.Millisecond
-
-// poll calls try at once and then at every tick, until it is done, fails, or
-// ctx ends.
-func poll(ctx context.Context, every time.Duration, try func() (bool, error)) error {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
-		done, err := try()
-		if done || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ticker.C:
-		}
-	}
-}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 const streamingPoll = 10 * time.Millisecond
@@ -16,7 +17,7 @@ const streamingPoll = 10 * time.Millisecond
 // replication-failed that names those that don't, and what they do.
 func WaitStreaming(ctx context.Context, primary *Control, names []string) error {
 	var missing []string
-	err := poll(ctx, streamingPoll, func() (bool, error) {
+	err := wait.Until(ctx, streamingPoll, func(ctx context.Context) (bool, error) {
 		rows, err := primary.Replication(ctx)
 		if err != nil {
 			return false, err
@@ -45,7 +46,7 @@ func WaitReplayed(ctx context.Context, primary *Control, names []string) error {
 	if err := primary.row(ctx, "SELECT pg_current_wal_flush_lsn()::text", nil, &lsn); err != nil {
 		return err
 	}
-	return poll(ctx, streamingPoll, func() (bool, error) {
+	return wait.Until(ctx, streamingPoll, func(ctx context.Context) (bool, error) {
 		var n int
 		err := primary.row(ctx, replayedSQL, []any{names, lsn}, &n)
 		return n == len(names), err

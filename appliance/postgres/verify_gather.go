@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // memberFacts are what the checks of one member's own settings need.
@@ -160,7 +161,7 @@ func (m *subject) awaitMarker(ctx context.Context, marker int64) verdict {
 	ctx, cancel := context.WithTimeout(ctx, limit+connectTimeout)
 	defer cancel()
 	start, got := time.Now(), int64(0)
-	err := poll(ctx, markerPoll, func() (bool, error) {
+	err := wait.Until(ctx, markerPoll, func(ctx context.Context) (bool, error) {
 		err := m.admin.row(ctx, "SELECT coalesce(max(seq), 0) FROM "+markerTable, nil, &got)
 		if hasState(err, stateNoTable) {
 			err = nil

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"pgapp/appliance/wait"
 )
 
 const (
@@ -285,7 +287,7 @@ func (m *subject) awaitReplay(ctx context.Context, lsn string) (bool, error) {
 		limit = 0
 	}
 	start, there := time.Now(), false
-	err := poll(ctx, markerPoll, func() (bool, error) {
+	err := wait.Until(ctx, markerPoll, func(ctx context.Context) (bool, error) {
 		err := m.data.row(ctx, "SELECT coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, false)", []any{lsn}, &there)
 		return there || time.Since(start) >= limit, err
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 const (
@@ -47,38 +48,37 @@ type serverWatcher interface {
 // ctx ends before, it is postgres-start-failed too, unless ctx was cancelled.
 func WaitAccepting(ctx context.Context, sh Shell, host string, port int) error {
 	address := net.JoinHostPort(host, strconv.Itoa(port))
-	ticker := time.NewTicker(probeEvery)
-	defer ticker.Stop()
 	start, lastLook, missing := time.Now(), time.Now(), 0
-	for {
-		err := probe(ctx, address)
-		if err == nil {
-			err = ownServer(ctx, sh, port)
+	var refusal error
+	err := wait.Until(ctx, probeEvery, func(ctx context.Context) (bool, error) {
+		refusal = probe(ctx, address)
+		if refusal == nil {
+			refusal = ownServer(ctx, sh, port)
 		}
-		if err == nil {
-			return nil
+		if refusal == nil {
+			return true, nil
 		}
-		if ctx.Err() != nil {
-			return notAccepting(ctx, sh, address, err)
+		silent := ctx.Err() == nil && !errors.Is(refusal, errStarting)
+		if !silent || time.Since(lastLook) < aliveEvery {
+			return false, nil
 		}
-		if !errors.Is(err, errStarting) && time.Since(lastLook) >= aliveEvery {
-			alive, lookErr := serverAlive(ctx, sh, start)
-			if lookErr != nil && ctx.Err() == nil {
-				return fmt.Errorf("looking for the server process at %s: %w", address, lookErr)
-			}
-			lastLook, missing = time.Now(), missing+1
-			if alive {
-				missing = 0
-			}
-			if missing == 2 {
-				return startFailure(ctx, sh, address)
-			}
+		alive, err := serverAlive(ctx, sh, start)
+		if err != nil && ctx.Err() == nil {
+			return false, fmt.Errorf("looking for the server process at %s: %w", address, err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
+		lastLook, missing = time.Now(), missing+1
+		if alive {
+			missing = 0
 		}
+		if missing == 2 {
+			return false, startFailure(ctx, sh, address)
+		}
+		return false, nil
+	})
+	if err != nil && errors.Is(err, context.Cause(ctx)) {
+		return notAccepting(ctx, sh, address, refusal)
 	}
+	return err
 }
 
 // probe opens a session as far as the server's first answer, as pg_isready

@@ -19,8 +19,10 @@ func Until(ctx context.Context, every time.Duration, done func(ctx context.Conte
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
 		case <-ticker.C:
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 	}
 }

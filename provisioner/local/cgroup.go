@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // cgroups knows where control groups of version 2 are on this machine. The
@@ -232,7 +233,7 @@ func (g cgroup) remove() error {
 
 // end kills all in it, waits until it is empty and removes it.
 func (g cgroup) end(ctx context.Context) error {
-	return poll(ctx, func() (bool, error) {
+	return wait.Until(ctx, pollInterval, func(ctx context.Context) (bool, error) {
 		busy, err := g.populated()
 		if err != nil {
 			return false, err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // fenceTimeout bounds a fence whose caller has set no bound: a process that
@@ -33,7 +34,7 @@ func (m *machine) Fence(ctx context.Context) error {
 	var met hunt
 	left := ""
 	clean := 0
-	err = poll(ctx, func() (bool, error) {
+	err = wait.Until(ctx, pollInterval, func(ctx context.Context) (bool, error) {
 		busy, err := m.killOnce(own != foreign, &met)
 		if err != nil {
 			return false, err

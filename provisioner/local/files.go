@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"pgapp/appliance"
+	"pgapp/appliance/durable"
 )
 
 // WriteFile replaces a file of the member atomically and durably; it belongs
@@ -97,7 +98,7 @@ func writeInDir(dir, rel string, data []byte, mode fs.FileMode, owner *ids) (err
 		_ = root.Remove(tmp)
 		return fmt.Errorf("writing %q: %w", filepath.Join(dir, rel), err)
 	}
-	return syncInRoot(root, parent)
+	return durable.SyncDirIn(root, parent)
 }
 
 func fill(f *os.File, data []byte, mode fs.FileMode, owner *ids) error {
@@ -113,33 +114,6 @@ func fill(f *os.File, data []byte, mode fs.FileMode, owner *ids) error {
 		return err
 	}
 	return f.Sync()
-}
-
-func syncInRoot(root *os.Root, rel string) error {
-	if rel == "" {
-		rel = "."
-	}
-	d, err := root.Open(rel)
-	if err != nil {
-		return fmt.Errorf("opening directory %q: %w", rel, err)
-	}
-	defer func() { _ = d.Close() }()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("syncing directory %q: %w", rel, err)
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("opening directory %q: %w", dir, err)
-	}
-	defer func() { _ = d.Close() }()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("syncing directory %q: %w", dir, err)
-	}
-	return nil
 }
 
 // makeDir makes a directory beneath the member's and gives it to the

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pgapp/appliance/wait"
 )
 
 // A killed postmaster leaves a System V segment, and the POSIX segments that
@@ -58,7 +60,7 @@ func (m *machine) freeSharedMemory(ctx context.Context, patience time.Duration) 
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	err = poll(ctx, func() (bool, error) { return freeSegments(dirs, i.uid) })
+	err = wait.Until(ctx, pollInterval, func(ctx context.Context) (bool, error) { return freeSegments(dirs, i.uid) })
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}

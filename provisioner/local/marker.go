@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pgapp/appliance"
+	"pgapp/appliance/durable"
 )
 
 // markerFile stands in every directory that is ours.
@@ -133,7 +134,7 @@ func (m *machine) makeMemberDir(ctx context.Context, i ids) error {
 	if err != nil {
 		return fmt.Errorf("moving %q into place: %w", m.dir, err)
 	}
-	return syncDir(filepath.Dir(m.dir))
+	return durable.SyncDir(filepath.Dir(m.dir))
 }
 
 // writeMarker writes the marker durably; it is the last file that a

@@ -10,11 +10,15 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 const (
+	// pollInterval is how often the world is looked at while waiting for it.
+	pollInterval = 5 * time.Millisecond
 	// maxLogSize is where a server's log is set aside at its next start.
 	maxLogSize = 64 << 20
 	// logDetail is how much of the log an error shows.
@@ -158,7 +162,7 @@ func protect(pid int) {
 // awaitStart waits until the pid file is the child's and says a state, which
 // it does when sockets, rules and shared memory are there.
 func (m *machine) awaitStart(ctx context.Context, c *child, logFrom int64) error {
-	err := poll(ctx, func() (bool, error) {
+	err := wait.Until(ctx, pollInterval, func(ctx context.Context) (bool, error) {
 		select {
 		case <-c.gone:
 			return false, m.startProblem(logFrom)
@@ -221,7 +225,7 @@ func (m *machine) StopServer(ctx context.Context, mode appliance.StopMode) error
 		if err := pm.kill(sig, t.holds); err != nil {
 			return err
 		}
-		err = poll(ctx, func() (bool, error) { return t.ended(pm), nil })
+		err = wait.Until(ctx, pollInterval, func(ctx context.Context) (bool, error) { return t.ended(pm), nil })
 		if err != nil {
 			return m.stopProblem(mode, err)
 		}
@@ -250,7 +254,7 @@ func (m *machine) endServerProcesses(ctx context.Context) error {
 		return err
 	}
 	var met hunt
-	err = poll(ctx, func() (bool, error) {
+	err = wait.Until(ctx, pollInterval, func(ctx context.Context) (bool, error) {
 		left, _, err := met.once(t)
 		return len(left) == 0, err
 	})

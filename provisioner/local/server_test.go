@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // newServer makes one member with an initialised data directory.
@@ -169,7 +170,7 @@ func TestStartAfterCrash(t *testing.T) {
 		}
 	}()
 	defer func() { cancel(); <-ended }()
-	if err := poll(ctx, func() (bool, error) {
+	if err := wait.Until(ctx, pollInterval, func(ctx context.Context) (bool, error) {
 		n, _ := psql(ctx, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'")
 		return n == "1", nil
 	}); err != nil {
@@ -182,7 +183,7 @@ func TestStartAfterCrash(t *testing.T) {
 	if err := pm.kill(syscall.SIGKILL, terr.holds); err != nil {
 		t.Fatal(err)
 	}
-	if err := poll(ctx, func() (bool, error) { return !pm.alive(), nil }); err != nil {
+	if err := wait.Until(ctx, pollInterval, func(ctx context.Context) (bool, error) { return !pm.alive(), nil }); err != nil {
 		t.Fatal(err)
 	}
 	if left, _, err := terr.scan(); err != nil || len(left) == 0 {
@@ -220,7 +221,7 @@ func TestStartBesideStaleNumber(t *testing.T) {
 	}()
 	defer func() { cancel(); <-ended }()
 	var pid []byte
-	if err := poll(ctx, func() (bool, error) {
+	if err := wait.Until(ctx, pollInterval, func(ctx context.Context) (bool, error) {
 		pid, _ = os.ReadFile(out.Name())
 		return len(pid) > 1, nil
 	}); err != nil {
@@ -356,7 +357,7 @@ func TestOwnAccount(t *testing.T) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := poll(ctx, func() (bool, error) { _, err := user.Lookup(name); return err != nil, nil }); err != nil {
+	if err := wait.Until(ctx, pollInterval, func(ctx context.Context) (bool, error) { _, err := user.Lookup(name); return err != nil, nil }); err != nil {
 		t.Error("the account is left")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"pgapp/appliance"
+	"pgapp/appliance/durable"
 )
 
 // CreateSteps are "host", which checks and readies this machine, and
@@ -131,7 +132,7 @@ func (p *Provider) placeClusterDir(ctx context.Context, c appliance.Cluster) err
 	if err != nil {
 		return fmt.Errorf("moving the directory of cluster %q into place: %w", c.Name, err)
 	}
-	return syncDir(p.clustersDir())
+	return durable.SyncDir(p.clustersDir())
 }
 
 // made observes that the member's machine is as make leaves it.

@@ -16,6 +16,7 @@ import (
 	"pgapp/api"
 	"pgapp/appliance"
 	"pgapp/appliance/control"
+	"pgapp/appliance/observe"
 	"pgapp/appliance/op"
 	"pgapp/appliance/plan"
 	"pgapp/appliance/postgres"
@@ -76,9 +77,10 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 	sent := sqlFiles{app: a, st: st, log: log}
 	sent.sweep(ctx)
 	sessions := &postgres.Sessions{}
+	observer := observe.New(sessions)
 	planner := plan.New(plan.Config{
 		Store: st, Providers: providers, Dataset: a.dataset, Template: a.template,
-		Forget: a.forget, Loaded: sent.remove, Sessions: sessions, Binaries: a.binaries,
+		Forget: a.forget, Loaded: sent.remove, Sessions: sessions, Observer: observer, Binaries: a.binaries,
 	})
 	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log, Idle: idle})
 	ctl := control.New(control.Config{
@@ -86,7 +88,7 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 		AutoProvider: func(ctx context.Context, s appliance.Spec) (appliance.ProviderKind, string) {
 			return autoProvider(ctx, providers, s)
 		},
-		Psql: psqlOf, Settings: st, Sessions: sessions,
+		Psql: psqlOf, Settings: st, Observer: observer,
 	})
 	d.control = ctl
 	d.close = sync.OnceFunc(func() {

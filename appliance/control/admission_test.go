@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/observe"
 	"pgapp/appliance/op"
 	"pgapp/appliance/postgres"
 	"pgapp/store"
@@ -75,7 +76,7 @@ func newDesk(t *testing.T, h host) *desk {
 		End: func(context.Context, appliance.Operation) (bool, error) { return false, nil },
 	})
 	d.Controller = New(Config{
-		Store: st, Runner: d.runner, Log: slog.New(slog.DiscardHandler), Settings: st, Sessions: &postgres.Sessions{},
+		Store: st, Runner: d.runner, Log: slog.New(slog.DiscardHandler), Settings: st, Observer: observe.New(&postgres.Sessions{}),
 		Providers: map[appliance.ProviderKind]appliance.Provider{appliance.ProviderLocal: h},
 	})
 	t.Cleanup(func() {

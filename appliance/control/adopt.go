@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 
 	"pgapp/appliance"
+	"pgapp/appliance/observe"
 	"pgapp/appliance/postgres"
 )
 
@@ -29,11 +26,11 @@ func (c *Controller) Adopt(ctx context.Context, cluster string) (appliance.Adopt
 	if err != nil {
 		return appliance.Adoption{}, err
 	}
-	seen, err := c.scan(ctx, r)
+	looks, err := c.inspect(ctx, r)
 	if err != nil {
 		return appliance.Adoption{}, err
 	}
-	v, err := judge(r, seen)
+	v, err := judge(r, looks)
 	if err != nil {
 		return appliance.Adoption{}, err
 	}
@@ -97,35 +94,8 @@ func (c *Controller) recordPrimary(ctx context.Context, r appliance.Cluster, v v
 	}, c.adopted(ctx, r.Name)
 }
 
-// sighting is what was found of one member.
-type sighting struct {
-	member appliance.Member
-	// answers: a server answers at the member's address, and says that it is
-	// what seen holds; silence is why not.
-	answers bool
-	seen    postgres.Observation
-	silence error
-	// process: the machine knows a server of this member.
-	process bool
-	dir     postgres.DataDir
-	// lost says why the machine could not be looked at.
-	lost error
-	// ancestors are the timelines that the member's own descends from.
-	ancestors []uint32
-}
-
-// timeline is the highest that is known of the member.
-func (s sighting) timeline() uint32 { return max(s.seen.Timeline, s.dir.Timeline) }
-
-// writable: the server takes writes, or would if it were started.
-func (s sighting) writable() bool {
-	if s.answers {
-		return !s.seen.InRecovery
-	}
-	return s.dir.Initialised && !s.dir.InRecovery
-}
-
-func (c *Controller) scan(ctx context.Context, r appliance.Cluster) ([]sighting, error) {
+// inspect looks at all members, at what runs and what is on disk.
+func (c *Controller) inspect(ctx context.Context, r appliance.Cluster) ([]observe.Look, error) {
 	secrets, err := c.cfg.Store.Secrets(ctx, r.Name)
 	if err != nil {
 		return nil, err
@@ -134,64 +104,17 @@ func (c *Controller) scan(ctx context.Context, r appliance.Cluster) ([]sighting,
 	if err != nil {
 		return nil, err
 	}
-	out := make([]sighting, len(r.Members))
-	var wg sync.WaitGroup
-	for i, m := range r.Members {
-		wg.Go(func() { out[i] = sight(ctx, m, provider.Machine(r, m), secrets.Get(appliance.SecretControl)) })
-	}
-	wg.Wait()
-	return out, ctx.Err()
+	return c.cfg.Observer.Inspect(ctx, observe.Subjects(r, provider, secrets)), ctx.Err()
 }
 
-// ask observes the member in a session of its own: what a kept one says may be
-// of a server that has been replaced.
-func ask(ctx context.Context, m appliance.Member, password appliance.Secret) (postgres.Observation, error) {
-	c, err := postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, password)
-	if err != nil {
-		return postgres.Observation{}, err
-	}
-	defer func() { _ = c.Close(ctx) }()
-	return c.Observe(ctx)
-}
-
-func sight(ctx context.Context, m appliance.Member, mc appliance.Machine, password appliance.Secret) sighting {
-	s := sighting{member: m}
-	asked, cancel := context.WithTimeout(ctx, observeTimeout)
-	defer cancel()
-	s.seen, s.silence = ask(asked, m, password)
-	s.answers = s.silence == nil
-	var err error
-	if s.process, err = mc.ServerRunning(ctx); err != nil {
-		s.lost = err
-		return s
-	}
-	if s.dir, s.lost = postgres.InspectDataDir(ctx, mc); s.lost != nil || !s.dir.Initialised || s.timeline() <= 1 {
-		return s
-	}
-	history := filepath.Join(mc.Layout().DataDir, "pg_wal", fmt.Sprintf("%08X.history", s.timeline()))
-	text, err := mc.ReadFile(ctx, history)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.lost = err
-		return s
-	}
-	s.ancestors = parseHistory(string(text))
-	return s
-}
-
-// parseHistory reads the timelines of a history file (documentation 25.3.6):
-// lines of a number, a position and a reason.
-func parseHistory(text string) []uint32 {
-	var out []uint32
-	for line := range strings.Lines(text) {
-		f := strings.Fields(line)
-		if len(f) == 0 {
-			continue
-		}
-		if n, err := strconv.ParseUint(f[0], 10, 32); err == nil {
-			out = append(out, uint32(n))
+// lost says why the machine could not be looked at, nil where it was.
+func lost(l observe.Look) error {
+	for _, err := range []error{l.Process.Why(), l.DataDir.Why(), l.Ancestors.Why()} {
+		if err != nil && !errors.Is(err, observe.ErrNotAsked) {
+			return err
 		}
 	}
-	return out
+	return nil
 }
 
 // verdict is what unambiguously is.
@@ -203,11 +126,11 @@ type verdict struct {
 }
 
 // judge finds the primary in what was seen, or says what stands against it.
-func judge(r appliance.Cluster, all []sighting) (verdict, error) {
+func judge(r appliance.Cluster, all []observe.Look) (verdict, error) {
 	var against []string
 	for _, s := range all {
 		if why := strange(r, s); why != "" {
-			against = append(against, s.member.Name+" "+why)
+			against = append(against, s.Member.Name+" "+why)
 		}
 	}
 	if len(against) > 0 {
@@ -215,9 +138,9 @@ func judge(r appliance.Cluster, all []sighting) (verdict, error) {
 	}
 	v := verdict{primary: r.Primary, timeline: r.Timeline, running: map[string]bool{}}
 	for _, s := range all {
-		v.running[s.member.Name] = s.answers
+		v.running[s.Member.Name] = s.Server.Known()
 		if note := differs(r, s); note != "" {
-			v.notes = append(v.notes, s.member.Name+" "+note)
+			v.notes = append(v.notes, s.Member.Name+" "+note)
 		}
 	}
 	best, err := choose(r, all)
@@ -225,29 +148,29 @@ func judge(r appliance.Cluster, all []sighting) (verdict, error) {
 		v.notes = append(v.notes, "nothing is left of the cluster in this home: pgapp down --volumes removes its record")
 		return v, err
 	}
-	v.primary, v.timeline = best.member.Name, best.timeline()
+	v.primary, v.timeline = best.Member.Name, best.Timeline()
 	return v, nil
 }
 
 // choose returns the one member that is primary, nil where there is none of
 // the members any more.
-func choose(r appliance.Cluster, all []sighting) (*sighting, error) {
-	var best *sighting
+func choose(r appliance.Cluster, all []observe.Look) (*observe.Look, error) {
+	var best *observe.Look
 	var live, highest, there int
 	for i, s := range all {
-		if s.answers || s.dir.Exists {
+		if s.Server.Known() || s.DataDir.Value().Exists {
 			there++
 		}
-		if !s.writable() {
+		if !s.TakesWrites() {
 			continue
 		}
-		if s.answers {
+		if s.Server.Known() {
 			live++
 		}
 		switch {
-		case best == nil || s.timeline() > best.timeline():
+		case best == nil || s.Timeline() > best.Timeline():
 			best, highest = &all[i], 1
-		case s.timeline() == best.timeline():
+		case s.Timeline() == best.Timeline():
 			highest++
 		}
 	}
@@ -259,86 +182,90 @@ func choose(r appliance.Cluster, all []sighting) (*sighting, error) {
 	case live > 1:
 		return nil, ambiguous(r, all, "more than one member accepts writes: stop all but one by hand")
 	case highest > 1:
-		return nil, ambiguous(r, all, fmt.Sprintf("more than one member would accept writes on timeline %d", best.timeline()))
-	case live == 1 && !best.answers:
-		return nil, ambiguous(r, all, fmt.Sprintf("%s is stopped, but has a newer timeline than the member that accepts writes", best.member.Name))
+		return nil, ambiguous(r, all, fmt.Sprintf("more than one member would accept writes on timeline %d", best.Timeline()))
+	case live == 1 && !best.Server.Known():
+		return nil, ambiguous(r, all, fmt.Sprintf("%s is stopped, but has a newer timeline than the member that accepts writes", best.Member.Name))
 	}
 	for _, s := range all {
-		if s.timeline() > best.timeline() {
-			return nil, ambiguous(r, all, fmt.Sprintf("%s follows timeline %d, of which no primary is known", s.member.Name, s.timeline()))
+		if s.Timeline() > best.Timeline() {
+			return nil, ambiguous(r, all, fmt.Sprintf("%s follows timeline %d, of which no primary is known", s.Member.Name, s.Timeline()))
 		}
 	}
 	return best, descends(r, all, best)
 }
 
 // descends wants the primary's timeline to come from the recorded one.
-func descends(r appliance.Cluster, all []sighting, best *sighting) error {
-	t := best.timeline()
+func descends(r appliance.Cluster, all []observe.Look, best *observe.Look) error {
+	t := best.Timeline()
 	switch {
-	case r.Timeline == 0, t == r.Timeline && best.member.Name == r.Primary, slices.Contains(best.ancestors, r.Timeline):
+	case r.Timeline == 0, t == r.Timeline && best.Member.Name == r.Primary, postgres.Descends(best.Ancestors.Value(), r.Timeline):
 		return nil
 	}
 	return ambiguous(r, all, fmt.Sprintf("%s is on timeline %d, which does not descend from the recorded timeline %d of %s",
-		best.member.Name, t, r.Timeline, r.Primary))
+		best.Member.Name, t, r.Timeline, r.Primary))
 }
 
 // strange says why a member can't be judged, or "".
-func strange(r appliance.Cluster, s sighting) string {
-	id := s.seen.SystemIdentifier
+func strange(r appliance.Cluster, s observe.Look) string {
+	id := s.Server.Value().SystemIdentifier
 	if id == "" {
-		id = s.dir.SystemIdentifier
+		id = s.DataDir.Value().SystemIdentifier
 	}
 	switch {
-	case s.lost != nil:
-		return "can't be looked at: " + s.lost.Error()
-	case s.dir.Foreign:
+	case lost(s) != nil:
+		return "can't be looked at: " + lost(s).Error()
+	case s.DataDir.Value().Foreign:
 		return "has a data directory that is none of PostgreSQL 17"
-	case s.answers && s.seen.ClusterName != "" && s.seen.ClusterName != r.Name+"/"+s.member.Name:
-		return fmt.Sprintf("has another server at its address: %s", s.seen.ClusterName)
+	case s.Server.Known() && s.Server.Value().ClusterName != "" && s.Server.Value().ClusterName != r.Name+"/"+s.Member.Name:
+		return fmt.Sprintf("has another server at its address: %s", s.Server.Value().ClusterName)
 	case id != "" && r.SystemIdentifier != "" && id != r.SystemIdentifier:
 		return fmt.Sprintf("has system identifier %s, the record says %s", id, r.SystemIdentifier)
-	case s.answers && !s.process:
+	case s.Server.Known() && !s.Process.Value():
 		return "answers at its address, but its server and data are not in this home"
-	case s.process && !s.answers:
-		return fmt.Sprintf("runs, but does not say what it is: %v", s.silence)
+	case s.Process.Value() && !s.Server.Known():
+		return fmt.Sprintf("runs, but does not say what it is: %v", s.Server.Why())
 	}
 	return ""
 }
 
 // differs says what of a member isn't as recorded, or "".
-func differs(r appliance.Cluster, s sighting) string {
+func differs(r appliance.Cluster, s observe.Look) string {
 	switch {
-	case !s.dir.Exists && !s.answers:
+	case !s.DataDir.Value().Exists && !s.Server.Known():
 		return "has no data directory"
-	case s.member.Name == r.Primary && !s.writable():
-		return fmt.Sprintf("was recorded as primary and is a standby on timeline %d", s.timeline())
-	case s.member.Name == r.Primary && !s.answers:
+	case s.Member.Name == r.Primary && !s.TakesWrites():
+		return fmt.Sprintf("was recorded as primary and is a standby on timeline %d", s.Timeline())
+	case s.Member.Name == r.Primary && !s.Server.Known():
 		return "was recorded as primary and does not run"
-	case s.member.Name != r.Primary && s.writable():
-		return fmt.Sprintf("was recorded as standby and is a primary on timeline %d", s.timeline())
-	case !s.answers:
+	case s.Member.Name != r.Primary && s.TakesWrites():
+		return fmt.Sprintf("was recorded as standby and is a primary on timeline %d", s.Timeline())
+	case !s.Server.Known():
 		return "does not run"
 	}
 	return ""
 }
 
 // ambiguous is the problem that leaves the decision to a person.
-func ambiguous(r appliance.Cluster, all []sighting, against ...string) error {
+func ambiguous(r appliance.Cluster, all []observe.Look, against ...string) error {
 	lines := slices.Clone(against)
 	for _, s := range all {
 		role := "standby"
-		if s.writable() {
+		if s.TakesWrites() {
 			role = "writable"
 		}
 		state := "stopped"
-		if s.answers || s.process {
+		if s.Server.Known() || s.Process.Value() {
 			state = "running"
 		}
-		if !s.dir.Exists && !s.answers {
+		switch {
+		case s.Server.Known():
+		case !s.DataDir.Known():
+			role, state = "unknown", "can't be looked at"
+		case !s.DataDir.Value().Exists:
 			role, state = "nothing", "no data directory"
 		}
 		lines = append(lines, fmt.Sprintf("%s (recorded %s): %s, %s, timeline %d, %s:%d",
-			s.member.Name, r.RoleOf(s.member.Name), role, state, s.timeline(), s.member.Host, s.member.Port))
+			s.Member.Name, r.RoleOf(s.Member.Name), role, state, s.Timeline(), s.Member.Host, s.Member.Port))
 	}
 	return appliance.NewProblem(appliance.ErrConflict, "what runs of cluster %q is ambiguous: %s", r.Name, against[0]).
 		WithHint("make it unambiguous by hand, then run pgapp adopt --cluster %s again; nothing was changed", r.Name).

@@ -11,9 +11,9 @@ import (
 	"github.com/google/uuid"
 
 	"pgapp/appliance"
+	"pgapp/appliance/observe"
 	"pgapp/appliance/op"
 	"pgapp/appliance/plan"
-	"pgapp/appliance/postgres"
 )
 
 // Config is what a controller needs.
@@ -33,8 +33,8 @@ type Config struct {
 	ClientDir string
 	// Settings may be nil: then nothing keeps this controller from changing things.
 	Settings Settings
-	// Sessions are kept to members for looking at them.
-	Sessions *postgres.Sessions
+	// Observer looks at members.
+	Observer *observe.Observer
 	// Psql finds a psql on this machine.
 	Psql func(ctx context.Context, c appliance.Cluster) (string, error)
 }
@@ -49,7 +49,7 @@ type Controller struct {
 func New(cfg Config) *Controller { return &Controller{cfg: cfg} }
 
 // Close ends the sessions to members. The members go on.
-func (c *Controller) Close(ctx context.Context) { c.cfg.Sessions.Close(ctx) }
+func (c *Controller) Close(ctx context.Context) { c.cfg.Observer.Close(ctx) }
 
 // Info describes the daemon.
 func (c *Controller) Info(ctx context.Context) appliance.Info {

@@ -3,16 +3,11 @@ package control
 import (
 	"context"
 	"sync"
-	"time"
 
 	"pgapp/appliance"
-	"pgapp/appliance/plan"
+	"pgapp/appliance/observe"
 	"pgapp/appliance/postgres"
 )
-
-// observeTimeout bounds one look at one member, so that a hung member doesn't
-// hide the others.
-const observeTimeout = 2 * time.Second
 
 // Clusters observes every cluster.
 func (c *Controller) Clusters(ctx context.Context) ([]appliance.ClusterStatus, error) {
@@ -76,31 +71,14 @@ func (c *Controller) status(ctx context.Context, r appliance.Cluster) (appliance
 	} else if !appliance.IsProblem(err, appliance.ErrNotFound) {
 		return s, err
 	}
-	looks := make([]look, len(r.Members))
-	var wg sync.WaitGroup
+	looks := c.cfg.Observer.Members(ctx, observe.Subjects(r, provider, secrets))
+	primary := looks[primaryIndex(r)]
 	for i, m := range r.Members {
-		wg.Go(func() {
-			looks[i] = c.observe(ctx, r, m, provider.Machine(r, m), secrets.Get(appliance.SecretControl))
-		})
+		s.Members[i] = memberStatus(r, m, looks[i], primary.Walsenders, running)
+		tellAhead(&s.Members[i], looks[i], primary)
+		tellTablespaces(&s.Members[i], primary.Tablespaces.Value())
 	}
-	wg.Wait()
-	if p := primaryIndex(r); anyAhead(looks, p) {
-		// The standby may just have been asked later: what the primary has now decides.
-		m := r.Members[p]
-		looks[p] = c.observe(ctx, r, m, provider.Machine(r, m), secrets.Get(appliance.SecretControl))
-	}
-	var rows map[string]appliance.ReplicationRow
-	for _, l := range looks {
-		if l.rows != nil {
-			rows = l.rows
-		}
-	}
-	for i, m := range r.Members {
-		s.Members[i] = memberStatus(r, m, looks[i], rows, running)
-		tellAhead(&s.Members[i], looks[i], looks[primaryIndex(r)])
-		tellTablespaces(&s.Members[i], looks[primaryIndex(r)].tablespaces)
-	}
-	if tl := looks[primaryIndex(r)].seen.Timeline; tl != 0 {
+	if tl := primary.Server.Value().Timeline; tl != 0 {
 		s.Timeline = tl
 	}
 	s.Phase = observedPhase(r, s.Members, s.Operation != "")
@@ -116,82 +94,11 @@ func primaryIndex(r appliance.Cluster) int {
 	return 0
 }
 
-// look is what one look at a member brought.
-type look struct {
-	err     error // why there is no session
-	running bool  // a server process exists
-	power   appliance.Power
-	seen    postgres.Observation
-	rows    map[string]appliance.ReplicationRow // of a primary
-	// tablespaces are a primary's where its standbys would share them.
-	tablespaces []string
-	// missing are the tablespaces that an ended standby had no directory for.
-	missing []string
-}
-
-func (c *Controller) observe(ctx context.Context, r appliance.Cluster, m appliance.Member, mc appliance.Machine, password appliance.Secret) look {
-	l := look{power: power(ctx, mc)}
-	if l.power.State == appliance.PowerOff || l.power.State == appliance.PowerPaused {
-		return l
-	}
-	dial := func(ctx context.Context) (*postgres.Control, error) {
-		return postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, password)
-	}
-	asking, cancel := context.WithTimeout(ctx, observeTimeout)
-	defer cancel()
-	l.err = c.cfg.Sessions.UseNew(asking, postgres.SessionKey(r, m.Name), dial, func(s *postgres.Control) (err error) {
-		if l.seen, err = s.Observe(ctx); err != nil || m.Name != r.Primary {
-			return err
-		}
-		rows, err := s.Replication(ctx)
-		l.rows = map[string]appliance.ReplicationRow{}
-		for _, row := range rows {
-			l.rows[row.ApplicationName] = row
-		}
-		if err == nil && r.Spec.Provider == appliance.ProviderLocal && len(r.Members) > 1 {
-			l.tablespaces, err = s.Tablespaces(ctx)
-		}
-		return err
-	})
-	if l.err == nil {
-		l.running = true
-		return l
-	}
-	l.rows = nil
-	if l.power.State == appliance.PowerBooting {
-		return l
-	}
-	// A time of its own: the other one is over where nobody answered.
-	asking, cancel = context.WithTimeout(ctx, observeTimeout)
-	defer cancel()
-	running, err := mc.ServerRunning(asking)
-	l.running = running || err != nil
-	if !l.running && m.Name != r.Primary {
-		l.missing = missingTablespaces(asking, m, mc)
-	}
-	return l
-}
-
-// power asks the machine's host first, which answers at once, whereas a machine
-// that is off or paused doesn't. It is empty where the host can't tell.
-func power(ctx context.Context, mc appliance.Machine) appliance.Power {
-	powered, ok := mc.(appliance.Powered)
-	if !ok {
-		return appliance.Power{}
-	}
-	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
-	defer cancel()
-	p, err := powered.Power(ctx)
-	if err != nil {
-		return appliance.Power{} // the look at the member says what it finds
-	}
-	return p
-}
-
-func memberStatus(r appliance.Cluster, m appliance.Member, l look, rows map[string]appliance.ReplicationRow, running appliance.Operation) appliance.MemberStatus {
+func memberStatus(r appliance.Cluster, m appliance.Member, l observe.Look, walsenders observe.Fact[[]appliance.ReplicationRow], running appliance.Operation) appliance.MemberStatus {
+	seen, power, silence := l.Server.Value(), l.Power.Value(), l.Server.Why()
 	s := appliance.MemberStatus{
 		Name: m.Name, Role: r.RoleOf(m.Name), Placement: m.Placement, Host: m.Host, Port: m.Port,
-		Timeline: l.seen.Timeline, LSN: l.seen.LSN,
+		Timeline: seen.Timeline, LSN: seen.LSN,
 	}
 	if s.Role == appliance.RoleStandby {
 		s.Slot = m.Slot
@@ -199,24 +106,24 @@ func memberStatus(r appliance.Cluster, m appliance.Member, l look, rows map[stri
 	switch {
 	case cloning(running, m.Name):
 		s.State = appliance.StateCloning
-	case l.power.State == appliance.PowerOff:
-		s.State, s.Detail = appliance.StateStopped, l.power.Reason
-	case l.power.State == appliance.PowerPaused:
-		s.State, s.Detail = appliance.StatePaused, l.power.Reason
-	case l.err != nil && l.power.State == appliance.PowerBooting:
-		s.State, s.Detail = appliance.StateBooting, l.power.Reason
-	case l.err != nil && !l.running:
-		s.State, s.Detail = appliance.StateStopped, missingDetail(m, l.missing)
-	case l.err != nil:
-		s.State, s.Detail = appliance.StateUnreachable, l.err.Error()
-	case s.Role == appliance.RolePrimary && l.seen.InRecovery:
+	case power.State == appliance.PowerOff:
+		s.State, s.Detail = appliance.StateStopped, power.Reason
+	case power.State == appliance.PowerPaused:
+		s.State, s.Detail = appliance.StatePaused, power.Reason
+	case silence != nil && power.State == appliance.PowerBooting:
+		s.State, s.Detail = appliance.StateBooting, power.Reason
+	case silence != nil && l.Process.Known() && !l.Process.Value():
+		s.State, s.Detail = appliance.StateStopped, missingDetail(m, l.Missing.Value())
+	case silence != nil:
+		s.State, s.Detail = appliance.StateUnreachable, silence.Error()
+	case s.Role == appliance.RolePrimary && seen.InRecovery:
 		s.State, s.Detail = appliance.StateFailed, "the record calls it primary, but it is in recovery"
 	case s.Role == appliance.RolePrimary:
 		s.State = appliance.StateRunning
-	case !l.seen.InRecovery:
+	case !seen.InRecovery:
 		s.State, s.Detail = appliance.StateFailed, "the record calls it standby, but it accepts writes"
 	default:
-		standbyState(&s, m, l, rows)
+		standbyState(&s, seen, walsenders)
 		if _, value, ok := postgres.ApplyDelay(r.Spec.Parameters); ok && s.State == appliance.StateFailed {
 			s.Detail += "; its replay is delayed by " + value + ", and after a start it replays what it has before it streams"
 		}
@@ -225,14 +132,21 @@ func memberStatus(r appliance.Cluster, m appliance.Member, l look, rows map[stri
 }
 
 // standbyState fills what the primary says of a living standby.
-func standbyState(s *appliance.MemberStatus, m appliance.Member, l look, rows map[string]appliance.ReplicationRow) {
-	row, ok := rows[m.Name]
-	switch {
-	case rows == nil:
-		s.State, s.Detail, s.ReplayLSN = appliance.StateCatchup, "the primary does not answer", l.seen.LSN
+func standbyState(s *appliance.MemberStatus, seen postgres.Observation, walsenders observe.Fact[[]appliance.ReplicationRow]) {
+	if !walsenders.Known() {
+		s.State, s.Detail, s.ReplayLSN = appliance.StateCatchup, "the primary does not answer", seen.LSN
 		return
-	case !ok:
-		s.State, s.Detail, s.ReplayLSN = appliance.StateFailed, "it does not stream: the primary has no connection from it", l.seen.LSN
+	}
+	// Where there are two connections, the last row is the newest's.
+	var row *appliance.ReplicationRow
+	for i, w := range walsenders.Value() {
+		if w.ApplicationName == s.Name {
+			row = &walsenders.Value()[i]
+		}
+	}
+	switch {
+	case row == nil:
+		s.State, s.Detail, s.ReplayLSN = appliance.StateFailed, "it does not stream: the primary has no connection from it", seen.LSN
 		return
 	case row.State == "streaming":
 		s.State = appliance.StateStreaming
@@ -280,5 +194,9 @@ func (c *Controller) Verify(ctx context.Context, cluster string) (appliance.Veri
 	if err != nil {
 		return appliance.VerifyReport{}, err
 	}
-	return postgres.Verify(ctx, plan.VerifyInput(r, secrets)), nil
+	provider, err := c.provider(r.Spec.Provider)
+	if err != nil {
+		return appliance.VerifyReport{}, err
+	}
+	return c.cfg.Observer.Verify(ctx, r, provider, secrets), nil
 }

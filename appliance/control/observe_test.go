@@ -1,48 +1,39 @@
 package control
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
 
 	"pgapp/appliance"
+	"pgapp/appliance/observe"
+	"pgapp/appliance/postgres"
 )
-
-// machine answers for its host; the member itself never answers.
-type machine struct {
-	appliance.Machine
-	power appliance.Power
-	err   error
-	asked bool
-}
-
-func (m *machine) Power(context.Context) (appliance.Power, error) { return m.power, m.err }
-
-func (m *machine) ServerRunning(context.Context) (bool, error) {
-	m.asked = true
-	return false, errors.New("no answer")
-}
 
 func TestMemberStatusGoesByTheMachinesPower(t *testing.T) {
 	t.Parallel()
 	r := appliance.Cluster{Name: "main", Primary: "node0"}
-	silent := errors.New("connection timed out")
+	silent := observe.Unknown[postgres.Observation](errors.New("connection timed out"))
+	power := func(state appliance.PowerState, reason string) observe.Fact[appliance.Power] {
+		return observe.Known(appliance.Power{State: state, Reason: reason})
+	}
+	answers, server, none := observe.Known(postgres.Observation{}), observe.Known(true), observe.Known(false)
 	for _, tt := range []struct {
 		name string
-		look look
+		look observe.Look
 		want appliance.MemberState
 	}{
-		{"off", look{power: appliance.Power{State: appliance.PowerOff, Reason: "its machine is off"}}, appliance.StateStopped},
-		{"paused", look{power: appliance.Power{State: appliance.PowerPaused, Reason: "an I/O error"}}, appliance.StatePaused},
-		{"booting", look{err: silent, power: appliance.Power{State: appliance.PowerBooting, Reason: "it boots"}}, appliance.StateBooting},
-		{"booting, and answers", look{running: true, power: appliance.Power{State: appliance.PowerBooting}}, appliance.StateRunning},
-		{"on, and silent", look{err: silent, running: true, power: appliance.Power{State: appliance.PowerOn}}, appliance.StateUnreachable},
-		{"on, without a server", look{err: silent, power: appliance.Power{State: appliance.PowerOn}}, appliance.StateStopped},
-		{"no machine of its own", look{err: silent}, appliance.StateStopped},
+		{"off", observe.Look{Power: power(appliance.PowerOff, "its machine is off")}, appliance.StateStopped},
+		{"paused", observe.Look{Power: power(appliance.PowerPaused, "an I/O error")}, appliance.StatePaused},
+		{"booting", observe.Look{Server: silent, Power: power(appliance.PowerBooting, "it boots")}, appliance.StateBooting},
+		{"booting, and answers", observe.Look{Server: answers, Power: power(appliance.PowerBooting, "")}, appliance.StateRunning},
+		{"on, and silent", observe.Look{Server: silent, Process: server, Power: power(appliance.PowerOn, "")}, appliance.StateUnreachable},
+		{"on, without a server", observe.Look{Server: silent, Process: none, Power: power(appliance.PowerOn, "")}, appliance.StateStopped},
+		{"no machine of its own", observe.Look{Server: silent, Process: none}, appliance.StateStopped},
+		{"silent, and its machine too", observe.Look{Server: silent, Process: observe.Unknown[bool](errors.New("no route"))}, appliance.StateUnreachable},
 	} {
-		s := memberStatus(r, appliance.Member{Name: "node0"}, tt.look, nil, appliance.Operation{})
-		if s.State != tt.want || s.State != appliance.StateRunning && tt.look.power.Reason != "" && s.Detail != tt.look.power.Reason {
+		s := memberStatus(r, appliance.Member{Name: "node0"}, tt.look, tt.look.Walsenders, appliance.Operation{})
+		if reason := tt.look.Power.Value().Reason; s.State != tt.want || s.State != appliance.StateRunning && reason != "" && s.Detail != reason {
 			t.Errorf("%s: got %s, %q, want %s", tt.name, s.State, s.Detail, tt.want)
 		}
 	}
@@ -51,29 +42,32 @@ func TestMemberStatusGoesByTheMachinesPower(t *testing.T) {
 func TestMemberStatusSaysWhyReplayEnded(t *testing.T) {
 	t.Parallel()
 	r := appliance.Cluster{Name: "main", Primary: "node0"}
-	l := look{err: errors.New("connection refused"), missing: []string{"/srv/fast"}}
-	s := memberStatus(r, appliance.Member{Name: "node1"}, l, nil, appliance.Operation{})
+	l := observe.Look{
+		Server:  observe.Unknown[postgres.Observation](errors.New("connection refused")),
+		Process: observe.Known(false), Missing: observe.Known([]string{"/srv/fast"}),
+	}
+	s := memberStatus(r, appliance.Member{Name: "node1"}, l, l.Walsenders, appliance.Operation{})
 	if s.State != appliance.StateStopped || !strings.Contains(s.Detail, "/srv/fast") || !strings.Contains(s.Detail, "pgapp start node1") {
 		t.Errorf("got %s, %q", s.State, s.Detail)
 	}
-	// A member of a shared machine, or one that the user stopped, isn't asked.
-	if got := missingTablespaces(t.Context(), appliance.Member{}, &machine{}); got != nil {
-		t.Errorf("a shared machine: %q", got)
-	}
 }
 
-func TestObserveAsksNoMachineThatIsOffOrPaused(t *testing.T) {
+func TestMemberStatusTellsASilentPrimaryFromAMissingWalsender(t *testing.T) {
 	t.Parallel()
-	for _, state := range []appliance.PowerState{appliance.PowerOff, appliance.PowerPaused} {
-		m := &machine{power: appliance.Power{State: state}}
-		// A controller without sessions: asking for one would panic.
-		l := (&Controller{}).observe(t.Context(), appliance.Cluster{}, appliance.Member{}, m, appliance.Secret{})
-		if l.power.State != state || m.asked {
-			t.Errorf("%s: got %+v, asked %v", state, l, m.asked)
+	r := appliance.Cluster{Name: "main", Primary: "node0"}
+	l := observe.Look{Server: observe.Known(postgres.Observation{InRecovery: true, LSN: "0/3000060"})}
+	for _, tt := range []struct {
+		name       string
+		walsenders observe.Fact[[]appliance.ReplicationRow]
+		want       appliance.MemberState
+	}{
+		{"silent primary", observe.Fact[[]appliance.ReplicationRow]{}, appliance.StateCatchup},
+		{"no walsender", observe.Known[[]appliance.ReplicationRow](nil), appliance.StateFailed},
+		{"streams", observe.Known([]appliance.ReplicationRow{{ApplicationName: "node1", State: "streaming"}}), appliance.StateStreaming},
+	} {
+		if s := memberStatus(r, appliance.Member{Name: "node1"}, l, tt.walsenders, appliance.Operation{}); s.State != tt.want {
+			t.Errorf("%s: got %s, %q, want %s", tt.name, s.State, s.Detail, tt.want)
 		}
-	}
-	if p := power(t.Context(), &machine{err: errors.New("libvirt is gone")}); p.State != "" {
-		t.Errorf("a host that doesn't answer: got %+v", p)
 	}
 }
 

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"context"
 	"strings"
 
 	"pgapp/appliance"
@@ -19,15 +18,6 @@ func tellTablespaces(s *appliance.MemberStatus, found []string) {
 		return
 	}
 	s.State, s.Detail = appliance.StateFailed, postgres.TablespaceDetail(found)
-}
-
-// missingTablespaces looks for why a standby has ended that shall run: replay
-// wants a directory that its machine doesn't have.
-func missingTablespaces(ctx context.Context, m appliance.Member, mc appliance.Machine) []string {
-	if _, own := mc.(appliance.DirMaker); !own || m.WantStopped {
-		return nil
-	}
-	return postgres.LoggedMissing(ctx, mc)
 }
 
 func missingDetail(m appliance.Member, missing []string) string {

@@ -20,6 +20,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/control"
+	"pgapp/appliance/observe"
 	"pgapp/appliance/op"
 	"pgapp/appliance/plan"
 	"pgapp/appliance/postgres"
@@ -92,8 +93,9 @@ func (h *home) daemon(crash func(string) error) (*control.Controller, *op.Runner
 		appliance.ProviderLocal: local.New(local.Config{Home: h.dir, FirstBlock: h.block}),
 	}
 	sessions := &postgres.Sessions{}
+	watcher := observe.New(sessions)
 	planner := plan.New(plan.Config{
-		Sessions: sessions, Store: h.st, Providers: providers, Dataset: dataset,
+		Sessions: sessions, Observer: watcher, Store: h.st, Providers: providers, Dataset: dataset,
 		Template: func(context.Context, appliance.Spec) *template.Template { return h.tmpl },
 		Binaries: func(ctx context.Context, _ appliance.Spec) (tree.Binaries, error) {
 			return tree.Find(ctx, tree.Search{BinDir: h.pgbin})
@@ -104,7 +106,7 @@ func (h *home) daemon(crash func(string) error) (*control.Controller, *op.Runner
 	runner := op.New(context.WithoutCancel(h.t.Context()), op.Config{Store: h.st, Plan: planner.Plan, End: planner.End, Log: log, Crash: crash})
 	return control.New(control.Config{
 		Store: h.st, Runner: runner, Providers: providers, Log: log, ClientDir: filepath.Join(h.dir, "client"),
-		Info: appliance.Info{Build: "test"}, Sessions: sessions,
+		Info: appliance.Info{Build: "test"}, Observer: watcher,
 		Psql: func(context.Context, appliance.Cluster) (string, error) { return filepath.Join(h.pgbin, "psql"), nil },
 	}), runner
 }

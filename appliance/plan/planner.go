@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"pgapp/appliance"
+	"pgapp/appliance/observe"
 	"pgapp/appliance/postgres"
 	"pgapp/appliance/postgres/template"
 	"pgapp/appliance/postgres/tree"
@@ -25,6 +26,8 @@ type Config struct {
 	Template func(ctx context.Context, s appliance.Spec) *template.Template
 	// Sessions are kept to members, from step to step.
 	Sessions *postgres.Sessions
+	// Observer verifies the members.
+	Observer *observe.Observer
 	// Loaded is told that the SQL that was sent for the cluster may go. It may
 	// be nil.
 	Loaded func(ctx context.Context, cluster string)

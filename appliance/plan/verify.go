@@ -18,15 +18,11 @@ func (r recipe) verify(ctx context.Context, report appliance.Report) error {
 	if r.template == nil && !delayed(f.cluster) { // else nothing was loaded since the standbys streamed
 		r.waitReplayed(ctx)
 	}
-	in := VerifyInput(f.cluster, f.secrets)
-	in.Leave = func(ctx context.Context, member string, c *postgres.Control) {
-		r.cfg.Sessions.Keep(ctx, postgres.SessionKey(f.cluster, member), c)
-	}
-	v := postgres.Verify(ctx, in)
+	v := r.cfg.Observer.Verify(ctx, f.cluster, r.provider, f.secrets)
 	// All standbys stream: one that is silent now is busy, as an emulated guest
 	// that was started just now, and is asked again.
 	for start := time.Now(); silent(v) && time.Since(start) < replayTimeout && ctx.Err() == nil; {
-		v = postgres.Verify(ctx, in)
+		v = r.cfg.Observer.Verify(ctx, f.cluster, r.provider, f.secrets)
 	}
 	var bad, skipped []string
 	for _, c := range v.Checks {
@@ -64,21 +60,4 @@ func silent(v appliance.VerifyReport) bool {
 		found = found || !c.OK || c.Skipped && !v.OK
 	}
 	return found
-}
-
-// VerifyInput is what package postgres needs to verify the cluster.
-func VerifyInput(c appliance.Cluster, s appliance.Secrets) postgres.VerifyInput {
-	in := postgres.VerifyInput{
-		SystemIdentifier: c.SystemIdentifier, Database: c.Spec.Database, Password: s.Get(appliance.SecretControl),
-		AppPassword: s.Get(appliance.SecretApp), SharedMachine: sharesMachine(c),
-	}
-	if _, value, ok := postgres.ApplyDelay(c.Spec.Parameters); ok {
-		in.ApplyDelay = value
-	}
-	for _, m := range c.Members {
-		in.Targets = append(in.Targets, postgres.Target{
-			Member: m.Name, Host: m.Host, Port: m.Port, Primary: m.Name == c.Primary, Slot: m.Slot,
-		})
-	}
-	return in
 }

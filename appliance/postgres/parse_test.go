@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
 	"testing"
 
@@ -106,5 +107,13 @@ func TestNotStreaming(t *testing.T) {
 	got := strings.Join(notStreaming(rows, []string{"node1", "node2", "node3"}), ", ")
 	if got != "node2 (catchup), node3 (not connected)" {
 		t.Error(got)
+	}
+}
+
+func TestParseHistory(t *testing.T) {
+	t.Parallel()
+	got := parseHistory("1\t0/3000000\tno recovery target specified\n\n2\t0/5000000\tbefore 2000-01-01\nnonsense\n")
+	if want := []Ancestor{{1, "0/3000000"}, {2, "0/5000000"}}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -43,9 +43,6 @@ type Target struct {
 	Primary bool
 	// Slot is the standby's on the primary; empty: named after the member.
 	Slot string
-	// Down, where it is set, is why the member needn't be asked: it is stopped,
-	// or its machine is.
-	Down error
 }
 
 // VerifyInput is what [Verify] has to know of a cluster.
@@ -57,6 +54,9 @@ type VerifyInput struct {
 	Database string
 	// SharedMachine is set where all members use one file system.
 	SharedMachine bool
+	// Look opens a session of verify's own to the member's maintenance database,
+	// and asks the server what it is.
+	Look func(ctx context.Context, member string) (*Control, Observation, error)
 	// Password is role pgapp's.
 	Password appliance.Secret
 	// AppPassword is role app's, who has to be let into Database on each member.
@@ -64,8 +64,7 @@ type VerifyInput struct {
 	// ApplyDelay is recovery_min_apply_delay of the cluster's spec, empty where
 	// there is none: what a standby's refusal may come from.
 	ApplyDelay string
-	// Leave, where it is set, gets the sessions to members' maintenance
-	// databases that verification has done with, instead of closing them.
+	// Leave gets the sessions that Look opened, when verification is done with them.
 	Leave func(ctx context.Context, member string, c *Control)
 }
 
@@ -194,12 +193,8 @@ func (v *verification) close(ctx context.Context) {
 		if m.data != nil {
 			m.data.closeQuietly(ctx)
 		}
-		switch {
-		case m.admin == nil:
-		case v.in.Leave != nil:
+		if m.admin != nil {
 			v.in.Leave(ctx, m.Member, m.admin)
-		default:
-			m.admin.closeQuietly(ctx)
 		}
 	})
 }

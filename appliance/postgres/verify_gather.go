@@ -30,18 +30,12 @@ type memberFacts struct {
 
 // gather opens the sessions and reads everything that needs no other member.
 func (m *subject) gather(ctx context.Context, in VerifyInput) {
-	if m.err = m.Down; m.err != nil {
-		return
-	}
 	var wg sync.WaitGroup
 	var appErr error
 	var readable int
 	wg.Go(func() { readable, appErr = m.logInAsApplication(ctx, in) })
 	wg.Go(func() { m.data, m.dataErr = Connect(ctx, m.Host, m.Port, in.Database, in.Password) })
-	m.admin, m.err = Connect(ctx, m.Host, m.Port, MaintenanceDatabase, in.Password)
-	if m.err == nil {
-		m.seen, m.err = m.admin.Observe(ctx)
-	}
+	m.admin, m.seen, m.err = in.Look(ctx, m.Member)
 	if m.err == nil {
 		m.facts, m.err = m.admin.facts(ctx)
 	}

@@ -19,6 +19,24 @@ func (c *cluster) input() postgres.VerifyInput {
 	for i, m := range c.members {
 		in.Targets = append(in.Targets, postgres.Target{Member: name(i), Host: m.host, Port: m.port, Primary: i == 0})
 	}
+	return looking(in)
+}
+
+// looking has verify look at the targets in sessions of its own.
+func looking(in postgres.VerifyInput) postgres.VerifyInput {
+	in.Look = func(ctx context.Context, member string) (ctl *postgres.Control, seen postgres.Observation, err error) {
+		for _, t := range in.Targets {
+			if t.Member == member {
+				ctl, err = postgres.Connect(ctx, t.Host, t.Port, postgres.MaintenanceDatabase, in.Password)
+			}
+		}
+		if err != nil {
+			return nil, seen, err
+		}
+		seen, err = ctl.Observe(ctx)
+		return ctl, seen, err
+	}
+	in.Leave = func(ctx context.Context, _ string, ctl *postgres.Control) { _ = ctl.Close(ctx) }
 	return in
 }
 
@@ -236,7 +254,7 @@ func TestVerifyWithoutMembersOrAnswers(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	in := postgres.VerifyInput{Targets: []postgres.Target{{Member: "node0", Host: "127.0.0.1", Port: 1, Primary: true}}}
+	in := looking(postgres.VerifyInput{Targets: []postgres.Target{{Member: "node0", Host: "127.0.0.1", Port: 1, Primary: true}}})
 	if r := postgres.Verify(ctx, in); r.OK || check(t, r, "node0", postgres.CheckReachable).OK {
 		t.Errorf("%+v", r)
 	}

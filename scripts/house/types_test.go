@@ -18,7 +18,7 @@ const (
 func tooLarge() []string {
 	return []string{
 		"api.Server", "api.Service", "appliance.Store",
-		"appliance/cli.app", "appliance/control.Controller", "appliance/plan.recipe",
+		"appliance/cli.app", "appliance/plan.recipe",
 		"provisioner/libvirt.Provider", "provisioner/libvirt.hypervisor", "provisioner/libvirt/rpc.Conn",
 		"provisioner/local.machine",
 	}

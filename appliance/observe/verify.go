@@ -1,0 +1,33 @@
+package observe
+
+import (
+	"context"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+// Verify proves that the members are one cluster, as [postgres.Verify] says. Its
+// sessions to the members' maintenance databases are kept afterwards.
+func (o *Observer) Verify(ctx context.Context, c appliance.Cluster, p Machines, s appliance.Secrets) appliance.VerifyReport {
+	in := postgres.VerifyInput{
+		SystemIdentifier: c.SystemIdentifier, Database: c.Spec.Database, Password: s.Get(appliance.SecretControl),
+		AppPassword: s.Get(appliance.SecretApp), SharedMachine: c.Spec.Provider == appliance.ProviderLocal,
+	}
+	if _, value, ok := postgres.ApplyDelay(c.Spec.Parameters); ok {
+		in.ApplyDelay = value
+	}
+	subjects := map[string]Subject{}
+	for _, one := range Subjects(c, p, s) {
+		m := one.Member
+		subjects[m.Name] = one
+		in.Targets = append(in.Targets, postgres.Target{Member: m.Name, Host: m.Host, Port: m.Port, Primary: one.Primary, Slot: m.Slot})
+	}
+	in.Look = func(ctx context.Context, member string) (*postgres.Control, postgres.Observation, error) {
+		return subjects[member].open(ctx)
+	}
+	in.Leave = func(ctx context.Context, member string, c *postgres.Control) {
+		o.sessions.Keep(ctx, subjects[member].session, c)
+	}
+	return postgres.Verify(ctx, in)
+}

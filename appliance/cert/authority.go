@@ -19,43 +19,43 @@ import (
 	"time"
 )
 
-// How long certificates hold, and when the server's is renewed. Clocks differ,
-// so all begin a little earlier.
+// Validity of certificates, and the renewal of the server's. Clocks differ, so
+// all certificates are backdated.
 const (
 	caYears     = 10
 	serverDays  = 365
 	renewBefore = 30 * 24 * time.Hour
 	backdate    = time.Hour
-	// retryAfter is when a renewal that failed is tried again.
+	// retryAfter is the pause after a failed renewal.
 	retryAfter = time.Minute
-	// maxMet bounds the addresses that clients alone brought into the certificate.
+	// maxMet limits the addresses added for clients' connections.
 	maxMet = 64
 )
 
-// The files of an authority. A certificate and its key lie in one file, so
-// that they can't be of two minds after a power cut.
+// The files of an authority. A certificate and its key are in one file, so that
+// they match after a power cut too.
 const (
 	caKeyName  = "ca-key.pem" // the CA and its key, 0600
 	caName     = "ca.pem"     // the CA alone, for clients
 	serverName = "server.pem" // the server's certificate and key, 0600
 )
 
-// Authority is a CA of pgapp's own with the one server certificate that it
-// keeps signed. It may be used by several goroutines, but the directory is
-// one Authority's at a time.
+// Authority is pgapp's own CA with one server certificate, which Authority
+// renews. It is safe for concurrent use; a directory belongs to one Authority
+// at a time.
 type Authority struct {
 	current
 	dir   string
 	names func() []string
 	ca    *tls.Certificate
-	met   []string // addresses that clients came to, besides names
+	met   []string // addresses that clients connected to, in addition to names
 	retry time.Time
 }
 
-// Open opens the CA in dir, or makes it, and signs a server certificate unless
-// there is one for just these names with 30 days left. names is asked again at
-// each renewal. A CA that is there but can't be used is an error; one that has
-// expired is replaced. A repeat changes nothing.
+// Open opens or creates the CA in dir. It signs a server certificate unless one
+// exists for exactly these names with 30 days left. Each renewal calls names
+// again. An unusable CA is an error; an expired CA is replaced. A repeat changes
+// nothing.
 func Open(dir string, names func() []string, o Options) (*Authority, error) {
 	a := &Authority{dir: dir, names: names}
 	a.fill(o)
@@ -71,15 +71,15 @@ func Open(dir string, names func() []string, o Options) (*Authority, error) {
 		a.cert = old
 		return a, nil
 	}
-	return a, a.issue(want) // what can't be read is replaced as well
+	return a, a.issue(want) // an unreadable certificate is replaced too
 }
 
-// CAFile is the file that clients need to trust the server: curl --cacert.
+// CAFile is the file by which clients trust the server: curl --cacert.
 func (a *Authority) CAFile() string { return filepath.Join(a.dir, caName) }
 
 // GetCertificate is for [tls.Config]. It renews the certificate when less than
-// 30 days of it are left, and when a client came to an address of this machine
-// that is not in it. Where that fails, the old one goes on.
+// 30 days are left, and when a client connects to an address of this machine
+// that the certificate lacks. If the renewal fails, the old certificate stays.
 func (a *Authority) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -97,8 +97,8 @@ func (a *Authority) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate
 	return a.cert, nil
 }
 
-// stranger is the address that the connection came to, if the certificate
-// lacks it and should have it.
+// stranger is the connection's local address if the certificate lacks and needs
+// it, else "".
 func (a *Authority) stranger(c net.Conn) string {
 	if c == nil {
 		return ""
@@ -110,7 +110,7 @@ func (a *Authority) stranger(c net.Conn) string {
 	return addr.IP.String()
 }
 
-// due tells whether a server certificate has to be renewed, and can be.
+// due tells whether a server certificate needs a renewal that would extend it.
 func (a *Authority) due(leaf *x509.Certificate) bool {
 	now := a.now()
 	return now.Before(leaf.NotBefore) || leaf.NotAfter.Sub(now) < renewBefore && leaf.NotAfter.Before(a.ca.Leaf.NotAfter)
@@ -127,7 +127,7 @@ func (a *Authority) openCA() error {
 	case !ca.Leaf.IsCA:
 		return fmt.Errorf("reading the API's CA: the certificate in %s is not a CA's", path)
 	case a.now().After(ca.Leaf.NotAfter):
-		a.log.Warn("the API's CA has expired and is made anew: clients need the new one", "file", a.CAFile())
+		a.log.Warn("the API's CA has expired: clients need the new CA", "file", a.CAFile())
 		err = a.makeCA(path)
 	default:
 		a.ca = ca
@@ -149,7 +149,7 @@ func (a *Authority) makeCA(path string) error {
 	}
 	now := a.now()
 	ca, err := sign(&x509.Certificate{
-		// The number tells one home's CA from another's in a list of them.
+		// The number distinguishes the CAs of several homes.
 		Subject:   pkix.Name{Organization: []string{"pgapp"}, CommonName: "pgapp CA " + hex.EncodeToString(id)},
 		NotBefore: now.Add(-backdate), NotAfter: now.AddDate(caYears, 0, 0),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
@@ -189,8 +189,7 @@ func (a *Authority) issue(names []string) error {
 	return nil
 }
 
-// sign makes a key and a certificate for it, signed by ca or, without one, by
-// itself.
+// sign makes a key and its certificate, signed by ca; without ca, self-signed.
 func sign(template *x509.Certificate, ca *tls.Certificate) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

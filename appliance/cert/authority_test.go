@@ -86,7 +86,7 @@ func (w *world) trusts(a *Authority, c *tls.Certificate, host string) error {
 	return err
 }
 
-func TestNewAuthority(t *testing.T) {
+func TestOpenMakesAuthority(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "10.0.0.5", "DB.lan", "fd00::1", "10.0.0.5", "")
 	a := w.open()
@@ -114,11 +114,11 @@ func TestNewAuthority(t *testing.T) {
 		t.Errorf("%q is left", left)
 	}
 	if again := w.open(); serial(again.cert) != serial(c) || serial(again.ca) != serial(a.ca) {
-		t.Error("opened again it is another certificate")
+		t.Error("a second Open changed the certificate")
 	}
 }
 
-func TestRenewal(t *testing.T) {
+func TestCertificateIsRenewed(t *testing.T) {
 	t.Parallel()
 	day := 24 * time.Hour
 	for _, c := range []struct {
@@ -173,8 +173,7 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
-// A full or read-only disk must not end the service.
-func TestRenewalFails(t *testing.T) {
+func TestFailedRenewalKeepsOldCertificate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "10.0.0.5")
 	a := w.open()
@@ -197,12 +196,11 @@ func TestRenewalFails(t *testing.T) {
 	}
 	w.now = w.now.Add(retryAfter)
 	if got := serial(w.served(a, "10.0.0.5")); got == first {
-		t.Error("it was not tried again")
+		t.Error("the renewal was not repeated")
 	}
 }
 
-// In the CA's last year the server's certificate ends with it.
-func TestLastYearOfTheCA(t *testing.T) {
+func TestServerCertificateEndsWithCA(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "10.0.0.5")
 	a := w.open()
@@ -217,7 +215,7 @@ func TestLastYearOfTheCA(t *testing.T) {
 	}
 	w.now = a.ca.Leaf.NotAfter.Add(time.Hour)
 	again := w.open()
-	if serial(again.ca) == ca || !strings.Contains(w.log.String(), "made anew") {
+	if serial(again.ca) == ca || !strings.Contains(w.log.String(), "has expired") {
 		t.Errorf("the CA that expired was kept:\n%s", w.log.String())
 	}
 	if err := w.trusts(again, again.cert, "10.0.0.5"); err != nil {
@@ -225,7 +223,7 @@ func TestLastYearOfTheCA(t *testing.T) {
 	}
 }
 
-func TestDamagedFiles(t *testing.T) {
+func TestOpenWithDamagedFiles(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, file string
@@ -300,8 +298,7 @@ func pair(t *testing.T, dir, name string, change func(*x509.Certificate)) (certF
 	return certFile, keyFile
 }
 
-// Handshakes, and requests that ask for the names, come at once.
-func TestConcurrentUse(t *testing.T) {
+func TestGetCertificateAndNamesAreConcurrent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "10.0.0.5")
 	a := w.open()
@@ -324,8 +321,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-// Clients can't make the certificate grow without bound.
-func TestManyAddresses(t *testing.T) {
+func TestClientsAddLimitedAddresses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "10.0.0.5")
 	a := w.open()

@@ -1,6 +1,6 @@
-// Package cert has the certificate of the API's TLS listener: one that a CA of
-// pgapp's own signed, kept in the home and renewed by itself, or one that the
-// user gave as files, read again when they change.
+// Package cert provides the certificate of the API's TLS listener: one signed
+// by pgapp's own CA, kept in the home and renewed automatically, or one that
+// the user gives as files, reloaded when they change.
 package cert
 
 import (
@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// Options are the surroundings; the zero value is fit for use.
+// Options are optional settings; the zero value is ready to use.
 type Options struct {
-	// Now is the clock, time.Now where it is nil.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Log hears of renewals. It may be nil.
+	// Log receives a record of each renewal; it may be nil.
 	Log *slog.Logger
 }
 
-// current is the certificate that is served at the moment.
+// current is the certificate that is served now.
 type current struct {
 	now func() time.Time
 	log *slog.Logger
@@ -32,7 +32,7 @@ type current struct {
 	cert *tls.Certificate // with its Leaf
 }
 
-// fill puts in place what the options leave out.
+// fill takes the options, with defaults for what is nil.
 func (c *current) fill(o Options) {
 	c.now, c.log = o.Now, o.Log
 	if c.now == nil {
@@ -49,11 +49,11 @@ func (c *current) leaf() *x509.Certificate {
 	return c.cert.Leaf
 }
 
-// Names are the host names, of which some may begin with "*.", and the
-// addresses that the certificate stands for at the moment.
+// Names returns the host names, which may begin with "*.", and the addresses of
+// the present certificate.
 func (c *current) Names() []string { return namesOf(c.leaf()) }
 
-// Covers tells whether a client that was given host, a name or an address,
+// Covers tells whether a client that connects to host, a name or an address,
 // accepts the certificate.
 func (c *current) Covers(host string) bool { return c.leaf().VerifyHostname(host) == nil }
 
@@ -65,8 +65,8 @@ func namesOf(leaf *x509.Certificate) []string {
 	return names
 }
 
-// canonical brings names into the one form that certificates have, sorted and
-// each once.
+// canonical returns the names in the form of a certificate, sorted, without
+// duplicates.
 func canonical(names []string) []string {
 	var out []string
 	for _, n := range names {
@@ -81,7 +81,7 @@ func canonical(names []string) []string {
 	return slices.Compact(out)
 }
 
-// split parts names from addresses.
+// split separates host names from addresses.
 func split(names []string) (hosts []string, addresses []net.IP) {
 	for _, n := range names {
 		if ip, err := netip.ParseAddr(n); err == nil {

@@ -13,17 +13,19 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"pgapp/appliance/durable"
 )
 
 const (
-	// maxFile bounds what is read of a file; chains take a few thousand bytes.
+	// maxFile limits a file's size; chains have a few thousand bytes.
 	maxFile = 1 << 20
-	// lookEvery is how often given files are looked at for a renewal.
+	// lookEvery is the interval at which the files are checked for changes.
 	lookEvery = 10 * time.Second
 )
 
-// Given is a certificate that the user keeps in files. It may be used by
-// several goroutines.
+// Given is a certificate that the user keeps in files. It is safe for
+// concurrent use.
 type Given struct {
 	current
 	certFile, keyFile string
@@ -38,9 +40,9 @@ type stamp struct {
 	file     os.FileInfo
 }
 
-// OpenFiles reads a certificate with its chain, and its key, both PEM; both
-// may be in one file. It is an error where they are missing, don't belong
-// together, have expired or are not for servers.
+// OpenFiles reads a certificate with its chain and its key, both in PEM, both
+// perhaps in one file. Files that are missing or don't match, and a certificate
+// that has expired or is not for servers, are errors.
 func OpenFiles(certFile, keyFile string, o Options) (*Given, error) {
 	g := &Given{certFile: certFile, keyFile: keyFile}
 	g.fill(o)
@@ -53,8 +55,8 @@ func OpenFiles(certFile, keyFile string, o Options) (*Given, error) {
 	return g, nil
 }
 
-// GetCertificate is for [tls.Config]. It reads the files again when they have
-// changed; where they can't be used, the old certificate goes on.
+// GetCertificate is for [tls.Config]. It reloads the files after a change; if
+// they are unusable, the old certificate stays.
 func (g *Given) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -73,14 +75,14 @@ func (g *Given) refresh() {
 	g.stamps = stamps
 	cert, err := g.load()
 	if err != nil {
-		g.log.Error("the API's certificate changed and can't be used: the old one goes on", "error", err)
+		g.log.Error("the API's changed certificate can't be used: the old one stays", "error", err)
 		return
 	}
 	g.cert = cert
 	g.log.Info("the API has a new certificate", "names", namesOf(cert.Leaf), "expires", cert.Leaf.NotAfter)
 }
 
-// look takes the files' stamps. One that isn't there has none.
+// look returns the files' stamps; a missing file's is zero.
 func (g *Given) look() (s [2]stamp) {
 	for i, f := range []string{g.certFile, g.keyFile} {
 		if fi, err := os.Stat(f); err == nil {
@@ -115,11 +117,11 @@ func (g *Given) load() (*tls.Certificate, error) {
 	case now.After(leaf.NotAfter):
 		return nil, fmt.Errorf("the certificate in %q expired on %s", g.certFile, leaf.NotAfter.Format(time.RFC3339))
 	case now.Before(leaf.NotBefore):
-		return nil, fmt.Errorf("the certificate in %q holds only from %s", g.certFile, leaf.NotBefore.Format(time.RFC3339))
+		return nil, fmt.Errorf("the certificate in %q is valid only from %s", g.certFile, leaf.NotBefore.Format(time.RFC3339))
 	case !forServers(leaf):
 		return nil, fmt.Errorf("the certificate in %q is not for servers: it lacks the extended key usage serverAuth", g.certFile)
 	case len(namesOf(leaf)) == 0:
-		return nil, fmt.Errorf("the certificate in %q names no host: clients look only at its subject alternative names", g.certFile)
+		return nil, fmt.Errorf("the certificate in %q names no host: it has no subject alternative names, the only names that clients check", g.certFile)
 	}
 	return &pair, nil
 }
@@ -129,7 +131,8 @@ func forServers(leaf *x509.Certificate) bool {
 		slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth) || slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
-// read reads a file of reasonable size. One that isn't regular could block.
+// read reads a regular file of at most maxFile bytes; another kind of file could
+// block.
 func read(path string) ([]byte, error) {
 	fi, err := os.Stat(path)
 	if err == nil && !fi.Mode().IsRegular() {
@@ -150,8 +153,8 @@ func read(path string) ([]byte, error) {
 	return data, err
 }
 
-// readPair reads a certificate and its key out of one file that nobody else
-// may read.
+// readPair reads a certificate and its key from one file, and makes the file
+// private.
 func readPair(path string) (*tls.Certificate, error) {
 	data, err := read(path)
 	if err != nil {
@@ -183,8 +186,8 @@ func save(path string, c *tls.Certificate) error {
 	return write(path, b.Bytes(), 0o600)
 }
 
-// write replaces the file as a whole, and survives a power cut. What a killed
-// one leaves is overwritten by the next.
+// write replaces the file atomically and durably. The next write removes the
+// temporary file of a killed one.
 func write(path string, data []byte, mode os.FileMode) error {
 	temp := path + ".new"
 	err := os.Remove(temp)
@@ -202,13 +205,5 @@ func write(path string, data []byte, mode os.FileMode) error {
 	if err != nil {
 		return fmt.Errorf("writing %q: %w", path, err)
 	}
-	dir := filepath.Dir(path)
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("syncing %q: %w", dir, err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("syncing %q: %w", dir, err)
-	}
-	return nil
+	return durable.SyncDir(filepath.Dir(path))
 }

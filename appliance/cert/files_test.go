@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func TestGivenFiles(t *testing.T) {
+func TestOpenFilesRefusesBadPairs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	good, goodKey := pair(t, dir, "good", nil)
@@ -51,7 +51,7 @@ func TestGivenFiles(t *testing.T) {
 		{"too large", [2]string{file("large", strings.Repeat("a", maxFile+1)), goodKey}, "larger than"},
 		{"empty", [2]string{file("empty", ""), goodKey}, "find any PEM data"},
 		{"expired", made("old", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }), "expired on"},
-		{"not yet", made("young", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }), "holds only from"},
+		{"not yet", made("young", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }), "valid only from"},
 		{"for clients", made("client", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), "not for servers"},
 		{"no names", made("nameless", func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = nil, nil }), "names no host"},
 	} {
@@ -71,7 +71,7 @@ func TestGivenFiles(t *testing.T) {
 	}
 }
 
-func TestGivenNames(t *testing.T) {
+func TestGivenCoversItsNames(t *testing.T) {
 	t.Parallel()
 	certFile, keyFile := pair(t, t.TempDir(), "a", nil)
 	g, err := OpenFiles(certFile, keyFile, Options{})
@@ -88,8 +88,7 @@ func TestGivenNames(t *testing.T) {
 	}
 }
 
-// A renewed certificate is served without a new start; a bad one is not.
-func TestGivenFilesChange(t *testing.T) {
+func TestGivenServesChangedFiles(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	dir := t.TempDir()
@@ -120,7 +119,7 @@ func TestGivenFilesChange(t *testing.T) {
 			t.Fatal("a certificate is served whose key is another's")
 		}
 	}
-	if n := strings.Count(w.log.String(), "the old one goes on"); n != 1 {
+	if n := strings.Count(w.log.String(), "the old one stays"); n != 1 {
 		t.Errorf("%d messages about one change:\n%s", n, w.log.String())
 	}
 	replace(newKey, keyFile)

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// sshd's MaxSessions is 10; two are kept for killing what has to end.
+	// sshd's MaxSessions is 10; two sessions are reserved for killing commands.
 	maxSessions = 8
 	maxKills    = 2
 	// defaultHandshake is long because emulated guests are slow.
@@ -40,15 +40,15 @@ type Config struct {
 	Handshake time.Duration
 }
 
-// Client keeps one connection to a machine and makes a new one where it broke.
-// It is safe for use by several goroutines. Close ends it for good.
+// Client keeps one connection to a machine and dials again after a loss. It is
+// safe for concurrent use. Close is final.
 type Client struct {
 	cfg      Config
 	signer   ssh.Signer
 	hostKey  ssh.PublicKey
 	sessions chan struct{}
 	kills    chan struct{}
-	// turn is held while conn is looked at or made, so that ctx can end the wait.
+	// turn guards conn and closed; it is a channel so that ctx can end the wait.
 	turn   chan struct{}
 	conn   *connection
 	closed bool
@@ -57,13 +57,13 @@ type Client struct {
 	killLimit time.Duration
 }
 
-// connection is one established connection. done is closed when it is gone.
+// connection is one established connection. done closes when the connection ends.
 type connection struct {
 	client *ssh.Client
 	done   chan struct{}
 }
 
-// session is a session and the connection that carries it.
+// session is an SSH session and its connection.
 type session struct {
 	*ssh.Session
 	conn *connection
@@ -107,14 +107,14 @@ func New(cfg Config) (*Client, error) {
 // Address is the machine's host:port.
 func (c *Client) Address() string { return c.cfg.Address }
 
-// Connect makes the connection if there is none. A repeat does nothing.
+// Connect dials unless a connection exists. A repeat does nothing.
 func (c *Client) Connect(ctx context.Context) error {
 	_, err := c.connect(ctx, dialTimeout)
 	return err
 }
 
-// Close ends the connection and everything that runs over it, and waits for
-// the client's goroutines. A repeat does nothing.
+// Close ends the connection with all its commands, and waits for the client's
+// goroutines. A repeat does nothing.
 func (c *Client) Close() {
 	c.turn <- struct{}{}
 	c.closed = true
@@ -136,8 +136,8 @@ func (c *Client) Drop() {
 	}
 }
 
-// connect returns the kept connection, or makes one. dial limits the time until
-// the machine answers at all.
+// connect returns the kept connection, or dials. dial limits the time until the
+// machine accepts the TCP connection.
 func (c *Client) connect(ctx context.Context, dial time.Duration) (*connection, error) {
 	select {
 	case c.turn <- struct{}{}:
@@ -179,8 +179,8 @@ func (c *Client) dial(ctx context.Context, limit time.Duration) (net.Conn, error
 	return raw, nil
 }
 
-// handshake authenticates. The server's key is checked before
-// anything of ours is sent: the key exchange comes first in the protocol.
+// handshake authenticates. The key exchange comes first in the protocol, so the
+// host key is checked before the client sends credentials.
 func (c *Client) handshake(ctx context.Context, raw net.Conn) (*ssh.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Handshake)
 	defer cancel()
@@ -221,8 +221,8 @@ func (c *Client) handshake(ctx context.Context, raw net.Conn) (*ssh.Client, erro
 	return nil, unreachable(c.cfg.Address, classify(err, banner), err)
 }
 
-// keepAlive notices a machine that is gone without a word, so that nothing
-// waits for it forever.
+// keepAlive closes the connection when the machine stops answering, so that no
+// command waits for a lost machine forever.
 func (c *connection) keepAlive() {
 	ticker := time.NewTicker(keepAliveEvery)
 	defer ticker.Stop()
@@ -242,8 +242,8 @@ func (c *connection) keepAlive() {
 	}
 }
 
-// open opens a session, over a new connection where the kept one is gone: the
-// command hasn't begun then, so that trying again is safe.
+// open opens a session. If the kept connection is lost, open dials once more;
+// the command has not begun, so a second attempt is safe.
 func (c *Client) open(ctx context.Context) (session, error) {
 	for attempt := 0; ; attempt++ {
 		conn, err := c.connect(ctx, dialTimeout)
@@ -263,8 +263,8 @@ func (c *Client) open(ctx context.Context) (session, error) {
 	}
 }
 
-// openOn ends with ctx or the connection although x/crypto's call doesn't: one
-// made while the connection closes may wait for ever. A session that comes too
+// openOn returns when ctx or the connection ends. NewSession alone may wait
+// forever if the connection closes during the call. A session that opens too
 // late is closed.
 func (c *Client) openOn(ctx context.Context, conn *connection) (*ssh.Session, error) {
 	type opened struct {

@@ -23,7 +23,7 @@ func echo(t *testing.T, c *Client) {
 	}
 }
 
-func TestOneConnectionIsKept(t *testing.T) {
+func TestRunReusesConnection(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	c := s.client(t)
@@ -45,7 +45,7 @@ func TestOneConnectionIsKept(t *testing.T) {
 	}
 }
 
-func TestWrongHostKeyIsRefusedAndNothingIsSent(t *testing.T) {
+func TestConnectRefusesWrongHostKeyBeforeCredentials(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	cfg := s.config(t)
@@ -84,7 +84,7 @@ func TestWrongHostKeyIsRefusedAndNothingIsSent(t *testing.T) {
 	}
 }
 
-func TestServerWithoutEd25519IsAWrongHostKey(t *testing.T) {
+func TestConnectRefusesServerWithoutEd25519(t *testing.T) {
 	t.Parallel()
 	a, b := net.Pipe()
 	defer func() { _ = a.Close() }()
@@ -107,7 +107,7 @@ func TestServerWithoutEd25519IsAWrongHostKey(t *testing.T) {
 	}
 }
 
-func TestReasons(t *testing.T) {
+func TestConnectReportsReason(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	wrongUserKey := s.config(t)
@@ -150,7 +150,7 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-func TestWaitReadyOutlastsTheBoot(t *testing.T) {
+func TestWaitReadyRepeatsDuringBoot(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	booting := "\"System is booting up. Unprivileged users are not permitted to log in yet.\""
@@ -168,7 +168,7 @@ func TestWaitReadyOutlastsTheBoot(t *testing.T) {
 	}
 }
 
-func TestWaitReadyEndsWithTheLastReason(t *testing.T) {
+func TestWaitReadyReturnsLastReason(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	cfg := s.config(t)

@@ -1,8 +1,8 @@
-// Package ssh reaches guests. It dials with the one host key that pgapp made
-// for the machine, keeps one connection a machine, runs commands under any
-// account there without a shell in between, and follows long work that runs
-// as a systemd unit of the guest.
+// Package ssh connects to guests. It accepts only the host key that pgapp made
+// for the machine, keeps one connection per machine, runs commands under any
+// account of the guest without a shell in between, and follows long work that
+// runs as a systemd unit of the guest.
 //
-// It never trusts a key on first use: a machine that shows another key gets
-// no credentials, and the caller a problem with id guest-host-key.
+// No key is trusted on first use: a machine with another host key receives no
+// credentials, and the caller gets a problem with id guest-host-key.
 package ssh

@@ -21,15 +21,16 @@ type Reason string
 const (
 	// ReasonRefused: the machine is up and nothing listens.
 	ReasonRefused Reason = "refused"
-	// ReasonTimeout: nothing answered, or no machine has the address.
+	// ReasonTimeout: no answer, or no machine has the address.
 	ReasonTimeout Reason = "no answer"
-	// ReasonHostKey: another machine answers, or another key was injected.
-	// Trying again doesn't help.
+	// ReasonHostKey: another machine answers, or the guest has another key. A
+	// repeat doesn't help.
 	ReasonHostKey Reason = "wrong host key"
-	// ReasonBooting: the machine doesn't let users in yet (pam_nologin), or
-	// asks us to come later (sshd's PerSourcePenalties).
+	// ReasonBooting: the machine refuses logins for now, by pam_nologin or by
+	// sshd's PerSourcePenalties.
 	ReasonBooting Reason = "still booting"
-	// ReasonAuth: our key was refused. While a machine boots that may change.
+	// ReasonAuth: the user's key was refused, which may change while a machine
+	// boots.
 	ReasonAuth Reason = "key refused"
 	// ReasonLost: the connection broke.
 	ReasonLost Reason = "connection lost"
@@ -64,11 +65,11 @@ func ReasonOf(err error) Reason {
 	return ""
 }
 
-// errWrongHostKey marks what the host key check refused.
-var errWrongHostKey = errors.New("the machine doesn't show the host key that pgapp made for it")
+// errWrongHostKey marks a refusal by the host key check.
+var errWrongHostKey = errors.New("the host key is not the one that pgapp made for the machine")
 
-// classify finds the reason of a failed dial or handshake. banner is what the
-// server said before it refused.
+// classify finds the reason of a failed dial or handshake. banner is the
+// server's message before the refusal.
 func classify(err error, banner string) Reason {
 	var negotiation *ssh.AlgorithmNegotiationError
 	text := err.Error() + "\n" + banner
@@ -94,18 +95,18 @@ func isTimeout(err error) bool {
 		errors.As(err, &n) && n.Timeout()
 }
 
-// unreachable wraps a failure to reach the machine into its problem.
+// unreachable makes the problem of a failure to reach the machine.
 func unreachable(address string, reason Reason, err error) error {
 	d := &DialError{Reason: reason, Address: address, err: err}
 	if reason == ReasonHostKey {
 		return appliance.NewProblem(appliance.ErrGuestHostKey, "%w", d).
-			WithHint("another machine has this address, or the guest was replaced: nothing was sent to it; remove what holds %s, or recreate the member", address)
+			WithHint("another machine has this address, or the guest was replaced; no credentials were sent. Remove the machine at %s, or recreate the member", address)
 	}
 	return appliance.NewProblem(appliance.ErrMemberUnreachable, "%w", d)
 }
 
-// connectionLost tells whether err says that the connection is gone, as
-// opposed to a command that ended.
+// connectionLost tells whether err means a lost connection, not the end of a
+// command.
 func connectionLost(err error) bool {
 	var missing *ssh.ExitMissingError
 	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &missing) ||

@@ -11,14 +11,14 @@ import (
 	"pgapp/appliance"
 )
 
-// exitNoFile is readScript's exit code for a file that isn't there.
+// exitNoFile is readScript's exit code for a missing file.
 const exitNoFile = 66
 
 const readScript = `if [ ! -e "$1" ] && [ ! -L "$1" ]; then exit 66; fi
 exec cat -- "$1"`
 
-// writeScript counts what arrived before it lets the file take its name: a
-// connection that breaks also ends cat, without an error.
+// writeScript compares the length before the rename: a lost connection also
+// ends cat, without an error.
 const writeScript = `set -e
 umask 077
 new=$(mktemp -- "$1.XXXXXXXX")
@@ -47,8 +47,8 @@ func (s Shell) WriteFile(ctx context.Context, path string, data []byte, mode fs.
 	return nil
 }
 
-// ReadFile returns the file's contents. The error is fs.ErrNotExist where
-// there is no such file.
+// ReadFile returns the file's contents. For a missing file the error is
+// fs.ErrNotExist.
 func (s Shell) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	r, err := s.Run(ctx, appliance.Command{Argv: []string{"sh", "-c", readScript, "sh", path}})
 	var exit *appliance.ExitError

@@ -8,8 +8,8 @@ import (
 	"pgapp/appliance"
 )
 
-// quote makes one word for a POSIX shell out of any string without NUL:
-// between single quotes only the single quote means something.
+// quote makes one word for a POSIX shell of any string without NUL: inside
+// single quotes only the single quote is special.
 func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
@@ -22,13 +22,13 @@ func quoteAll(words []string) string {
 	return strings.Join(quoted, " ")
 }
 
-// runMark is the variable by which a command's processes are found when they
-// have to be killed. Names that begin with PG belong to PostgreSQL.
+// runMark is the environment variable that identifies a command's processes for
+// killing. Its name doesn't begin with PG, as PostgreSQL's variables do.
 const runMark = "RUN_OF_PGAPP"
 
-// words are the argv that runs c with a clean environment, from the root
-// directory, as user (the login user where it is empty). The only shell that
-// sees them is the login shell, through quote.
+// words returns the argv that runs c with a clean environment, in the root
+// directory, as user (if empty, the login user). Only the login shell parses
+// the words, after quote.
 func words(c appliance.Command, user, mark string) ([]string, error) {
 	if len(c.Argv) == 0 || c.Argv[0] == "" || strings.ContainsRune(c.Argv[0], '=') || strings.HasPrefix(c.Argv[0], "-") {
 		return nil, fmt.Errorf("the command %q has no usable program name", c.Argv)

@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// keptStderr is how much of standard error a result keeps.
+	// keptStderr is how many bytes of standard error a result keeps.
 	keptStderr = 64 << 10
-	// defaultKillLimit is for ending a command on an emulated guest.
+	// defaultKillLimit suffices for killing a command on an emulated guest.
 	defaultKillLimit = 20 * time.Second
 )
 
-// killScript kills every process that carries the mark in its environment,
-// until none is left: children are found wherever they moved to.
+// killScript kills every process with the mark in its environment until none is
+// left. Children inherit the mark, in any session and process group.
 const killScript = `i=0
 while [ $i -lt 100 ]; do
 	pids=$(grep -lszxF -e "$1" /proc/[0-9]*/environ | cut -d / -f 3)
@@ -34,13 +34,15 @@ while [ $i -lt 100 ]; do
 done
 exit 1`
 
-// Shell runs commands and keeps files on the machine under one account.
+// Shell runs commands, and reads and writes files, under one account of the
+// machine.
 type Shell struct {
 	client *Client
 	user   string
 }
 
-// As gives a shell under the account, by sudo; empty means the login user.
+// As returns a shell under the account, by sudo; if user is empty, under the
+// login user.
 func (c *Client) As(user string) Shell { return Shell{client: c, user: user} }
 
 // Run runs the command to its end; see [appliance.Machine]. When ctx ends, the
@@ -66,16 +68,16 @@ func (s Shell) Run(ctx context.Context, c appliance.Command) (appliance.Result, 
 	return r.result(), err
 }
 
-// end ends the processes of a command whose context did, and returns when the
-// command has ended. sshd keeps a session while its process lives, whatever is
-// closed on our side; a machine that doesn't obey loses the connection.
+// end kills the processes of a command whose context has ended, and returns
+// when the command has ended. sshd keeps a session while its process lives,
+// even if the client closes it; so if the kill fails, end closes the connection.
 func (s Shell) end(ctx context.Context, mark string, on session, ended <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.client.killLimit)
 	defer cancel()
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
-		// Again where it was too early: the mark comes with the command.
+		// The mark appears with the command, so an early kill may find none.
 		err := s.kill(ctx, mark)
 		ticker.Reset(pollEvery)
 		select {
@@ -90,14 +92,14 @@ func (s Shell) end(ctx context.Context, mark string, on session, ended <-chan st
 		default:
 			_ = on.conn.client.Close()
 			<-ended
-			<-on.conn.done // nobody is to open a session on what is closing
-			return errors.Join(err, fmt.Errorf("what was started on %s may still run", s.client.cfg.Address))
+			<-on.conn.done // so that no session opens on a closing connection
+			return errors.Join(err, fmt.Errorf("processes of the command may still run on %s", s.client.cfg.Address))
 		}
 	}
 }
 
-// kill ends the processes that carry the mark. When ctx ends first it returns,
-// and the killing goes on.
+// kill kills the processes with the mark. It returns when ctx ends; killScript
+// then goes on in the background.
 func (s Shell) kill(ctx context.Context, mark string) error {
 	argv := []string{"sh", "-c", killScript, "sh", runMark + "=" + mark}
 	if s.user != "" {
@@ -120,12 +122,12 @@ func (s Shell) kill(ctx context.Context, mark string) error {
 		err = ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("killing what was started on %s: %w", s.client.cfg.Address, err)
+		return fmt.Errorf("killing the command's processes on %s: %w", s.client.cfg.Address, err)
 	}
 	return nil
 }
 
-// running collects what a command writes.
+// running collects a command's output.
 type running struct {
 	name   string
 	code   int
@@ -137,8 +139,8 @@ func (r *running) result() appliance.Result {
 	return appliance.Result{Stdout: r.stdout.Bytes(), Stderr: r.stderr.bytes(), ExitCode: r.code}
 }
 
-// run runs one shell line and returns when it has ended. When ctx ends first,
-// end is called, which has to see to that.
+// run runs one shell line to its end. If ctx ends first, run calls end, which
+// must end the command.
 func (c *Client) run(ctx context.Context, r *running, line string, stdin io.Reader, stdout io.Writer, end func(on session, ended <-chan struct{})) error {
 	on, err := c.open(ctx)
 	if err != nil {
@@ -156,18 +158,18 @@ func (c *Client) run(ctx context.Context, r *running, line string, stdin io.Read
 			return unreachable(c.cfg.Address, ReasonLost, err)
 		}
 	}
-	ended, seenTo := make(chan struct{}), make(chan struct{})
+	ended, killed := make(chan struct{}), make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		defer close(seenTo)
+		defer close(killed)
 		end(on, ended)
 	})
 	err = c.startAndWait(on, r, line, pipe, stdin)
 	close(ended)
 	if !stop() {
-		<-seenTo
+		<-killed
 	}
 	if err == nil && out.err != nil {
-		err = fmt.Errorf("passing on what %q wrote: %w", r.name, out.err)
+		err = fmt.Errorf("passing on the output of %q: %w", r.name, out.err)
 	}
 	return err
 }
@@ -182,13 +184,13 @@ func (c *Client) startAndWait(on session, r *running, line string, pipe io.Write
 	return c.ended(r, on.Wait())
 }
 
-// feed copies stdin beside the session, of which the command has started: sshd
-// loses an end that comes before it, and the command would wait for ever. A
-// reader that blocks after the command has ended keeps its goroutine, not the
-// command's end.
+// feed copies stdin to the command in a goroutine. The command must have
+// started: sshd loses an earlier end of input, and the command would wait
+// forever. A reader that blocks delays only the goroutine, not the command's
+// end.
 func feed(pipe io.WriteCloser, stdin io.Reader) {
 	go func() {
-		_, _ = io.Copy(pipe, stdin) // what the command didn't read shows in its exit code
+		_, _ = io.Copy(pipe, stdin) // a command that needs more input fails by itself
 		_ = pipe.Close()
 	}()
 }
@@ -212,8 +214,8 @@ func (c *Client) ended(r *running, err error) error {
 	return &appliance.ExitError{Name: r.name, Code: r.code, Stderr: string(r.stderr.bytes())}
 }
 
-// sink takes everything, also when w fails: output that nobody reads would keep
-// sshd's session after the command's end.
+// sink accepts all output, even after w failed: unread output would keep sshd's
+// session open after the command's end.
 type sink struct {
 	w   io.Writer
 	err error
@@ -226,7 +228,7 @@ func (s *sink) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// lineTail keeps the end of what is written and passes it on by lines.
+// lineTail keeps the last keptStderr bytes and passes on each line.
 type lineTail struct {
 	tail   []byte
 	line   []byte

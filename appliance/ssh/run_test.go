@@ -36,7 +36,7 @@ func TestQuoting(t *testing.T) {
 	}
 }
 
-func TestArgumentsArriveAsTheyAre(t *testing.T) {
+func TestRunPassesArgumentsUnchanged(t *testing.T) {
 	t.Parallel()
 	c := newServer(t).client(t)
 	argv := append([]string{"printf", `%s\0`}, hostile()...)
@@ -50,7 +50,7 @@ func TestArgumentsArriveAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestEnvironmentIsClean(t *testing.T) {
+func TestRunGivesCleanEnvironment(t *testing.T) {
 	t.Parallel()
 	c := newServer(t).client(t)
 	r, err := c.As("").Run(t.Context(), appliance.Command{Argv: []string{"env"}, Env: map[string]string{"B": "x y", "A": "'"}})
@@ -72,7 +72,7 @@ func TestEnvironmentIsClean(t *testing.T) {
 	}
 }
 
-func TestWordsRefuses(t *testing.T) {
+func TestWordsRefusesBadNames(t *testing.T) {
 	t.Parallel()
 	for _, c := range []appliance.Command{
 		{},
@@ -94,7 +94,7 @@ func TestWordsRefuses(t *testing.T) {
 	}
 }
 
-func TestStreams(t *testing.T) {
+func TestRunConnectsStreams(t *testing.T) {
 	t.Parallel()
 	c := newServer(t).client(t)
 	big := bytes.Repeat([]byte("0123456789abcde\n"), 1<<16)
@@ -116,7 +116,7 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-func TestStderrIsCut(t *testing.T) {
+func TestRunKeepsEndOfStderr(t *testing.T) {
 	t.Parallel()
 	c := newServer(t).client(t)
 	r, err := c.As("").Run(t.Context(), appliance.Command{Argv: []string{"sh", "-c", "head -c 300000 /dev/zero >&2; echo end >&2"}})
@@ -125,7 +125,7 @@ func TestStderrIsCut(t *testing.T) {
 	}
 }
 
-func TestCommandsThatDontReadTheirInput(t *testing.T) {
+func TestRunEndsWithUnreadInput(t *testing.T) {
 	t.Parallel()
 	c := newServer(t).client(t)
 	r, w, err := os.Pipe()
@@ -138,7 +138,7 @@ func TestCommandsThatDontReadTheirInput(t *testing.T) {
 	}
 }
 
-func TestEndOfContextKillsTheCommandAndItsChildren(t *testing.T) {
+func TestCancelKillsCommandAndChildren(t *testing.T) {
 	t.Parallel()
 	c := newServer(t).client(t)
 	pidFile := filepath.Join(t.TempDir(), "pids")
@@ -146,7 +146,7 @@ func TestEndOfContextKillsTheCommandAndItsChildren(t *testing.T) {
 	defer cancel()
 	var once sync.Once
 	_, err := c.As("").Run(ctx, appliance.Command{
-		// One child stays, one moves to a session of its own.
+		// One child stays; one moves to its own session.
 		Argv: []string{"sh", "-c", `sleep 300 & echo $! >>"$1"; setsid sleep 300 & echo $! >>"$1"; echo $$ >>"$1"; echo up >&2; wait`, "sh", pidFile},
 		OnStderr: func(string) {
 			once.Do(cancel)
@@ -166,9 +166,8 @@ func TestEndOfContextKillsTheCommandAndItsChildren(t *testing.T) {
 	echo(t, c)
 }
 
-// A command that got rid of the mark by which its processes are found is not
-// waited for without end.
-func TestCommandThatCannotBeKilledLosesTheConnection(t *testing.T) {
+// The command drops the mark that identifies its processes, so killing fails.
+func TestCancelClosesConnectionWhenKillFails(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	c := s.client(t)
@@ -195,9 +194,9 @@ func TestCommandThatCannotBeKilledLosesTheConnection(t *testing.T) {
 	}
 }
 
-// A command that is gone already loses nothing for the others on its
-// connection, however long the look for its processes takes.
-func TestSlowKillOfWhatHasEnded(t *testing.T) {
+// A command that has ended already leaves the connection open for others, even
+// if the search for its processes is slow.
+func TestCancelAfterEndWithSlowKill(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	c := s.client(t)
@@ -233,7 +232,7 @@ func waitGone(t *testing.T, pid int) {
 	t.Errorf("process %d outlived its command", pid)
 }
 
-func TestManyCommandsAtOnce(t *testing.T) {
+func TestRunIsConcurrent(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	c := s.client(t)
@@ -247,7 +246,7 @@ func TestManyCommandsAtOnce(t *testing.T) {
 	}
 }
 
-func TestFiles(t *testing.T) {
+func TestWriteFileAndReadFile(t *testing.T) {
 	t.Parallel()
 	shell := newServer(t).client(t).As("")
 	dir := t.TempDir()
@@ -277,7 +276,7 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-func TestHalfAFileNeverTakesTheName(t *testing.T) {
+func TestWriteFileRefusesPartialData(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "f")
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", writeScript, "sh", path, "10", "0600")
@@ -312,9 +311,9 @@ func TestParseUnit(t *testing.T) {
 	}
 }
 
-// sshd loses the end of what is sent before it has started the command, which
-// then waits for ever: so an empty file was never written, now and then.
-func TestInputComesAfterTheCommand(t *testing.T) {
+// sshd loses an end of input that arrives before the command's start; the
+// command then waits forever, as it did for empty files.
+func TestStdinFollowsStart(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	s.lateReply = 100 * time.Millisecond

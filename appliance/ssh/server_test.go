@@ -17,8 +17,7 @@ import (
 	"pgapp/appliance"
 )
 
-// server is a real SSH server in this process, which runs what it is asked to
-// by sh, as sshd does.
+// server is an SSH server in this process. It runs commands by sh, as sshd does.
 type server struct {
 	t        *testing.T
 	listener net.Listener
@@ -27,10 +26,10 @@ type server struct {
 
 	handshakes atomic.Int64
 	keysSeen   atomic.Int64
-	// deny is the banner with which users are kept out while it is set.
+	// deny, if set, is the banner of a refused login.
 	deny atomic.Pointer[string]
-	// lateReply is how long the start of a command stays unconfirmed; early is
-	// set where input came in that time.
+	// lateReply delays the confirmation of a command's start; early is set if
+	// input arrives before the confirmation.
 	lateReply time.Duration
 	early     atomic.Bool
 
@@ -166,9 +165,9 @@ func (s *server) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 	}
 }
 
-// listenFirst notes what comes before the command's start was confirmed, and
-// returns the command's input. sshd loses an end that comes so early. A channel
-// wakes only one of those that read from it, so the command reads after this.
+// listenFirst records input before the confirmation of the command's start, and
+// returns the command's input. sshd loses an end of input that arrives so early.
+// A channel wakes only one reader, so the command reads after listenFirst.
 func (s *server) listenFirst(channel ssh.Channel) io.Reader {
 	if s.lateReply == 0 {
 		return channel

@@ -11,7 +11,7 @@ import (
 	"pgapp/appliance"
 )
 
-// UnitState is how far a unit of the guest's systemd is.
+// UnitState is the state of a systemd unit in the guest.
 type UnitState string
 
 // The states of a unit.
@@ -22,8 +22,8 @@ const (
 	UnitFailed    UnitState = "failed"
 )
 
-// Unit is work in the guest that outlives our connection. Its name is taken
-// from the operation and step, so that a repeat finds the one that runs.
+// Unit is work in the guest that outlives the connection. The name derives from
+// the operation and the step, so that a repeat finds the running unit.
 type Unit struct {
 	// Name ends in .service.
 	Name string
@@ -31,29 +31,29 @@ type Unit struct {
 	Env  map[string]string
 }
 
-// log is where the unit's output is kept; it goes with the next boot.
+// log is the file of the unit's output; a reboot removes it.
 func (u Unit) log() string { return "/run/" + strings.TrimSuffix(u.Name, ".service") + ".log" }
 
-// startScript starts the unit unless it is there; $1 name, $2 log.
+// startScript starts the unit unless it exists; $1 name, $2 log.
 const startScript = `name=$1 log=$2
 shift 2
 : >>"$log"
 exec systemd-run --quiet --unit "$name" --remain-after-exit \
 	-p "StandardOutput=append:$log" -p "StandardError=append:$log" -- "$@"`
 
-// followScript writes the log from an offset on, until the unit's main process
-// has ended; $1 name, $2 log, $3 offset (1 is the start).
+// followScript prints the log from an offset until the unit's main process
+// ends; $1 name, $2 log, $3 offset (1 is the start).
 const followScript = `pid=$(systemctl show --value -p MainPID -- "$1")
 if [ "$pid" -gt 0 ]; then
 	exec tail -c "+$3" -s 0.2 -f --pid="$pid" -- "$2"
 fi
 exec tail -c "+$3" -- "$2"`
 
-// RunUnit starts the unit as root unless it is there, passes its output on by
-// lines, and returns when it has ended. The unit goes on when ctx ends or the
-// connection breaks; a repeat picks it up, and its output from the start. A
-// unit that failed is an [appliance.ExitError] with the end of its output; it
-// is cleared then, so that a repeat starts it anew.
+// RunUnit starts the unit as root unless it exists, calls onLine with each line
+// of output, and returns when the unit has ended. If ctx ends or the connection
+// breaks, the unit continues; a repeat follows the unit, with its output from
+// the start. A failed unit is an [appliance.ExitError] with the end of the
+// output; RunUnit clears the unit, so that a repeat starts it anew.
 func (c *Client) RunUnit(ctx context.Context, u Unit, onLine func(string)) error {
 	state, err := c.UnitState(ctx, u.Name)
 	if err != nil {
@@ -79,7 +79,7 @@ func (c *Client) RunUnit(ctx context.Context, u Unit, onLine func(string)) error
 	return nil
 }
 
-// startUnit gives the unit the same clean environment as a command's.
+// startUnit starts the unit with the clean environment of a command.
 func (c *Client) startUnit(ctx context.Context, u Unit) error {
 	argv, err := words(appliance.Command{Argv: u.Argv, Env: u.Env}, "", "")
 	if err != nil {
@@ -91,7 +91,7 @@ func (c *Client) startUnit(ctx context.Context, u Unit) error {
 	return err
 }
 
-// followUnit survives lost connections: it goes on at the byte where it was.
+// followUnit survives lost connections: it resumes at the next unread byte.
 func (c *Client) followUnit(ctx context.Context, u Unit, out *lineTail) (UnitState, int, error) {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
@@ -126,7 +126,7 @@ func (c *Client) followOnce(ctx context.Context, u Unit, out *counter) error {
 	return err
 }
 
-// UnitState observes a unit.
+// UnitState returns the unit's present state.
 func (c *Client) UnitState(ctx context.Context, name string) (UnitState, error) {
 	state, _, err := c.unitState(ctx, name)
 	return state, err
@@ -148,7 +148,7 @@ func parseUnit(text string) (UnitState, int, error) {
 		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
 		p[k] = v
 	}
-	code, _ := strconv.Atoi(p["ExecMainStatus"]) // absent where it never ran
+	code, _ := strconv.Atoi(p["ExecMainStatus"]) // absent if the unit never ran
 	switch {
 	case p["LoadState"] == "not-found":
 		return UnitAbsent, 0, nil
@@ -164,7 +164,7 @@ func parseUnit(text string) (UnitState, int, error) {
 	return "", 0, fmt.Errorf("systemctl's answer isn't understood: %.200q", text)
 }
 
-// ClearUnit ends the unit if it runs, and forgets it with its log. A repeat
+// ClearUnit stops the unit if it runs, and removes its state and log. A repeat
 // does nothing.
 func (c *Client) ClearUnit(ctx context.Context, u Unit) error {
 	const script = `systemctl stop -- "$1" 2>/dev/null
@@ -176,7 +176,7 @@ rm -f -- "$2"`
 	return nil
 }
 
-// counter counts what passes.
+// counter counts the bytes written.
 type counter struct {
 	to *lineTail
 	n  int64

@@ -7,17 +7,17 @@ import (
 
 const (
 	pollEvery = 100 * time.Millisecond
-	// connectTry is short, since a machine that boots may swallow a SYN.
+	// connectTry is short, since a booting machine may drop a SYN.
 	connectTry = time.Second
-	// sshd counts refused keys against the source address, so these are not
-	// repeated at the poll's rate (PerSourcePenalties, OpenSSH 9.8).
+	// sshd counts refused keys against the source address (PerSourcePenalties,
+	// OpenSSH 9.8), so refused logins are repeated more slowly than the poll.
 	firstAuthPause = 500 * time.Millisecond
 	lastAuthPause  = 5 * time.Second
 )
 
-// WaitReady returns when the machine lets us in, or with the last failure when
-// ctx ends. A wrong host key ends it at once. onTry gets the reason of every
-// failed attempt; it may be nil.
+// WaitReady returns nil after a successful login, or the last failure when ctx
+// ends. A wrong host key is returned at once. onTry gets the reason of every
+// failed attempt and may be nil.
 func (c *Client) WaitReady(ctx context.Context, onTry func(Reason)) error {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
@@ -31,7 +31,7 @@ func (c *Client) WaitReady(ctx context.Context, onTry func(Reason)) error {
 			if err == nil || reason == ReasonHostKey {
 				return err
 			}
-			// The attempt that the deadline cut short says nothing.
+			// A failure by the deadline itself tells nothing about the machine.
 			if last == nil || !over(ctx) {
 				last = err
 			}
@@ -51,7 +51,7 @@ func (c *Client) WaitReady(ctx context.Context, onTry func(Reason)) error {
 	}
 }
 
-// over tells whether the deadline has passed, a moment before ctx may know.
+// over tells whether the deadline has passed; ctx.Err may follow a moment later.
 func over(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)

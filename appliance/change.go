@@ -6,8 +6,6 @@ import (
 	"reflect"
 	"slices"
 	"sort"
-	"strconv"
-	"strings"
 )
 
 // Change is how an operation changes a cluster's spec and members. It is
@@ -108,16 +106,8 @@ func (c Cluster) NewMembers(n int) []string {
 func (c Cluster) LastStandbys(n int) []Member {
 	s := c.Standbys()
 	sort.SliceStable(s, func(i, j int) bool {
-		a, b := memberNumber(s[i].Name), memberNumber(s[j].Name)
+		a, b := MemberNumber(s[i].Name), MemberNumber(s[j].Name)
 		return a > b || a == b && s[i].Name > s[j].Name
 	})
 	return s[:min(max(n, 0), len(s))]
-}
-
-func memberNumber(name string) int {
-	n, err := strconv.Atoi(strings.TrimLeft(name, "abcdefghijklmnopqrstuvwxyz-"))
-	if err != nil {
-		return -1
-	}
-	return n
 }

@@ -64,6 +64,18 @@ func TestLastStandbysGoesByNumber(t *testing.T) {
 	}
 }
 
+func TestMemberNumberReadsWhatMemberNameWrites(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]int{
+		appliance.MemberName(0): 0, appliance.MemberName(7): 7, appliance.MemberName(10): 10,
+		"": -1, "node": -1, "node-1": -1, "node01": -1, "node+1": -1, "1": -1, "db1": -1, "node1x": -1,
+	} {
+		if got := appliance.MemberNumber(name); got != want {
+			t.Errorf("%q: %d, want %d", name, got, want)
+		}
+	}
+}
+
 func TestNewMembersTakesTheLowestFreeNames(t *testing.T) {
 	t.Parallel()
 	if got := clusterOf("node0", "node0", "node2").NewMembers(3); !slices.Equal(got, []string{"node1", "node3", "node4"}) {

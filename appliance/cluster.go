@@ -3,6 +3,7 @@ package appliance
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -123,7 +124,23 @@ func (c Cluster) RoleOf(name string) Role {
 }
 
 // MemberName is the name of the n-th member. A name never implies a role.
-func MemberName(n int) string { return "node" + strconv.Itoa(n) }
+func MemberName(n int) string { return namePrefix + strconv.Itoa(n) }
+
+// MemberNumber is n where the name is [MemberName] of n, else -1.
+func MemberNumber(name string) int {
+	n, err := strconv.Atoi(strings.TrimPrefix(name, namePrefix))
+	if err != nil || n < 0 || name != MemberName(n) {
+		return -1
+	}
+	return n
+}
+
+const namePrefix = "node"
+
+// NoMember is the problem of a cluster that has no member of that name.
+func NoMember(cluster, member string) *Problem {
+	return NewProblem(ErrNotFound, "cluster %q has no member %q", cluster, member).WithHint("pgapp ps shows the members")
+}
 
 // SlotName is the replication slot of a member: PostgreSQL allows lower-case
 // letters, digits and underscores there (documentation section 26.2.6.1).

@@ -125,7 +125,7 @@ func (m machines) Login(ctx context.Context, cluster, member string) (api.GuestL
 		l, err := m.vp.Login(ctx, c, one)
 		return api.GuestLogin{Host: l.Host, Port: l.Port, User: l.User, Key: l.Key.Reveal(), HostKey: l.HostKey}, err
 	}
-	return api.GuestLogin{}, appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no member %q", cluster, member).WithHint("pgapp ps shows the members")
+	return api.GuestLogin{}, appliance.NoMember(cluster, member)
 }
 
 // DestroyByTag implements api.Machines. A cluster that this home knows is not

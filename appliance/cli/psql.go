@@ -141,7 +141,7 @@ func (a *app) onlyMember(hosts []appliance.HostPort, member string) ([]appliance
 			return []appliance.HostPort{h}, nil
 		}
 	}
-	return nil, appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no member %q", a.cluster, member).WithHint("pgapp ps shows the members")
+	return nil, appliance.NoMember(a.cluster, member)
 }
 
 // become runs the program in this process's place: it gets the terminal's

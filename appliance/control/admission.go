@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // decisionTries bounds how often a request is decided anew because the record
@@ -236,48 +236,18 @@ func rulings() map[act]map[act]ruling {
 // admission gives each cluster to one caller at a time. A turn covers store
 // transactions, and the end of an operation that gives way; never a look at a
 // host or a network.
-type admission struct {
-	mu    sync.Mutex
-	turns map[string]*turn
-}
+type admission struct{ turns wait.Turns }
 
 // allAddresses is the turn in which addresses are given to a cluster: no
 // cluster has an empty name.
 const allAddresses = ""
 
-// turn is a lock that can be waited for until a context ends.
-type turn struct {
-	taken chan struct{}
-	// callers have the turn or wait for it.
-	callers int
-}
-
 // enter waits for the turn of that name. The error is that of a context that
 // ended first.
 func (a *admission) enter(ctx context.Context, name string) (leave func(), err error) {
-	a.mu.Lock()
-	if a.turns == nil {
-		a.turns = map[string]*turn{}
+	leave, err = a.turns.Enter(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("waiting until another change of cluster %q has begun: %w", name, err)
 	}
-	t := a.turns[name]
-	if t == nil {
-		t = &turn{taken: make(chan struct{}, 1)}
-		a.turns[name] = t
-	}
-	t.callers++
-	a.mu.Unlock()
-	left := func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if t.callers--; t.callers == 0 {
-			delete(a.turns, name)
-		}
-	}
-	select {
-	case t.taken <- struct{}{}:
-		return func() { <-t.taken; left() }, nil
-	case <-ctx.Done():
-		left()
-		return nil, fmt.Errorf("waiting until another change of cluster %q has begun: %w", name, context.Cause(ctx))
-	}
+	return leave, nil
 }

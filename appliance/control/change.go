@@ -138,8 +138,7 @@ func (c *Controller) scaleChange(ctx context.Context, old appliance.Cluster, w a
 func removal(old appliance.Cluster, member string) (appliance.Change, error) {
 	m, ok := old.Member(member)
 	if !ok {
-		return appliance.Change{}, appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no member %q", old.Name, member).
-			WithHint("pgapp ps shows the members")
+		return appliance.Change{}, appliance.NoMember(old.Name, member)
 	}
 	if member == old.Primary {
 		return appliance.Change{}, appliance.NewProblem(appliance.ErrConflict, "%s is the primary of cluster %q and can't be removed", member, old.Name).

@@ -206,8 +206,7 @@ func (c *Controller) decideSubmit(ctx context.Context, cluster string, kind appl
 	if p.Member != "" {
 		m, ok := record.Member(p.Member)
 		if !ok {
-			return decision{}, appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no member %q", cluster, p.Member).
-				WithHint("pgapp ps shows the members")
+			return decision{}, appliance.NoMember(cluster, p.Member)
 		}
 		if kind == appliance.OpReinit && m.Name == record.Primary {
 			return decision{}, appliance.NewProblem(appliance.ErrConflict, "%s is the primary of cluster %q and can't be cloned from itself", m.Name, cluster)

@@ -28,7 +28,7 @@ func (c *Controller) Logs(ctx context.Context, cluster, member string, follow bo
 	if member != "" {
 		m, ok := r.Member(member)
 		if !ok {
-			return appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no member %q", cluster, member).WithHint("pgapp ps shows the members")
+			return appliance.NoMember(cluster, member)
 		}
 		members = []appliance.Member{m}
 	}

@@ -148,7 +148,7 @@ func (r recipe) on(ctx context.Context, member string, f func(facts, appliance.M
 	}
 	m, ok := fs.cluster.Member(member)
 	if !ok {
-		return appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no member %q", fs.cluster.Name, member)
+		return appliance.NoMember(fs.cluster.Name, member)
 	}
 	return f(fs, m, r.provider.Machine(fs.cluster, m))
 }
@@ -247,8 +247,7 @@ func each(verb string, members []appliance.Member) []string {
 func (r recipe) member(c appliance.Cluster, name string) (appliance.Member, error) {
 	m, ok := c.Member(name)
 	if !ok {
-		return m, appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no member %q", c.Name, name).
-			WithHint("pgapp ps shows the members")
+		return m, appliance.NoMember(c.Name, name)
 	}
 	return m, nil
 }

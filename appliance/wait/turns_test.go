@@ -1,4 +1,4 @@
-package wait_test
+package wait
 
 import (
 	"context"
@@ -6,13 +6,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-
-	"pgapp/appliance/wait"
 )
 
 func TestTurnsLetOneInAtATime(t *testing.T) {
 	t.Parallel()
-	var turns wait.Turns
+	var turns Turns
 	var inside, entered atomic.Int32
 	var wg sync.WaitGroup
 	for range 50 {
@@ -40,7 +38,7 @@ func TestTurnsLetOneInAtATime(t *testing.T) {
 
 func TestTurnsOfOtherNamesAreFree(t *testing.T) {
 	t.Parallel()
-	var turns wait.Turns
+	var turns Turns
 	leaveA, err := turns.Enter(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
@@ -65,4 +63,7 @@ func TestTurnsOfOtherNamesAreFree(t *testing.T) {
 	}
 	again()
 	leaveB()
+	if len(turns.turns) != 0 {
+		t.Errorf("%d turns are kept", len(turns.turns))
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -202,11 +201,11 @@ func (a *allocation) choose(members []appliance.Member, first int, strict bool) 
 	used := map[netip.Addr]bool{}
 	out := make([]netip.Addr, len(members))
 	for i, m := range members {
-		addr := a.subnet.at(first + memberNumber(m.Name) - 1)
+		addr := a.subnet.at(first + appliance.MemberNumber(m.Name) - 1)
 		by := a.taken[addr]
-		if memberNumber(m.Name) >= 0 && by == "" && !used[addr] && a.subnet.contains(addr) {
+		if appliance.MemberNumber(m.Name) >= 0 && by == "" && !used[addr] && a.subnet.contains(addr) {
 			out[i], used[addr] = addr, true
-		} else if strict && memberNumber(m.Name) >= 0 {
+		} else if strict && appliance.MemberNumber(m.Name) >= 0 {
 			return nil, appliance.NewProblem(appliance.ErrHostAddressTaken, "the address %s for %s is taken by %s", addr, m.Name, by).
 				WithHint("choose another first_address, or leave it out: then free addresses are found")
 		}
@@ -224,16 +223,6 @@ func (a *allocation) choose(members []appliance.Member, first int, strict bool) 
 		}
 	}
 	return out, nil
-}
-
-// memberNumber is N of nodeN, else -1.
-func memberNumber(name string) int {
-	digits, ok := strings.CutPrefix(name, "node")
-	n, err := strconv.Atoi(digits)
-	if !ok || err != nil || strconv.Itoa(n) != digits {
-		return -1
-	}
-	return n
 }
 
 // aliveHosts asks each address for a connection: a living host accepts or

@@ -13,12 +13,15 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/ssh"
+	"pgapp/appliance/wait"
 	"pgapp/provisioner/libvirt/rpc"
 )
 
 const (
 	consoleLines = 40
 	consoleBytes = 256 << 10
+	// pollEvery is how often the world is looked at while waiting for it.
+	pollEvery = 100 * time.Millisecond
 	// watchEvery is how often a booting domain is looked at.
 	watchEvery = 200 * time.Millisecond
 	// wordlessRetries is how often a start is repeated that met the end of the
@@ -213,7 +216,7 @@ func (p *Provider) awaitUp(ctx context.Context, b boot, kind string, started boo
 // inside: SSH answers to the last, and what were started now would be gone. It
 // tells whether that was so; then the machine has to be brought up anew.
 func (p *Provider) wentDown(ctx context.Context, b boot) (down bool, err error) {
-	err = poll(ctx, func(ctx context.Context) (bool, error) {
+	err = wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
 		if down {
 			b.client.Drop() // one round later, so that nobody asks without a pause
 		}
@@ -278,31 +281,29 @@ func (p *Provider) awaitSSH(parent context.Context, b boot, kind string) error {
 
 // watch returns what is wrong with the domain, or nil when ctx ends.
 func (p *Provider) watch(ctx context.Context, name, kind string) error {
-	ticker := time.NewTicker(watchEvery)
-	defer ticker.Stop()
-	for {
+	err := wait.Until(ctx, watchEvery, func(ctx context.Context) (bool, error) {
 		d, err := p.virt.Domain(ctx, name)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return false, context.Cause(ctx)
 		case errors.Is(err, rpc.ErrNotFound):
-			return appliance.NewProblem(appliance.ErrGuestBoot, "domain %q was removed while it booted", name)
+			return false, appliance.NewProblem(appliance.ErrGuestBoot, "domain %q was removed while it booted", name)
 		case err != nil:
-			return err
+			return false, err
 		case d.State == rpc.DomainPaused && d.Reason == int32(golibvirt.DomainPausedIoerror):
-			return appliance.NewProblem(appliance.ErrHostNoSpace, "domain %q was paused since its disk can't be written", name).
+			return false, appliance.NewProblem(appliance.ErrHostNoSpace, "domain %q was paused since its disk can't be written", name).
 				WithHint("free disk space in %s, then run the same command again", poolPath)
 		case (d.State == rpc.DomainPaused && !d.Resumable() && d.Reason != int32(golibvirt.DomainPausedStartingUp) || d.State.Off()) && kind == typeKVM:
-			return fmt.Errorf("domain %q: %w", name, errNoKVM)
+			return false, fmt.Errorf("domain %q: %w", name, errNoKVM)
 		case d.State.Off():
-			return appliance.NewProblem(appliance.ErrGuestBoot, "domain %q powered off while it booted", name)
+			return false, appliance.NewProblem(appliance.ErrGuestBoot, "domain %q powered off while it booted", name)
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+		return false, nil
+	})
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return nil
 	}
+	return err
 }
 
 // bootProblem adds the end of the console, which is all that a guest says that

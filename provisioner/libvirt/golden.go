@@ -17,6 +17,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/ssh"
+	"pgapp/appliance/wait"
 	"pgapp/provisioner/libvirt/rpc"
 )
 
@@ -141,7 +142,7 @@ func (b *build) awaitOthers(ctx context.Context) error {
 	defer cancel()
 	var offSince time.Time
 	var d rpc.Domain
-	err := poll(ctx, func(ctx context.Context) (bool, error) {
+	err := wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
 		var found bool
 		var err error
 		d, found, err = b.otherBuilder(ctx)
@@ -330,7 +331,7 @@ func (b *build) seal(ctx context.Context) error {
 	if _, err := b.guest.root(ctx, `exec systemd-run --quiet --unit "$1" sh "$2"`, sealUnit, path); err != nil {
 		return fmt.Errorf("sealing the image: %w", err)
 	}
-	err = poll(ctx, func(ctx context.Context) (bool, error) {
+	err = wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
 		d, err := b.p.virt.Domain(ctx, b.spec.Name)
 		return err == nil && d.State.Off(), err
 	})

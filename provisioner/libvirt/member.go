@@ -12,6 +12,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/ssh"
+	"pgapp/appliance/wait"
 	"pgapp/provisioner/libvirt/rpc"
 )
 
@@ -251,7 +252,7 @@ func (p *Provider) dropSeed(ctx context.Context, spec machineSpec) error {
 	// A guest that doesn't let go loses the disk with its next start.
 	limited, cancel := context.WithTimeout(ctx, detachLimit)
 	defer cancel()
-	_ = poll(limited, func(ctx context.Context) (bool, error) {
+	_ = wait.Until(limited, pollEvery, func(ctx context.Context) (bool, error) {
 		x, err := p.virt.LiveDomain(ctx, spec.Name)
 		_, has := rpc.DiskOf(x, path)
 		return err == nil && !has, nil

@@ -9,6 +9,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 	"pgapp/provisioner/libvirt/rpc"
 )
 
@@ -97,7 +98,7 @@ func (p *Provider) deleteWhenIdle(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, busyLimit)
 	defer cancel()
 	var last error
-	err := poll(ctx, func(ctx context.Context) (bool, error) {
+	err := wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
 		last = p.virt.DeleteVolume(ctx, poolName, name)
 		switch {
 		case errors.Is(last, rpc.ErrBusy):

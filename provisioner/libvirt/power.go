@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 	"pgapp/provisioner/libvirt/rpc"
 )
 
@@ -98,7 +99,7 @@ const pressEvery = 15 * time.Second
 // awaitOff waits until the domain is off.
 func (p *Provider) awaitOff(ctx context.Context, name string, press bool) error {
 	last := time.Now()
-	return poll(ctx, func(ctx context.Context) (bool, error) {
+	return wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
 		d, err := p.virt.Domain(ctx, name)
 		if errors.Is(err, rpc.ErrNotFound) {
 			return true, nil

@@ -10,6 +10,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/ssh"
+	"pgapp/appliance/wait"
 	"pgapp/provisioner/libvirt/image"
 	"pgapp/provisioner/libvirt/rpc"
 )
@@ -77,7 +78,7 @@ type Provider struct {
 	noKVM string
 	// building holds a turn for each thing that several members need and one
 	// makes: an image by its volume's name, the pool, the network.
-	building map[string]chan struct{}
+	building wait.Turns
 	// booting counts by UUID who brings a machine up at the moment.
 	booting map[string]int
 }
@@ -116,7 +117,7 @@ func New(cfg Config) *Provider {
 	conn := rpc.New(cfg.Dial)
 	return &Provider{
 		cfg: cfg, virt: conn, conn: conn, images: image.NewStore(cfg.ImageDir),
-		guests: map[string]*guest{}, building: map[string]chan struct{}{}, booting: map[string]int{},
+		guests: map[string]*guest{}, booting: map[string]int{},
 	}
 }
 
@@ -137,35 +138,11 @@ func (p *Provider) Images() *image.Store { return p.images }
 
 // turn waits until nobody else in this process makes the thing.
 func (p *Provider) turn(ctx context.Context, what string) (release func(), err error) {
-	ch := p.turns(what)
-	select {
-	case ch <- struct{}{}:
-		return func() { <-ch }, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for %s: %w", what, ctx.Err())
+	release, err = p.building.Enter(ctx, what)
+	if err != nil {
+		return nil, fmt.Errorf("waiting for %s: %w", what, err)
 	}
-}
-
-// turnNow is turn without the wait: ok is false where somebody makes the thing.
-func (p *Provider) turnNow(what string) (release func(), ok bool) {
-	ch := p.turns(what)
-	select {
-	case ch <- struct{}{}:
-		return func() { <-ch }, true
-	default:
-		return nil, false
-	}
-}
-
-func (p *Provider) turns(what string) chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	ch, ok := p.building[what]
-	if !ok {
-		ch = make(chan struct{}, 1)
-		p.building[what] = ch
-	}
-	return ch
+	return release, nil
 }
 
 // Machine gives access to a member. It does no I/O.

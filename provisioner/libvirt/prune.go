@@ -48,7 +48,7 @@ func (p *Provider) PruneImages(ctx context.Context) ([]PrunedImage, error) {
 
 // pruneImage removes one, in a turn in which nobody of this process makes it.
 func (p *Provider) pruneImage(ctx context.Context, name string) (gone bool, err error) {
-	release, ok := p.turnNow(name)
+	release, ok := p.building.TryEnter(name)
 	if !ok {
 		return false, nil
 	}

@@ -11,6 +11,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 	"pgapp/provisioner/libvirt/rpc"
 )
 
@@ -52,7 +53,7 @@ func (p *Provider) tryKVM(ctx context.Context) error {
 	}
 	trial, cancel := context.WithTimeout(ctx, trialTime)
 	defer cancel()
-	err := poll(trial, func(ctx context.Context) (bool, error) {
+	err := wait.Until(trial, pollEvery, func(ctx context.Context) (bool, error) {
 		d, err := p.virt.Domain(ctx, id)
 		switch {
 		case errors.Is(err, rpc.ErrNotFound):

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"pgapp/appliance"
@@ -157,14 +156,10 @@ func wantedOctet(name string, first bool) int {
 	if first {
 		return primaryOctet
 	}
-	digits, ok := strings.CutPrefix(name, "node")
-	n, err := strconv.Atoi(digits)
-	switch {
-	case !ok || err != nil || strconv.Itoa(n) != digits:
-		return 0
+	switch n := appliance.MemberNumber(name); {
 	case n == 0:
 		return primaryOctet
-	case firstOctet-1+n <= lastOctet:
+	case n > 0 && firstOctet-1+n <= lastOctet:
 		return firstOctet - 1 + n
 	}
 	return 0

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
+
+	"pgapp/appliance/wait"
 )
 
 const (
@@ -183,23 +185,19 @@ func (c *Conn) once(ctx context.Context, what string, fn func(*golibvirt.Libvirt
 // call makes a call that is safe to repeat, and repeats it while libvirt's
 // daemon is being restarted.
 func (c *Conn) call(ctx context.Context, what string, fn func(*golibvirt.Libvirt) error) error {
-	ticker := time.NewTicker(retryTick)
-	defer ticker.Stop()
 	begun := time.Now()
-	for {
+	err := wait.Until(ctx, retryTick, func(ctx context.Context) (bool, error) {
 		err := c.attempt(ctx, fn)
-		if err == nil {
-			return nil
+		restarting := lost(err) && c.answered.Load()
+		if restarting && ctx.Err() == nil && time.Since(begun) <= outage {
+			return false, nil
 		}
-		if !lost(err) || !c.answered.Load() || ctx.Err() != nil || time.Since(begun) > outage {
-			return problem(what, err)
-		}
-		select {
-		case <-ctx.Done():
-			return problem(what, context.Cause(ctx))
-		case <-ticker.C:
-		}
+		return true, err
+	})
+	if err != nil {
+		return problem(what, err)
 	}
+	return nil
 }
 
 func (c *Conn) attempt(ctx context.Context, fn func(*golibvirt.Libvirt) error) error {

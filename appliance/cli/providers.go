@@ -28,7 +28,7 @@ func (a *app) providers(secrets libvirt.SecretStore) (map[appliance.ProviderKind
 	}
 	lp := local.New(local.Config{Home: a.home})
 	vp := libvirt.New(libvirt.Config{
-		Local: lp, Secrets: secrets, Documents: cloudinit.Files, ImageDir: images, TempDir: temp,
+		Host: libvirt.ThisMachine(), Local: lp, Secrets: secrets, Documents: cloudinit.Files, ImageDir: images, TempDir: temp,
 	})
 	return map[appliance.ProviderKind]appliance.Provider{
 		appliance.ProviderLocal: lp, appliance.ProviderLibvirt: vp,

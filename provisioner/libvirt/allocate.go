@@ -123,7 +123,7 @@ func (a *allocation) local(ctx context.Context, name string) (appliance.Member, 
 		if m.Port > 65535 {
 			return m, appliance.NewProblem(appliance.ErrHostPortTaken, "no port from %d up is free at %s", appliance.DefaultPort, m.Host)
 		}
-		if !a.ports[m.Port] && !a.p.cfg.listens(ctx, net.JoinHostPort(m.Host, strconv.Itoa(m.Port))) {
+		if !a.ports[m.Port] && !a.p.cfg.Host.Network.Listens(ctx, net.JoinHostPort(m.Host, strconv.Itoa(m.Port))) {
 			return m, nil
 		}
 	}
@@ -165,7 +165,7 @@ func (a *allocation) addresses(ctx context.Context, members []appliance.Member) 
 		}
 		living := map[netip.Addr]bool{}
 		if a.net.Active {
-			living = a.p.cfg.alive(ctx, chosen)
+			living = aliveHosts(ctx, a.p.cfg.Host.Network, chosen)
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("looking for living hosts: %w", ctx.Err())
@@ -228,7 +228,7 @@ func (a *allocation) choose(members []appliance.Member, first int, strict bool) 
 // aliveHosts asks each address for a connection: a living host accepts or
 // refuses it at once, whatever it runs. One that drops everything is found by
 // its lease or reservation at best.
-func aliveHosts(ctx context.Context, addrs []netip.Addr) map[netip.Addr]bool {
+func aliveHosts(ctx context.Context, network Network, addrs []netip.Addr) map[netip.Addr]bool {
 	ctx, cancel := context.WithTimeout(ctx, aliveLimit)
 	defer cancel()
 	living := map[netip.Addr]bool{}
@@ -236,7 +236,7 @@ func aliveHosts(ctx context.Context, addrs []netip.Addr) map[netip.Addr]bool {
 	var wg sync.WaitGroup
 	for _, a := range addrs {
 		wg.Go(func() {
-			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(a.String(), "22"))
+			conn, err := network.Dial(ctx, "tcp", net.JoinHostPort(a.String(), "22"))
 			if err == nil {
 				_ = conn.Close()
 			}
@@ -249,16 +249,4 @@ func aliveHosts(ctx context.Context, addrs []netip.Addr) map[netip.Addr]bool {
 	}
 	wg.Wait()
 	return living
-}
-
-// somethingListens tells whether a server there could not bind; an address
-// that the host doesn't have yet is free.
-func somethingListens(ctx context.Context, address string) bool {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", address)
-	if err != nil {
-		return errors.Is(err, syscall.EADDRINUSE)
-	}
-	_ = l.Close()
-	return false
 }

@@ -2,7 +2,6 @@ package libvirt
 
 import (
 	"context"
-	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -30,15 +29,7 @@ func TestAllocate(t *testing.T) {
 	usual := []string{"192.168.122.1", "192.168.122.101", "192.168.122.102", "192.168.122.103"}
 	living := func(addr string) func(w world) {
 		return func(w world) {
-			w.cfg.alive = func(_ context.Context, as []netip.Addr) map[netip.Addr]bool {
-				out := map[netip.Addr]bool{}
-				for _, a := range as {
-					if a.String() == addr {
-						out[a] = true
-					}
-				}
-				return out
-			}
+			w.host.living[addr] = true
 		}
 	}
 	for _, tc := range []struct {

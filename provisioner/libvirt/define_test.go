@@ -337,18 +337,9 @@ func TestUnpluggedNetworkCard(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, loose := range []bool{false, true} {
-		w.cfg.loose = func(card string) (bool, error) { return loose && card == "vnet7", nil }
+		w.host.loose["vnet7"] = loose
 		if err := w.unplugged(t.Context(), m.Domain); errors.Is(err, errDeaf) != loose {
 			t.Errorf("on no bridge %v: got %v", loose, err)
-		}
-	}
-}
-
-func TestCardsOnNoBridge(t *testing.T) {
-	t.Parallel()
-	for card, want := range map[string]bool{"lo": true, "no-such-card": false} {
-		if got, err := onNoBridge(card); err != nil || got != want {
-			t.Errorf("%s: got %v, %v", card, got, err)
 		}
 	}
 }

@@ -80,7 +80,7 @@ func (p *Provider) removeMachine(ctx context.Context, c appliance.Cluster, membe
 		}
 		// libvirt may have lost a machine that still writes to its disk.
 		if _, err := p.domainOf(ctx, c.UUID, m); errors.Is(err, rpc.ErrNotFound) {
-			if err := proveEnded(m); err != nil {
+			if err := p.cfg.Host.proveEnded(ctx, m); err != nil {
 				return err
 			}
 		}

@@ -6,13 +6,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/user"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"pgapp/appliance"
 	"pgapp/provisioner/libvirt/rpc"
@@ -42,11 +38,11 @@ func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Fin
 		p.networkFinding(ctx, s),
 		p.poolFinding(ctx, s),
 		p.memoryFinding(ctx, s),
-		p.imageFinding(s),
-		guestsFinding(),
-		clockFinding(),
+		imageFinding(s),
+		guestsFinding(p.cfg.Host.Files),
+		clockFinding(p.cfg.Host.System),
 	)
-	return append(out, firewallFindings(ctx, s)...)
+	return append(out, firewallFindings(ctx, p.cfg.Host.System, s)...)
 }
 
 func finding(id string, level appliance.FindingLevel, format string, args ...any) appliance.Finding {
@@ -68,27 +64,12 @@ func (p *Provider) socketFinding(ctx context.Context) appliance.Finding {
 	version, err := p.virt.Version(ctx)
 	if err != nil {
 		f := ofProblem(id, err)
-		if appliance.IsProblem(err, appliance.ErrHostLibvirtPerm) && inGroup("libvirt") {
+		if appliance.IsProblem(err, appliance.ErrHostLibvirtPerm) && p.cfg.Host.System.InGroup("libvirt") {
 			f.Fix = "you are in the group libvirt, but not in this session: log in anew"
 		}
 		return f
 	}
 	return finding(id, appliance.LevelPass, "libvirt %s answers", version)
-}
-
-// inGroup tells whether the user is a member of the group, in this session or
-// by the next.
-func inGroup(name string) bool {
-	g, err := user.LookupGroup(name)
-	if err != nil {
-		return false
-	}
-	u, err := user.Current()
-	if err != nil {
-		return false
-	}
-	ids, err := u.GroupIds()
-	return err == nil && slices.Contains(ids, g.Gid)
 }
 
 // accelFindings looks at the device and at what libvirt says, which may both
@@ -99,7 +80,7 @@ func (p *Provider) accelFindings(ctx context.Context, s appliance.Spec) []applia
 		level = appliance.LevelFail
 	}
 	var out []appliance.Finding
-	if _, err := os.Stat(kvmDevice); err != nil {
+	if _, err := p.cfg.Host.Files.Stat(kvmDevice); err != nil {
 		out = append(out, fix(finding("kvm-device", level, "%s isn't there: guests will be emulated, many times slower", kvmDevice),
 			"enable virtualisation in the firmware (or nested virtualisation), then: sudo modprobe kvm_intel || sudo modprobe kvm_amd"))
 	} else {
@@ -168,7 +149,7 @@ func (p *Provider) poolFinding(ctx context.Context, s appliance.Spec) appliance.
 	need := uint64(vmCount(s)) * grownMiB << 20
 	pool, err := p.virt.Pool(ctx, poolName)
 	if errors.Is(err, rpc.ErrNotFound) {
-		free, err := p.cfg.free("/var/lib/libvirt", "/var/lib", "/")
+		free, err := p.cfg.Host.Files.FreeBytes("/var/lib/libvirt", "/var/lib", "/")
 		if err != nil {
 			return finding(id, appliance.LevelSkip, "the pool isn't there yet, and the space in /var/lib/libvirt can't be read: %v", err)
 		}
@@ -183,7 +164,7 @@ func (p *Provider) poolFinding(ctx context.Context, s appliance.Spec) appliance.
 		return f
 	}
 	// What libvirt says of a pool is as old as its last refresh.
-	if free, err := p.cfg.free(poolPath); err == nil {
+	if free, err := p.cfg.Host.Files.FreeBytes(poolPath); err == nil {
 		pool.Free = free
 	}
 	if pool.Free < need {
@@ -200,7 +181,7 @@ func holds(s subnet, address string) bool {
 }
 
 // imageFinding reads the head of an image that is a file.
-func (p *Provider) imageFinding(s appliance.Spec) appliance.Finding {
+func imageFinding(s appliance.Spec) appliance.Finding {
 	const id = "image"
 	if !filepath.IsAbs(s.Image) {
 		return finding(id, appliance.LevelPass, "the image %s is fetched where it isn't here yet", s.Image)
@@ -216,17 +197,6 @@ func (p *Provider) imageFinding(s appliance.Spec) appliance.Finding {
 	return finding(id, appliance.LevelPass, "%s is a qcow2 image", s.Image)
 }
 
-func freeBytes(dirs ...string) (uint64, error) {
-	var err error
-	for _, d := range dirs {
-		var st unix.Statfs_t
-		if err = unix.Statfs(d, &st); err == nil {
-			return st.Bavail * uint64(st.Bsize), nil
-		}
-	}
-	return 0, err
-}
-
 func vmCount(s appliance.Spec) int {
 	n := s.StandbyCount()
 	if s.Primary == appliance.PrimaryVM {
@@ -237,7 +207,7 @@ func vmCount(s appliance.Spec) int {
 
 func (p *Provider) memoryFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
 	const id = "libvirt-memory"
-	free, err := availableMemory()
+	free, err := availableMemory(p.cfg.Host.Files)
 	if err != nil {
 		free, err = p.virt.FreeMemory(ctx)
 	}
@@ -257,8 +227,8 @@ func (p *Provider) memoryFinding(ctx context.Context, s appliance.Spec) applianc
 }
 
 // availableMemory counts the page cache as free, which libvirt doesn't.
-func availableMemory() (uint64, error) {
-	text, err := os.ReadFile("/proc/meminfo")
+func availableMemory(files Files) (uint64, error) {
+	text, err := readFile(files, "/proc/meminfo")
 	if err != nil {
 		return 0, err
 	}
@@ -273,14 +243,14 @@ func availableMemory() (uint64, error) {
 
 // guestsFinding: libvirt-guests saves guests when the host goes down and thaws
 // them when it comes up, whatever their autostart says.
-func guestsFinding() appliance.Finding {
+func guestsFinding(files Files) appliance.Finding {
 	const id = "libvirt-guests"
 	const unit = "/etc/systemd/system/multi-user.target.wants/libvirt-guests.service"
-	if _, err := os.Lstat(unit); err != nil {
+	if _, err := files.Stat(unit); err != nil {
 		return finding(id, appliance.LevelPass, "libvirt-guests isn't enabled")
 	}
 	for _, file := range []string{"/etc/default/libvirt-guests", "/etc/sysconfig/libvirt-guests"} {
-		text, err := os.ReadFile(file)
+		text, err := readFile(files, file)
 		if err != nil {
 			continue
 		}
@@ -295,15 +265,13 @@ func guestsFinding() appliance.Finding {
 }
 
 // clockFinding: guests take their clock from the host.
-func clockFinding() appliance.Finding {
+func clockFinding(system System) appliance.Finding {
 	const id = "clock"
-	var tx unix.Timex
-	state, err := unix.Adjtimex(&tx)
-	const unsynchronised = 5 // TIME_ERROR
+	synchronised, err := system.ClockSynchronised()
 	switch {
 	case err != nil:
 		return finding(id, appliance.LevelSkip, "the clock's state can't be read: %v", err)
-	case state == unsynchronised:
+	case !synchronised:
 		return fix(finding(id, appliance.LevelWarn, "the host's clock isn't synchronised"), "sudo timedatectl set-ntp true")
 	}
 	return finding(id, appliance.LevelPass, "the host's clock is synchronised")

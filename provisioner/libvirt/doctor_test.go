@@ -25,7 +25,7 @@ func TestDoctorReadsTheFreeSpaceAnew(t *testing.T) {
 	if err := w.ensurePool(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.cfg.free = func(...string) (uint64, error) { return 2 << 20, nil }
+	w.host.free[poolPath] = 2 << 20
 	s := w.cluster(t, "main", uuidA, 3).Spec
 	if f := found(t, w, s, "libvirt-pool"); f.Level != appliance.LevelFail || !strings.Contains(f.Summary, " 2 MiB free") {
 		t.Errorf("got %+v", f)

@@ -3,7 +3,6 @@ package libvirt
 import (
 	"context"
 	"errors"
-	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -14,12 +13,11 @@ import (
 
 // firewallFindings reads the host's rules, which only root may. What they say
 // is a hint; the proof is a guest that gets through.
-func firewallFindings(ctx context.Context, s appliance.Spec) []appliance.Finding {
-	nft, err := exec.LookPath("nft")
-	if err != nil || os.Geteuid() != 0 {
+func firewallFindings(ctx context.Context, system System, s appliance.Spec) []appliance.Finding {
+	rules, err := system.Run(ctx, "nft", "list", "ruleset")
+	if errors.Is(err, exec.ErrNotFound) || !system.Root() {
 		return []appliance.Finding{finding("host-firewall", appliance.LevelSkip, "the firewall's rules can be read by root with nft only; members try the way to the host when they boot")}
 	}
-	rules, err := exec.CommandContext(ctx, nft, "list", "ruleset").Output()
 	if err != nil {
 		return []appliance.Finding{finding("host-firewall", appliance.LevelSkip, "the firewall's rules can't be read: %v", err)}
 	}

@@ -251,7 +251,7 @@ func (b *build) prepare(ctx context.Context, root rpc.Volume, s subnet) error {
 	if err != nil {
 		return err
 	}
-	client, err := ssh.New(ssh.Config{Address: net.JoinHostPort(m.Host, "22"), User: guestUser, Key: user, HostKey: hostPublic})
+	client, err := ssh.New(ssh.Config{Address: net.JoinHostPort(m.Host, "22"), User: guestUser, Key: user, HostKey: hostPublic, Dial: b.p.cfg.Host.Network.Dial})
 	if err != nil {
 		return err
 	}
@@ -284,7 +284,7 @@ func (b *build) address(ctx context.Context, s subnet) (string, error) {
 	}
 	for i := s.size() - 1; i > 0; i-- {
 		addr := s.at(i)
-		if s.contains(addr) && a.taken[addr] == "" && len(b.p.cfg.alive(ctx, []netip.Addr{addr})) == 0 {
+		if s.contains(addr) && a.taken[addr] == "" && len(aliveHosts(ctx, b.p.cfg.Host.Network, []netip.Addr{addr})) == 0 {
 			return addr.String(), ctx.Err()
 		}
 	}

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -64,7 +65,7 @@ func (g *guest) ssh(ctx context.Context) (*ssh.Client, error) {
 	}
 	g.client, err = ssh.New(ssh.Config{
 		Address: net.JoinHostPort(g.member.Host, "22"), User: guestUser,
-		Key: s.Get(appliance.SecretSSHKey), HostKey: public,
+		Key: s.Get(appliance.SecretSSHKey), HostKey: public, Dial: g.p.cfg.Host.Network.Dial,
 	})
 	return g.client, err
 }
@@ -129,7 +130,7 @@ func (g *guest) root(ctx context.Context, script string, words ...string) (strin
 func (g *guest) off(ctx context.Context) bool {
 	d, err := g.p.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {
-		return proveEnded(g.member) == nil
+		return g.p.cfg.Host.proveEnded(ctx, g.member) == nil
 	}
 	return err == nil && d.State.Off()
 }
@@ -139,7 +140,7 @@ func (g *guest) off(ctx context.Context) bool {
 func (g *guest) Fence(ctx context.Context) error {
 	d, err := g.p.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {
-		return proveEnded(g.member)
+		return g.p.cfg.Host.proveEnded(ctx, g.member)
 	}
 	if appliance.IsProblem(err, appliance.ErrForeignObject) {
 		return err
@@ -163,12 +164,12 @@ func (g *guest) Fence(ctx context.Context) error {
 	if client, err := g.ssh(ctx); err == nil {
 		client.Drop()
 	}
-	return proveEnded(g.member)
+	return g.p.cfg.Host.proveEnded(ctx, g.member)
 }
 
 // proveEnded looks for the machine's process itself: libvirt may have lost it.
-func proveEnded(m appliance.Member) error {
-	pids, err := processesWith(m.UUID)
+func (h Host) proveEnded(ctx context.Context, m appliance.Member) error {
+	pids, err := processesWith(ctx, h.System, m.UUID)
 	if err != nil {
 		return appliance.NewProblem(appliance.ErrFence, "looking for QEMU processes of %q: %w", m.Domain, err)
 	}
@@ -181,25 +182,21 @@ func proveEnded(m appliance.Member) error {
 
 // processesWith finds the QEMU processes of a machine by its UUID, which is
 // among their arguments. Without a UUID there are none.
-func processesWith(uuid string) ([]string, error) {
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil || uuid == "" {
+func processesWith(ctx context.Context, system System, uuid string) ([]string, error) {
+	if uuid == "" {
+		return nil, nil
+	}
+	all, err := system.Processes(ctx)
+	if err != nil {
 		return nil, err
 	}
 	var pids []string
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			continue // ended since
-		}
-		argv := strings.Split(string(text), "\x00")
-		if !strings.Contains(filepath.Base(argv[0]), "qemu") {
+	for _, p := range all {
+		if !strings.Contains(filepath.Base(p.Argv[0]), "qemu") {
 			continue
 		}
-		for i := range argv[:len(argv)-1] {
-			if argv[i] == "-uuid" && argv[i+1] == uuid {
-				pids = append(pids, filepath.Base(filepath.Dir(f)))
-			}
+		if i := slices.Index(p.Argv, "-uuid"); i >= 0 && i+1 < len(p.Argv) && p.Argv[i+1] == uuid {
+			pids = append(pids, strconv.Itoa(p.PID))
 		}
 	}
 	return pids, nil

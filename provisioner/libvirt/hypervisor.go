@@ -18,7 +18,7 @@ type hypervisor interface {
 	pools
 	volumes
 	networks
-	host
+	hostFacts
 }
 
 type domains interface {
@@ -74,7 +74,7 @@ type networks interface {
 	Leases(ctx context.Context, network string) ([]rpc.Lease, error)
 }
 
-type host interface {
+type hostFacts interface {
 	Version(ctx context.Context) (string, error)
 	FreeMemory(ctx context.Context) (uint64, error)
 	Leans(ctx context.Context) ([]rpc.Lean, error)

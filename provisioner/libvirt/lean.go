@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -37,7 +36,7 @@ func (p *Provider) leans(ctx context.Context) ([]rpc.Lean, error) {
 		seen[l] = true
 		next, ok := below[l.File]
 		if !ok {
-			next = qcow2Backing(l.File)
+			next = qcow2Backing(p.cfg.Host.Files, l.File)
 		}
 		if next != "" {
 			all = append(all, rpc.Lean{File: next, Domain: l.Domain, UUID: l.UUID})
@@ -65,17 +64,17 @@ func neededProblem(what string, by rpc.Lean) error {
 
 // qcow2Backing reads which file a qcow2 file leans on, empty where it leans on
 // none or can't be read.
-func qcow2Backing(path string) string {
+func qcow2Backing(files Files, path string) string {
 	const (
 		magic     = 0x514649fb
 		header    = 20
 		longestAt = 1023
 	)
-	info, err := os.Stat(path)
+	info, err := files.Stat(path)
 	if err != nil || !info.Mode().IsRegular() {
 		return ""
 	}
-	f, err := os.Open(path)
+	f, err := files.Open(path)
 	if err != nil {
 		return ""
 	}
@@ -101,7 +100,7 @@ func qcow2Backing(path string) string {
 
 // poolThere tells whether the pool's directory may exist, which it does where
 // it can't be seen.
-func poolThere() bool {
-	_, err := os.Stat(poolPath)
+func poolThere(files Files) bool {
+	_, err := files.Stat(poolPath)
 	return !errors.Is(err, fs.ErrNotExist)
 }

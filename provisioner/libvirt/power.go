@@ -25,7 +25,7 @@ func (p *Provider) StopMachine(ctx context.Context, c appliance.Cluster, m appli
 	}
 	d, err := p.domainOf(ctx, c.UUID, m)
 	if errors.Is(err, rpc.ErrNotFound) {
-		return proveEnded(m)
+		return p.cfg.Host.proveEnded(ctx, m)
 	}
 	if err != nil {
 		return err

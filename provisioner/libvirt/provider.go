@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -34,8 +33,8 @@ type SecretStore interface {
 
 // Config is what the provider needs.
 type Config struct {
-	// Dial reaches libvirt; nil is its socket on this machine.
-	Dial rpc.Dialer
+	// Host is the machine of the libvirt that is used.
+	Host Host
 	// Local makes the member that runs on the host where the primary does.
 	Local appliance.Provider
 	// Secrets keeps the guests' keys.
@@ -53,16 +52,8 @@ type Config struct {
 	BootLimit  time.Duration
 	BuildLimit time.Duration
 
-	// Seams for tests: how long a guest may take to power off, and what is
-	// asked of the network.
+	// stopLimit is how long a guest may take to power off; zero is 2 minutes.
 	stopLimit time.Duration
-	loose     func(card string) (bool, error)
-	listens   func(ctx context.Context, address string) bool
-	alive     func(ctx context.Context, addrs []netip.Addr) map[netip.Addr]bool
-	// poolThere tells whether the pool's directory may exist.
-	poolThere func() bool
-	// free tells the bytes that are free where the first of the directories lies.
-	free func(dirs ...string) (uint64, error)
 }
 
 // Provider makes members of virtual machines. It is safe for concurrent use.
@@ -87,9 +78,6 @@ var _ appliance.Provider = (*Provider)(nil)
 
 // New makes the provider. It does no I/O.
 func New(cfg Config) *Provider {
-	if cfg.Dial == nil {
-		cfg.Dial = rpc.SocketDialer(rpc.DefaultSockets()...)
-	}
 	if cfg.BootLimit == 0 {
 		cfg.BootLimit = defaultBootLimit
 	}
@@ -99,22 +87,7 @@ func New(cfg Config) *Provider {
 	if cfg.stopLimit == 0 {
 		cfg.stopLimit = stopLimit
 	}
-	if cfg.loose == nil {
-		cfg.loose = onNoBridge
-	}
-	if cfg.listens == nil {
-		cfg.listens = somethingListens
-	}
-	if cfg.alive == nil {
-		cfg.alive = aliveHosts
-	}
-	if cfg.free == nil {
-		cfg.free = freeBytes
-	}
-	if cfg.poolThere == nil {
-		cfg.poolThere = poolThere
-	}
-	conn := rpc.New(cfg.Dial)
+	conn := rpc.New(rpc.SocketDialer(cfg.Host.Network.Dial, rpc.DefaultSockets()...))
 	return &Provider{
 		cfg: cfg, virt: conn, conn: conn, images: image.NewStore(cfg.ImageDir),
 		guests: map[string]*guest{}, booting: map[string]int{},

@@ -163,7 +163,7 @@ func (p *Provider) clusterVolumes(ctx context.Context, uuid, cluster, member str
 	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
 		return nil, false, err
 	}
-	return nil, !p.cfg.poolThere(), nil
+	return nil, !poolThere(p.cfg.Host.Files), nil
 }
 
 // openPool has libvirt show what the pool's directory holds: a pool that was
@@ -174,7 +174,7 @@ func (p *Provider) openPool(ctx context.Context) (there bool, err error) {
 	switch {
 	case err != nil && !errors.Is(err, rpc.ErrNotFound):
 		return false, err
-	case (err != nil || !ownPool(pool)) && !p.cfg.poolThere():
+	case (err != nil || !ownPool(pool)) && !poolThere(p.cfg.Host.Files):
 		return false, nil
 	}
 	return true, p.ensurePool(ctx)

@@ -2,9 +2,11 @@ package libvirt
 
 import (
 	"context"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -127,7 +129,7 @@ func TestDestroyFindsARenamedDomain(t *testing.T) {
 func TestDestroyDefinesAnUndefinedPool(t *testing.T) {
 	t.Parallel()
 	w, c, m := inLife(t)
-	w.cfg.poolThere = func() bool { return true }
+	w.host.files[inFS(poolPath)] = &fstest.MapFile{Mode: fs.ModeDir}
 	delete(w.fake.domains, m.Domain)
 	delete(w.fake.pools, poolName)
 	w.fake.networks["default"].XML.IPs[0].DHCP.Hosts = nil

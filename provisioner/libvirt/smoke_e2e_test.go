@@ -24,6 +24,7 @@ func labProvider(t *testing.T) *Provider {
 		t.Fatal("not in the lab: run it by 'scripts/lab exec go test -tags e2e ./provisioner/libvirt'")
 	}
 	p := New(Config{
+		Host:      ThisMachine(),
 		Secrets:   &fakeSecrets{},
 		Documents: os.DirFS("../../embed/cloudinit"),
 		ImageDir:  t.TempDir(), TempDir: t.TempDir(),

@@ -18,7 +18,7 @@ var _ appliance.Powered = (*guest)(nil)
 func (g *guest) Power(ctx context.Context) (appliance.Power, error) {
 	d, err := g.p.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {
-		if err := proveEnded(g.member); err != nil {
+		if err := g.p.cfg.Host.proveEnded(ctx, g.member); err != nil {
 			return appliance.Power{}, err
 		}
 		return appliance.Power{State: appliance.PowerOff, Reason: "libvirt has no domain of it"}, nil
@@ -26,12 +26,12 @@ func (g *guest) Power(ctx context.Context) (appliance.Power, error) {
 	if err != nil {
 		return appliance.Power{}, err
 	}
-	return powerOf(d, g.p.isBooting(g.member.UUID)), nil
+	return powerOf(g.p.cfg.Host.Files, d, g.p.isBooting(g.member.UUID)), nil
 }
 
 // powerOf reads a domain's state. booting is set while this process brings the
 // machine up.
-func powerOf(d rpc.Domain, booting bool) appliance.Power {
+func powerOf(files Files, d rpc.Domain, booting bool) appliance.Power {
 	const panicked = int32(golibvirt.DomainCrashedPanicked)
 	switch {
 	case booting && !d.State.Off() && (d.State != rpc.DomainPaused || d.Reason == int32(golibvirt.DomainPausedStartingUp)):
@@ -45,20 +45,20 @@ func powerOf(d rpc.Domain, booting bool) appliance.Power {
 	case d.State.Off():
 		return appliance.Power{State: appliance.PowerOff, Reason: "its machine is off"}
 	case d.State == rpc.DomainPaused:
-		return appliance.Power{State: appliance.PowerPaused, Reason: whyPaused(d)}
+		return appliance.Power{State: appliance.PowerPaused, Reason: whyPaused(files, d)}
 	case d.State == rpc.DomainState(golibvirt.DomainPmsuspended):
 		return appliance.Power{State: appliance.PowerPaused, Reason: "the guest suspended itself; wake it: virsh dompmwakeup " + d.Name}
 	}
 	return appliance.Power{State: appliance.PowerOn}
 }
 
-func whyPaused(d rpc.Domain) string {
+func whyPaused(files Files, d rpc.Domain) string {
 	resume := "; resume it: virsh resume " + d.Name
 	switch golibvirt.DomainPausedReason(d.Reason) {
 	case golibvirt.DomainPausedIoerror:
 		why := "an I/O error on its disk"
 		for _, f := range diskFiles(d) {
-			if free, err := freeBytes(filepath.Dir(f)); err == nil {
+			if free, err := files.FreeBytes(filepath.Dir(f)); err == nil {
 				return fmt.Sprintf("%s, %d MiB are free in %s; when that is mended%s", why, free>>20, filepath.Dir(f), resume[1:])
 			}
 		}

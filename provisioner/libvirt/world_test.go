@@ -2,7 +2,6 @@ package libvirt
 
 import (
 	"context"
-	"net/netip"
 	"os"
 	"sync"
 	"testing"
@@ -55,17 +54,16 @@ func (fakeLocal) DestroySteps(_ appliance.Cluster, ms []appliance.Member) []appl
 type world struct {
 	*Provider
 	fake *fake
+	host *fakeHost
 }
 
 func newWorld(t *testing.T) world {
 	t.Helper()
+	h := newFakeHost()
 	p := New(Config{
 		Local: fakeLocal{}, Secrets: &fakeSecrets{}, Documents: os.DirFS("../../embed/cloudinit"),
 		ImageDir: t.TempDir(), TempDir: t.TempDir(), BootLimit: 2 * time.Second, stopLimit: 300 * time.Millisecond,
-		listens:   func(context.Context, string) bool { return false },
-		alive:     func(context.Context, []netip.Addr) map[netip.Addr]bool { return nil },
-		poolThere: func() bool { return false },
-		free:      func(...string) (uint64, error) { return 50 << 30, nil },
+		Host: h.host(),
 	})
 	t.Cleanup(p.Close)
 	f := newFake()
@@ -79,7 +77,7 @@ func newWorld(t *testing.T) world {
 	}
 	f.networks["default"].Active = true
 	p.virt = f
-	return world{p, f}
+	return world{p, f, h}
 }
 
 func (w world) cluster(t *testing.T, name, uuid string, standbys int, others ...appliance.Member) appliance.Cluster {

@@ -37,12 +37,13 @@ func DefaultSockets() []string {
 }
 
 // SocketDialer dials the first of the unix sockets at which somebody listens.
-// Where nobody does, the error is the first one's.
-func SocketDialer(paths ...string) Dialer {
+// Where nobody does, the error is the first one's. The dial function connects on
+// libvirt's host.
+func SocketDialer(dial func(ctx context.Context, network, address string) (net.Conn, error), paths ...string) Dialer {
 	return func(ctx context.Context) (net.Conn, error) {
 		var first error
 		for _, path := range paths {
-			conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+			conn, err := dial(ctx, "unix", path)
 			if err == nil {
 				return conn, nil
 			}

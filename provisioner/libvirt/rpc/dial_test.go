@@ -12,7 +12,7 @@ func TestSocketDialerTriesTheNext(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	first, second := filepath.Join(dir, "libvirt-sock"), filepath.Join(dir, "virtqemud-sock")
-	dial := SocketDialer(first, second)
+	dial := SocketDialer((&net.Dialer{}).DialContext, first, second)
 	if _, err := dial(t.Context()); !errors.Is(err, syscall.ENOENT) {
 		t.Errorf("nobody listens: got %v", err)
 	}

@@ -68,7 +68,7 @@ func TestFailuresHaveTheirIDs(t *testing.T) {
 
 func TestNoLibvirt(t *testing.T) {
 	t.Parallel()
-	c := New(SocketDialer(filepath.Join(t.TempDir(), "none")))
+	c := New(SocketDialer((&net.Dialer{}).DialContext, filepath.Join(t.TempDir(), "none")))
 	defer c.Close()
 	begun := time.Now()
 	if _, err := c.Version(t.Context()); !appliance.IsProblem(err, appliance.ErrHostNoLibvirt) {
@@ -87,7 +87,7 @@ func TestEndOfContextEndsACall(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	c := New(SocketDialer(path)) // accepts, and never says a word
+	c := New(SocketDialer((&net.Dialer{}).DialContext, path)) // accepts, and never says a word
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -20,7 +21,7 @@ func lab(t *testing.T) *Conn {
 	if socket == "" {
 		t.Fatal("not in the lab: run it by 'scripts/lab exec go test -tags e2e ./provisioner/libvirt/...'")
 	}
-	c := New(SocketDialer(socket))
+	c := New(SocketDialer((&net.Dialer{}).DialContext, socket))
 	t.Cleanup(c.Close)
 	return c
 }

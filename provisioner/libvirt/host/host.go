@@ -1,0 +1,177 @@
+// Package host is the machine whose libvirt runs the guests, as far as the
+// provider asks it something without libvirt: its processes, files and network.
+// What is asked here decides about fences, so it has to be asked of that
+// machine and of no other. [Local] is the machine that pgapp runs on.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is a process of the host.
+type Process struct {
+	PID int
+	// Argv are its arguments, the program first.
+	Argv []string
+}
+
+// File is an open file of the host.
+type File interface {
+	io.Reader
+	io.ReaderAt
+	io.Closer
+}
+
+// Local is the machine that pgapp runs on.
+type Local struct{}
+
+// Processes lists the processes that run now. One that ends meanwhile may be
+// missing, one without arguments, such as a kernel thread, is.
+func (Local) Processes(context.Context) ([]Process, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
+		return nil, errors.New("/proc shows no process")
+	}
+	var out []Process
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil || len(text) == 0 {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", f, err)
+		}
+		out = append(out, Process{PID: pid, Argv: strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")})
+	}
+	return out, nil
+}
+
+// Run runs a program of the host and returns what it prints. The error wraps
+// exec.ErrNotFound where there is no such program.
+func (Local) Run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	return exec.CommandContext(ctx, name, args...).Output()
+}
+
+// InGroup tells whether the user that Run runs programs as is a member of the
+// group, in this session or by the next.
+func (Local) InGroup(name string) bool {
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return false
+	}
+	u, err := user.Current()
+	if err != nil {
+		return false
+	}
+	ids, err := u.GroupIds()
+	return err == nil && slices.Contains(ids, g.Gid)
+}
+
+// Root tells whether Run runs programs as root.
+func (Local) Root() bool { return os.Geteuid() == 0 }
+
+// ClockSynchronised tells whether the kernel takes the host's clock for right.
+func (Local) ClockSynchronised() (bool, error) {
+	var tx unix.Timex
+	state, err := unix.Adjtimex(&tx)
+	const unsynchronised = 5 // TIME_ERROR, adjtimex(2)
+	return state != unsynchronised, err
+}
+
+// Stat describes a file.
+func (Local) Stat(path string) (fs.FileInfo, error) { return os.Stat(path) }
+
+// Open opens a file for reading.
+func (Local) Open(path string) (File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// FreeBytes tells how many bytes are free where the first of the directories
+// lies that exists.
+func (Local) FreeBytes(dirs ...string) (uint64, error) {
+	err := error(fs.ErrNotExist)
+	for _, d := range dirs {
+		var st unix.Statfs_t
+		if err = unix.Statfs(d, &st); err == nil {
+			return st.Bavail * uint64(st.Bsize), nil
+		}
+	}
+	return 0, err
+}
+
+// Dial connects to an address as a program on the host would.
+func (Local) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, network, address)
+}
+
+// Listens tells whether a server on the host could not bind the address, since
+// another has. An address that the host doesn't have yet is free.
+func (Local) Listens(ctx context.Context, address string) bool {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return errors.Is(err, syscall.EADDRINUSE)
+	}
+	_ = l.Close()
+	return false
+}
+
+// iflaMaster is the attribute of a link that is part of another (linux/if_link.h).
+const iflaMaster = 10
+
+// OnNoBridge tells whether the host has the network card and the card is part
+// of no other link.
+func (Local) OnNoBridge(card string) (bool, error) {
+	rib, err := syscall.NetlinkRIB(syscall.RTM_GETLINK, syscall.AF_UNSPEC)
+	if err != nil {
+		return false, fmt.Errorf("listing network cards: %w", err)
+	}
+	links, err := syscall.ParseNetlinkMessage(rib)
+	if err != nil {
+		return false, fmt.Errorf("listing network cards: %w", err)
+	}
+	for _, l := range links {
+		if l.Header.Type != syscall.RTM_NEWLINK {
+			continue
+		}
+		attrs, err := syscall.ParseNetlinkRouteAttr(&l)
+		if err != nil {
+			return false, fmt.Errorf("listing network cards: %w", err)
+		}
+		name, master := "", false
+		for _, a := range attrs {
+			switch a.Attr.Type {
+			case syscall.IFLA_IFNAME:
+				name = strings.TrimRight(string(a.Value), "\x00")
+			case iflaMaster:
+				master = true
+			}
+		}
+		if name == card {
+			return !master, nil
+		}
+	}
+	return false, nil
+}

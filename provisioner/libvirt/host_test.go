@@ -1,0 +1,242 @@
+package libvirt
+
+import (
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/fstest"
+
+	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/host"
+)
+
+// knownHost is what is so on a host when the contract is tested there.
+type knownHost struct {
+	host Host
+	// file holds "0123456789"; dir is a directory; missing is neither.
+	file, dir, missing string
+	// listening is an address that a server has bound, refusing one that
+	// answers but has no server.
+	listening, refusing string
+	// argv are the arguments of a process that runs.
+	argv []string
+}
+
+func TestHostContract(t *testing.T) {
+	t.Parallel()
+	for name, known := range map[string]func(t *testing.T) knownHost{"this machine": thisMachine, "the fake": fakeMachine} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := known(t)
+			t.Run("files", func(t *testing.T) { checkFiles(t, k) })
+			t.Run("network", func(t *testing.T) { checkNetwork(t, k) })
+			t.Run("system", func(t *testing.T) { checkSystem(t, k) })
+		})
+	}
+}
+
+func thisMachine(t *testing.T) knownHost {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte("0123456789"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	gone, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusing := gone.Addr().String()
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return knownHost{
+		host: ThisMachine(), file: file, dir: dir, missing: filepath.Join(dir, "missing"),
+		listening: server.Addr().String(), refusing: refusing, argv: os.Args,
+	}
+}
+
+func fakeMachine(*testing.T) knownHost {
+	f := newFakeHost()
+	f.files["dir/file"] = &fstest.MapFile{Data: []byte("0123456789")}
+	f.free["/dir"] = 1 << 30
+	f.listening["192.168.122.1:5432"], f.living["192.168.122.1"] = true, true
+	f.processes = []host.Process{{PID: 7, Argv: []string{"qemu", "-uuid", "a b"}}}
+	return knownHost{
+		host: f.host(), file: "/dir/file", dir: "/dir", missing: "/missing",
+		listening: "192.168.122.1:5432", refusing: "192.168.122.1:22", argv: []string{"qemu", "-uuid", "a b"},
+	}
+}
+
+func checkFiles(t *testing.T, k knownHost) {
+	t.Helper()
+	files := k.host.Files
+	if _, err := files.Stat(k.missing); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: got %v", err)
+	}
+	if _, err := files.Open(k.missing); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("opening a missing file: got %v", err)
+	}
+	if info, err := files.Stat(k.dir); err != nil || !info.IsDir() {
+		t.Errorf("a directory: got %v, %v", info, err)
+	}
+	f, err := files.Open(k.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 3)
+	if _, err := f.ReadAt(b, 4); err != nil || string(b) != "456" {
+		t.Errorf("reading at 4: got %q, %v", b, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	if text, err := readFile(files, k.file); err != nil || string(text) != "0123456789" {
+		t.Errorf("reading the file: got %q, %v", text, err)
+	}
+	if n, err := files.FreeBytes(k.missing, k.dir); err != nil || n == 0 {
+		t.Errorf("free bytes of the first directory that exists: got %d, %v", n, err)
+	}
+	if _, err := files.FreeBytes(k.missing); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("free bytes of a missing directory: got %v", err)
+	}
+}
+
+func checkNetwork(t *testing.T, k knownHost) {
+	t.Helper()
+	network := k.host.Network
+	conn, err := network.Dial(t.Context(), "tcp", k.listening)
+	if err != nil {
+		t.Fatalf("connecting to a server: %v", err)
+	}
+	_ = conn.Close()
+	if _, err := network.Dial(t.Context(), "tcp", k.refusing); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("connecting where nobody listens: got %v", err)
+	}
+	if !network.Listens(t.Context(), k.listening) || network.Listens(t.Context(), k.refusing) {
+		t.Errorf("a server listens at %s only, and got %v, %v", k.listening, network.Listens(t.Context(), k.listening), network.Listens(t.Context(), k.refusing))
+	}
+	if loose, err := network.OnNoBridge("no-such-card"); err != nil || loose {
+		t.Errorf("a card that the host doesn't have: got %v, %v", loose, err)
+	}
+}
+
+func checkSystem(t *testing.T, k knownHost) {
+	t.Helper()
+	all, err := k.host.System.Processes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(all, func(p host.Process) bool { return p.PID > 0 && slices.Equal(p.Argv, k.argv) }) {
+		t.Errorf("no process %q among %d", k.argv, len(all))
+	}
+	if _, err := k.host.System.Run(t.Context(), "no-such-program-of-pgapp"); !errors.Is(err, exec.ErrNotFound) {
+		t.Errorf("a missing program: got %v", err)
+	}
+	if k.host.System.InGroup("no-such-group-of-pgapp") {
+		t.Error("the user is in a group that does not exist")
+	}
+	if _, err := k.host.System.ClockSynchronised(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestThisMachinesLoopbackIsOnNoBridge(t *testing.T) {
+	t.Parallel()
+	if loose, err := ThisMachine().Network.OnNoBridge("lo"); err != nil || !loose {
+		t.Errorf("got %v, %v", loose, err)
+	}
+}
+
+func TestFenceIsProvenByTheHostsProcesses(t *testing.T) {
+	t.Parallel()
+	w, c, m := inLife(t)
+	delete(w.fake.domains, m.Domain)
+	w.host.processes = []host.Process{{PID: 4711, Argv: []string{"/usr/bin/qemu-system-x86_64", "-name", "x", "-uuid", m.UUID}}}
+	err := w.guest(c, m).Fence(t.Context())
+	if !appliance.IsProblem(err, appliance.ErrFence) || !strings.Contains(err.Error(), "4711") {
+		t.Errorf("with its process on the host: got %v", err)
+	}
+	w.host.processes[0].Argv[4] = uuidB
+	if err := w.guest(c, m).Fence(t.Context()); err != nil {
+		t.Errorf("with another machine's process on the host: got %v", err)
+	}
+}
+
+// ownFiles are the files that may use this machine's: a seed is made in the
+// daemon's own directory, and an image is uploaded from one.
+func ownFiles() map[string][]string {
+	return map[string][]string{
+		"seed.go":   {"MkdirTemp", "RemoveAll", "WriteFile", "File"},
+		"images.go": {"Open"},
+		"doctor.go": {"Open"},
+	}
+}
+
+// TestNothingIsAskedOfAnotherMachine holds that the package asks this machine
+// nothing about libvirt's host: whatever it uses of os, net and the like makes
+// no call to the system.
+func TestNothingIsAskedOfAnotherMachine(t *testing.T) {
+	t.Parallel()
+	pure := map[string][]string{
+		"os":                    {"ErrNotExist", "FileMode"},
+		"os/exec":               {"ErrNotFound"},
+		"os/user":               nil,
+		"net":                   {"JoinHostPort", "Conn", "ParseCIDR", "HardwareAddr"},
+		"syscall":               {"ECONNREFUSED", "ECONNRESET"},
+		"golang.org/x/sys/unix": nil,
+		"path/filepath":         {"Base", "Dir", "Join", "IsAbs", "Ext"},
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		set := token.NewFileSet()
+		f, err := parser.ParseFile(set, name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		imported := map[string]string{}
+		for _, i := range f.Imports {
+			path := strings.Trim(i.Path.Value, `"`)
+			if _, ok := pure[path]; ok {
+				imported[filepath.Base(path)] = path
+			}
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			pkg, ok := sel.X.(*ast.Ident)
+			if !ok || pkg.Obj != nil || imported[pkg.Name] == "" {
+				return true
+			}
+			path := imported[pkg.Name]
+			if slices.Contains(pure[path], sel.Sel.Name) || path == "os" && slices.Contains(ownFiles()[name], sel.Sel.Name) {
+				return true
+			}
+			t.Errorf("%s uses %s.%s: ask the Host, which may be another machine", set.Position(sel.Pos()), pkg.Name, sel.Sel.Name)
+			return true
+		})
+	}
+}

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // UnitState is the state of a systemd unit in the guest.
@@ -93,29 +93,25 @@ func (c *Client) startUnit(ctx context.Context, u Unit) error {
 
 // followUnit survives lost connections: it resumes at the next unread byte.
 func (c *Client) followUnit(ctx context.Context, u Unit, out *lineTail) (UnitState, int, error) {
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
 	counted := &counter{to: out}
-	for {
+	var state UnitState
+	var code int
+	err := wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
 		err := c.followOnce(ctx, u, counted)
-		state, code := UnitRunning, 0
 		if err == nil {
 			state, code, err = c.unitState(ctx, u.Name)
 		}
 		switch {
 		case err == nil && state == UnitAbsent:
-			return state, -1, errors.New("the unit is gone: did the machine reboot?")
-		case err == nil && state != UnitRunning:
-			return state, code, nil
-		case err != nil && (ctx.Err() != nil || ReasonOf(err) == "" || ReasonOf(err) == ReasonHostKey):
-			return state, 0, err
+			return true, errors.New("the unit is gone: did the machine reboot?")
+		case err == nil:
+			return state != UnitRunning, nil
+		case ctx.Err() != nil || ReasonOf(err) == "" || ReasonOf(err) == ReasonHostKey:
+			return true, err
 		}
-		select {
-		case <-ctx.Done():
-			return UnitRunning, 0, context.Cause(ctx)
-		case <-ticker.C:
-		}
-	}
+		return false, nil // the connection was lost, not the unit
+	})
+	return state, code, err
 }
 
 func (c *Client) followOnce(ctx context.Context, u Unit, out *counter) error {

@@ -3,6 +3,8 @@ package ssh
 import (
 	"context"
 	"time"
+
+	"pgapp/appliance/wait"
 )
 
 const (
@@ -19,36 +21,35 @@ const (
 // ends. A wrong host key is returned at once. onTry gets the reason of every
 // failed attempt and may be nil.
 func (c *Client) WaitReady(ctx context.Context, onTry func(Reason)) error {
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
 	var notBefore time.Time
 	var last error
 	pause := firstAuthPause
-	for {
-		if !time.Now().Before(notBefore) {
-			_, err := c.connect(ctx, connectTry)
-			reason := ReasonOf(err)
-			if err == nil || reason == ReasonHostKey {
-				return err
-			}
-			// A failure by the deadline itself tells nothing about the machine.
-			if last == nil || !over(ctx) {
-				last = err
-			}
-			if onTry != nil {
-				onTry(reason)
-			}
-			if reason == ReasonAuth || reason == ReasonBooting {
-				notBefore = time.Now().Add(pause)
-				pause = min(2*pause, lastAuthPause)
-			}
+	err := wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
+		if time.Now().Before(notBefore) {
+			return false, nil
 		}
-		select {
-		case <-ctx.Done():
-			return last
-		case <-ticker.C:
+		_, err := c.connect(ctx, connectTry)
+		reason := ReasonOf(err)
+		if err == nil || reason == ReasonHostKey {
+			return true, err
 		}
+		// A failure by the deadline itself tells nothing about the machine.
+		if last == nil || !over(ctx) {
+			last = err
+		}
+		if onTry != nil {
+			onTry(reason)
+		}
+		if reason == ReasonAuth || reason == ReasonBooting {
+			notBefore = time.Now().Add(pause)
+			pause = min(2*pause, lastAuthPause)
+		}
+		return false, nil
+	})
+	if err != nil && ReasonOf(err) != ReasonHostKey {
+		return last // ctx has ended
 	}
+	return err
 }
 
 // over tells whether the deadline has passed; ctx.Err may follow a moment later.

@@ -210,15 +210,5 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *appliance.Problem, 
 	_, _ = w.Write(body.Bytes()) // the client is gone where this fails
 }
 
-// visible keeps a hostile name from writing to a terminal or filling it.
-func visible(s string) string {
-	const most = 120
-	q := strconv.Quote(s)
-	if q == `"`+s+`"` && len(s) <= most {
-		return s
-	}
-	if len(q) > most {
-		q = strings.ToValidUTF8(q[:most], "") + "…"
-	}
-	return q
-}
+// visible is foreign text for an answer or a log line.
+func visible(s string) string { return appliance.Visible(s, 120) }

@@ -115,6 +115,10 @@ func (c Cluster) AnyWantStopped() bool {
 	return c.WantStopped || slices.ContainsFunc(c.Members, func(m Member) bool { return m.WantStopped })
 }
 
+// SharesMachine tells whether the cluster's members share a machine, and so its
+// file system, memory and clock.
+func (c Cluster) SharesMachine() bool { return c.Spec.Provider == ProviderLocal }
+
 // RoleOf is the role that the record gives to the member.
 func (c Cluster) RoleOf(name string) Role {
 	if name == c.Primary {

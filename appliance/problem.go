@@ -261,10 +261,10 @@ func (e *ExitError) Error() string {
 }
 
 // LastLine returns the last line that isn't empty.
-func LastLine(s string) string {
-	s = strings.TrimSpace(s)
-	if i := strings.LastIndexByte(s, '\n'); i >= 0 {
-		return strings.TrimSpace(s[i+1:])
-	}
-	return s
+func LastLine(s string) string { return strings.TrimSpace(LastLines(s, 1)) }
+
+// LastLines returns the last n lines, without empty ones at either end of s.
+func LastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

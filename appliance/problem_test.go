@@ -122,3 +122,25 @@ func TestAsProblemTakesTheTextAsItIs(t *testing.T) {
 		}
 	}
 }
+
+func TestLastLines(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		text      string
+		n         int
+		want, one string
+	}{
+		{"", 3, "", ""},
+		{"\n\n", 3, "", ""},
+		{"a", 3, "a", "a"},
+		{"a\n b\t\nc\n\n", 2, " b\t\nc", "c"},
+		{"a\nb\n  c  \n", 9, "a\nb\n  c", "c"},
+	} {
+		if got := appliance.LastLines(c.text, c.n); got != c.want {
+			t.Errorf("the last %d of %q: %q", c.n, c.text, got)
+		}
+		if got := appliance.LastLine(c.text); got != c.one {
+			t.Errorf("the last of %q: %q", c.text, got)
+		}
+	}
+}

@@ -2,11 +2,14 @@ package appliance
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -123,8 +126,8 @@ func (s Spec) Validate() error {
 		v.add("postgres_bin", validPath(s.PostgresBin))
 	}
 	v.check("locale", localeRE().MatchString(s.Locale), "has to look like C.UTF-8 or en_US.UTF-8 (UTF-8 only)")
-	for _, name := range sortedKeys(s.Parameters) {
-		v.add("parameters."+printable(name), validParameter(name, s.Parameters[name]))
+	for _, name := range slices.Sorted(maps.Keys(s.Parameters)) {
+		v.add("parameters."+Visible(name, 80), validParameter(name, s.Parameters[name]))
 	}
 	s.validateVM(v)
 	return v.problem("the cluster's spec is not valid")
@@ -232,27 +235,19 @@ func (v *fieldErrors) problem(message string) error {
 	if len(v.list) == 0 {
 		return nil
 	}
-	sort.SliceStable(v.list, func(i, j int) bool { return v.list[i].Field < v.list[j].Field })
+	slices.SortStableFunc(v.list, func(a, b FieldError) int { return strings.Compare(a.Field, b.Field) })
 	return &Problem{ID: ErrInvalidSpec, Message: message, Fields: v.list, Hint: "see 'pgapp up --help' for what each field takes"}
 }
 
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
-}
-
-// printable keeps a hostile name from writing to the terminal.
-func printable(s string) string {
-	q := fmt.Sprintf("%q", s)
-	if len(q) > 80 {
-		q = q[:80] + "…"
-	}
-	if q == `"`+s+`"` {
+// Visible keeps a hostile text from writing to a terminal or filling it: what
+// isn't plain is quoted, and what is longer than most bytes is cut off.
+func Visible(s string, most int) string {
+	q := strconv.Quote(s)
+	if q == `"`+s+`"` && len(s) <= most {
 		return s
+	}
+	if len(q) > most {
+		q = strings.ToValidUTF8(q[:most], "") + "…"
 	}
 	return q
 }

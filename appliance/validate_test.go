@@ -97,3 +97,23 @@ func TestWithDefaultsIsIdempotent(t *testing.T) {
 		}
 	}
 }
+
+func TestVisibleQuotesAndCutsHostileText(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"work_mem":               "work_mem",
+		"größe":                  "größe",
+		"a\x1b[2Jb":              `"a\x1b[2Jb"`,
+		"a\nb":                   `"a\nb"`,
+		`say "no"`:               `"say \"no\""`,
+		"\xff":                   `"\xff"`,
+		strings.Repeat("a", 20):  strings.Repeat("a", 20),
+		strings.Repeat("a", 21):  `"` + strings.Repeat("a", 19) + "…",
+		strings.Repeat("ä", 12):  `"` + strings.Repeat("ä", 9) + "…",
+		strings.Repeat("\n", 99): `"` + strings.Repeat(`\n`, 9) + `\…`,
+	} {
+		if got := appliance.Visible(in, 20); got != want {
+			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+	}
+}

@@ -45,7 +45,7 @@ func Subjects(c appliance.Cluster, p Machines, s appliance.Secrets) []Subject {
 	for _, m := range c.Members {
 		out = append(out, Subject{
 			Member: m, Primary: m.Name == c.Primary, Machine: p.Machine(c, m),
-			shared:  c.Spec.Provider == appliance.ProviderLocal && len(c.Members) > 1,
+			shared:  c.SharesMachine() && len(c.Members) > 1,
 			session: postgres.SessionKey(c, m.Name), password: s.Get(appliance.SecretControl),
 		})
 	}

@@ -12,7 +12,7 @@ import (
 func (o *Observer) Verify(ctx context.Context, c appliance.Cluster, p Machines, s appliance.Secrets) appliance.VerifyReport {
 	in := postgres.VerifyInput{
 		SystemIdentifier: c.SystemIdentifier, Database: c.Spec.Database, Password: s.Get(appliance.SecretControl),
-		AppPassword: s.Get(appliance.SecretApp), SharedMachine: c.Spec.Provider == appliance.ProviderLocal,
+		AppPassword: s.Get(appliance.SecretApp), SharedMachine: c.SharesMachine(),
 	}
 	if _, value, ok := postgres.ApplyDelay(c.Spec.Parameters); ok {
 		in.ApplyDelay = value

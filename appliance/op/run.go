@@ -103,7 +103,7 @@ func (l *run) execute(ctx context.Context) {
 		l.show(appliance.OpFailed, err)
 		return
 	case errors.Is(cause, errCancelled):
-		l.end(ctx, appliance.OpCancelled, errCancelledProblem(l.op))
+		l.end(ctx, appliance.OpCancelled, cancelledProblem(l.op))
 	case err != nil:
 		l.end(ctx, appliance.OpFailed, err)
 	default:

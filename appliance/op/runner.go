@@ -126,13 +126,13 @@ func (r *Runner) Cancel(ctx context.Context, id string) (appliance.Operation, er
 		return o, err
 	}
 	o.State = appliance.OpCancelled
-	o.Error = appliance.AsProblem(errCancelledProblem(o))
+	o.Error = appliance.AsProblem(cancelledProblem(o))
 	now := time.Now().UTC()
 	o.EndedAt = &now
 	return o, r.cfg.Store.SaveOperation(ctx, o, false)
 }
 
-func errCancelledProblem(o appliance.Operation) error {
+func cancelledProblem(o appliance.Operation) error {
 	return appliance.NewProblem(appliance.ErrCancelled, "operation %s was cancelled", o.ID).
 		WithHint("run the command again to go on from here")
 }

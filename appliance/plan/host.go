@@ -5,7 +5,7 @@ import "pgapp/appliance"
 // hostStep is the step that checks this machine, for what would fail there in
 // the words of another program.
 func hostStep(c appliance.Cluster, steps []appliance.Step) []string {
-	if !sharesMachine(c) {
+	if !c.SharesMachine() {
 		return nil
 	}
 	for _, s := range steps {

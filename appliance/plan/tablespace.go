@@ -13,14 +13,10 @@ import (
 // without.
 const askLimit = 5 * time.Second
 
-// sharesMachine tells whether the cluster's members share a file system, so
-// that none but the primary may have a tablespace's directory.
-func sharesMachine(c appliance.Cluster) bool { return c.Spec.Provider == appliance.ProviderLocal }
-
 // tablespaceStep refuses, before anything is changed, a standby beside
 // tablespaces on one machine.
 func (r recipe) tablespaceStep(c appliance.Cluster, added []appliance.Member) []appliance.Step {
-	if !sharesMachine(c) || len(added) == 0 || c.Phase == appliance.PhaseCreating {
+	if !c.SharesMachine() || len(added) == 0 || c.Phase == appliance.PhaseCreating {
 		return nil
 	}
 	return []appliance.Step{{
@@ -43,7 +39,7 @@ func (r recipe) tablespaceStep(c appliance.Cluster, added []appliance.Member) []
 
 // readyToClone looks for what forbids a clone, and makes its slot.
 func readyToClone(ctx context.Context, f facts, m appliance.Member, primary *postgres.Control) error {
-	if sharesMachine(f.cluster) {
+	if f.cluster.SharesMachine() {
 		if err := postgres.RefuseTablespaces(ctx, primary, "standby "+m.Name); err != nil {
 			return err
 		}
@@ -98,7 +94,7 @@ func (r recipe) primaryTablespaces(ctx context.Context) (locations []string, err
 // loadedTablespaces is the step after a load from files, which may make
 // tablespaces while the standbys are cloned or replay already.
 func (r recipe) loadedTablespaces(c appliance.Cluster, standbys []appliance.Member, after ...string) []appliance.Step {
-	if sharesMachine(c) || len(c.Spec.SQL) == 0 || len(standbys) == 0 {
+	if c.SharesMachine() || len(c.Spec.SQL) == 0 || len(standbys) == 0 {
 		return nil
 	}
 	return []appliance.Step{{

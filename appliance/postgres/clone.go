@@ -139,7 +139,7 @@ func cloneFailure(err error, what string) error {
 	if why == "" {
 		return failure(appliance.ErrClone, err, "%s", what)
 	}
-	return appliance.NewProblem(appliance.ErrClone, "%s: %s", what, why).WithDetail(lastLines(exit.Stderr, 20))
+	return appliance.NewProblem(appliance.ErrClone, "%s: %s", what, why).WithDetail(appliance.LastLines(exit.Stderr, 20))
 }
 
 // killScript ends every pg_basebackup into the directory $1. A killed one

@@ -175,7 +175,7 @@ func confProblem(err error) error {
 	}
 	return appliance.NewProblem(appliance.ErrPostgresConfig, "PostgreSQL refuses the configuration: %s", why).
 		WithHint("correct the parameter in the cluster's spec, then run 'pgapp up' again").
-		WithDetail(lastLines(exit.Stderr, 20))
+		WithDetail(appliance.LastLines(exit.Stderr, 20))
 }
 
 func failureOrNil(err error, format string, args ...any) error {

@@ -43,15 +43,7 @@ func failure(id appliance.ErrorID, err error, format string, args ...any) error 
 	}
 	var exit *appliance.ExitError
 	if errors.As(err, &exit) {
-		return appliance.NewProblem(id, "%s: %w", what, err).WithDetail(lastLines(exit.Stderr, 20))
+		return appliance.NewProblem(id, "%s: %w", what, err).WithDetail(appliance.LastLines(exit.Stderr, 20))
 	}
 	return appliance.NewProblem(id, "%s: %w", what, err)
-}
-
-func lastLines(s string, n int) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	if len(lines) > n {
-		lines = lines[len(lines)-n:]
-	}
-	return strings.Join(lines, "\n")
 }

@@ -328,7 +328,7 @@ func (p *Provider) bootProblem(ctx context.Context, b boot, err error) error {
 
 // console is the end of the serial console, empty where it can't be read.
 func (p *Provider) console(ctx context.Context, volume string) string {
-	return lastLines(p.consoleText(ctx, volume), consoleLines)
+	return appliance.LastLines(p.consoleText(ctx, volume), consoleLines)
 }
 
 // consoleText is more of the serial console than people want to see.
@@ -341,11 +341,6 @@ func (p *Provider) consoleText(ctx context.Context, volume string) string {
 		return ""
 	}
 	return printable(text)
-}
-
-func lastLines(text string, n int) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
 // steering matches what a terminal is steered by, such as colours.

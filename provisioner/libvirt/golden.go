@@ -305,7 +305,7 @@ func (b *build) install(ctx context.Context) error {
 	if errors.As(err, &exit) {
 		return appliance.NewProblem(appliance.ErrImageBuild, "installing PostgreSQL 17 in the image failed: %w", err).
 			WithHint("the guest has to reach a package mirror: see 'pgapp doctor', or name one with --apt-mirror").
-			WithDetail(lastLines(printable([]byte(exit.Stderr)), consoleLines))
+			WithDetail(appliance.LastLines(printable([]byte(exit.Stderr)), consoleLines))
 	}
 	return err
 }
@@ -340,7 +340,7 @@ func (b *build) seal(ctx context.Context) error {
 	}
 	text := b.p.consoleText(ctx, volumeName(b.tag(), volConsole))
 	if !strings.Contains(text, sealDone) {
-		return appliance.NewProblem(appliance.ErrImageBuild, "the image powered off before it was sealed").WithDetail(lastLines(text, consoleLines))
+		return appliance.NewProblem(appliance.ErrImageBuild, "the image powered off before it was sealed").WithDetail(appliance.LastLines(text, consoleLines))
 	}
 	return nil
 }

@@ -10,8 +10,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"pgapp/appliance"
 )
 
 // Landlock (landlock(7)) keeps a member's server from making a directory
@@ -114,6 +112,3 @@ func (m *machine) serverDirs() []string {
 	}
 	return out
 }
-
-// sharesMachine tells whether all members of the cluster are on this machine.
-func sharesMachine(c appliance.Cluster) bool { return c.Spec.Provider != appliance.ProviderLibvirt }

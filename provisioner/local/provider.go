@@ -92,7 +92,7 @@ func (p *Provider) Machine(c appliance.Cluster, m appliance.Member) appliance.Ma
 func (p *Provider) machine(c appliance.Cluster, m appliance.Member) *machine {
 	return &machine{
 		p: p, cluster: c.Name, member: m.Name, uuid: c.UUID, binDir: c.PostgresBin, env: c.PostgresEnv,
-		dir: filepath.Join(p.clusterDir(c.Name), m.Name), shared: sharesMachine(c),
+		dir: filepath.Join(p.clusterDir(c.Name), m.Name), shared: c.SharesMachine(),
 	}
 }
 

@@ -361,7 +361,7 @@ func TestSourceFails(t *testing.T) {
 	dir := t.TempDir()
 	dest := filepath.Join(dir, "unpacked")
 	for _, at := range []int{0, 10, 700, 2000, len(plain) - 5} {
-		r := io.MultiReader(bytes.NewReader(plain[:at]), &failing{r: errReader{broken}})
+		r := io.MultiReader(bytes.NewReader(plain[:at]), &failing{r: failingReader{broken}})
 		_, err := Read(t.Context(), r, Keys{}, dest, Limits{})
 		if !errors.Is(err, broken) || appliance.IsProblem(err, ErrInvalid) {
 			t.Errorf("failing at %d: %v, want the source's own error", at, err)
@@ -375,9 +375,9 @@ func TestSourceFails(t *testing.T) {
 	}
 }
 
-type errReader struct{ err error }
+type failingReader struct{ err error }
 
-func (r errReader) Read([]byte) (int, error) { return 0, r.err }
+func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
 
 // cancelReader cancels at the first read, and then gives zeros for ever.
 type cancelReader context.CancelFunc

@@ -27,7 +27,7 @@ func TestPreloadOfAMissingLibraryIsRefused(t *testing.T) {
 			refused := func(when string) {
 				t.Helper()
 				r := b.run("up", "-f", file)
-				if r.code != 1 || !strings.Contains(r.err, "error[postgres-config]") || !strings.Contains(r.err, name+" names a library that isn't there: nosuch") {
+				if r.code != 1 || !strings.Contains(r.err, "error[postgres-config]") || !strings.Contains(r.err, name+" names a missing library: nosuch") {
 					t.Fatalf("%s: exit code %d\n%s", when, r.code, r.err)
 				}
 			}

@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// accessTemplate grants to the cluster's roles what they use, so that nothing
-// rests on PUBLIC. It grants nothing twice, and needs no database that isn't
-// there.
+// accessTemplate grants the cluster's roles the privileges that they use, so
+// that none depends on PUBLIC. It skips databases that don't exist.
 const accessTemplate = `SET synchronous_commit = local;
 SELECT pg_catalog.format('GRANT CONNECT ON DATABASE %I TO %I', d.datname, w.role)
 FROM {wanted} JOIN pg_catalog.pg_database d ON d.datname = w.db
@@ -28,8 +27,8 @@ func accessSQL(database string) string {
 	return strings.Replace(accessTemplate, "{wanted}", wantedAccess(database), 1)
 }
 
-// EnsureAccess grants to the cluster's roles what they use on the primary,
-// their way into the database included. A repeat does nothing.
+// EnsureAccess grants the cluster's roles on the primary the privileges that
+// they use, CONNECT to the database included. A repeat does nothing.
 func EnsureAccess(ctx context.Context, sh Shell, port int, database string) error {
 	if _, err := SuperuserSQL(ctx, sh, port, MaintenanceDatabase, accessSQL(database)); err != nil {
 		return fmt.Errorf("granting the roles their access: %w", err)

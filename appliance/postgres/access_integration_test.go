@@ -9,7 +9,7 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-func TestVerifyOfHardenedDatabases(t *testing.T) {
+func TestVerifyWorksInHardenedDatabases(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
 	primary, ctx := c.members[0], t.Context()

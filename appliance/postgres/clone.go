@@ -15,45 +15,44 @@ import (
 	"pgapp/appliance/wait"
 )
 
-// CloneOptions say what a standby is cloned from.
+// CloneOptions describe a clone.
 type CloneOptions struct {
-	// Upstream is the primary. Its slot has to exist, and to keep WAL already:
-	// else a parallel load may remove what the clone still needs.
+	// Upstream is the primary. Its slot must exist and already keep WAL;
+	// otherwise the primary may remove WAL that the clone needs.
 	Upstream Upstream
 	// Member is the standby's name.
 	Member string
-	// OperationID names the clone's sessions on the primary, so that those of a
-	// killed attempt are found again.
+	// OperationID is part of the application name of the clone's sessions, by
+	// which a repeat finds the sessions of a killed attempt.
 	OperationID        string
 	ReplicatorPassword appliance.Secret
-	// SystemIdentifier is the cluster's; a clone of another is refused. Empty:
-	// whatever the primary has.
+	// SystemIdentifier is the cluster's; a primary with another one is refused.
+	// If it is empty, any primary is accepted.
 	SystemIdentifier string
-	// Primary, where it is set, is used to end what a killed attempt left
-	// there, and is asked for its tablespaces.
+	// Primary, if set, is used to end the sessions of a killed attempt and to
+	// list the tablespaces.
 	Primary *Control
-	// Stall is how long a clone may make no progress; 0 means two minutes.
+	// Stall limits the time without progress; 0 means two minutes.
 	Stall time.Duration
-	// SyncLater leaves it to [SyncDataDir] to make the directory durable.
+	// SyncLater skips the sync of the directory; the caller runs [SyncDataDir].
 	SyncLater bool
 }
 
 const defaultStall = 2 * time.Minute
 
-// Clone makes the member's data directory a copy of the primary's, and leaves
-// it as a standby that can't start before [Configure] has run. Progress is
-// reported in bytes. It first ends and removes what a killed attempt left, and
-// tries once more where a failure may pass. Where the directory is a standby
-// of the same cluster already, it returns at once; anything else in its place
-// is a [appliance.Problem] with id data-dir-foreign. Other failures are
-// clone-failed.
+// Clone copies the primary's data directory to the member, as a standby that
+// can't start before [Configure] has run. Progress is reported in bytes. Clone
+// first removes the remains of a killed attempt, and repeats once after a
+// failure that may be temporary. If the directory is already a standby of the
+// same cluster, Clone returns at once; any other content is a
+// [appliance.Problem] with id data-dir-foreign. Other failures are clone-failed.
 func Clone(ctx context.Context, sh Shell, o CloneOptions, report appliance.Report) error {
 	what := fmt.Sprintf("cloning member %q from %s:%d", o.Member, o.Upstream.Host, o.Upstream.Port)
 	if err := writePassFile(ctx, sh, o.ReplicatorPassword); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if err := clearClone(ctx, sh, o); err != nil {
-		return failure(appliance.ErrClone, err, "%s: clearing an earlier attempt", what)
+		return failure(appliance.ErrClone, err, "%s: removing an earlier attempt", what)
 	}
 	identifier, err := upstreamIdentifier(ctx, sh, o)
 	if err != nil {
@@ -85,12 +84,13 @@ func writePassFile(ctx context.Context, sh Shell, password appliance.Secret) err
 		return err
 	}
 	if err := sh.WriteFile(ctx, path.Join(sh.Layout().ConfDir, PassFile), data, 0o600); err != nil {
-		return failure(appliance.ErrClone, err, "writing the replication password's file")
+		return failure(appliance.ErrClone, err, "writing the replicator's password file")
 	}
 	return nil
 }
 
-// alreadyCloned tells whether the data directory is a standby of that cluster.
+// alreadyCloned tells whether the data directory is a standby of the cluster
+// with this identifier.
 func alreadyCloned(ctx context.Context, sh Shell, identifier string) (bool, error) {
 	d, err := InspectDataDir(ctx, sh)
 	if err != nil || !d.Exists {
@@ -108,8 +108,8 @@ func (o CloneOptions) conninfo(l appliance.Layout, extra ...string) (string, err
 	return replicationConninfo(l, o.Upstream.Host, o.Upstream.Port, o.application(), extra...)
 }
 
-// upstreamIdentifier asks the primary for its system identifier by the way
-// that the clone will take, and compares it.
+// upstreamIdentifier reads the primary's system identifier over the connection
+// that the clone will use, and compares it with the cluster's.
 func upstreamIdentifier(ctx context.Context, sh Shell, o CloneOptions) (string, error) {
 	l := sh.Layout()
 	info, err := o.conninfo(l, "replication", "true")
@@ -124,12 +124,12 @@ func upstreamIdentifier(ctx context.Context, sh Shell, o CloneOptions) (string, 
 	}
 	got, _, _ := strings.Cut(strings.TrimSpace(string(res.Stdout)), "|")
 	if o.SystemIdentifier != "" && got != o.SystemIdentifier {
-		return "", appliance.NewProblem(appliance.ErrClone, "the server there has system identifier %s, and this cluster %s: it is another cluster's", got, o.SystemIdentifier)
+		return "", appliance.NewProblem(appliance.ErrClone, "the server's system identifier is %s, and this cluster's is %s: the server belongs to another cluster", got, o.SystemIdentifier)
 	}
 	return got, nil
 }
 
-// cloneFailure says what a program complained of, in the problem's message.
+// cloneFailure makes a problem with the program's first error as its message.
 func cloneFailure(err error, what string) error {
 	var exit *appliance.ExitError
 	if !errors.As(err, &exit) || appliance.HostErrorInText(exit.Stderr) != "" {
@@ -142,10 +142,9 @@ func cloneFailure(err error, what string) error {
 	return appliance.NewProblem(appliance.ErrClone, "%s: %s", what, why).WithDetail(appliance.LastLines(exit.Stderr, 20))
 }
 
-// killScript ends every pg_basebackup into the directory $1. A killed one
-// leaves a forked child that goes on streaming WAL; both have the same
-// arguments. $2 is the pattern as an argument of grep that isn't itself equal
-// to what is looked for.
+// killScript kills every pg_basebackup with the argument that grep option $1
+// names. A killed pg_basebackup leaves a forked child that streams WAL and has
+// the same arguments. $1 begins with -e, so that grep doesn't match itself.
 const killScript = `found() { grep -lzxF "$1" /proc/[0-9]*/cmdline 2>/dev/null | cut -d / -f 3; }
 n=0
 while pids=$(found "$1"); [ -n "$pids" ]; do
@@ -156,9 +155,8 @@ while pids=$(found "$1"); [ -n "$pids" ]; do
 done
 exit 0`
 
-// clearClone ends and removes what a killed attempt left: the program and its
-// child here, its walsenders and so the use of the slot on the primary, and
-// the directory.
+// clearClone removes the remains of a killed attempt: its processes here, its
+// walsenders on the primary, which hold the slot, and the partial directory.
 func clearClone(ctx context.Context, sh Shell, o CloneOptions) error {
 	l := sh.Layout()
 	if _, err := script(ctx, sh, killScript, "-e"+pgdataArg(l)); err != nil {
@@ -174,8 +172,8 @@ func clearClone(ctx context.Context, sh Shell, o CloneOptions) error {
 
 func pgdataArg(l appliance.Layout) string { return "--pgdata=" + partialData(l) }
 
-// endSessions ends the walsenders whose name begins so, and waits until
-// none is left.
+// endSessions ends the walsenders whose application name has the prefix, and
+// waits until none is left.
 func (c *Control) endSessions(ctx context.Context, prefix string) error {
 	const sql = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE backend_type = 'walsender' AND starts_with(application_name, $1)`
@@ -238,7 +236,7 @@ func parseBackupProgress(line string) (appliance.Progress, bool) {
 	return appliance.Progress{Detail: "base backup", BytesDone: done * kib, BytesTotal: max(total, done) * kib}, true
 }
 
-// stallWatch cancels a context when no progress is seen for a while.
+// stallWatch cancels a context after limit without progress.
 type stallWatch struct {
 	limit  time.Duration
 	timer  *time.Timer
@@ -261,7 +259,7 @@ func watchStall(ctx context.Context, limit time.Duration) (context.Context, *sta
 	return ctx, w
 }
 
-// progress tells whether bytes is news, and if so starts the time anew.
+// progress tells whether bytes has changed, and if so restarts the timer.
 func (w *stallWatch) progress(bytes int64) bool {
 	if w.last.Swap(bytes) == bytes {
 		return false
@@ -277,7 +275,7 @@ func (w *stallWatch) stop() {
 	w.cancel()
 }
 
-// mayPass tells whether another attempt is worth it.
+// mayPass tells whether the failure may be temporary.
 func mayPass(ctx context.Context, err error) bool {
 	p := appliance.AsProblem(err)
 	if ctx.Err() != nil || p.ID != appliance.ErrClone {
@@ -292,8 +290,8 @@ func mayPass(ctx context.Context, err error) bool {
 	return true
 }
 
-// identityScript makes the copy in $1 a standby that can't start before it was
-// configured: it has the primary's name, port and rules.
+// identityScript makes the copy in $1 a standby that can't start before
+// [Configure]: the copy still has the primary's name, port and rules.
 const identityScript = `set -eu
 : >"$1/standby.signal"
 rm -f -- "$1/pgapp.conf" "$1/recovery.signal" "$1/postmaster.opts"`

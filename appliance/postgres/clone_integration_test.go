@@ -58,7 +58,7 @@ func (c *cluster) newStandby(t *testing.T) (*machine, int) {
 	return m, i
 }
 
-func TestCloneAfterItWasKilled(t *testing.T) {
+func TestCloneContinuesAfterKill(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	m, i := c.newStandby(t)
@@ -117,7 +117,7 @@ func TestCloneAfterItWasKilled(t *testing.T) {
 	}
 }
 
-func TestCloneTriesAgain(t *testing.T) {
+func TestCloneRepeatsOnceAfterFailure(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	m, i := c.newStandby(t)
@@ -138,7 +138,7 @@ func TestCloneTriesAgain(t *testing.T) {
 	}
 }
 
-func TestCloneThatCantBe(t *testing.T) {
+func TestCloneReportsFailure(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	m, i := c.newStandby(t)
@@ -156,7 +156,7 @@ func TestCloneThatCantBe(t *testing.T) {
 		}
 	}
 	try("wrong password", appliance.ErrClone, "password authentication failed", func(o *postgres.CloneOptions) { o.ReplicatorPassword = appliance.NewSecret("canary") })
-	try("another cluster", appliance.ErrClone, "another cluster's", func(o *postgres.CloneOptions) { o.SystemIdentifier = "1" })
+	try("another cluster", appliance.ErrClone, "belongs to another cluster", func(o *postgres.CloneOptions) { o.SystemIdentifier = "1" })
 	try("no slot", appliance.ErrClone, `replication slot "nowhere" does not exist`, func(o *postgres.CloneOptions) { o.Upstream.Slot = "nowhere" })
 	try("nobody there", appliance.ErrClone, "Connection refused", func(o *postgres.CloneOptions) { o.Upstream.Port = freePort(t, "127.0.0.1") })
 	var slow atomic.Bool

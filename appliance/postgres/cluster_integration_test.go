@@ -35,7 +35,7 @@ func (c *cluster) load(t *testing.T) {
 	must(t, postgres.LoadDatabase(t.Context(), c.members[0], c.members[0].port, o, nil))
 }
 
-func TestClusterFromNothing(t *testing.T) {
+func TestCreateCluster(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	c.load(t)

@@ -12,11 +12,12 @@ import (
 	"pgapp/appliance"
 )
 
-// Names that the configuration files, the roles and the checks share.
+// Names in the configuration files, the roles and the checks.
 const (
-	// ConfFile is the included file that pgapp renders, in the data directory.
+	// ConfFile is pgapp's configuration file in the data directory, included by
+	// postgresql.conf.
 	ConfFile = "pgapp.conf"
-	// PassFile is the replication password's file, in Layout.ConfDir.
+	// PassFile is the replicator's password file, in Layout.ConfDir.
 	PassFile = "pgpass"
 
 	// The roles in every cluster.
@@ -29,9 +30,9 @@ const (
 	identMap = "pgapp"
 )
 
-// The same on every member whatever the number of standbys, so that scaling
-// needs no restart: a base backup takes two walsenders, and there may be
-// appliance.MaxStandbys of them at once.
+// The limits are the same on every member for any number of standbys, so that
+// scaling needs no restart. Each of at most appliance.MaxStandbys simultaneous
+// base backups takes two walsenders.
 const (
 	maxWALSenders = 2*appliance.MaxStandbys + 8
 	maxSlots      = 2*appliance.MaxStandbys + 8
@@ -42,30 +43,31 @@ const (
 	minSlotKeep = 1024 * mib // wal_keep_size
 )
 
-// Config is everything that a member's configuration files depend on.
+// Config is the input of a member's configuration files.
 type Config struct {
 	Cluster string
 	Member  string
-	// Host and Port are where the member listens.
+	// Host and Port are the member's listen address.
 	Host string
 	Port int
-	// Primary is whom the member follows. Nil: it is the primary.
+	// Primary is the server that the member follows; nil means that the member
+	// is the primary.
 	Primary *Upstream
 	// Apart keeps a standby from connecting to its primary until [Follow].
 	Apart bool
 	// Database is the application's.
 	Database string
-	// Sources are where clients, members and the controller connect from.
+	// Sources are the networks of clients, members and the controller.
 	Sources []netip.Prefix
 	// Parameters are the user's.
 	Parameters map[string]string
-	// Standbys is how many the cluster has. The limits allow for
-	// appliance.MaxStandbys whatever it is, so no file changes with it.
+	// Standbys is the cluster's number of standbys. No file depends on it,
+	// since the limits allow for appliance.MaxStandbys.
 	Standbys int
-	// DiskBytes is the size of the file system below the data directory; a
-	// quarter of it may be kept for standbys that are away. 0: unknown.
+	// DiskBytes is the size of the data directory's file system; slots of absent
+	// standbys may keep WAL in a quarter of it. 0 means unknown.
 	DiskBytes int64
-	// ReplicatorPassword goes to the passfile.
+	// ReplicatorPassword is for the password file.
 	ReplicatorPassword appliance.Secret
 }
 
@@ -117,8 +119,8 @@ func configProblem(err error) error {
 	return appliance.NewProblem(appliance.ErrPostgresConfig, "the configuration can't be written: %w", err)
 }
 
-// userParameter refuses names that aren't parameters, those that pgapp sets,
-// and the directives that would read other files.
+// userParameter refuses invalid names, parameters that pgapp sets, and include
+// directives.
 func userParameter(name string) error {
 	lower := strings.ToLower(name)
 	for i, r := range lower {
@@ -144,7 +146,7 @@ func userSettings(params map[string]string) []setting {
 	return out
 }
 
-// defaultSettings are what a user's parameters may replace.
+// defaultSettings are pgapp's settings that a user's parameters may replace.
 func defaultSettings(c Config) []setting {
 	return []setting{
 		{"shared_buffers", "128MB"},
@@ -167,8 +169,8 @@ func defaultSettings(c Config) []setting {
 	}
 }
 
-// slotKeep lets slots keep a quarter of the disk, since a standby that is
-// away for long must not fill it, and never less than wal_keep_size.
+// slotKeep limits the WAL kept by slots to a quarter of the disk, so that an
+// absent standby can't fill the disk, but to no less than wal_keep_size.
 func slotKeep(disk int64) string {
 	if disk <= 0 {
 		return "4096MB"
@@ -176,7 +178,7 @@ func slotKeep(disk int64) string {
 	return strconv.FormatInt(max(disk/4, minSlotKeep)/mib, 10) + "MB"
 }
 
-// ownSettings come last, and verify reports what overrides them.
+// ownSettings come last; verify reports settings that override them.
 func ownSettings(l appliance.Layout, c Config) ([]setting, error) {
 	info, slot := "", ""
 	if c.Primary != nil && !c.Apart {
@@ -205,8 +207,8 @@ func ownSettings(l appliance.Layout, c Config) ([]setting, error) {
 	}, nil
 }
 
-// replicationConninfo is how the replicator reaches a server; the password
-// stands in the passfile, and no other way to ask for it is accepted.
+// replicationConninfo is the replicator's connection string. The password is in
+// the password file, and the server may ask for it by SCRAM only.
 func replicationConninfo(l appliance.Layout, host string, port int, application string, extra ...string) (string, error) {
 	return conninfo(append([]string{
 		"host", host,
@@ -225,7 +227,7 @@ func primaryConninfo(l appliance.Layout, c Config) (string, error) {
 	return replicationConninfo(l, c.Primary.Host, c.Primary.Port, c.Member)
 }
 
-// includeLine stands at the end of postgresql.conf, so that it wins.
+// includeLine is the last line of postgresql.conf, so that ConfFile prevails.
 const includeLine = "include = '" + ConfFile + "'\t# by pgapp; keep this line the last"
 
 // renderMainConf returns postgresql.conf with the include as its last line.
@@ -243,8 +245,8 @@ func renderMainConf(old []byte) []byte {
 	return []byte(text + "\n\n" + includeLine + "\n")
 }
 
-// renderAutoConf returns postgresql.auto.conf without the keys that pgapp
-// owns. The rest is the user's ALTER SYSTEM.
+// renderAutoConf returns postgresql.auto.conf without the parameters that pgapp
+// owns. The rest belongs to the user's ALTER SYSTEM.
 func renderAutoConf(old []byte) []byte {
 	var b strings.Builder
 	for line := range strings.Lines(string(old)) {
@@ -257,8 +259,8 @@ func renderAutoConf(old []byte) []byte {
 	return []byte(b.String())
 }
 
-// settingName takes the lower-case name from a line of a configuration file;
-// it is empty for comments and blank lines.
+// settingName returns the parameter's name, in lower case, from a line of a
+// configuration file; for comments and blank lines, "".
 func settingName(line string) string {
 	line = strings.TrimSpace(line)
 	end := strings.IndexFunc(line, func(r rune) bool {

@@ -12,16 +12,16 @@ import (
 	"pgapp/appliance"
 )
 
-// Configure renders every configuration file of the member: pgapp.conf and its
-// include in postgresql.conf, pg_hba.conf, pg_ident.conf, the passfile, and
-// standby.signal; and it takes the keys that pgapp owns out of
-// postgresql.auto.conf. It has to run before every start, since a clone and a
-// rewind bring the identity of another member. Repeats are safe, also on a
-// running server, which takes them over at its next [ReloadConfig].
+// Configure writes all of the member's configuration files: pgapp.conf and its
+// include in postgresql.conf, pg_hba.conf, pg_ident.conf, the password file and
+// standby.signal. It removes the parameters that pgapp owns from
+// postgresql.auto.conf. Configure must run before every start, since a clone or
+// a rewind copies another member's identity. A repeat is safe; a running server
+// reads the files at the next [ReloadConfig].
 //
-// Where the user set parameters, PostgreSQL itself reads pgapp.conf before it
-// takes the old one's place. What it refuses is a [appliance.Problem] with id postgres-config, and then the
-// member's files are as before.
+// If the user has set parameters, PostgreSQL checks the new pgapp.conf before
+// it replaces the old file. A refusal is a [appliance.Problem] with id
+// postgres-config, and leaves the member's files unchanged.
 func Configure(ctx context.Context, sh Shell, c Config) error {
 	what := fmt.Sprintf("configuring member %q", c.Member)
 	l := sh.Layout()
@@ -29,19 +29,19 @@ func Configure(ctx context.Context, sh Shell, c Config) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	// A crash below must never leave a standby that starts as a primary.
+	// First, so that after a crash a standby never starts as a primary.
 	signal := path.Join(l.DataDir, "standby.signal")
 	if c.Primary != nil {
 		if err := ensureEmpty(ctx, sh, signal); err != nil {
 			return failure(appliance.ErrPostgresConfig, err, "%s: writing standby.signal", what)
 		}
 	}
-	// Only a parameter of the user's can be one that PostgreSQL refuses.
+	// PostgreSQL can refuse only the user's parameters.
 	if err := installConf(ctx, sh, files.conf, len(c.Parameters) > 0); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	for _, f := range files.rest {
-		// What can't be read is replaced, by a file that can.
+		// An unreadable file is replaced.
 		if old, err := sh.ReadFile(ctx, f.path); err == nil && bytes.Equal(old, f.data) {
 			continue
 		}
@@ -49,7 +49,7 @@ func Configure(ctx context.Context, sh Shell, c Config) error {
 			return failure(appliance.ErrPostgresConfig, err, "%s: writing %s", what, path.Base(f.path))
 		}
 	}
-	// Always, since libpq refuses one that others may read.
+	// Always, for the mode: libpq ignores a file that others may read.
 	if err := sh.WriteFile(ctx, path.Join(l.ConfDir, PassFile), files.pass, 0o600); err != nil {
 		return failure(appliance.ErrPostgresConfig, err, "%s: writing %s", what, PassFile)
 	}
@@ -75,7 +75,7 @@ func ensureEmpty(ctx context.Context, sh Shell, name string) error {
 	return sh.WriteFile(ctx, name, nil, 0o600)
 }
 
-// removeFiles removes those that are there.
+// removeFiles removes the files that exist.
 func removeFiles(ctx context.Context, sh Shell, names []string) error {
 	var there []string
 	for _, n := range names {
@@ -128,8 +128,7 @@ func renderFiles(l appliance.Layout, c Config) (renderedFiles, error) {
 	}}, nil
 }
 
-// rewrite changes a file in place, and writes it only where it changes. What
-// is absent is taken as empty.
+// rewrite replaces a file if render changes it. A missing file counts as empty.
 func rewrite(ctx context.Context, sh Shell, name string, render func([]byte) []byte) error {
 	old, err := sh.ReadFile(ctx, name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -141,8 +140,8 @@ func rewrite(ctx context.Context, sh Shell, name string, render func([]byte) []b
 	return nil
 }
 
-// installScript has PostgreSQL ($1) read the new pgapp.conf ($3) as its whole
-// configuration for the data directory $2, and puts it in place of $4.
+// installScript has PostgreSQL ($1) check the new pgapp.conf ($3) as the whole
+// configuration of the data directory $2, and renames the file to $4.
 const installScript = `"$1" -D "$2" -C port -c config_file="$3" >/dev/null || exit 1
 exec mv -T -- "$3" "$4"`
 
@@ -163,7 +162,7 @@ func installConf(ctx context.Context, sh Shell, conf []byte, check bool) error {
 	return confProblem(err)
 }
 
-// confProblem is PostgreSQL's refusal of a configuration, or nil.
+// confProblem makes the problem of PostgreSQL's refusal; nil stays nil.
 func confProblem(err error) error {
 	var exit *appliance.ExitError
 	if !errors.As(err, &exit) {
@@ -185,7 +184,7 @@ func failureOrNil(err error, format string, args ...any) error {
 	return failure(appliance.ErrPostgresConfig, err, format, args...)
 }
 
-// confComplaint returns PostgreSQL's first complaint about a configuration.
+// confComplaint returns PostgreSQL's first error about a configuration.
 func confComplaint(stderr string) string {
 	for line := range strings.Lines(stderr) {
 		for _, level := range []string{"LOG:", "ERROR:", "FATAL:"} {
@@ -197,10 +196,9 @@ func confComplaint(stderr string) string {
 	return ""
 }
 
-// checkFilesSQL lists what PostgreSQL would refuse of its files as they are
-// now. A parameter that waits for a restart is not refused: neither a changed
-// one nor one that no file sets any more, for which PostgreSQL's words, always
-// English here, are the only sign.
+// checkFilesSQL lists the errors in the present files. A parameter that waits
+// for a restart is no error, whether it changed or left the files; only
+// PostgreSQL's message, always in English here, identifies the latter.
 const checkFilesSQL = `SELECT coalesce(file_name, 'pg_hba.conf') || ', line ' || coalesce(line_number::text, '?') || ': ' || error
 FROM pg_hba_file_rules WHERE error IS NOT NULL
 UNION ALL
@@ -213,11 +211,10 @@ FROM pg_file_settings WHERE error IS NOT NULL AND error <> 'setting could not be
 LIMIT 10;
 `
 
-// ReloadConfig has the running server read its files anew, after it has
-// checked them: pg_reload_conf() answers true even where pg_hba.conf is
-// refused, and the next start then fails. Errors in the files are a
-// [appliance.Problem] with id postgres-config that names the line, and the
-// server keeps what it had.
+// ReloadConfig checks the files and makes the running server reload them:
+// pg_reload_conf() alone returns true even for a bad pg_hba.conf, with which the
+// next start fails. An error in the files is a [appliance.Problem] with id
+// postgres-config that names the line; the server then keeps its configuration.
 func ReloadConfig(ctx context.Context, sh Shell, port int) error {
 	out, err := SuperuserSQL(ctx, sh, port, "postgres", checkFilesSQL)
 	if err != nil {
@@ -226,7 +223,7 @@ func ReloadConfig(ctx context.Context, sh Shell, port int) error {
 	if out != "" {
 		first, _, _ := strings.Cut(out, "\n")
 		return appliance.NewProblem(appliance.ErrPostgresConfig, "PostgreSQL refuses its configuration files: %s", first).
-			WithHint("correct that line; the server still runs with what it had before").WithDetail(out)
+			WithHint("correct the line; the server still runs with its previous configuration").WithDetail(out)
 	}
 	if _, err := SuperuserSQL(ctx, sh, port, "postgres", "SELECT pg_reload_conf();\n"); err != nil {
 		return fmt.Errorf("reloading the configuration: %w", err)
@@ -234,17 +231,17 @@ func ReloadConfig(ctx context.Context, sh Shell, port int) error {
 	return nil
 }
 
-// followScript has the server that runs on the data directory $1 read its
-// files anew, which wakes a standby that waits for WAL.
+// followScript makes the server of the data directory $1 reload its files, which
+// wakes a standby that waits for WAL.
 const followScript = `set -eu
 pid=$(head -n 1 -- "$1/postmaster.pid")
 [ "/proc/$pid/cwd" -ef "$1" ]
 kill -HUP "$pid"`
 
-// Follow has a running standby that was configured Apart connect to its
-// primary, at once. A repeat does nothing.
+// Follow makes a running standby that was configured with Apart connect to its
+// primary at once. A repeat does nothing.
 func Follow(ctx context.Context, sh Shell, c Config) error {
-	what := fmt.Sprintf("having member %q follow its primary", c.Member)
+	what := fmt.Sprintf("connecting member %q to its primary", c.Member)
 	c.Apart = false
 	l := sh.Layout()
 	conf, err := renderConf(l, c)

@@ -16,7 +16,7 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-func TestConfigurationThatIsRefused(t *testing.T) {
+func TestConfigureRefusesBadParameter(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	m, ctx := c.members[0], t.Context()
@@ -49,7 +49,7 @@ func TestConfigurationThatIsRefused(t *testing.T) {
 	m.start(t)
 }
 
-func TestConfigureGivesTheRole(t *testing.T) {
+func TestConfigureSetsRoleOfMember(t *testing.T) {
 	t.Parallel()
 	c := &cluster{secrets: appliance.GenerateSecrets()}
 	m, ctx := newMachine(t, "127.0.0.1"), t.Context()
@@ -79,7 +79,7 @@ func TestConfigureGivesTheRole(t *testing.T) {
 	}
 }
 
-func TestServerThatDoesNotStart(t *testing.T) {
+func TestWaitAcceptingReportsFailedStart(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -117,9 +117,9 @@ func TestServerThatDoesNotStart(t *testing.T) {
 	close(m.ended)
 }
 
-// TestPasswordsStayHidden looks for the passwords in everything that a
+// TestPasswordsAreNotLogged looks for the passwords in everything that a
 // cluster's making leaves behind, and in every command's arguments.
-func TestPasswordsStayHidden(t *testing.T) {
+func TestPasswordsAreNotLogged(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
 	ctx := t.Context()

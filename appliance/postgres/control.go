@@ -14,8 +14,8 @@ import (
 	"pgapp/appliance"
 )
 
-// The limits of a control session. None of them waits for a standby, and none
-// waits long for anything.
+// The limits of a control session, which never waits for a standby, and for
+// nothing else for long.
 const (
 	connectTimeout   = 3 * time.Second
 	lockTimeout      = 3 * time.Second
@@ -23,7 +23,7 @@ const (
 	closeTimeout     = time.Second
 )
 
-// SQLSTATEs that this room acts upon.
+// SQLSTATEs that the package handles.
 const (
 	stateReadOnly    = "25006" // read_only_sql_transaction
 	stateDuplicate   = "42710" // duplicate_object
@@ -36,16 +36,15 @@ const (
 	stateTooMany     = "53300" // too_many_connections
 )
 
-// Control is pgapp's session to one member by TCP. It is not safe for use by
-// several goroutines at once, and a context that ends in the middle of a
-// question ends the session too.
+// Control is pgapp's TCP session to one member. It is not safe for concurrent
+// use. A context that ends during a query ends the session too.
 type Control struct {
 	conn    *pgx.Conn
 	address string
 }
 
 // Connect opens a session as role pgapp. The error is a [appliance.Problem]
-// with id member-unreachable, whose message says what the server answered.
+// with id member-unreachable and the server's answer.
 func Connect(ctx context.Context, host string, port int, database string, password appliance.Secret) (*Control, error) {
 	return ConnectAs(ctx, RoleControl, host, port, database, password)
 }
@@ -63,9 +62,9 @@ func ConnectAs(ctx context.Context, role, host string, port int, database string
 	cfg.ConnectTimeout = connectTimeout
 	cfg.DialFunc = (&net.Dialer{Timeout: connectTimeout, KeepAlive: 5 * time.Second}).DialContext
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
-	// The whole map, so that no PG* variable of the environment gets in.
-	// It sets all that the code reads: parameters of the server, the database
-	// and the role would hold otherwise. No hot standby takes serializable.
+	// The whole map is replaced, so that no PG* environment variable counts. It
+	// sets every parameter that the code depends on, since the server, the
+	// database or the role may set others; a hot standby refuses serializable.
 	cfg.RuntimeParams = map[string]string{
 		"application_name":                    "pgapp",
 		"client_encoding":                     "UTF8",
@@ -88,7 +87,7 @@ func ConnectAs(ctx context.Context, role, host string, port int, database string
 		"statement_timeout":                   milliseconds(statementTimeout),
 		"idle_in_transaction_session_timeout": milliseconds(2 * statementTimeout),
 		"search_path":                         "pg_catalog",
-		// Compiling a query, or starting workers for it, takes longer than any of ours.
+		// Compiling a query or starting workers takes longer than these queries.
 		"jit":                             "off",
 		"max_parallel_workers_per_gather": "0",
 		"timezone":                        "UTC",
@@ -102,8 +101,8 @@ func ConnectAs(ctx context.Context, role, host string, port int, database string
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
-// connectFailure keeps what the server or the system said, and leaves out the
-// driver's own lines, which repeat the user and the database.
+// connectFailure keeps the error of the server or the operating system, without
+// the driver's lines, which repeat the user and the database.
 func connectFailure(ctx context.Context, address, role string, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("connecting to PostgreSQL at %s: %w", address, ctx.Err())
@@ -123,8 +122,8 @@ func connectFailure(ctx context.Context, address, role string, err error) error 
 	return appliance.NewProblem(appliance.ErrMemberUnreachable, "PostgreSQL at %s can't be reached: %w", address, why)
 }
 
-// ErrNoAnswer is what errors.Is finds where a server, or its machine, was silent:
-// it is away, or just busy.
+// ErrNoAnswer means that a server or its machine did not answer in time: it may
+// be down or busy.
 var ErrNoAnswer = errors.New("no answer in time")
 
 // ServerError is an error that the server reported, without the statement.
@@ -165,16 +164,16 @@ func (c *Control) Close(ctx context.Context) error {
 	return nil
 }
 
-// closeQuietly is for sessions of which everything was read.
+// closeQuietly closes a session whose results were all read.
 func (c *Control) closeQuietly(ctx context.Context) { _ = c.Close(ctx) }
 
-// exec runs one statement whose rows nobody needs.
+// exec runs one statement and ignores its rows.
 func (c *Control) exec(ctx context.Context, sql string, args ...any) error {
 	_, err := c.conn.Exec(ctx, sql, args...)
 	return c.wrap(ctx, err)
 }
 
-// row reads the one row of a query.
+// row reads the single row of a query.
 func (c *Control) row(ctx context.Context, sql string, args []any, dest ...any) error {
 	return c.wrap(ctx, c.conn.QueryRow(ctx, sql, args...).Scan(dest...))
 }
@@ -196,6 +195,6 @@ func (c *Control) wrap(ctx context.Context, err error) error {
 // Checkpoint makes the server write a checkpoint and waits for it.
 func (c *Control) Checkpoint(ctx context.Context) error { return c.exec(ctx, "CHECKPOINT") }
 
-// Reload has the server read its configuration anew, and wakes a standby that
-// waits before it connects again. [ReloadConfig] checks the files first.
+// Reload makes the server reload its configuration, and wakes a standby that
+// pauses between connection attempts. [ReloadConfig] also checks the files.
 func (c *Control) Reload(ctx context.Context) error { return c.exec(ctx, "SELECT pg_reload_conf()") }

@@ -9,42 +9,41 @@ import (
 	"pgapp/appliance"
 )
 
-// serverVersion is the major version that data directories have to be of.
+// serverVersion is the required major version of data directories.
 const serverVersion = "17"
 
-// InitOptions are a new cluster's.
+// InitOptions are the options of initdb.
 type InitOptions struct {
-	// Locale C.UTF-8, or empty, takes PostgreSQL's builtin provider, whose
-	// order depends on no library; others are the operating system's.
+	// Locale C.UTF-8 or "" selects PostgreSQL's builtin provider, whose collation
+	// depends on no library; other locales are the operating system's.
 	Locale string
-	// SyncLater leaves it to [SyncDataDir] to make the directory durable.
+	// SyncLater skips the sync of the directory; the caller runs [SyncDataDir].
 	SyncLater bool
 }
 
-// DataDir is what was found in a member's data directory.
+// DataDir is the state of a member's data directory.
 type DataDir struct {
-	// Exists is set where there is a directory that isn't empty.
+	// Exists is set if the directory exists and is not empty.
 	Exists bool
-	// Initialised is set where it is a complete one of PostgreSQL 17.
+	// Initialised is set if it is a complete data directory of PostgreSQL 17.
 	Initialised bool
-	// Foreign is set where it holds anything else.
+	// Foreign is set if it has any other content.
 	Foreign bool
 	// SystemIdentifier, Timeline and State are pg_controldata's. Timeline is
 	// the highest that the directory's WAL is known to need.
 	SystemIdentifier string
 	Timeline         uint32
 	State            string
-	// InRecovery is set where a standby.signal makes it start as a standby.
+	// InRecovery is set if standby.signal makes the server start as a standby.
 	InRecovery bool
-	// Running is set where there is a postmaster.pid: a server runs on it, or
-	// one was killed.
+	// Running is set if postmaster.pid exists: a server runs, or was killed.
 	Running bool
-	// Limits are the sizes that a standby's parameters may not go below.
+	// Limits are the minimum values of a standby's parameters.
 	Limits Limits
 }
 
-// inspectScript looks into the data directory $1 with pg_controldata $2. What
-// the shell can do itself it does: starting a program costs more than the rest.
+// inspectScript inspects the data directory $1 with pg_controldata $2. The shell
+// does the rest itself, since each program started costs more.
 const inspectScript = `d=$1
 [ -e "$d" ] || { echo absent; exit 0; }
 v=
@@ -57,13 +56,13 @@ fi
 [ -e "$d/postmaster.pid" ] && echo running
 exec "$2" -D "$d"`
 
-// InspectDataDir observes the data directory and changes nothing. One whose
-// pg_control is damaged is a [appliance.Problem] with id data-dir-foreign.
+// InspectDataDir observes the data directory and changes nothing. A damaged
+// pg_control is a [appliance.Problem] with id data-dir-foreign.
 func InspectDataDir(ctx context.Context, sh Shell) (DataDir, error) {
 	l := sh.Layout()
 	out, err := script(ctx, sh, inspectScript, l.DataDir, program(l, "pg_controldata"), serverVersion)
 	if err != nil {
-		return DataDir{}, failure(appliance.ErrDataDirForeign, err, "looking into data directory %s", l.DataDir)
+		return DataDir{}, failure(appliance.ErrDataDirForeign, err, "inspecting data directory %s", l.DataDir)
 	}
 	return parseInspection(l.DataDir, out)
 }
@@ -88,7 +87,7 @@ func parseInspection(dir, out string) (DataDir, error) {
 		case strings.HasPrefix(line, "WARNING:"):
 			return DataDir{Exists: true, Foreign: true}, appliance.NewProblem(appliance.ErrDataDirForeign,
 				"data directory %s is damaged: pg_control's checksum is wrong", dir).
-				WithHint("make this member anew with 'pgapp reinit'")
+				WithHint("clone this member again with 'pgapp reinit'")
 		case d.Limits.set(key, value):
 		case key == "Database system identifier":
 			d.SystemIdentifier = value
@@ -109,9 +108,9 @@ func parseInspection(dir, out string) (DataDir, error) {
 }
 
 // Initdb makes the data directory of a new cluster, with checksums and the
-// superuser postgres, who can log in nowhere until [Configure] has run. It
-// returns at once where there is an initialised one; a directory with
-// anything else is a [appliance.Problem] with id data-dir-foreign.
+// superuser postgres, who can't log in before [Configure] has run. If the
+// directory is initialised, Initdb returns at once; any other content is a
+// [appliance.Problem] with id data-dir-foreign.
 func Initdb(ctx context.Context, sh Shell, o InitOptions) error {
 	l := sh.Layout()
 	d, err := InspectDataDir(ctx, sh)
@@ -130,7 +129,7 @@ func Initdb(ctx context.Context, sh Shell, o InitOptions) error {
 	}
 	_, err = sh.Run(ctx, appliance.Command{
 		Argv: initdbArgs(l, o),
-		// Else initdb searches the whole time zone database for /etc/localtime's.
+		// Otherwise initdb searches the time zone database for /etc/localtime.
 		Env: map[string]string{"TZ": "UTC"},
 	})
 	if err != nil {
@@ -161,25 +160,25 @@ func builtinLocale(locale string) bool {
 }
 
 func foreignDir(dir string) error {
-	return appliance.NewProblem(appliance.ErrDataDirForeign, "data directory %s holds something that is not a PostgreSQL %s cluster of pgapp's", dir, serverVersion).
+	return appliance.NewProblem(appliance.ErrDataDirForeign, "data directory %s contains files, but is not a data directory that pgapp made for PostgreSQL %s", dir, serverVersion).
 		WithHint("move it away, then run the same command again")
 }
 
 // SyncDataDir makes the data directory and its name durable. The server may run.
 func SyncDataDir(ctx context.Context, sh Shell) error {
 	l := sh.Layout()
-	// One syncfs(2) instead of initdb's fsync of each of 1300 files, which a
-	// journaling file system makes a commit of each.
+	// One syncfs(2) replaces initdb's fsync of each of 1300 files, each of which
+	// is a commit of a journaling file system.
 	if _, err := sh.Run(ctx, appliance.Command{Argv: []string{"sync", "-f", "--", l.DataDir}}); err != nil {
 		return failure(appliance.ErrPostgresStart, err, "writing data directory %s to disk", l.DataDir)
 	}
 	return nil
 }
 
-// RemoveDataDir removes a stopped member's data directory, and what an
-// unfinished clone left, so that it can be made anew; on a machine of its own
-// what its tablespaces hold, too. It refuses one that is not PostgreSQL 17's,
-// or that a server has not left. A repeat does nothing.
+// RemoveDataDir removes a stopped member's data directory and the remains of an
+// unfinished clone; on a machine of its own, the content of its tablespaces too.
+// It refuses a directory that is not PostgreSQL 17's or that a running server
+// uses. A repeat does nothing.
 func RemoveDataDir(ctx context.Context, sh Shell) error {
 	l := sh.Layout()
 	d, err := InspectDataDir(ctx, sh)
@@ -189,7 +188,7 @@ func RemoveDataDir(ctx context.Context, sh Shell) error {
 	if d.Foreign && err == nil {
 		return foreignDir(l.DataDir)
 	}
-	// On a shared machine the tablespaces are the primary's as well.
+	// On a shared machine the tablespaces are also the primary's.
 	shared := "shared"
 	if _, own := sh.(appliance.DirMaker); own {
 		shared = ""
@@ -200,9 +199,9 @@ func RemoveDataDir(ctx context.Context, sh Shell) error {
 	return nil
 }
 
-// removeScript removes the data directory $1 by way of the partial directory
-// $2: a kill in the middle must not leave half of it in place. Its tablespaces
-// are cleared, unless $3 says that others have them.
+// removeScript moves the data directory $1 into the partial directory $2 and
+// removes it there, so that a kill never leaves half a data directory. It clears
+// the tablespaces unless $3 is set, which means that others share them.
 const removeScript = `set -eu
 if [ -e "$1/postmaster.pid" ]; then
 	pid=$(head -n 1 -- "$1/postmaster.pid")

@@ -8,10 +8,10 @@ import (
 	"pgapp/appliance"
 )
 
-// CheckFiles refuses parameters that name files which the member doesn't have:
-// libraries to preload, and the certificate and key of ssl. PostgreSQL reads
-// its configuration without looking for them, and then doesn't start, or opens
-// no session. The error is a [appliance.Problem] with id postgres-config.
+// CheckFiles refuses parameters that name files missing on the member: libraries
+// to preload, and the certificate and key of ssl. PostgreSQL accepts such a
+// configuration, and then doesn't start or opens no session. The error is a
+// [appliance.Problem] with id postgres-config.
 func CheckFiles(ctx context.Context, sh Shell, parameters map[string]string) error {
 	if err := checkPreload(ctx, sh, parameters); err != nil {
 		return err
@@ -19,7 +19,7 @@ func CheckFiles(ctx context.Context, sh Shell, parameters map[string]string) err
 	return checkTLS(ctx, sh, parameters)
 }
 
-// unreadableScript prints those of its arguments that it can't read.
+// unreadableScript prints the arguments that are not readable files.
 const unreadableScript = `for f in "$@"; do [ -r "$f" ] || printf '%s\n' "$f"; done`
 
 // checkTLS looks for what ssl needs. A reload without it is a line in the
@@ -41,12 +41,12 @@ func checkTLS(ctx context.Context, sh Shell, parameters map[string]string) error
 	}
 	missing, err := script(ctx, sh, unreadableScript, files...)
 	if err != nil {
-		return failure(appliance.ErrPostgresConfig, err, "looking for the certificate of ssl")
+		return failure(appliance.ErrPostgresConfig, err, "looking for the certificate and key of ssl")
 	}
 	if missing != "" {
 		return appliance.NewProblem(appliance.ErrPostgresConfig,
 			"ssl is on, and PostgreSQL can't read %s", strings.Join(strings.Split(strings.TrimSpace(missing), "\n"), " and ")).
-			WithHint("put certificate and key on every member, readable by its user alone, and name them by ssl_cert_file and ssl_key_file; or leave ssl out")
+			WithHint("copy certificate and key to every member, readable only by the server's user, and set ssl_cert_file and ssl_key_file; or remove ssl")
 	}
 	return nil
 }

@@ -8,8 +8,7 @@ import (
 	"pgapp/appliance"
 )
 
-// hbaRule is one line of pg_hba.conf. Databases and users are names, or
-// keywords where keyword says so.
+// hbaRule is one line of pg_hba.conf.
 type hbaRule struct {
 	kind     string // local or host
 	database string
@@ -19,9 +18,8 @@ type hbaRule struct {
 	method   string
 }
 
-// renderHBA writes the whole pg_hba.conf. The first lines keep a way in for
-// the administrator and for pgapp, whatever the rest says; what no line
-// allows is rejected.
+// renderHBA writes the whole pg_hba.conf. The first lines always let in the
+// administrator and pgapp; a connection that no line allows is rejected.
 func renderHBA(c Config) ([]byte, error) {
 	rules := []hbaRule{
 		{kind: "local", database: "all", keyword: true, user: RoleSuperuser, method: "peer map=" + identMap},
@@ -69,8 +67,8 @@ func (r hbaRule) line() (string, error) {
 	return strings.Join([]string{r.kind, database, user, r.address, r.method}, "\t") + "\n", nil
 }
 
-// validSource wants a network as it is written: with no bits set below its
-// mask, and not the whole of the internet.
+// validSource refuses a network with bits set beyond its mask, and one that
+// contains all addresses.
 func validSource(p netip.Prefix) error {
 	if !p.IsValid() || p.Masked() != p || p.Bits() == 0 || p.Addr().Zone() != "" {
 		return fmt.Errorf("%q is not a network that clients may connect from", p.String())
@@ -78,8 +76,8 @@ func validSource(p netip.Prefix) error {
 	return nil
 }
 
-// renderIdent maps the operating system's users to roles: the server's own
-// account is the administrator, and the controller's is pgapp's.
+// renderIdent maps the operating system's users to roles: the server's account
+// to the administrator, the controller's to pgapp.
 func renderIdent(l appliance.Layout) ([]byte, error) {
 	type entry struct{ user, role string }
 	entries := []entry{{l.OSUser, RoleSuperuser}, {l.OSUser, RoleControl}}

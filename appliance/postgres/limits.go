@@ -13,14 +13,14 @@ import (
 	"pgapp/appliance/wait"
 )
 
-// Limits are the parameters that a standby may not have smaller than its
-// primary (documentation section 26.4.3): it does not start with less than its
-// pg_control names, and stops replaying when the primary has more. They stand
-// in the order of limitNames; 0 is unknown or none.
+// Limits are the parameters of which a standby needs at least the primary's
+// values (documentation section 26.4.3): with less than in pg_control a standby
+// doesn't start, and it stops replaying when the primary raises them. The order
+// is that of limitNames; 0 is unknown or none.
 type Limits [4]int
 
-// limitNames are the parameters. max_wal_senders is one too, but pgapp sets it
-// the same everywhere.
+// limitNames are the parameters. max_wal_senders is another, but pgapp sets the
+// same value on every member.
 func limitNames() [4]string {
 	return [4]string{"max_connections", "max_worker_processes", "max_prepared_transactions", "max_locks_per_transaction"}
 }
@@ -34,7 +34,7 @@ func LimitParameter(name string) bool {
 	return slices.Contains(names[:], strings.ToLower(name))
 }
 
-// set takes a line of pg_controldata, and tells whether it is one of a limit.
+// set takes a line of pg_controldata, and tells whether the line is a limit.
 func (l *Limits) set(key, value string) bool {
 	for i, k := range [4]string{"max_connections setting", "max_worker_processes setting", "max_prepared_xacts setting", "max_locks_per_xact setting"} {
 		if key == k {
@@ -46,8 +46,8 @@ func (l *Limits) set(key, value string) bool {
 	return false
 }
 
-// Raise returns the parameters with what a standby with these limits needs at
-// least. The parameters given are not changed.
+// Raise returns the parameters, raised to at least these limits. It doesn't
+// change its argument.
 func (l Limits) Raise(params map[string]string) map[string]string {
 	out := maps.Clone(params)
 	for i, name := range limitNames() {
@@ -55,7 +55,7 @@ func (l Limits) Raise(params map[string]string) map[string]string {
 		if v, ok := params[name]; ok {
 			n, err := strconv.Atoi(strings.TrimSpace(v))
 			if err != nil {
-				continue // PostgreSQL says what it thinks of it
+				continue // PostgreSQL refuses the value itself
 			}
 			have = n
 		}
@@ -73,18 +73,18 @@ func (l Limits) Raise(params map[string]string) map[string]string {
 const limitsSQL = `SELECT current_setting('max_connections')::int, current_setting('max_worker_processes')::int,
 	current_setting('max_prepared_transactions')::int, current_setting('max_locks_per_transaction')::int`
 
-// Limits are those that the running server has.
+// Limits returns the running server's limits.
 func (c *Control) Limits(ctx context.Context) (l Limits, err error) {
 	err = c.row(ctx, limitsSQL, nil, &l[0], &l[1], &l[2], &l[3])
 	return l, err
 }
 
-// limitsPoll is how often pg_control is looked at; each look is a program.
+// limitsPoll is the interval at which pg_control is read, each time by a program.
 const limitsPoll = 100 * time.Millisecond
 
-// WaitLimits waits until the standby has replayed the primary's limits, so
-// that it may lower its own. Where ctx ends before, the error is a
-// [appliance.Problem] with id replication-failed.
+// WaitLimits waits until the standby has replayed the primary's limits and so
+// can lower its own. If ctx ends first, the error is a [appliance.Problem] with
+// id replication-failed.
 func WaitLimits(ctx context.Context, sh Shell, want Limits) error {
 	err := wait.Until(ctx, limitsPoll, func(ctx context.Context) (bool, error) {
 		d, err := InspectDataDir(ctx, sh)
@@ -96,8 +96,8 @@ func WaitLimits(ctx context.Context, sh Shell, want Limits) error {
 	return nil
 }
 
-// RestartNeeded returns those of the parameters that change only by a restart.
-// The names have to be valid.
+// RestartNeeded returns the parameters that change only by a restart. The names
+// must be valid.
 func RestartNeeded(ctx context.Context, sh Shell, port int, names []string) ([]string, error) {
 	if len(names) == 0 {
 		return nil, nil
@@ -114,15 +114,15 @@ func RestartNeeded(ctx context.Context, sh Shell, port int, names []string) ([]s
 	return strings.Fields(out), nil
 }
 
-// checkScript has PostgreSQL ($1) read the configuration $3 for the data
-// directory $2, and removes it.
+// checkScript has PostgreSQL ($1) check the configuration file $3 for the data
+// directory $2, and removes the file.
 const checkScript = `"$1" -D "$2" -C port -c config_file="$3" >/dev/null
 code=$?
 rm -f -- "$3"
 exit $code`
 
-// CheckConfig has PostgreSQL read what [Configure] would write, and changes
-// nothing. What it refuses is a [appliance.Problem] with id postgres-config.
+// CheckConfig has PostgreSQL check the file that [Configure] would write, and
+// changes nothing. A refusal is a [appliance.Problem] with id postgres-config.
 func CheckConfig(ctx context.Context, sh Shell, c Config) error {
 	l := sh.Layout()
 	conf, err := renderConf(l, c)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestRaise(t *testing.T) {
+func TestLimitsRaise(t *testing.T) {
 	t.Parallel()
 	l := Limits{150, 8, 0, 64}
 	for _, c := range []struct{ params, want map[string]string }{

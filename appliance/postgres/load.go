@@ -11,49 +11,49 @@ import (
 	"pgapp/appliance"
 )
 
-// LoadOptions say what a database is loaded from.
+// LoadOptions describe the load of a database.
 type LoadOptions struct {
 	Database string
-	// Files are loaded in this order. None: the database stays empty.
+	// Files are loaded in this order; without files the database stays empty.
 	Files []LoadFile
-	// Locale is the database's where it isn't the cluster's own.
+	// Locale is the database's; "" means the cluster's.
 	Locale string
-	// Owner has every file loaded as the application's role.
+	// Owner loads every file as the application's role.
 	Owner bool
-	// Alone says that nobody uses the cluster yet: what a failed load has made
-	// of roles, databases and tablespaces is dropped. Else it is only named,
-	// since it may be another's.
+	// Alone means that the cluster has no other users yet, so that a failed
+	// load's roles, databases and tablespaces are dropped. Otherwise the error
+	// only lists them, since they may belong to others.
 	Alone bool
-	// Check may refuse what was loaded, before it counts.
+	// Check may refuse the loaded database before it is marked as loaded.
 	Check func(ctx context.Context) error
 }
 
 // LoadFile is one SQL script, as psql reads it, a compressed one, or an archive
 // of pg_dump.
 type LoadFile struct {
-	// Name is how errors call it.
+	// Name is the file's name in errors.
 	Name string
 	Open func() (io.ReadCloser, error)
-	// Size in bytes, for the progress; 0 where unknown.
+	// Size in bytes, for the progress; 0 if unknown.
 	Size int64
-	// AsOwner has it loaded as the application's role, not as superuser.
+	// AsOwner loads the file as the application's role instead of superuser.
 	AsOwner bool
 }
 
-// scratchName is where earlier releases loaded a database: what a kill left of
-// it is dropped.
+// scratchName is the database into which earlier releases loaded; the remains of
+// a killed load are dropped.
 func scratchName(database string) string {
 	const limit = 63
 	name := "pgapp_load_" + database
 	return name[:min(limit, len(name))]
 }
 
-// LoadDatabase makes the database, loads it, and marks it as loaded. Until the
-// mark only superusers can connect to the database. A failure removes the
-// database, and with Alone what else the files have made in the cluster; after
-// a kill the next load removes it. A database that has the mark is left as it
-// is; one that pgapp has not made is a [appliance.Problem] with id conflict.
-// What a file does wrong is one with id sql-failed that names the file, the
+// LoadDatabase creates the database, loads it, and marks it as loaded. Before
+// the mark only superusers can connect to the database. A failure drops the
+// database, and with Alone everything else that the files created in the
+// cluster; after a kill the next load does so. A marked database stays as it is.
+// A database that pgapp did not create is a [appliance.Problem] with id
+// conflict. An error in a file is one with id sql-failed, with the file, the
 // line and PostgreSQL's message.
 func LoadDatabase(ctx context.Context, sh Shell, port int, o LoadOptions, report appliance.Report) error {
 	l := loader{sh: sh, port: port, o: o, progress: &loadProgress{report: report}}
@@ -64,7 +64,7 @@ func LoadDatabase(ctx context.Context, sh Shell, port int, o LoadOptions, report
 	case state == LoadFinished:
 		return nil
 	case state == LoadForeign:
-		return appliance.NewProblem(appliance.ErrConflict, "database %q exists, and pgapp has not loaded it", o.Database).
+		return appliance.NewProblem(appliance.ErrConflict, "database %q exists, but pgapp did not load it", o.Database).
 			WithHint("drop or rename the database, then run 'pgapp up' again; 'pgapp down --volumes' removes the whole cluster")
 	case state == LoadUnfinished:
 		if _, err := l.undo(ctx); err != nil {
@@ -83,9 +83,9 @@ type loader struct {
 	port     int
 	o        LoadOptions
 	progress *loadProgress
-	// identifier is the cluster's, to recognise the server by.
+	// identifier is the cluster's system identifier.
 	identifier string
-	// beside is what database postgres held before the load.
+	// beside lists the user's objects in database postgres before the load.
 	beside []string
 }
 
@@ -107,7 +107,7 @@ func (l *loader) load(ctx context.Context) error {
 		}
 	}
 	if _, err := SuperuserSQL(ctx, l.sh, l.port, l.o.Database, grantSQL); err != nil {
-		return fmt.Errorf("granting role app what was loaded: %w", err)
+		return fmt.Errorf("granting role app access to the loaded database: %w", err)
 	}
 	return l.finish(ctx)
 }
@@ -122,11 +122,11 @@ func localeClause(locale string) string {
 	return " LOCALE_PROVIDER libc LOCALE " + literal(locale)
 }
 
-// undoTimeout bounds the removal of what a failed load has made.
+// undoTimeout limits the removal of a failed load.
 const undoTimeout = 30 * time.Second
 
-// failed removes what the load has made, also after ctx has ended, and has the
-// error say what is left.
+// failed undoes the load, even after ctx has ended, and adds the remains to the
+// error's hint.
 func (l *loader) failed(ctx context.Context, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
@@ -137,19 +137,18 @@ func (l *loader) failed(ctx context.Context, err error) error {
 		if hint == "" {
 			hint = "correct the file, then run 'pgapp up' again"
 		}
-		what := "nothing of it was kept"
+		what := "nothing of the load was kept"
 		if len(left) > 0 {
-			what = "this is left of it: " + strings.Join(left, ", ")
+			what = "the load left: " + strings.Join(left, ", ")
 		}
 		err = appliance.AsProblem(err).WithHint("%s; %s", hint, what)
 	}
 	return errors.Join(err, undoErr)
 }
 
-// grantSQL gives role app the use of everything in the database that a
-// superuser loaded, and gathers the planner's statistics where that can be: a
-// foreign table's server may be out of reach. The database's own settings and
-// event triggers have no say in it.
+// grantSQL grants role app everything in the database that a superuser loaded,
+// and analyses the tables as far as possible: a foreign table's server may be
+// unreachable. The database's own settings and event triggers are disabled.
 const grantSQL = `SET statement_timeout = 0;
 SET default_transaction_read_only = off;
 SET search_path = pg_catalog;
@@ -177,7 +176,7 @@ ANALYZE;
 \endif
 `
 
-// loadProgress counts the bytes of all files together.
+// loadProgress counts the bytes of all files.
 type loadProgress struct {
 	report      appliance.Report
 	done, total int64

@@ -19,7 +19,7 @@ func databases(t *testing.T, c *cluster) string {
 	return c.sql(t, 0, "postgres", "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname !~ '^template'")
 }
 
-func TestLoadThatFails(t *testing.T) {
+func TestFailedLoadNamesErrorAndDropsDatabase(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	m := c.members[0]
@@ -45,7 +45,7 @@ func TestLoadThatFails(t *testing.T) {
 		{
 			"led away",
 			[]postgres.LoadFile{textFile("all.sql", "SELECT 1;\n\\connect postgres\nCREATE TABLE public.escaped (x int);\n")},
-			`SQL file "all.sql" ends in database "postgres": \connect leads out`,
+			`SQL file "all.sql" ends in database "postgres": a \connect leaves the database`,
 		},
 		{"a superuser's doing as app", []postgres.LoadFile{{
 			Name: "app.sql", AsOwner: true, Open: textFile("", "COPY (SELECT 1) TO PROGRAM 'cat';\n").Open,
@@ -67,7 +67,7 @@ type failingReader struct{ err error }
 
 func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
 
-func TestLoadOfAnAdministratorsDump(t *testing.T) {
+func TestLoadAcceptsDumpOfSuperuser(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	m := c.members[0]
@@ -125,7 +125,7 @@ COPY shop.item (id, name) FROM stdin;
 	}
 }
 
-func TestLoadAfterAKill(t *testing.T) {
+func TestLoadRepeatsAfterKill(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	m := c.members[0]
@@ -168,7 +168,7 @@ func TestLoadAfterAKill(t *testing.T) {
 	}
 }
 
-func TestLoadOfAnEmptyDatabaseThatIsCancelled(t *testing.T) {
+func TestCancelledLoadDropsEmptyDatabase(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	m := c.members[0]

@@ -21,8 +21,8 @@ func (c *cluster) loadOnly(t *testing.T, o postgres.LoadOptions, text string) er
 	return postgres.LoadDatabase(t.Context(), c.members[0], c.members[0].port, o, nil)
 }
 
-// TestLoadAsksTheSession has scripts that psql alone takes for well-ended.
-func TestLoadAsksTheSession(t *testing.T) {
+// TestLoadRefusesUnfinishedScripts has scripts that psql alone takes for well-ended.
+func TestLoadRefusesUnfinishedScripts(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	const table = "CREATE TABLE a (x int, y text);\nCREATE TABLE b (x text);\n"
@@ -37,7 +37,7 @@ func TestLoadAsksTheSession(t *testing.T) {
 		{"a taken \\if", table + "\\if true\nINSERT INTO b VALUES ('one');\n", "is not complete: reached EOF without finding closing \\endif"},
 		{"an untaken \\if", table + "\\if false\nINSERT INTO b VALUES ('one');\n", "is not complete: reached EOF without finding closing \\endif"},
 		{"within \\restrict", "\\restrict abc\n" + table, "is not complete: it ends before its \\unrestrict"},
-		{"\\q in the middle", table + "\\q\nINSERT INTO b VALUES ('one');\n", "or leaves with \\q before its end"},
+		{"\\q in the middle", table + "\\q\nINSERT INTO b VALUES ('one');\n", "or it quits by \\q before its end"},
 		{"an open transaction", "BEGIN;\n" + table, "ends within a transaction: its COMMIT is missing"},
 		{"an open transaction and no semicolon", table + "BEGIN", "ends within a transaction: its COMMIT is missing"},
 		{"autocommit off", "\\set AUTOCOMMIT off\n" + table, "ends within a transaction: its COMMIT is missing"},
@@ -54,7 +54,7 @@ func TestLoadAsksTheSession(t *testing.T) {
 		p := appliance.AsProblem(err)
 		if p == nil || p.ID != appliance.ErrSQL || !strings.Contains(p.Error(), k.want) {
 			t.Errorf("%s: got %v, want %q", k.name, err, k.want)
-		} else if leaves := strings.Contains(k.text, "CREATE TABLE") && strings.Contains(k.want, `"postgres"`); strings.Contains(p.Hint, "nothing of it was kept") == leaves {
+		} else if leaves := strings.Contains(k.text, "CREATE TABLE") && strings.Contains(k.want, `"postgres"`); strings.Contains(p.Hint, "nothing of the load was kept") == leaves {
 			t.Errorf("%s: the hint is %q", k.name, p.Hint)
 		}
 		if got := databases(t, c); got != "postgres" {
@@ -63,9 +63,9 @@ func TestLoadAsksTheSession(t *testing.T) {
 	}
 }
 
-// TestLoadOfScriptsThatEndWell has scripts that a scan of bytes would refuse,
+// TestLoadAcceptsCompleteScripts has scripts that a scan of bytes would refuse,
 // or that leave the session in a strange state.
-func TestLoadOfScriptsThatEndWell(t *testing.T) {
+func TestLoadAcceptsCompleteScripts(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	for name, text := range map[string]string{
@@ -109,7 +109,7 @@ func TestLoadOfScriptsThatEndWell(t *testing.T) {
 	}
 }
 
-func TestLoadThatFailsLeavesNoRoles(t *testing.T) {
+func TestFailedLoadDropsRoles(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	const text = `CREATE ROLE reporting LOGIN;
@@ -125,17 +125,17 @@ SELECT no_such;
 	}
 	before := roles()
 	p := appliance.AsProblem(c.loadOnly(t, postgres.LoadOptions{Alone: true}, text))
-	if p == nil || !strings.Contains(p.Hint, "nothing of it was kept") || roles() != before || databases(t, c) != "postgres" {
+	if p == nil || !strings.Contains(p.Hint, "nothing of the load was kept") || roles() != before || databases(t, c) != "postgres" {
 		t.Errorf("%v (%s): roles %s, databases %s", p, p.Hint, roles(), databases(t, c))
 	}
 	// In a cluster that others use, they may be others': they stay, and are named.
 	p = appliance.AsProblem(c.loadOnly(t, postgres.LoadOptions{}, text))
-	if p == nil || !strings.Contains(p.Hint, `this is left of it: database "beside", role "deputy", role "reporting"`) || databases(t, c) != "beside postgres" {
+	if p == nil || !strings.Contains(p.Hint, `the load left: database "beside", role "deputy", role "reporting"`) || databases(t, c) != "beside postgres" {
 		t.Errorf("%v (%s): databases %s", p, p.Hint, databases(t, c))
 	}
 }
 
-func TestLoadRefusesAForeignDatabase(t *testing.T) {
+func TestLoadRefusesForeignDatabase(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	c.sql(t, 0, "postgres", "CREATE DATABASE films")
@@ -145,7 +145,7 @@ func TestLoadRefusesAForeignDatabase(t *testing.T) {
 	}
 }
 
-func TestLoadOfArchives(t *testing.T) {
+func TestLoadRestoresArchives(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	m := c.members[0]

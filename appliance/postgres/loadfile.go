@@ -13,8 +13,8 @@ import (
 	"pgapp/appliance"
 )
 
-// loadSessionOptions are the loading session's: nothing of it needs to be
-// durable before the mark.
+// loadSessionOptions are the loading session's; nothing needs to be durable
+// before the mark.
 const loadSessionOptions = "-c synchronous_commit=off -c client_min_messages=warning -c statement_timeout=0"
 
 // file loads one file: a script through psql, an archive through pg_restore.
@@ -46,7 +46,7 @@ func (l *loader) file(ctx context.Context, f LoadFile) error {
 	cmd := psqlCommand(l.sh.Layout(), l.port, l.o.Database, loadSessionOptions, script, args...)
 	cmd.Stdout = answer
 	_, err = l.sh.Run(ctx, cmd)
-	// psql takes a source that breaks off for the script's end.
+	// psql takes a read error for the script's end.
 	if readErr := script.failed(); readErr != nil && ctx.Err() == nil {
 		return sourceFailure(readErr, f.Name)
 	}
@@ -56,14 +56,13 @@ func (l *loader) file(ctx context.Context, f LoadFile) error {
 	return l.judge(f.Name, answer.fields())
 }
 
-// endSQL asks the session, after the script's last line, where it is. What the
-// script left open swallows the question, and no answer comes: COPY data, a
-// string, a comment, an \if, or \q before the end. Under \restrict no backslash
-// command is taken. Two statements of one transaction have one transaction id.
-// The first two lines run a last statement that lacks its semicolon, as psql
-// does at the end of a file; behind a COPY, a semicolon that stands alone would
-// have psql stop reading. The question has no quotes, which would end a string
-// that the script left open.
+// endSQL queries the session's state after the script's last line. If the script
+// leaves COPY data, a string, a comment or an \if open, or quits by \q before
+// its end, the query is not run and no answer arrives. After \restrict psql
+// refuses backslash commands. Two statements of one transaction have the same
+// transaction id. The first two lines run a last statement without semicolon, as
+// psql does at the end of a file; after a COPY, a semicolon alone would make
+// psql stop reading. The query has no quotes, which would end an open string.
 func endSQL(nonce string) string {
 	return `\set AUTOCOMMIT on
 \; SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text AS pgapp_first \gset
@@ -74,23 +73,24 @@ SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text AS pgapp_second, (pg_cat
 `
 }
 
-// lastStatementLines are those lines of endSQL that still belong to the script.
+// lastStatementLines are the lines of endSQL that run the script's last
+// statement.
 const lastStatementLines = 2
 
-// judge holds the session's answer against where it has to be.
+// judge compares the session's final state with the required one.
 func (l *loader) judge(name string, answer []string) error {
 	const fields = 5
 	if len(answer) != fields {
-		return incomplete(name, `it ends within COPY data, a quoted string, a comment or an \if, or leaves with \q before its end`)
+		return incomplete(name, `it ends within COPY data, a quoted string, a comment or an \if, or it quits by \q before its end`)
 	}
 	database, err := hex.DecodeString(answer[4])
 	switch {
 	case err != nil:
-		return incomplete(name, "psql's answer at its end can't be read")
+		return incomplete(name, "psql's answer at the end of the file is unreadable")
 	case answer[2] != l.identifier || answer[3] != "f":
-		return appliance.NewProblem(appliance.ErrSQL, `SQL file %q ends on another server: \connect leads out of the cluster`, name)
+		return appliance.NewProblem(appliance.ErrSQL, `SQL file %q ends on another server: a \connect leaves the cluster`, name)
 	case string(database) != l.o.Database:
-		return appliance.NewProblem(appliance.ErrSQL, `SQL file %q ends in database %q: \connect leads out of the database that is being loaded, %q`, name, database, l.o.Database).
+		return appliance.NewProblem(appliance.ErrSQL, `SQL file %q ends in database %q: a \connect leaves the database to load, %q`, name, database, l.o.Database).
 			WithHint("dump one database without --create (pg_dump, not pg_dumpall), or end the file with '\\connect %s'; then run 'pgapp up' again", l.o.Database)
 	case answer[0] == answer[1]:
 		return appliance.NewProblem(appliance.ErrSQL, "SQL file %q ends within a transaction: its COMMIT is missing", name).
@@ -101,11 +101,11 @@ func (l *loader) judge(name string, answer []string) error {
 
 func incomplete(name, why string) error {
 	return appliance.NewProblem(appliance.ErrSQL, "SQL file %q is not complete: %s", name, why).
-		WithHint("look at the file's last lines, or dump or copy the file again; then run 'pgapp up' again")
+		WithHint("check the file's last lines, or dump or copy the file again; then run 'pgapp up' again")
 }
 
-// scriptFailure is psql's complaint. Beyond the script's lines it is one about
-// how the script ends.
+// scriptFailure makes the problem of psql's error. An error beyond the script's
+// last line concerns the script's end.
 func (l *loader) scriptFailure(err error, name string, lines int) error {
 	what := fmt.Sprintf("SQL file %q", name)
 	var exit *appliance.ExitError
@@ -122,7 +122,7 @@ func (l *loader) scriptFailure(err error, name string, lines int) error {
 	return withHint(sqlFailure(err, what))
 }
 
-// unfinished tells whether the complaint is about a statement without an end.
+// unfinished tells whether the error concerns a statement without an end.
 func unfinished(stderr string) bool {
 	for _, sign := range []string{"unterminated ", "at end of input", `at or near ";"`, "backslash commands are restricted", "current transaction is aborted"} {
 		if strings.Contains(stderr, sign) {
@@ -139,12 +139,12 @@ func endComplaint(stderr, message string) string {
 	case strings.Contains(message, "backslash commands are restricted"):
 		return `it ends before its \unrestrict`
 	case strings.Contains(message, "current transaction is aborted"):
-		return "it ends within a transaction that has failed"
+		return "it ends within a failed transaction"
 	}
 	return message
 }
 
-// withHint says what helps against what is met often.
+// withHint adds hints to frequent errors.
 func withHint(err error) error {
 	var p *appliance.Problem
 	if !errors.As(err, &p) || p.ID != appliance.ErrSQL || p.Hint != "" {
@@ -154,16 +154,16 @@ func withHint(err error) error {
 	case refusedTablespace(p.Message):
 		return p.WithHint(tablespaceHint)
 	case strings.Contains(p.Message, "No such file or directory"), strings.Contains(p.Message, "Permission denied"):
-		return p.WithHint(`\i, \ir and \copy read files on the primary's machine, as the server's user: name absolute paths that it may read, or give each part its own --sql; then run 'pgapp up' again`)
+		return p.WithHint(`\i, \ir and \copy read files on the primary's machine, as the server's user: use absolute paths that this user can read, or give each part its own --sql; then run 'pgapp up' again`)
 	case regexp.MustCompile(`database "[^"]*" already exists$`).MatchString(p.Message):
-		return p.WithHint("leave CREATE DATABASE out, or dump without --create: pgapp makes the database itself; then run 'pgapp up' again")
+		return p.WithHint("remove CREATE DATABASE, or dump without --create: pgapp creates the database itself; then run 'pgapp up' again")
 	case regexp.MustCompile(`role "[^"]*" does not exist$`).MatchString(p.Message):
 		return p.WithHint("create the role in an SQL file before this one, or dump with --no-owner --no-privileges; then run 'pgapp up' again")
 	}
 	return err
 }
 
-// restore loads an archive of pg_dump. pg_restore knows its end.
+// restore loads an archive of pg_dump. pg_restore detects an incomplete archive.
 func (l *loader) restore(ctx context.Context, f LoadFile, src *source) error {
 	layout := l.sh.Layout()
 	args := []string{
@@ -197,7 +197,7 @@ func failureOrNilSQL(err error, name string) error {
 	return failure(appliance.ErrSQL, err, "restoring archive %q", name)
 }
 
-// sourceFailure is for a file that could not be passed on to its end.
+// sourceFailure makes the problem of a file that can't be read to its end.
 func sourceFailure(err error, name string) error {
 	var format *formatError
 	if errors.As(err, &format) {

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// loadTable, in database postgres, says of each database that pgapp makes
-// whether it is loaded. The arrays are what the cluster held before the load,
-// so that a load that failed or was killed can be undone.
+// loadTable, in database postgres, records for each database of pgapp whether it
+// is loaded. Its arrays hold the cluster's objects before the load, so that a
+// failed or killed load can be undone.
 const loadTable = "pgapp.load"
 
-// LoadState is how far a database is.
+// LoadState is the state of a database's load.
 type LoadState string
 
-// The states. A database without a mark is absent, or is not of pgapp's making,
-// or was loaded by a release that gave no marks.
+// The states. A database without a mark is absent, was not created by pgapp, or
+// was loaded by a release without marks.
 const (
 	LoadAbsent     LoadState = "absent"
 	LoadForeign    LoadState = "foreign"
@@ -23,8 +23,8 @@ const (
 	LoadFinished   LoadState = "finished"
 )
 
-// loadState judges what is there and what the mark says: none, begun or done.
-// A finished load whose database was dropped has to be done again.
+// loadState derives the state from the database's existence and the mark, which
+// is none, begun or done. A loaded database that was dropped is loaded again.
 func loadState(exists bool, mark string) LoadState {
 	switch {
 	case mark == "begun":
@@ -41,8 +41,8 @@ const loadExistsSQL = "SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE d
 
 const loadMarkSQL = "SELECT coalesce((SELECT CASE WHEN finished IS NULL THEN 'begun' ELSE 'done' END FROM " + loadTable + " WHERE database = {db}), 'none')"
 
-// LoadState observes how far the database is, in a session to the primary's
-// maintenance database.
+// LoadState observes the state of the database's load, in a session to the
+// primary's maintenance database.
 func (c *Control) LoadState(ctx context.Context, database string) (LoadState, error) {
 	var exists, marks bool
 	mark := "none"
@@ -56,7 +56,7 @@ func (c *Control) LoadState(ctx context.Context, database string) (LoadState, er
 	return loadState(exists, mark), nil
 }
 
-// forDatabase puts the name, as a literal, in its places.
+// forDatabase inserts the database's name as a literal and as an identifier.
 func forDatabase(sql, database string) string {
 	return strings.NewReplacer("{db}", literal(database), "{ident}", identifier(database)).Replace(sql)
 }
@@ -75,13 +75,13 @@ func (l *loader) state(ctx context.Context) (LoadState, error) {
 	exists, marks, _ := strings.Cut(out, "|")
 	if marks == "t" {
 		if mark, err = l.sql(ctx, loadMarkSQL+";\n"); err != nil {
-			return "", fmt.Errorf("looking for the mark of database %q: %w", l.o.Database, err)
+			return "", fmt.Errorf("reading the load mark of database %q: %w", l.o.Database, err)
 		}
 	}
 	return loadState(exists == "t", mark), nil
 }
 
-// besideSQL describes what database postgres holds that is neither
+// besideSQL lists the objects in database postgres that are neither
 // PostgreSQL's nor pgapp's.
 const besideSQL = `SELECT pg_catalog.pg_describe_object(o.class, o.oid, 0) FROM (
 	SELECT 'pg_catalog.pg_class'::regclass, oid, relnamespace FROM pg_catalog.pg_class WHERE relkind IN ('r', 'v', 'm', 'p', 'f', 'S')
@@ -92,8 +92,8 @@ WHERE o.oid >= 16384 AND coalesce((SELECT nspname FROM pg_catalog.pg_namespace n
 ORDER BY 1;
 `
 
-// beginSQL marks the load as begun, with what is in the cluster, and then makes
-// the database, into which only superusers get.
+// beginSQL marks the load as begun, with the cluster's present objects, and then
+// creates the database, to which only superusers can connect.
 const beginSQL = `DROP DATABASE IF EXISTS {scratch} WITH (FORCE);
 CREATE TABLE IF NOT EXISTS pgapp.load (
 	database name PRIMARY KEY,
@@ -115,15 +115,15 @@ func (l *loader) begin(ctx context.Context) error {
 	sql := strings.NewReplacer("{scratch}", identifier(scratchName(l.o.Database)), "{locale}", localeClause(l.o.Locale)).Replace(beginSQL)
 	out, err := l.sql(ctx, sql)
 	if err != nil {
-		return fmt.Errorf("making database %q: %w", l.o.Database, err)
+		return fmt.Errorf("creating database %q: %w", l.o.Database, err)
 	}
 	lines := strings.Split(out, "\n")
 	l.identifier, l.beside = lines[0], lines[1:]
 	return nil
 }
 
-// finishSQL opens the database and marks it as loaded, at once. A connection
-// limit that a file has set stays.
+// finishSQL opens the database and marks it as loaded, in one transaction. A
+// connection limit set by a file stays.
 const finishSQL = `BEGIN;
 DO $do$ BEGIN
 	IF EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {db} AND datconnlimit = 0) THEN

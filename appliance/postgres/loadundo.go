@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// madeSQL is what came into the cluster since the load began. The arrays of the
-// mark hold what was there before.
+// madeSQL lists the objects created since the load began: those that are not in
+// the mark's arrays.
 const madeSQL = `CREATE TEMPORARY VIEW made AS
 	SELECT 'database' AS kind, d.datname AS name FROM pg_catalog.pg_database d, pgapp.load l
 		WHERE l.database = {db} AND (d.datname = {db} OR NOT d.oid = ANY (l.databases))
@@ -18,8 +18,8 @@ const madeSQL = `CREATE TEMPORARY VIEW made AS
 		WHERE l.database = {db} AND NOT a.oid = ANY (l.roles) AND a.rolname NOT IN ('replicator', 'rewind', 'pgapp', 'app');
 `
 
-// undoSQL drops it, as far as that goes: what can't be dropped is named at the
-// end. {others} is whether more than the database itself is dropped.
+// undoSQL drops these objects as far as possible, and lists the rest. {others}
+// tells whether it drops more than the database itself.
 const undoSQL = `SET client_min_messages = error;
 SET statement_timeout = 0;
 \set ON_ERROR_STOP off
@@ -36,18 +36,19 @@ SELECT kind || ' "' || name || '"' FROM made ORDER BY 1;
 DELETE FROM pgapp.load WHERE database = {db} AND NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {db});
 `
 
-// preparedSQL ends what would keep a database from being dropped.
+// preparedSQL rolls back prepared transactions, which would prevent a DROP
+// DATABASE.
 const preparedSQL = `SELECT pg_catalog.format('ROLLBACK PREPARED %L', gid) FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database()
 \gexec
 `
 
-// undo removes what a load has made that did not finish, and names what is
-// left. A repeat is safe.
+// undo drops the objects of an unfinished load and returns the names of those
+// that remain. A repeat is safe.
 func (l *loader) undo(ctx context.Context) (left []string, err error) {
 	out, err := l.sql(ctx, "SELECT pg_catalog.to_regclass('"+loadTable+"') IS NOT NULL;\n"+
 		"SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = {db};\n")
 	if err != nil {
-		return nil, fmt.Errorf("looking at the unfinished load: %w", err)
+		return nil, fmt.Errorf("inspecting the unfinished load: %w", err)
 	}
 	marks, prepared, _ := strings.Cut(out, "\n")
 	if marks != "t" {
@@ -61,16 +62,16 @@ func (l *loader) undo(ctx context.Context) (left []string, err error) {
 	sql := strings.ReplaceAll(undoSQL, "{others}", fmt.Sprint(l.o.Alone))
 	out, err = l.sql(ctx, sql)
 	if err != nil {
-		return nil, fmt.Errorf("dropping the half-loaded database: %w", err)
+		return nil, fmt.Errorf("dropping the unfinished database: %w", err)
 	}
 	if out != "" {
 		left = strings.Split(out, "\n")
 	}
 	if l.identifier == "" {
-		return left, nil // the load did not get as far as a file
+		return left, nil // the load failed before its first file
 	}
 	if out, err = l.sql(ctx, besideSQL); err != nil {
-		return left, fmt.Errorf("looking at database %q: %w", MaintenanceDatabase, err)
+		return left, fmt.Errorf("listing the objects in database %q: %w", MaintenanceDatabase, err)
 	}
 	for _, o := range strings.Split(out, "\n") {
 		if o != "" && !slices.Contains(l.beside, o) {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// complaints are the errors of a server's or a program's output.
+// complaints lists the errors in a server's or a program's output.
 func complaints(text string) []string {
 	re := regexp.MustCompile(`(?:FATAL|PANIC|ERROR|error|fatal):\s+(.*)`)
 	var out []string
@@ -15,7 +15,7 @@ func complaints(text string) []string {
 	return out
 }
 
-// lastComplaint is why a server ended: its log has older ones above.
+// lastComplaint is the last error in a server's log, the reason of its end.
 func lastComplaint(log string) string {
 	all := complaints(log)
 	if len(all) == 0 {
@@ -24,7 +24,8 @@ func lastComplaint(log string) string {
 	return all[len(all)-1]
 }
 
-// firstComplaint is why a program ended: what follows comes of it.
+// firstComplaint is a program's first error, of which later ones are
+// consequences.
 func firstComplaint(stderr string) string {
 	all := complaints(stderr)
 	if len(all) == 0 {
@@ -33,7 +34,7 @@ func firstComplaint(stderr string) string {
 	return all[0]
 }
 
-// psqlError is where and why psql stopped. Line is 0 where it doesn't say.
+// psqlError is the line and the message of psql's error; line is "" if unknown.
 type psqlError struct {
 	line    string
 	message string

@@ -7,17 +7,17 @@ import (
 	"pgapp/appliance"
 )
 
-// partialDir is where a new data directory grows; a file .pgapp in it marks it
-// as ours to remove.
+// partialDir is the directory in which a new data directory is made; a file
+// .pgapp in it marks it as pgapp's.
 func partialDir(l appliance.Layout) string { return l.DataDir + ".partial" }
 
-// partialData lies below the marked directory, since initdb and pg_basebackup
-// want an empty one.
+// partialData is inside of the marked directory, since initdb and pg_basebackup
+// need an empty directory.
 func partialData(l appliance.Layout) string { return path.Join(partialDir(l), "data") }
 
-// prepareScript clears what an earlier attempt left in the partial directory
-// $1 and makes it anew. The marker goes last, so that a kill in between leaves
-// a marked directory, or an empty one.
+// prepareScript removes an earlier attempt's partial directory $1 and creates a
+// new one. It removes the marker last, so that a kill leaves a marked or an
+// empty directory.
 const prepareScript = `set -eu
 p=$1
 if [ -L "$p" ]; then echo foreign; exit 0; fi
@@ -42,12 +42,12 @@ func preparePartial(ctx context.Context, sh Shell) error {
 }
 
 func foreignPartial(dir string) error {
-	return appliance.NewProblem(appliance.ErrDataDirForeign, "%s holds something that pgapp did not make", dir).
+	return appliance.NewProblem(appliance.ErrDataDirForeign, "%s contains files that pgapp did not make", dir).
 		WithHint("move it away, then run the same command again")
 }
 
-// finishScript puts the new data directory in its place: rename(2) replaces an
-// empty directory and refuses any other.
+// finishScript moves the new data directory into its place: rename(2) replaces
+// only an empty directory.
 const finishScript = `set -eu
 mv -T -- "$1/data" "$2"
 rm -f -- "$1/.tablespaces" "$1/.pgapp"
@@ -59,7 +59,7 @@ func finishPartial(ctx context.Context, sh Shell) error {
 	return err
 }
 
-// discardPartial removes the partial directory where it is ours.
+// discardPartial removes the partial directory if it is pgapp's.
 func discardPartial(ctx context.Context, sh Shell) error {
 	_, err := script(ctx, sh, "set -eu\np=$1\n"+clearListed+`if [ -f "$p/.pgapp" ]; then rm -rf -- "$p/data"; rm -f -- "$p/.tablespaces" "$p/.pgapp"; rmdir -- "$p"; fi`, partialDir(sh.Layout()))
 	return err

@@ -8,9 +8,9 @@ import (
 	"pgapp/appliance"
 )
 
-// preloadScript prints those of the libraries $2… that aren't there. The
-// directory of libraries is the one that holds the walreceiver's; where none
-// is found beside the programs ($1), only absolute paths are looked at.
+// preloadScript prints the missing ones of the libraries $2…. The library
+// directory is the one with the walreceiver's library; if it is not found beside
+// the programs ($1), only absolute paths are checked.
 const preloadScript = `dir=
 for d in "$1/../lib/postgresql" "$1/../lib"; do
 	if [ -e "$d/libpqwalreceiver.so" ]; then dir=$d; break; fi
@@ -24,8 +24,8 @@ for f in "$@"; do
 	[ -f "$p" ] || [ -f "$p.so" ] || printf '%s\n' "$f"
 done`
 
-// checkPreload refuses preload parameters that name a library which the member
-// doesn't have: the server wouldn't start, or would open no session.
+// checkPreload refuses preload parameters that name a library missing on the
+// member: the server would not start, or would open no session.
 func checkPreload(ctx context.Context, sh Shell, parameters map[string]string) error {
 	_, elsewhere := parameters["dynamic_library_path"]
 	for _, name := range []string{"shared_preload_libraries", "session_preload_libraries", "local_preload_libraries"} {
@@ -39,15 +39,15 @@ func checkPreload(ctx context.Context, sh Shell, parameters map[string]string) e
 		}
 		if missing != "" {
 			return appliance.NewProblem(appliance.ErrPostgresConfig,
-				"%s names a library that isn't there: %s", name, strings.Join(strings.Fields(missing), ", ")).
-				WithHint("install the library on every member, or take it out of the parameter")
+				"%s names a missing library: %s", name, strings.Join(strings.Fields(missing), ", ")).
+				WithHint("install the library on every member, or remove it from the parameter")
 		}
 	}
 	return nil
 }
 
-// preloadFiles are the files to look for: absolute, or below the directory of
-// libraries. A plain name may be elsewhere where the user set the search path.
+// preloadFiles lists the files to check: absolute, or relative to the library
+// directory. If the user set the search path, plain names are not checked.
 func preloadFiles(value string, local, elsewhere bool) []string {
 	var files []string
 	for item := range strings.SplitSeq(value, ",") {

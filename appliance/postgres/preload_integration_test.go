@@ -10,8 +10,8 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// TestPreloadOfMissingLibrary refuses what would break the server or sessions.
-func TestPreloadOfMissingLibrary(t *testing.T) {
+// TestCheckFilesRefusesMissingLibrary refuses what would break the server or sessions.
+func TestCheckFilesRefusesMissingLibrary(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "127.0.0.1")
 	for _, name := range []string{"shared_preload_libraries", "session_preload_libraries", "local_preload_libraries"} {
@@ -27,9 +27,9 @@ func TestPreloadOfMissingLibrary(t *testing.T) {
 	}
 }
 
-// TestTLSWithoutCertificateIsRefused: a reload would take ssl = on, and the next
+// TestCheckFilesRefusesMissingCertificate: a reload would take ssl = on, and the next
 // start fail.
-func TestTLSWithoutCertificateIsRefused(t *testing.T) {
+func TestCheckFilesRefusesMissingCertificate(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "127.0.0.1")
 	for _, value := range []string{"on", "TRUE", "y", "1"} {

@@ -12,15 +12,14 @@ import (
 	"pgapp/appliance"
 )
 
-// MaintenanceDatabase is where pgapp's own sessions go: never to the user's.
+// MaintenanceDatabase is the database of pgapp's own sessions.
 const MaintenanceDatabase = "postgres"
 
-// wipedFile in Layout.ConfDir names the operation that removed the data
-// directory last.
+// wipedFile in Layout.ConfDir contains the id of the operation that removed the
+// data directory last.
 const wipedFile = "wiped"
 
-// FileSystemBytes is the size of the file system that the data directory is,
-// or will be, on.
+// FileSystemBytes is the size of the data directory's file system.
 func FileSystemBytes(ctx context.Context, sh Shell) (int64, error) {
 	dir := path.Dir(sh.Layout().DataDir)
 	res, err := sh.Run(ctx, appliance.Command{Argv: []string{"stat", "-f", "-c", "%b %S", "--", dir}})
@@ -34,21 +33,21 @@ func FileSystemBytes(ctx context.Context, sh Shell) (int64, error) {
 	return blocks * size, nil
 }
 
-// Accepts tells whether a server takes sessions at the address now.
+// Accepts tells whether a server at the address accepts sessions now.
 func Accepts(ctx context.Context, host string, port int) bool {
 	return probe(ctx, net.JoinHostPort(host, strconv.Itoa(port))) == nil
 }
 
-// RolesComplete tells whether [EnsureRoles] has ended: what it makes last,
-// the marker table, is made in the transaction of all the rest.
+// RolesComplete tells whether [EnsureRoles] has succeeded: it creates the marker
+// table in the same transaction as the roles.
 func RolesComplete(ctx context.Context, c *Control) (bool, error) {
 	var ok bool
 	err := c.row(ctx, "SELECT to_regclass('"+markerTable+"') IS NOT NULL", nil, &ok)
 	return ok, err
 }
 
-// Wipe removes the data directory as [RemoveDataDir] does, and leaves the
-// operation's id, which [WipedBy] finds.
+// Wipe removes the data directory as [RemoveDataDir] does, and records the
+// operation's id for [WipedBy].
 func Wipe(ctx context.Context, sh Shell, operationID string) error {
 	if err := RemoveDataDir(ctx, sh); err != nil {
 		return err
@@ -59,7 +58,7 @@ func Wipe(ctx context.Context, sh Shell, operationID string) error {
 	return nil
 }
 
-// WipedBy tells whether [Wipe] has ended for the operation.
+// WipedBy tells whether [Wipe] has succeeded for the operation.
 func WipedBy(ctx context.Context, sh Shell, operationID string) (bool, error) {
 	b, err := sh.ReadFile(ctx, path.Join(sh.Layout().ConfDir, wipedFile))
 	if errors.Is(err, fs.ErrNotExist) {

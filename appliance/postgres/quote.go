@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// printableText refuses what could end a line of a configuration file or a
-// parameter: control characters and invalid UTF-8.
+// printableText refuses control characters and invalid UTF-8, which could end a
+// line of a configuration file.
 func printableText(s string) error {
 	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }) {
 		return fmt.Errorf("%q holds a control character", s)
@@ -50,20 +50,20 @@ func conninfo(pairs ...string) (string, error) {
 	return b.String(), nil
 }
 
-// hbaToken writes a name for pg_hba.conf or pg_ident.conf. In quotes no name
-// is a keyword; a leading slash would still make it a regular expression, and
-// a backslash at a line's end would join lines.
+// hbaToken quotes a name for pg_hba.conf or pg_ident.conf, so that it is not a
+// keyword. Even in quotes a leading slash makes a regular expression, and a
+// backslash at a line's end joins lines; both are refused.
 func hbaToken(s string) (string, error) {
 	if err := printableText(s); err != nil {
 		return "", err
 	}
 	if s == "" || s[0] == '/' || strings.ContainsAny(s, `\,`) {
-		return "", fmt.Errorf("%q can't stand in pg_hba.conf", s)
+		return "", fmt.Errorf("%q is not allowed in pg_hba.conf", s)
 	}
 	return `"` + strings.ReplaceAll(s, `"`, `""`) + `"`, nil
 }
 
-// passfileField escapes what libpq's password file takes for a separator.
+// passfileField escapes the separators of libpq's password file.
 func passfileField(s string) (string, error) {
 	if err := printableText(s); err != nil {
 		return "", err

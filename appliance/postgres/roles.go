@@ -8,14 +8,14 @@ import (
 	"pgapp/appliance"
 )
 
-// Where verify's marker row lives: never in the user's database.
+// The table of verify's marker row, in database postgres, never in the user's.
 const (
 	markerSchema = "pgapp"
 	markerTable  = "pgapp.marker"
 )
 
-// rolesSQL makes the roles as they have to be, whatever they were. The SET
-// keeps the verifiers out of the server's log, should a statement fail.
+// rolesSQL creates the roles, or resets them to the required attributes. The SET
+// keeps the verifiers out of the server's log if a statement fails.
 const rolesSQL = `SET log_min_error_statement = panic;
 SET synchronous_commit = local;
 BEGIN;
@@ -54,10 +54,10 @@ ALTER TABLE pgapp.marker OWNER TO pgapp;
 COMMIT;
 `
 
-// EnsureRoles makes the cluster's roles on the primary, gives them their
-// passwords, and makes verify's marker table in database postgres; database
-// goes to the application's role where it exists. Only SCRAM verifiers are
-// sent. A repeat sets everything anew.
+// EnsureRoles creates the cluster's roles on the primary with their passwords,
+// and verify's marker table in database postgres. If database exists, the
+// application's role becomes its owner. Only SCRAM verifiers are sent. A repeat
+// sets everything again.
 func EnsureRoles(ctx context.Context, sh Shell, port int, sec appliance.Secrets, database string) error {
 	sql := rolesSQL
 	for _, key := range []string{appliance.SecretReplicator, appliance.SecretRewind, appliance.SecretControl, appliance.SecretApp} {
@@ -72,12 +72,12 @@ func EnsureRoles(ctx context.Context, sh Shell, port int, sec appliance.Secrets,
 	}
 	sql += accessSQL(database)
 	if _, err := SuperuserSQL(ctx, sh, port, "postgres", sql); err != nil {
-		return fmt.Errorf("making the roles: %w", err)
+		return fmt.Errorf("creating the roles: %w", err)
 	}
 	return nil
 }
 
-// ownDatabaseSQL gives the database to the application's role.
+// ownDatabaseSQL makes the application's role the database's owner.
 func ownDatabaseSQL(database string) string {
 	return fmt.Sprintf(`SELECT pg_catalog.format('ALTER DATABASE %%I OWNER TO app', datname)
 FROM pg_catalog.pg_database WHERE datname = %s AND datdba <> 'app'::regrole

@@ -16,9 +16,9 @@ const (
 	scramSaltBytes  = 16
 )
 
-// ScramVerifier computes what PostgreSQL keeps of a password (RFC 5803), so
-// that the password itself is never sent. The password has to be ASCII, for
-// which SASLprep changes nothing.
+// ScramVerifier computes the verifier that PostgreSQL stores for a password (RFC
+// 5803), so that the password itself is never sent. The password must be ASCII,
+// which SASLprep leaves unchanged.
 func ScramVerifier(password appliance.Secret, salt []byte) string {
 	salted, err := pbkdf2.Key(sha256.New, password.Reveal(), salt, scramIterations, sha256.Size)
 	if err != nil {

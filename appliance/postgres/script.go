@@ -9,18 +9,18 @@ import (
 	"sync"
 )
 
-// scriptReader is a source with a question to the session behind its last line.
+// scriptReader is a source followed by endSQL.
 type scriptReader struct {
 	src *source
 	end string
-	// ready are bytes to pass on, tail the last ones of the source so far.
+	// ready are bytes to return next, tail the last bytes of the source so far.
 	ready, tail []byte
 	ended       bool
 	buf         []byte
 
 	mu    sync.Mutex
 	count int
-	open  bool // the last line has no end yet
+	open  bool // the last line has no line break yet
 }
 
 func newScriptReader(src *source, end string) *scriptReader {
@@ -30,11 +30,11 @@ func newScriptReader(src *source, end string) *scriptReader {
 // tailBytes are held back until the source ends.
 const tailBytes = 64
 
-// quitLine is \q at the very end of a script: the end says the same, and the
-// question gets through.
+// quitLine is \q at the very end of a script. Without it the script ends just
+// the same, and endSQL runs.
 const quitLine = `(^|\n)[ \t]*\\q(uit)?[ \t]*;?\s*$`
 
-// Read passes the script on, and then the question.
+// Read returns the script, then endSQL.
 func (r *scriptReader) Read(b []byte) (int, error) {
 	for len(r.ready) == 0 {
 		if r.ended {
@@ -72,7 +72,7 @@ func (r *scriptReader) fill() {
 	}
 }
 
-// withoutQuit takes \q off the end of a script.
+// withoutQuit removes \q from the end of a script.
 func withoutQuit(b []byte) []byte {
 	from := max(0, len(b)-tailBytes)
 	at := regexp.MustCompile(quitLine).FindIndex(b[from:])
@@ -102,7 +102,7 @@ func (r *scriptReader) lineOpen() bool {
 	return false
 }
 
-// lines are those of the script, as psql counts them.
+// lines is the number of the script's lines, as psql counts.
 func (r *scriptReader) lines() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -72,16 +72,16 @@ func TestOpenSourceNamesTheFormat(t *testing.T) {
 		{"\xef\xbb\xbf", "is empty"},
 		{gzipped(""), "is empty"},
 		{"\xff\xfeS\x00E\x00", "is UTF-16 text"},
-		{"S\x00E\x00L\x00", "is no text"},
+		{"S\x00E\x00L\x00", "is not text"},
 		{"PK\x03\x04aaaa", "is a zip archive"},
 		{"\xfd7zXZ\x00", "is compressed by xz"},
 		{"\x04\x22\x4d\x18", "is compressed by lz4"},
-		{"SQLite format 3\x00", "is a database of SQLite"},
+		{"SQLite format 3\x00", "is an SQLite database"},
 		{"\n<!DOCTYPE html><html>", "is a web page"},
 		{"<HTML>", "is a web page"},
 		{tarOf("dump.sql"), "is a tar archive"},
 		{gzipped(tarOf("dump.sql")), "is a tar archive"},
-		{gzipped(gzipped(gzipped("x"))), "is packed more than twice"},
+		{gzipped(gzipped(gzipped("x"))), "is compressed more than twice"},
 	} {
 		_, err := openSource(strings.NewReader(c.in))
 		var format *formatError
@@ -101,7 +101,7 @@ func TestOpenSourceNamesTheFormat(t *testing.T) {
 	}
 }
 
-func TestSourceRemembersDamage(t *testing.T) {
+func TestSourceKeepsReadError(t *testing.T) {
 	t.Parallel()
 	whole := gzipped(strings.Repeat("SELECT 1;\n", 1000))
 	src, err := openSource(strings.NewReader(whole[:len(whole)-6]))
@@ -113,7 +113,7 @@ func TestSourceRemembersDamage(t *testing.T) {
 	}
 }
 
-func TestScriptReaderAsksAfterTheLastLine(t *testing.T) {
+func TestScriptReaderAppendsQuery(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("SELECT 1;\n", 20)
 	for _, c := range []struct {
@@ -141,7 +141,7 @@ func TestScriptReaderAsksAfterTheLastLine(t *testing.T) {
 	}
 }
 
-func TestAnswerWriterKeepsTheAnswerOnly(t *testing.T) {
+func TestAnswerWriterKeepsOnlyAnswer(t *testing.T) {
 	t.Parallel()
 	w := &answerWriter{nonce: "abc"}
 	for _, b := range []byte(strings.Repeat("x", 5000) + "\n\\echo abc :a\nabc 1 2\nTime: 0.1 ms\n") {

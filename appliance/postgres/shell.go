@@ -11,8 +11,7 @@ import (
 	"pgapp/appliance"
 )
 
-// Shell is what this room needs of a member's machine: a part of
-// [appliance.Machine].
+// Shell is the part of [appliance.Machine] that this package needs.
 type Shell interface {
 	Layout() appliance.Layout
 	Run(ctx context.Context, c appliance.Command) (appliance.Result, error)
@@ -22,16 +21,15 @@ type Shell interface {
 
 func program(l appliance.Layout, name string) string { return path.Join(l.BinDir, name) }
 
-// script runs a constant script with arguments, which no shell ever parses. A
-// round trip to a guest costs more than all the commands in one.
+// script runs a constant script; no shell parses the arguments. One script
+// replaces several commands, since a round trip to a guest costs more than they.
 func script(ctx context.Context, sh Shell, text string, args ...string) (string, error) {
 	res, err := sh.Run(ctx, appliance.Command{Argv: append([]string{"/bin/sh", "-c", text, "sh"}, args...)})
 	return strings.TrimSpace(string(res.Stdout)), err
 }
 
-// failure says what failed and gives the error its id, unless it has one
-// already: a member that can't be reached, an ended context, or what the
-// operating system refused.
+// failure wraps the error and gives it the id, unless it is a problem already,
+// an ended context, or an error of the operating system with its own id.
 func failure(id appliance.ErrorID, err error, format string, args ...any) error {
 	what := fmt.Sprintf(format, args...)
 	var p *appliance.Problem

@@ -12,25 +12,25 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// countingReader tells how far a file is read.
+// countingReader reports the progress of reading a file.
 type countingReader struct {
 	in       io.Reader
 	progress *loadProgress
 	name     string
 }
 
-// Read passes the file's bytes on.
+// Read reads from the file.
 func (r *countingReader) Read(b []byte) (int, error) {
 	n, err := r.in.Read(b)
 	r.progress.add(r.name, n)
 	return n, err
 }
 
-// source is what a file holds, unpacked. It remembers an error of the file,
-// since the program that reads it sees only an end.
+// source is a file's unpacked content. It keeps a read error, which the program
+// that reads the source takes for the end.
 type source struct {
 	in io.Reader
-	// archive is set where pg_restore reads it, not psql.
+	// archive is set if pg_restore reads the source instead of psql.
 	archive bool
 	closers []func()
 
@@ -38,19 +38,19 @@ type source struct {
 	err error
 }
 
-// formatError says what a file is that can't be loaded as SQL.
+// formatError names the format of a file that can't be loaded as SQL.
 type formatError struct{ what, hint string }
 
-// Error says what the file is.
+// Error names the format.
 func (e *formatError) Error() string { return "the file " + e.what }
 
-// sniffBytes reach over the header of a tar archive.
+// sniffBytes covers the header of a tar archive.
 const sniffBytes = 512
 
-// maxPackings bounds how often a file is packed into another.
+// maxPackings limits the layers of compression.
 const maxPackings = 3
 
-// openSource looks at the file's first bytes, and unpacks it.
+// openSource detects the format from the first bytes, and decompresses the file.
 func openSource(raw io.Reader) (*source, error) {
 	s := &source{in: raw}
 	for range maxPackings {
@@ -74,10 +74,10 @@ func openSource(raw io.Reader) (*source, error) {
 		}
 	}
 	s.close()
-	return nil, &formatError{"is packed more than twice", "unpack it and load what is in it"}
+	return nil, &formatError{"is compressed more than twice", "unpack it and load the file in it"}
 }
 
-// unpack puts a decompressor before what is left to read.
+// unpack adds a decompressor if the head is that of a compressed file.
 func (s *source) unpack(b io.Reader, head []byte) (bool, error) {
 	switch {
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
@@ -100,8 +100,7 @@ func (s *source) unpack(b io.Reader, head []byte) (bool, error) {
 	return true, nil
 }
 
-// judgeHead tells archives of pg_dump from scripts, and refuses what is
-// neither.
+// judgeHead tells archives of pg_dump from scripts, and refuses other formats.
 func judgeHead(head []byte) (archive bool, err error) {
 	const again = "; then run 'pgapp up' again"
 	has := func(prefix string) bool { return bytes.HasPrefix(head, []byte(prefix)) }
@@ -111,7 +110,7 @@ func judgeHead(head []byte) (archive bool, err error) {
 	case has("PGDMP"), tar && has("toc.dat\x00"):
 		return true, nil
 	case tar:
-		return false, &formatError{"is a tar archive, and none of pg_dump", "unpack it and load the SQL files in it" + again}
+		return false, &formatError{"is a tar archive, but not one of pg_dump", "unpack it and load the SQL files in it" + again}
 	case has("\xfd7zXZ\x00"):
 		return false, &formatError{"is compressed by xz", "unpack it: xz -dc FILE | pgapp up … --sql -"}
 	case has("\x04\x22\x4d\x18"):
@@ -119,22 +118,22 @@ func judgeHead(head []byte) (archive bool, err error) {
 	case has("PK\x03\x04"):
 		return false, &formatError{"is a zip archive", "unpack it: unzip -p FILE | pgapp up … --sql -"}
 	case has("7z\xbc\xaf\x27\x1c"):
-		return false, &formatError{"is a 7z archive", "unpack it and load what is in it" + again}
+		return false, &formatError{"is a 7z archive", "unpack it and load the SQL files in it" + again}
 	case has("SQLite format 3\x00"):
-		return false, &formatError{"is a database of SQLite", "convert it to PostgreSQL's SQL" + again}
+		return false, &formatError{"is an SQLite database", "convert it to PostgreSQL's SQL" + again}
 	case has("\xff\xfe"), has("\xfe\xff"):
 		return false, &formatError{"is UTF-16 text", "save it as UTF-8: iconv -f UTF-16 -t UTF-8 FILE | pgapp up … --sql -"}
 	case bytes.IndexByte(head, 0) >= 0:
-		return false, &formatError{"is no text", "give SQL, or what pg_dump writes" + again}
+		return false, &formatError{"is not text", "give SQL, or output of pg_dump" + again}
 	case bytes.HasPrefix(text, []byte("<!doctype")), bytes.HasPrefix(text, []byte("<html")), bytes.HasPrefix(text, []byte("<?xml")):
-		return false, &formatError{"is a web page, and no SQL", "download the file itself" + again}
+		return false, &formatError{"is a web page, not SQL", "download the file itself" + again}
 	case len(text) == 0 && len(head) < sniffBytes:
-		return false, &formatError{"is empty", "leave it out, or write it anew" + again}
+		return false, &formatError{"is empty", "remove it from the command, or write it again" + again}
 	}
 	return false, nil
 }
 
-// Read passes on what is unpacked.
+// Read returns decompressed bytes.
 func (s *source) Read(b []byte) (int, error) {
 	n, err := s.in.Read(b)
 	if err != nil && !errors.Is(err, io.EOF) {

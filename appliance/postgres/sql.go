@@ -10,8 +10,8 @@ import (
 	"pgapp/appliance"
 )
 
-// psqlCommand is psql as superuser over the unix socket, reading from
-// standard input, and stopping at the first error.
+// psqlCommand runs psql as superuser over the unix socket. psql reads standard
+// input and stops at the first error.
 func psqlCommand(l appliance.Layout, port int, database, options string, in io.Reader, args ...string) appliance.Command {
 	argv := []string{
 		program(l, "psql"), "-X", "-w", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1",
@@ -26,10 +26,10 @@ func psqlCommand(l appliance.Layout, port int, database, options string, in io.R
 	}
 }
 
-// controlOptions keep an administrator's session from waiting for standbys,
-// or for others' locks.
-// They replace what the server, the database or the role sets; a preload
-// library that is missing would let nobody in to take it back.
+// controlOptions keep an administrator's session from waiting for standbys or
+// for locks. They override the settings of the server, the database and the
+// role; a missing preload library would refuse even the session that removes
+// the library from the settings.
 const controlOptions = "-c synchronous_commit=local -c lock_timeout=10s -c statement_timeout=60s -c client_min_messages=warning" +
 	" -c session_preload_libraries= -c local_preload_libraries= -c search_path=pg_catalog,public -c TimeZone=UTC -c DateStyle=ISO,MDY" +
 	" -c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=1 -c standard_conforming_strings=on" +
@@ -38,9 +38,9 @@ const controlOptions = "-c synchronous_commit=local -c lock_timeout=10s -c state
 	" -c idle_session_timeout=0 -c row_security=on -c default_tablespace="
 
 // SuperuserSQL runs SQL as the superuser through the member's unix socket, and
-// returns what it printed: rows in lines, columns split by |. It stops at the
-// first error, a [appliance.Problem] with id sql-failed that names the line and
-// PostgreSQL's message, and never quotes the statement.
+// returns the rows in lines, with columns separated by |. It stops at the first
+// error, a [appliance.Problem] with id sql-failed, the line and PostgreSQL's
+// message, but without the statement.
 func SuperuserSQL(ctx context.Context, sh Shell, port int, database, sql string) (string, error) {
 	cmd := psqlCommand(sh.Layout(), port, database, controlOptions, strings.NewReader(sql), "-v", "VERBOSITY=terse")
 	res, err := sh.Run(ctx, cmd)
@@ -50,7 +50,7 @@ func SuperuserSQL(ctx context.Context, sh Shell, port int, database, sql string)
 	return strings.TrimRight(string(res.Stdout), "\n"), nil
 }
 
-// sqlFailure reads psql's complaint: what is the source's name.
+// sqlFailure makes the problem of psql's error; what is the source's name.
 func sqlFailure(err error, what string) error {
 	var exit *appliance.ExitError
 	if !errors.As(err, &exit) || appliance.HostErrorInText(exit.Stderr) != "" {

@@ -12,9 +12,9 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// TestNothingWaitsForAStandby has the primary wait for a standby that never
+// TestChangesDontWaitForStandby has the primary wait for a standby that never
 // comes: what pgapp does goes on all the same.
-func TestNothingWaitsForAStandby(t *testing.T) {
+func TestChangesDontWaitForStandby(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	c.sql(t, 0, "postgres", "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
@@ -35,7 +35,7 @@ func TestNothingWaitsForAStandby(t *testing.T) {
 	}
 }
 
-func TestDropSlotThatIsStreamedFrom(t *testing.T) {
+func TestDropSlotEndsItsStream(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	c.addStandby(t)

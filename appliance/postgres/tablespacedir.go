@@ -11,21 +11,21 @@ import (
 	"pgapp/appliance"
 )
 
-// A standby has the primary's tablespaces at the primary's own paths: WAL names
-// no other, so a clone that mapped them elsewhere would differ from what a
-// later CREATE TABLESPACE makes.
+// A standby has the primary's tablespaces at the primary's paths. WAL contains
+// the primary's paths only, so a clone with mapped tablespaces would differ from
+// the replay of a later CREATE TABLESPACE.
 
 const tablespaceLocationsSQL = `SELECT pg_tablespace_location(oid)
 FROM pg_tablespace WHERE pg_tablespace_location(oid) LIKE '/%' ORDER BY 1`
 
-// TablespaceLocations are the directories of tablespaces outside of the data
+// TablespaceLocations lists the directories of tablespaces outside of the data
 // directory.
 func (c *Control) TablespaceLocations(ctx context.Context) ([]string, error) {
 	return c.strings(ctx, tablespaceLocationsSQL)
 }
 
-// MakeTablespaceDirs makes the directories that a standby needs to replay the
-// making of tablespaces, and returns those that weren't there.
+// MakeTablespaceDirs makes the directories that a standby needs to replay CREATE
+// TABLESPACE, and returns those that were missing.
 func MakeTablespaceDirs(ctx context.Context, dirs appliance.DirMaker, locations []string) ([]string, error) {
 	var out []string
 	for _, l := range locations {
@@ -40,14 +40,14 @@ func MakeTablespaceDirs(ctx context.Context, dirs appliance.DirMaker, locations 
 	return out, nil
 }
 
-// MissingTablespaces are the directories that a server didn't find when it
-// ended with this error: the primary may have dropped the tablespace since.
+// MissingTablespaces lists the directories whose absence made the server fail
+// with this error. The primary may have dropped the tablespace since.
 func MissingTablespaces(err error) []string {
 	return missingIn(appliance.AsProblem(err).Detail)
 }
 
-// LoggedMissing are the directories that a server which has ended didn't find,
-// and that are not there now.
+// LoggedMissing lists the directories that the ended server's log calls missing
+// and that are still missing.
 func LoggedMissing(ctx context.Context, sh Shell) []string {
 	logged := missingIn(readLogTail(ctx, sh))
 	if len(logged) == 0 {
@@ -64,7 +64,7 @@ func missingIn(log string) (out []string) {
 	if !strings.Contains(log, "FATAL:  directory ") {
 		return nil
 	}
-	// A statement's further lines begin with a tab.
+	// Continuation lines of a statement begin with a tab.
 	line := regexp.MustCompile(`(?m)^[^\t\n].*CONTEXT:  WAL redo at .* for Tablespace/CREATE: \d+ "(/[^"\n]+)"$`)
 	for _, m := range line.FindAllStringSubmatch(log, -1) {
 		out = append(out, m[1])
@@ -72,12 +72,12 @@ func missingIn(log string) (out []string) {
 	return out
 }
 
-// tablespacesFile, beside the data directory that grows, lists one to a line
-// the locations that the clone writes to.
+// tablespacesFile, beside the partial data directory, lists the locations to
+// which the clone writes, one a line.
 func tablespacesFile(l appliance.Layout) string { return path.Join(partialDir(l), ".tablespaces") }
 
-// clearFunction removes PostgreSQL 17's own directories from tablespaces: all
-// that a server or a base backup makes there.
+// clearFunction removes PostgreSQL 17's directories from a tablespace; servers
+// and base backups create nothing else there.
 const clearFunction = `clear_tablespace() {
 	for v in "$1"/PG_17_*; do
 		if [ -d "$v" ] && [ ! -L "$v" ]; then rm -rf -- "$v"; fi
@@ -85,22 +85,21 @@ const clearFunction = `clear_tablespace() {
 }
 `
 
-// clearListed is for a partial directory $p. Without data the clone hasn't
-// begun, or has ended well.
+// clearListed clears the tablespaces of the partial directory $p. Without a data
+// directory in it, the clone has not begun or has succeeded.
 const clearListed = clearFunction + `if [ -f "$p/.pgapp" ] && [ -d "$p/data" ] && [ -f "$p/.tablespaces" ]; then
 	while IFS= read -r t; do clear_tablespace "$t"; done <"$p/.tablespaces"
 fi
 `
 
-// clearLinked is for a data directory $d that is to go.
+// clearLinked clears the tablespaces of the data directory $d.
 const clearLinked = clearFunction + `for t in "$d"/pg_tblspc/*; do
 	if [ -L "$t" ]; then clear_tablespace "$t"; fi
 done
 `
 
-// readyTablespaces has a directory, empty, for each of the primary's
-// tablespaces, which pg_basebackup fills, and lists them for who has to clear
-// them.
+// readyTablespaces makes an empty directory for each of the primary's
+// tablespaces, which pg_basebackup fills, and records the list for clearListed.
 func readyTablespaces(ctx context.Context, sh Shell, o CloneOptions) error {
 	dirs, own := sh.(appliance.DirMaker)
 	if !own || o.Primary == nil {
@@ -126,24 +125,25 @@ done`
 		return err
 	}
 	if found != "" {
-		return appliance.NewProblem(appliance.ErrDataDirForeign, "the primary has a tablespace at %s, and there member %s holds something that pgapp did not make", found, o.Member).
-			WithHint("empty the directory there: pgapp ssh %s; then run the same command again", o.Member)
+		return appliance.NewProblem(appliance.ErrDataDirForeign, "the primary has a tablespace at %s, but on member %s this directory contains files that pgapp did not make", found, o.Member).
+			WithHint("empty the directory on the member (pgapp ssh %s), then run the same command again", o.Member)
 	}
 	return sh.WriteFile(ctx, tablespacesFile(sh.Layout()), []byte(strings.Join(locations, "\n")+"\n"), 0o600)
 }
 
-// checkLocation refuses what can't be made before the data directory is there,
-// and what the list can't hold.
+// checkLocation refuses a location inside of pgapp's own directories, which
+// can't exist before the data directory, and one with a line break, which the
+// list can't hold.
 func checkLocation(l appliance.Layout, location string) error {
 	for _, own := range []string{l.DataDir, partialDir(l), l.ConfDir} {
 		if location == own || strings.HasPrefix(location, own+"/") {
-			return appliance.NewProblem(appliance.ErrClone, "the tablespace at %s lies in a directory of pgapp's own", location).
-				WithHint("move what is in it to a tablespace elsewhere, then DROP TABLESPACE")
+			return appliance.NewProblem(appliance.ErrClone, "the tablespace at %s is inside of pgapp's own directories", location).
+				WithHint("move its objects to another tablespace, then DROP TABLESPACE")
 		}
 	}
 	if strings.Contains(location, "\n") {
 		return appliance.NewProblem(appliance.ErrClone, "the tablespace at %q has a line break in its path", location).
-			WithHint("move what is in it to a tablespace elsewhere, then DROP TABLESPACE")
+			WithHint("move its objects to another tablespace, then DROP TABLESPACE")
 	}
 	return nil
 }

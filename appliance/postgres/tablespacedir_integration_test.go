@@ -171,7 +171,7 @@ func (c *cluster) wantRows(t *testing.T, i int, table string) {
 	}
 }
 
-func TestStandbyOnAMachineOfItsOwnHasTheTablespaces(t *testing.T) {
+func TestStandbyOnOwnMachineHasTablespaces(t *testing.T) {
 	t.Parallel()
 	home := tablespaceHome(t)
 	c := newPrimary(t)
@@ -223,7 +223,7 @@ func TestStandbyOnAMachineOfItsOwnHasTheTablespaces(t *testing.T) {
 	c.wantRows(t, 0, "of_first")
 }
 
-func TestCloneClearsTheTablespacesOfAKilledOne(t *testing.T) {
+func TestCloneClearsTablespacesOfKilledClone(t *testing.T) {
 	t.Parallel()
 	home := tablespaceHome(t)
 	c := newPrimary(t)
@@ -251,7 +251,7 @@ func TestCloneClearsTheTablespacesOfAKilledOne(t *testing.T) {
 	c.wantRows(t, 1, "of_first")
 }
 
-func TestCloneLeavesWhatIsInATablespacesPlace(t *testing.T) {
+func TestCloneKeepsForeignTablespaceFiles(t *testing.T) {
 	t.Parallel()
 	home := tablespaceHome(t)
 	c := newPrimary(t)
@@ -273,9 +273,9 @@ func TestCloneLeavesWhatIsInATablespacesPlace(t *testing.T) {
 	must(t, postgres.Clone(t.Context(), m, o, nil))
 }
 
-// TestRemovedDataDirOnASharedMachine has links to a directory that is the
+// TestRemoveDataDirKeepsSharedTablespaces has links to a directory that is the
 // primary's, too.
-func TestRemovedDataDirOnASharedMachine(t *testing.T) {
+func TestRemoveDataDirKeepsSharedTablespaces(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
 	m := newMachine(t, "127.0.0.1")

@@ -22,30 +22,30 @@ import (
 const (
 	probeEvery   = 10 * time.Millisecond
 	probeTimeout = 3 * time.Second
-	// aliveEvery is how often the server process is looked for while the port
+	// aliveEvery is the interval of looks for the server process while the port
 	// doesn't answer.
 	aliveEvery = 100 * time.Millisecond
-	// pidGrace is how long a starting server may take to write postmaster.pid,
-	// where nothing better tells whether it lives. A guest without KVM is slow.
+	// pidGrace is the time for a starting server to write postmaster.pid, if
+	// only this file tells whether the server runs. A guest without KVM is slow.
 	pidGrace = 15 * time.Second
 	logTail  = 40
 )
 
-// errStarting is what a server says that is not ready for sessions.
+// errStarting means that the server is not ready for sessions yet.
 var errStarting = errors.New("the server is starting")
 
-// errOtherServer is where the port answers, but not by this member's server.
+// errOtherServer means that another server may have answered on the port.
 var errOtherServer = errors.New("this member's server is not ready")
 
-// serverWatcher is what [appliance.Machine] has beyond a Shell.
+// serverWatcher is the part of [appliance.Machine] that observes the server.
 type serverWatcher interface {
 	ServerRunning(ctx context.Context) (bool, error)
 }
 
-// WaitAccepting waits until the server at the address takes sessions. Where
-// its process has died, the error is a [appliance.Problem] with the reason and
-// the end of its log: postgres-start-failed, or what the host refused. Where
-// ctx ends before, it is postgres-start-failed too, unless ctx was cancelled.
+// WaitAccepting waits until the server at the address accepts sessions. If the
+// server's process has ended, the error is a [appliance.Problem] with the reason
+// and the end of the server's log; its id is postgres-start-failed or one of a
+// host's refusal. If ctx's deadline passes, the id is postgres-start-failed too.
 func WaitAccepting(ctx context.Context, sh Shell, host string, port int) error {
 	address := net.JoinHostPort(host, strconv.Itoa(port))
 	start, lastLook, missing := time.Now(), time.Now(), 0
@@ -81,9 +81,9 @@ func WaitAccepting(ctx context.Context, sh Shell, host string, port int) error {
 	return err
 }
 
-// probe opens a session as far as the server's first answer, as pg_isready
-// does, so that it needs no password. A server that asks for one, or turns
-// the user down, accepts sessions.
+// probe begins a session and reads the server's first answer, as pg_isready
+// does, so that it needs no password. A server that asks for a password or
+// refuses the user accepts sessions.
 func probe(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -121,7 +121,7 @@ func readAnswer(conn io.Reader) error {
 		return nil
 	}
 	if head[0] != 'E' || n < 4 || n > 1<<16 {
-		return errors.New("what listens there is not PostgreSQL")
+		return errors.New("the program that listens on the port is not PostgreSQL")
 	}
 	body := make([]byte, n-4)
 	if _, err := io.ReadFull(conn, body); err != nil {
@@ -137,9 +137,8 @@ func readAnswer(conn io.Reader) error {
 	return nil
 }
 
-// ownServer makes sure that it is this member's server that takes sessions:
-// another may hold its port, and answer in its place. The postmaster keeps its
-// state in its own file.
+// ownServer checks by postmaster.pid that this member's server is ready, since
+// another server may have the port and answer instead.
 func ownServer(ctx context.Context, sh Shell, port int) error {
 	data, err := sh.ReadFile(ctx, path.Join(sh.Layout().DataDir, "postmaster.pid"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -159,8 +158,8 @@ func ownServer(ctx context.Context, sh Shell, port int) error {
 	return nil
 }
 
-// serverAlive observes the server process through the machine, where it can
-// tell, else by postmaster.pid, which appears only after a while.
+// serverAlive observes the server process through the machine if possible, else
+// by postmaster.pid, which appears only after a while.
 func serverAlive(ctx context.Context, sh Shell, start time.Time) (bool, error) {
 	if w, ok := sh.(serverWatcher); ok {
 		return w.ServerRunning(ctx)
@@ -173,7 +172,7 @@ func serverAlive(ctx context.Context, sh Shell, start time.Time) (bool, error) {
 	return out == "alive" || time.Since(start) < pidGrace, nil
 }
 
-// startFailure reads why the server ended.
+// startFailure makes the problem of an ended server from its log.
 func startFailure(ctx context.Context, sh Shell, address string) error {
 	log := readLogTail(ctx, sh)
 	why := lastComplaint(log)

@@ -112,7 +112,7 @@ func (Local) Open(path string) (File, error) {
 // FreeBytes tells how many bytes are free where the first of the directories
 // lies that exists.
 func (Local) FreeBytes(dirs ...string) (uint64, error) {
-	err := error(fs.ErrNotExist)
+	err := fs.ErrNotExist
 	for _, d := range dirs {
 		var st unix.Statfs_t
 		if err = unix.Statfs(d, &st); err == nil {

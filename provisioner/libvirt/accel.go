@@ -12,36 +12,36 @@ import (
 var errNoKVM = errors.New("KVM is there, but can't run this guest")
 
 // domainType decides between KVM and emulation.
-func (p *Provider) domainType(ctx context.Context, accel string) (string, error) {
+func (a *acceleration) domainType(ctx context.Context, accel string) (string, error) {
 	if accel == appliance.AccelTCG {
 		return typeTCG, nil
 	}
-	if p.whyNoKVM() != "" && accel != appliance.AccelKVM {
+	if a.whyNoKVM() != "" && accel != appliance.AccelKVM {
 		return typeTCG, nil
 	}
-	if _, err := p.virt.Capabilities(ctx, typeKVM); err != nil {
+	if _, err := a.virt.Capabilities(ctx, typeKVM); err != nil {
 		if ctx.Err() != nil || appliance.IsProblem(err, appliance.ErrHostNoLibvirt) || appliance.IsProblem(err, appliance.ErrHostLibvirtPerm) {
 			return "", err
 		}
 		if accel == appliance.AccelKVM {
 			return "", noKVM(err)
 		}
-		p.setNoKVM("libvirt has no KVM: " + err.Error())
+		a.setNoKVM("libvirt has no KVM: " + err.Error())
 		return typeTCG, nil
 	}
 	return typeKVM, nil
 }
 
-func (p *Provider) whyNoKVM() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.noKVM
+func (a *acceleration) whyNoKVM() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.noKVM
 }
 
-func (p *Provider) setNoKVM(reason string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.noKVM = reason
+func (a *acceleration) setNoKVM(reason string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.noKVM = reason
 }
 
 func noKVM(err error) error {
@@ -50,8 +50,8 @@ func noKVM(err error) error {
 }
 
 // hasEFI tells whether libvirt finds UEFI firmware for such domains.
-func (p *Provider) hasEFI(ctx context.Context, domainType string) (bool, error) {
-	caps, err := p.virt.Capabilities(ctx, domainType)
+func (a *acceleration) hasEFI(ctx context.Context, domainType string) (bool, error) {
+	caps, err := a.virt.Capabilities(ctx, domainType)
 	if err != nil || caps.OS == nil {
 		return false, err
 	}
@@ -80,8 +80,8 @@ func emulatorsWords(err error) string {
 }
 
 // emulated is what the user is told of a machine of that type.
-func (p *Provider) emulated(kind, accel string) string {
-	if why := p.whyNoKVM(); kind == typeTCG && accel != appliance.AccelTCG && why != "" {
+func (a *acceleration) emulated(kind, accel string) string {
+	if why := a.whyNoKVM(); kind == typeTCG && accel != appliance.AccelTCG && why != "" {
 		return ", emulated, which is many times slower: " + why
 	}
 	return ""

@@ -17,59 +17,59 @@ import (
 
 // adoptBase gives a base that others lean on its marker again. ok is false where
 // the base is to be uploaded.
-func (p *Provider) adoptBase(ctx context.Context, digest string, report appliance.Report) (ok bool, err error) {
+func (im *imaging) adoptBase(ctx context.Context, digest string, report appliance.Report) (ok bool, err error) {
 	name := baseName(digest)
-	release, err := p.turn(ctx, name)
+	release, err := im.turns.turn(ctx, name)
 	if err != nil {
 		return false, err
 	}
 	defer release()
-	v, ok, err := p.complete(ctx, name)
+	v, ok, err := im.disks.complete(ctx, name)
 	if err != nil || ok || v.Path == "" {
 		return ok, err
 	}
-	by, err := p.usersOf(ctx, v)
+	by, err := im.disks.usersOf(ctx, v)
 	if err != nil || len(by) == 0 {
 		return false, err
 	}
 	report(appliance.Progress{Detail: "checking the image in pool " + poolName})
-	if err := p.checkBase(ctx, digest); err != nil {
+	if err := im.checkBase(ctx, digest); err != nil {
 		if appliance.IsProblem(err, appliance.ErrImageDigest) {
 			return false, neededProblem("volume "+name+" isn't what its name says, and can't be uploaded anew", by[0])
 		}
 		return false, err
 	}
-	return true, p.markComplete(ctx, name)
+	return true, im.disks.markComplete(ctx, name)
 }
 
 // proveBase refuses to make a golden image of a base that isn't what its name
 // says. One that nothing leans on is removed, so that it is uploaded anew.
-func (p *Provider) proveBase(ctx context.Context, digest string, base rpc.Volume, report appliance.Report) error {
+func (im *imaging) proveBase(ctx context.Context, digest string, base rpc.Volume, report appliance.Report) error {
 	report(appliance.Progress{Detail: "checking the image in pool " + poolName})
-	wrong := p.checkBase(ctx, digest)
+	wrong := im.checkBase(ctx, digest)
 	if !appliance.IsProblem(wrong, appliance.ErrImageDigest) {
 		return wrong
 	}
-	by, err := p.usersOf(ctx, base)
+	by, err := im.disks.usersOf(ctx, base)
 	if err != nil {
 		return err
 	}
 	if len(by) > 0 {
 		return neededProblem("volume "+base.Name+" isn't what its name says, and can't be uploaded anew", by[0])
 	}
-	if err := p.dropVolume(ctx, base.Name); err != nil {
+	if err := im.disks.dropVolume(ctx, base.Name); err != nil {
 		return err
 	}
 	return appliance.AsProblem(wrong).WithHint("run the same command again: the image is uploaded anew")
 }
 
 // checkBase reads the base volume and compares its digest.
-func (p *Provider) checkBase(ctx context.Context, digest string) error {
+func (im *imaging) checkBase(ctx context.Context, digest string) error {
 	check, err := image.NewCheck(digest)
 	if err != nil {
 		return err
 	}
-	if err := p.virt.ReadVolume(ctx, poolName, baseName(digest), check); err != nil {
+	if err := im.virt.ReadVolume(ctx, poolName, baseName(digest), check); err != nil {
 		return err
 	}
 	return check.Err("in volume " + baseName(digest))
@@ -78,11 +78,11 @@ func (p *Provider) checkBase(ctx context.Context, digest string) error {
 // adopt is adoptBase for a golden image, whose content nothing but its clones
 // can prove: members' disks are made of a complete image only.
 func (b *build) adopt(ctx context.Context, base string) (ok bool, err error) {
-	v, ok, err := b.p.volume(ctx, b.volume)
+	v, ok, err := b.p.disks.volume(ctx, b.volume)
 	if err != nil || !ok {
 		return false, err
 	}
-	by, err := b.p.usersOf(ctx, v)
+	by, err := b.p.disks.usersOf(ctx, v)
 	if err != nil || len(by) == 0 {
 		return false, err
 	}
@@ -93,16 +93,16 @@ func (b *build) adopt(ctx context.Context, base string) (ok bool, err error) {
 		return false, neededProblem("volume "+b.volume+" isn't complete, and can't be made anew", by[0])
 	}
 	b.report(appliance.Progress{Detail: "the golden image has lost its marker, and is in use: it is kept"})
-	return true, b.p.markComplete(ctx, b.volume)
+	return true, b.p.disks.markComplete(ctx, b.volume)
 }
 
 // usersOf lists what leans on an image, machines that make one left out.
-func (p *Provider) usersOf(ctx context.Context, v rpc.Volume) ([]rpc.Lean, error) {
-	leans, err := p.leans(ctx)
+func (ds *disks) usersOf(ctx context.Context, v rpc.Volume) ([]rpc.Lean, error) {
+	leans, err := ds.leans(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all, err := p.virt.Domains(ctx)
+	all, err := ds.virt.Domains(ctx)
 	makes := map[string]bool{}
 	for _, d := range all {
 		t, ours := domainTag(d.XML)

@@ -15,16 +15,16 @@ func withImage(t *testing.T) (w world, c appliance.Cluster, base, gold string) {
 	w = newWorld(t)
 	c = w.cluster(t, "main", uuidA, 1)
 	c.Spec.Image = qcow2File(t, nil)
-	if err := w.ensureBase(t.Context(), c.Spec, quiet); err != nil {
+	if err := w.imaging.ensureBase(t.Context(), c.Spec, quiet); err != nil {
 		t.Fatal(err)
 	}
-	digest, err := w.imageDigest(t.Context(), c.Spec)
+	digest, err := w.imaging.imageDigest(t.Context(), c.Spec)
 	if err != nil {
 		t.Fatal(err)
 	}
 	base, gold = baseName(digest), goldenName(digest)
 	w.makeVolume(t, gold, poolPath+"/"+base)
-	if err := w.markComplete(t.Context(), gold); err != nil {
+	if err := w.disks.markComplete(t.Context(), gold); err != nil {
 		t.Fatal(err)
 	}
 	w.fake.data[gold] = []byte("installed")
@@ -39,7 +39,7 @@ func TestImagesInUseGetTheirMarkersAgain(t *testing.T) {
 	for _, v := range []string{base, gold} {
 		delete(w.fake.volumes, v+readySuffix)
 	}
-	if err := w.ensureBase(t.Context(), c.Spec, quiet); err != nil {
+	if err := w.imaging.ensureBase(t.Context(), c.Spec, quiet); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.ensureGolden(t.Context(), c, quiet); err != nil {
@@ -51,7 +51,7 @@ func TestImagesInUseGetTheirMarkersAgain(t *testing.T) {
 	if string(w.fake.data[gold]) != "installed" {
 		t.Error("the golden image was made anew below a clone")
 	}
-	if _, ok, err := w.golden(t.Context(), c.Spec); err != nil || !ok {
+	if _, ok, err := w.imaging.golden(t.Context(), c.Spec); err != nil || !ok {
 		t.Errorf("got complete %v, %v", ok, err)
 	}
 }
@@ -74,7 +74,7 @@ func TestAnImageThatOthersLeanOnIsNeverMadeAnew(t *testing.T) {
 			w, c, base, gold := withImage(t)
 			change(t, w, base, gold)
 			before := w.inventory()
-			err := w.ensureBase(t.Context(), c.Spec, quiet)
+			err := w.imaging.ensureBase(t.Context(), c.Spec, quiet)
 			if err == nil {
 				err = w.ensureGolden(t.Context(), c, quiet)
 			}
@@ -98,7 +98,7 @@ func TestABaseIsCheckedBeforeAnImageIsMadeOfIt(t *testing.T) {
 	if err := w.ensureGolden(t.Context(), c, quiet); !appliance.IsProblem(err, appliance.ErrImageDigest) {
 		t.Errorf("got %v, want %s", err, appliance.ErrImageDigest)
 	}
-	if ok, err := w.imageReady(t.Context(), c.Spec); err != nil || ok {
+	if ok, err := w.imaging.imageReady(t.Context(), c.Spec); err != nil || ok {
 		t.Errorf("a changed base that nobody uses: got ready %v, %v", ok, err)
 	}
 }
@@ -106,11 +106,11 @@ func TestABaseIsCheckedBeforeAnImageIsMadeOfIt(t *testing.T) {
 func TestAGoldenImageWithoutItsBaseIsNotReady(t *testing.T) {
 	t.Parallel()
 	w, c, base, _ := withImage(t)
-	if ok, err := w.imageReady(t.Context(), c.Spec); err != nil || !ok {
+	if ok, err := w.imaging.imageReady(t.Context(), c.Spec); err != nil || !ok {
 		t.Errorf("got ready %v, %v", ok, err)
 	}
 	delete(w.fake.volumes, base)
-	if ok, err := w.imageReady(t.Context(), c.Spec); err != nil || ok {
+	if ok, err := w.imaging.imageReady(t.Context(), c.Spec); err != nil || ok {
 		t.Errorf("the base is gone: got ready %v, %v", ok, err)
 	}
 }
@@ -118,11 +118,11 @@ func TestAGoldenImageWithoutItsBaseIsNotReady(t *testing.T) {
 func TestUploadComparesTheDigestWithItsName(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	if err := w.ensurePool(t.Context()); err != nil {
+	if err := w.disks.ensurePool(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	digest := "sha256:" + strings.Repeat("0", 64)
-	if err := w.uploadBase(t.Context(), qcow2File(t, nil), digest, quiet); !appliance.IsProblem(err, appliance.ErrImageDigest) {
+	if err := w.imaging.uploadBase(t.Context(), qcow2File(t, nil), digest, quiet); !appliance.IsProblem(err, appliance.ErrImageDigest) {
 		t.Errorf("got %v, want %s", err, appliance.ErrImageDigest)
 	}
 	if len(w.fake.volumes) != 0 {

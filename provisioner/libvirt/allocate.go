@@ -30,7 +30,7 @@ const (
 func (p *Provider) Allocate(ctx context.Context, r appliance.AllocateRequest) ([]appliance.Member, error) {
 	name := networkName(r.Spec)
 	t := tag{UUID: r.UUID, Cluster: r.Cluster}
-	n, _, err := p.network(ctx, name, t)
+	n, _, err := p.networks.network(ctx, name, t)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ func (p *Provider) Available(ctx context.Context, s appliance.Spec) (ok bool, wh
 	if err != nil {
 		return false, appliance.AsProblem(err).Message
 	}
-	kind, err := p.domainType(ctx, s.Accel)
+	kind, err := p.accel.domainType(ctx, s.Accel)
 	if err != nil {
 		return false, appliance.AsProblem(err).Message
 	}

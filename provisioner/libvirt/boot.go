@@ -52,20 +52,20 @@ func (b boot) say(format string, args ...any) {
 // that runs and doesn't answer is shut down, and started again. how says for the
 // user how long it took and whether, and why, the machine is emulated though
 // they didn't ask for that.
-func (p *Provider) up(ctx context.Context, b boot) (how string, err error) {
-	if err := p.halt(ctx, b); err != nil {
+func (mc *machines) up(ctx context.Context, b boot) (how string, err error) {
+	if err := mc.halt(ctx, b); err != nil {
 		return "", err
 	}
-	how, err = p.upOnce(ctx, b)
+	how, err = mc.upOnce(ctx, b)
 	if !errors.Is(err, errDeaf) {
 		return how, err
 	}
 	why := err
 	b.say("%v: it is started again", why)
-	if err := p.powerOff(ctx, b.spec.Name, b.guest, b.primary, b.report); err != nil {
+	if err := mc.powerOff(ctx, b.spec.Name, b.guest, b.primary, b.report); err != nil {
 		return "", err
 	}
-	if how, err = p.upOnce(ctx, b); err != nil {
+	if how, err = mc.upOnce(ctx, b); err != nil {
 		return "", err
 	}
 	return how + ", since " + why.Error(), nil
@@ -73,19 +73,19 @@ func (p *Provider) up(ctx context.Context, b boot) (how string, err error) {
 
 // upOnce is up without that. A domain under KVM that dies or stops in the
 // meantime is started anew under emulation where accel allows it.
-func (p *Provider) upOnce(ctx context.Context, b boot) (how string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.BootLimit, errBootLimit)
+func (mc *machines) upOnce(ctx context.Context, b boot) (how string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, mc.cfg.BootLimit, errBootLimit)
 	defer cancel()
 	begun := time.Now()
 	for {
-		kind, err := p.domainType(ctx, b.accel)
+		kind, err := mc.accel.domainType(ctx, b.accel)
 		if err != nil {
 			return "", err
 		}
-		started, err := p.startAs(ctx, b, kind)
+		started, err := mc.startAs(ctx, b, kind)
 		if err == nil {
 			var again bool
-			if again, err = p.awaitUp(ctx, b, kind, started); again {
+			if again, err = mc.awaitUp(ctx, b, kind, started); again {
 				continue
 			}
 		}
@@ -93,7 +93,7 @@ func (p *Provider) upOnce(ctx context.Context, b boot) (how string, err error) {
 			return "it runs", nil
 		}
 		if err == nil {
-			return "booted in " + time.Since(begun).Round(time.Second).String() + p.emulated(kind, b.accel), nil
+			return "booted in " + time.Since(begun).Round(time.Second).String() + mc.accel.emulated(kind, b.accel), nil
 		}
 		if kind != typeKVM || !failedUnderKVM(err) {
 			return "", err
@@ -102,11 +102,11 @@ func (p *Provider) upOnce(ctx context.Context, b boot) (how string, err error) {
 			if !appliance.IsProblem(err, appliance.ErrHostNoKVM) {
 				err = noKVM(err)
 			}
-			return "", errors.Join(err, p.virt.DestroyDomain(ctx, b.spec.Name))
+			return "", errors.Join(err, mc.virt.DestroyDomain(ctx, b.spec.Name))
 		}
-		p.setNoKVM("KVM can't run guests on this host: " + emulatorsWords(err))
-		b.say("%s: emulating, which is many times slower", p.whyNoKVM())
-		if err := p.virt.DestroyDomain(ctx, b.spec.Name); err != nil {
+		mc.accel.setNoKVM("KVM can't run guests on this host: " + emulatorsWords(err))
+		b.say("%s: emulating, which is many times slower", mc.accel.whyNoKVM())
+		if err := mc.virt.DestroyDomain(ctx, b.spec.Name); err != nil {
 			return "", err
 		}
 	}
@@ -122,9 +122,9 @@ var (
 // person or a full disk has paused it. Another that is paused, crashed, or was
 // thawed from a saved image ends, and the image goes: it could go on as a second
 // primary, and holds nothing that the primary doesn't.
-func (p *Provider) halt(ctx context.Context, b boot) error {
+func (mc *machines) halt(ctx context.Context, b boot) error {
 	name := b.spec.Name
-	d, err := p.virt.Domain(ctx, name)
+	d, err := mc.virt.Domain(ctx, name)
 	if errors.Is(err, rpc.ErrNotFound) {
 		return nil
 	}
@@ -136,22 +136,22 @@ func (p *Provider) halt(ctx context.Context, b boot) error {
 	}
 	switch {
 	case d.State.Off():
-	case b.primary && d.Resumable() && p.resume(ctx, name, b.say):
+	case b.primary && d.Resumable() && mc.resume(ctx, name, b.say):
 	case d.State != rpc.DomainRunning || d.Thawed():
-		if err := p.virt.DestroyDomain(ctx, name); err != nil {
+		if err := mc.virt.DestroyDomain(ctx, name); err != nil {
 			return err
 		}
 	}
 	if d.Saved {
-		return p.virt.RemoveManagedSave(ctx, name)
+		return mc.virt.RemoveManagedSave(ctx, name)
 	}
 	return nil
 }
 
 // resume lets a paused domain go on, and tells whether it does.
-func (p *Provider) resume(ctx context.Context, name string, say func(format string, args ...any)) bool {
+func (mc *machines) resume(ctx context.Context, name string, say func(format string, args ...any)) bool {
 	say("the machine is paused: resuming it")
-	err := p.virt.ResumeDomain(ctx, name)
+	err := mc.virt.ResumeDomain(ctx, name)
 	if err != nil {
 		say("the machine can't be resumed: %v", err)
 	}
@@ -159,8 +159,8 @@ func (p *Provider) resume(ctx context.Context, name string, say func(format stri
 }
 
 // startAs defines the domain and starts it, unless it runs.
-func (p *Provider) startAs(ctx context.Context, b boot, kind string) (started bool, err error) {
-	d, err := p.virt.Domain(ctx, b.spec.Name)
+func (mc *machines) startAs(ctx context.Context, b boot, kind string) (started bool, err error) {
+	d, err := mc.virt.Domain(ctx, b.spec.Name)
 	exists := err == nil
 	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
 		return false, err
@@ -174,37 +174,37 @@ func (p *Provider) startAs(ctx context.Context, b boot, kind string) (started bo
 			return false, err
 		}
 	}
-	if err := p.define(ctx, d, exists, b.spec); err != nil {
+	if err := mc.define(ctx, d, exists, b.spec); err != nil {
 		return false, err
 	}
 	b.say("starting the machine")
-	err = p.virt.StartDomain(ctx, b.spec.Name)
+	err = mc.virt.StartDomain(ctx, b.spec.Name)
 	for range wordlessRetries {
 		if !errors.Is(err, rpc.ErrWordless) {
 			break
 		}
 		b.say("%v: starting the machine once more", rpc.ErrWordless)
-		err = p.virt.StartDomain(ctx, b.spec.Name)
+		err = mc.virt.StartDomain(ctx, b.spec.Name)
 	}
 	return true, err
 }
 
 // awaitUp waits for SSH. again is set where the machine was up before and was
 // going down: it has to be brought up anew.
-func (p *Provider) awaitUp(ctx context.Context, b boot, kind string, started bool) (again bool, err error) {
+func (mc *machines) awaitUp(ctx context.Context, b boot, kind string, started bool) (again bool, err error) {
 	if started {
-		return false, p.awaitSSH(ctx, b, kind)
+		return false, mc.awaitSSH(ctx, b, kind)
 	}
-	if err := p.unplugged(ctx, b.spec.Name); err != nil {
+	if err := mc.unplugged(ctx, b.spec.Name); err != nil {
 		return false, err
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, p.cfg.BootLimit/2, errDeaf)
+	limited, cancel := context.WithTimeoutCause(ctx, mc.cfg.BootLimit/2, errDeaf)
 	defer cancel()
-	err = p.awaitSSH(limited, b, kind)
+	err = mc.awaitSSH(limited, b, kind)
 	switch {
 	case err == nil:
-		return p.wentDown(ctx, b)
-	case p.isOff(ctx, b.spec.Name):
+		return mc.wentDown(ctx, b)
+	case mc.isOff(ctx, b.spec.Name):
 		return true, err
 	case ctx.Err() == nil && limited.Err() != nil:
 		return false, errDeaf
@@ -215,7 +215,7 @@ func (p *Provider) awaitUp(ctx context.Context, b boot, kind string, started boo
 // wentDown waits while a machine goes down, as one does that is rebooted from
 // inside: SSH answers to the last, and what were started now would be gone. It
 // tells whether that was so; then the machine has to be brought up anew.
-func (p *Provider) wentDown(ctx context.Context, b boot) (down bool, err error) {
+func (mc *machines) wentDown(ctx context.Context, b boot) (down bool, err error) {
 	err = wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
 		if down {
 			b.client.Drop() // one round later, so that nobody asks without a pause
@@ -236,24 +236,24 @@ func (p *Provider) wentDown(ctx context.Context, b boot) (down bool, err error) 
 		return false, nil
 	})
 	if ctx.Err() != nil && errors.Is(context.Cause(ctx), errBootLimit) {
-		return false, p.bootProblem(ctx, b, context.Cause(ctx))
+		return false, mc.bootProblem(ctx, b, context.Cause(ctx))
 	}
 	return down, err
 }
 
-func (p *Provider) isOff(ctx context.Context, name string) bool {
-	d, err := p.virt.Domain(ctx, name)
+func (mc *machines) isOff(ctx context.Context, name string) bool {
+	d, err := mc.virt.Domain(ctx, name)
 	return err == nil && d.State.Off()
 }
 
 // awaitSSH waits for SSH and watches the domain meanwhile; the first of both
 // to say something ends the wait.
-func (p *Provider) awaitSSH(parent context.Context, b boot, kind string) error {
+func (mc *machines) awaitSSH(parent context.Context, b boot, kind string) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	watched := make(chan error, 1)
 	go func() {
-		err := p.watch(ctx, b.spec.Name, kind)
+		err := mc.watch(ctx, b.spec.Name, kind)
 		if err != nil {
 			cancel(err)
 		}
@@ -276,13 +276,13 @@ func (p *Provider) awaitSSH(parent context.Context, b boot, kind string) error {
 	case e != nil:
 		err = e
 	}
-	return p.bootProblem(ctx, b, err)
+	return mc.bootProblem(ctx, b, err)
 }
 
 // watch returns what is wrong with the domain, or nil when ctx ends.
-func (p *Provider) watch(ctx context.Context, name, kind string) error {
+func (mc *machines) watch(ctx context.Context, name, kind string) error {
 	err := wait.Until(ctx, watchEvery, func(ctx context.Context) (bool, error) {
-		d, err := p.virt.Domain(ctx, name)
+		d, err := mc.virt.Domain(ctx, name)
 		switch {
 		case ctx.Err() != nil:
 			return false, context.Cause(ctx)
@@ -308,10 +308,10 @@ func (p *Provider) watch(ctx context.Context, name, kind string) error {
 
 // bootProblem adds the end of the console, which is all that a guest says that
 // doesn't answer.
-func (p *Provider) bootProblem(ctx context.Context, b boot, err error) error {
+func (mc *machines) bootProblem(ctx context.Context, b boot, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), busyLimit)
 	defer cancel()
-	lines := p.console(ctx, volumeName(b.spec.Tag, volConsole))
+	lines := mc.console(ctx, volumeName(b.spec.Tag, volConsole))
 	var known *appliance.Problem
 	if errors.As(err, &known) && known.ID != appliance.ErrMemberUnreachable {
 		if known.Detail == "" && known.ID == appliance.ErrGuestBoot {
@@ -327,16 +327,16 @@ func (p *Provider) bootProblem(ctx context.Context, b boot, err error) error {
 }
 
 // console is the end of the serial console, empty where it can't be read.
-func (p *Provider) console(ctx context.Context, volume string) string {
-	return appliance.LastLines(p.consoleText(ctx, volume), consoleLines)
+func (mc *machines) console(ctx context.Context, volume string) string {
+	return appliance.LastLines(mc.consoleText(ctx, volume), consoleLines)
 }
 
 // consoleText is more of the serial console than people want to see.
-func (p *Provider) consoleText(ctx context.Context, volume string) string {
-	if p.virt.RefreshPool(ctx, poolName) != nil {
+func (mc *machines) consoleText(ctx context.Context, volume string) string {
+	if mc.virt.RefreshPool(ctx, poolName) != nil {
 		return ""
 	}
-	text, err := p.virt.Download(ctx, poolName, volume, consoleBytes)
+	text, err := mc.virt.Download(ctx, poolName, volume, consoleBytes)
 	if err != nil {
 		return ""
 	}

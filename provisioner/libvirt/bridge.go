@@ -7,8 +7,8 @@ import (
 
 // unplugged is errDeaf where the host's end of the machine's network card isn't
 // on its bridge, as after the network was destroyed and made again.
-func (p *Provider) unplugged(ctx context.Context, name string) error {
-	x, err := p.virt.LiveDomain(ctx, name)
+func (mc *machines) unplugged(ctx context.Context, name string) error {
+	x, err := mc.virt.LiveDomain(ctx, name)
 	if err != nil || x.Devices == nil {
 		return err
 	}
@@ -17,7 +17,7 @@ func (p *Provider) unplugged(ctx context.Context, name string) error {
 			continue
 		}
 		// What the kernel doesn't say is found out by waiting.
-		if loose, err := p.cfg.Host.Network.OnNoBridge(i.Target.Dev); err == nil && loose {
+		if loose, err := mc.cfg.Host.Network.OnNoBridge(i.Target.Dev); err == nil && loose {
 			return fmt.Errorf("%w: its network card %s is not on the bridge %s", errDeaf, i.Target.Dev, i.Source.Network.Bridge)
 		}
 	}

@@ -15,22 +15,22 @@ import (
 // define makes the domain, or changes of the one that is there what the start
 // needs: how it is accelerated, and the seed's disk. All else is as a person
 // left it: the disk's source and its chain, memory, pinning, devices.
-func (p *Provider) define(ctx context.Context, d rpc.Domain, exists bool, s machineSpec) error {
+func (mc *machines) define(ctx context.Context, d rpc.Domain, exists bool, s machineSpec) error {
 	if !exists {
 		var err error
-		if s.EFI, err = p.hasEFI(ctx, s.Type); err != nil {
+		if s.EFI, err = mc.accel.hasEFI(ctx, s.Type); err != nil {
 			return err
 		}
 		x, err := s.domain()
 		if err != nil {
 			return err
 		}
-		return p.virt.DefineDomain(ctx, x)
+		return mc.virt.DefineDomain(ctx, x)
 	}
 	if err := checkDefinition(d, s); err != nil {
 		return err
 	}
-	return p.edit(ctx, s.Name, func(def *definition) error {
+	return mc.edit(ctx, s.Name, func(def *definition) error {
 		if err := errors.Join(def.claim(s.UUID), def.accelerate(s.Type)); err != nil {
 			return err
 		}
@@ -40,8 +40,8 @@ func (p *Provider) define(ctx context.Context, d rpc.Domain, exists bool, s mach
 
 // edit changes the domain's definition, and leaves it alone where change has
 // nothing to change.
-func (p *Provider) edit(ctx context.Context, domain string, change func(*definition) error) error {
-	text, err := p.virt.Definition(ctx, domain)
+func (mc *machines) edit(ctx context.Context, domain string, change func(*definition) error) error {
+	text, err := mc.virt.Definition(ctx, domain)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (p *Provider) edit(ctx context.Context, domain string, change func(*definit
 	if err := change(&def); err != nil || def.text == text {
 		return err
 	}
-	return p.virt.RedefineDomain(ctx, domain, def.text)
+	return mc.virt.RedefineDomain(ctx, domain, def.text)
 }
 
 // checkDefinition refuses a definition that pgapp could not reach the machine by.
@@ -140,13 +140,13 @@ const (
 // that may be a snapshot's overlay, or lie elsewhere. One that runs has its disk.
 func (p *Provider) root(ctx context.Context, c appliance.Cluster, m appliance.Member) (rootState, rpc.Domain, error) {
 	recorded := volumeName(memberTag(c, m.Name), volRoot)
-	d, err := p.domainOf(ctx, c.UUID, m)
+	d, err := p.machines.domainOf(ctx, c.UUID, m)
 	if errors.Is(err, rpc.ErrNotFound) {
-		_, ok, err := p.volume(ctx, recorded)
+		_, ok, err := p.disks.volume(ctx, recorded)
 		if err != nil || !ok {
 			return rootNew, rpc.Domain{}, err
 		}
-		return rootThere, rpc.Domain{}, p.checkBare(ctx, c, m)
+		return rootThere, rpc.Domain{}, p.disks.checkBare(ctx, c, m)
 	}
 	if err != nil || !d.State.Off() || !hasTarget(d.XML, rootTarget) {
 		return rootThere, d, err
@@ -161,10 +161,10 @@ func (p *Provider) root(ctx context.Context, c appliance.Cluster, m appliance.Me
 // checkBare refuses to define a domain on a disk that another disk lies on top
 // of, as a snapshot makes one: what was written since is in that one, and the
 // definition that said so is gone.
-func (p *Provider) checkBare(ctx context.Context, c appliance.Cluster, m appliance.Member) error {
+func (ds *disks) checkBare(ctx context.Context, c appliance.Cluster, m appliance.Member) error {
 	path := poolPath + "/" + volumeName(memberTag(c, m.Name), volRoot)
-	_ = p.virt.RefreshPool(ctx, poolName) // refused while something is uploaded
-	vols, err := p.virt.Volumes(ctx, poolName)
+	_ = ds.virt.RefreshPool(ctx, poolName) // refused while something is uploaded
+	vols, err := ds.virt.Volumes(ctx, poolName)
 	if err != nil && !errors.Is(err, rpc.ErrNotFound) && !errors.Is(err, rpc.ErrInactive) {
 		return err
 	}

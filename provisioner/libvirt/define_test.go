@@ -50,7 +50,7 @@ func TestStartKeepsWhatAPersonChanged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	overlay := volumeName(tag{UUID: uuidA, Cluster: "main", Member: "node1"}, "nightly")
-	if err := w.ensurePool(t.Context()); err != nil {
+	if err := w.disks.ensurePool(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w.fake.volumes[overlay] = rpc.Volume{Name: overlay, Path: poolPath + "/" + overlay}
@@ -299,7 +299,7 @@ func TestStartOfAMachineThatRuns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = w.up(t.Context(), boot{spec: spec, guest: g, primary: true, client: client, accel: appliance.AccelTCG, report: func(p appliance.Progress) { said = append(said, p.Detail) }})
+			_, err = w.machines.up(t.Context(), boot{spec: spec, guest: g, primary: true, client: client, accel: appliance.AccelTCG, report: func(p appliance.Progress) { said = append(said, p.Detail) }})
 			if !appliance.IsProblem(err, appliance.ErrGuestBoot) {
 				t.Errorf("got %v", err)
 			}
@@ -338,7 +338,7 @@ func TestUnpluggedNetworkCard(t *testing.T) {
 	}
 	for _, loose := range []bool{false, true} {
 		w.host.loose["vnet7"] = loose
-		if err := w.unplugged(t.Context(), m.Domain); errors.Is(err, errDeaf) != loose {
+		if err := w.machines.unplugged(t.Context(), m.Domain); errors.Is(err, errDeaf) != loose {
 			t.Errorf("on no bridge %v: got %v", loose, err)
 		}
 	}

@@ -49,11 +49,11 @@ func (p *Provider) DestroySteps(c appliance.Cluster, members []appliance.Member)
 // machineRemoved observes whether anything of the member's is left. What can't
 // be looked at counts as left.
 func (p *Provider) machineRemoved(ctx context.Context, c appliance.Cluster, member string) (bool, error) {
-	ds, err := p.domainsOf(ctx, c.UUID, member)
+	ds, err := p.machines.domainsOf(ctx, c.UUID, member)
 	if err != nil || len(ds) > 0 {
 		return false, err
 	}
-	vols, seen, err := p.clusterVolumes(ctx, c.UUID, c.Name, member)
+	vols, seen, err := p.disks.clusterVolumes(ctx, c.UUID, c.Name, member)
 	if err != nil || !seen || len(vols) > 0 {
 		return false, err
 	}
@@ -79,7 +79,7 @@ func (p *Provider) removeMachine(ctx context.Context, c appliance.Cluster, membe
 			continue
 		}
 		// libvirt may have lost a machine that still writes to its disk.
-		if _, err := p.domainOf(ctx, c.UUID, m); errors.Is(err, rpc.ErrNotFound) {
+		if _, err := p.machines.domainOf(ctx, c.UUID, m); errors.Is(err, rpc.ErrNotFound) {
 			if err := p.cfg.Host.proveEnded(ctx, m); err != nil {
 				return err
 			}
@@ -89,7 +89,7 @@ func (p *Provider) removeMachine(ctx context.Context, c appliance.Cluster, membe
 		return err
 	}
 	reservation := reservationName(memberTag(c, member))
-	return p.release(ctx, networkName(c.Spec), func(n string) bool { return n == reservation })
+	return p.networks.release(ctx, networkName(c.Spec), func(n string) bool { return n == reservation })
 }
 
 // removeShared removes a left builder and, if pgapp made it for this cluster
@@ -101,7 +101,7 @@ func (p *Provider) removeShared(ctx context.Context, c appliance.Cluster, report
 	if err := (removal{p: p, uuid: c.UUID, cluster: c.Name, report: report}).run(ctx); err != nil {
 		return err
 	}
-	return p.removeOwnNetwork(ctx, networkName(c.Spec), c.UUID)
+	return p.networks.removeOwnNetwork(ctx, networkName(c.Spec), c.UUID)
 }
 
 // sharedRemoved observes what removeShared brings about.
@@ -109,10 +109,10 @@ func (p *Provider) sharedRemoved(ctx context.Context, c appliance.Cluster) (bool
 	if gone, err := p.machineRemoved(ctx, c, builder); err != nil || !gone {
 		return false, err
 	}
-	if ds, err := p.domainsOf(ctx, c.UUID, ""); err != nil || len(ds) > 0 {
+	if ds, err := p.machines.domainsOf(ctx, c.UUID, ""); err != nil || len(ds) > 0 {
 		return false, err
 	}
-	if vols, seen, err := p.clusterVolumes(ctx, c.UUID, c.Name, ""); err != nil || !seen || len(vols) > 0 {
+	if vols, seen, err := p.disks.clusterVolumes(ctx, c.UUID, c.Name, ""); err != nil || !seen || len(vols) > 0 {
 		return false, err
 	}
 	n, err := p.virt.Network(ctx, networkName(c.Spec))
@@ -122,16 +122,16 @@ func (p *Provider) sharedRemoved(ctx context.Context, c appliance.Cluster) (bool
 	if t, ours := networkTag(n.XML); err != nil || !ours || t.UUID != c.UUID {
 		return err == nil, err
 	}
-	return p.networkUsed(ctx, n.Name)
+	return p.networks.networkUsed(ctx, n.Name)
 }
 
-func (p *Provider) networkUsed(ctx context.Context, name string) (bool, error) {
-	all, err := p.virt.Domains(ctx)
+func (ns *networks) networkUsed(ctx context.Context, name string) (bool, error) {
+	all, err := ns.virt.Domains(ctx)
 	return slices.ContainsFunc(all, func(d rpc.Domain) bool { return usesNetwork(d, name) }), err
 }
 
-func (p *Provider) removeOwnNetwork(ctx context.Context, name, uuid string) error {
-	n, err := p.virt.Network(ctx, name)
+func (ns *networks) removeOwnNetwork(ctx context.Context, name, uuid string) error {
+	n, err := ns.virt.Network(ctx, name)
 	if errors.Is(err, rpc.ErrNotFound) {
 		return nil
 	}
@@ -141,10 +141,10 @@ func (p *Provider) removeOwnNetwork(ctx context.Context, name, uuid string) erro
 	if t, ours := networkTag(n.XML); !ours || t.UUID != uuid {
 		return nil
 	}
-	if used, err := p.networkUsed(ctx, name); err != nil || used {
+	if used, err := ns.networkUsed(ctx, name); err != nil || used {
 		return err
 	}
-	return p.virt.RemoveNetwork(ctx, name)
+	return ns.virt.RemoveNetwork(ctx, name)
 }
 
 func usesNetwork(d rpc.Domain, network string) bool {
@@ -172,7 +172,7 @@ func (p *Provider) DestroyByTag(ctx context.Context, uuid string, report applian
 	if len(uuid) < shortUUID {
 		return appliance.NewProblem(appliance.ErrUsage, "%q is no cluster's UUID", uuid)
 	}
-	ds, err := p.domainsOf(ctx, uuid, "")
+	ds, err := p.machines.domainsOf(ctx, uuid, "")
 	if err != nil {
 		return err
 	}
@@ -191,10 +191,10 @@ func (p *Provider) DestroyByTag(ctx context.Context, uuid string, report applian
 		ours := func(name string) bool {
 			return strings.HasPrefix(name, prefix) && strings.HasSuffix(name, "-"+uuid[:shortUUID])
 		}
-		if err := p.release(ctx, n, ours); err != nil {
+		if err := p.networks.release(ctx, n, ours); err != nil {
 			return err
 		}
-		if err := p.removeOwnNetwork(ctx, n, uuid); err != nil {
+		if err := p.networks.removeOwnNetwork(ctx, n, uuid); err != nil {
 			return err
 		}
 	}

@@ -30,7 +30,7 @@ func grown(t *testing.T, w world, c appliance.Cluster) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = errors.Join(w.fake.DefineDomain(t.Context(), x), w.reserve(t.Context(), "default", tg, m.MAC, m.Host))
+		err = errors.Join(w.fake.DefineDomain(t.Context(), x), w.networks.reserve(t.Context(), "default", tg, m.MAC, m.Host))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +82,7 @@ func TestNothingIsLeftAndNothingElseTouched(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			if err := w.ensurePool(t.Context()); err != nil {
+			if err := w.disks.ensurePool(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			b := w.cluster(t, "main-node1", uuidB, 2)
@@ -111,12 +111,12 @@ func TestOwnNetworkGoesWithItsCluster(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	delete(w.fake.networks, "default")
-	if err := w.ensurePool(t.Context()); err != nil {
+	if err := w.disks.ensurePool(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c := w.cluster(t, "main", uuidA, 1)
 	for range 2 {
-		if _, err := w.ensureNetwork(t.Context(), c); err != nil {
+		if _, err := w.networks.ensureNetwork(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -124,7 +124,7 @@ func TestOwnNetworkGoesWithItsCluster(t *testing.T) {
 		t.Errorf("got %+v", n)
 	}
 	grown(t, w, c)
-	if err := w.removeOwnNetwork(t.Context(), "default", uuidA); err != nil || w.fake.networks["default"] == nil {
+	if err := w.networks.removeOwnNetwork(t.Context(), "default", uuidA); err != nil || w.fake.networks["default"] == nil {
 		t.Fatalf("a network in use: got %v, %v", err, w.fake.networks["default"])
 	}
 	if err := w.DestroyByTag(t.Context(), uuidA, quiet); err != nil || w.fake.networks["default"] != nil {

@@ -29,15 +29,15 @@ const (
 func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Finding {
 	ctx, cancel := context.WithTimeout(ctx, doctorLimit)
 	defer cancel()
-	out := []appliance.Finding{p.socketFinding(ctx)}
+	out := []appliance.Finding{p.checks.socketFinding(ctx)}
 	if out[0].Level == appliance.LevelFail {
 		return append(out, finding("libvirt-rest", appliance.LevelSkip, "what libvirt can do here: it doesn't answer"))
 	}
-	out = append(out, p.accelFindings(ctx, s)...)
+	out = append(out, p.checks.accelFindings(ctx, s)...)
 	out = append(out,
-		p.networkFinding(ctx, s),
-		p.poolFinding(ctx, s),
-		p.memoryFinding(ctx, s),
+		p.checks.networkFinding(ctx, s),
+		p.checks.poolFinding(ctx, s),
+		p.checks.memoryFinding(ctx, s),
 		imageFinding(s),
 		guestsFinding(p.cfg.Host.Files),
 		clockFinding(p.cfg.Host.System),
@@ -59,12 +59,12 @@ func ofProblem(id string, err error) appliance.Finding {
 	return fix(finding(id, appliance.LevelFail, "%s", p.Message), "%s", p.Hint)
 }
 
-func (p *Provider) socketFinding(ctx context.Context) appliance.Finding {
+func (ck *checks) socketFinding(ctx context.Context) appliance.Finding {
 	const id = "libvirt-socket"
-	version, err := p.virt.Version(ctx)
+	version, err := ck.virt.Version(ctx)
 	if err != nil {
 		f := ofProblem(id, err)
-		if appliance.IsProblem(err, appliance.ErrHostLibvirtPerm) && p.cfg.Host.System.InGroup("libvirt") {
+		if appliance.IsProblem(err, appliance.ErrHostLibvirtPerm) && ck.cfg.Host.System.InGroup("libvirt") {
 			f.Fix = "you are in the group libvirt, but not in this session: log in anew"
 		}
 		return f
@@ -74,20 +74,20 @@ func (p *Provider) socketFinding(ctx context.Context) appliance.Finding {
 
 // accelFindings looks at the device and at what libvirt says, which may both
 // be wrong: only a guest that runs proves KVM, so one is tried.
-func (p *Provider) accelFindings(ctx context.Context, s appliance.Spec) []appliance.Finding {
+func (ck *checks) accelFindings(ctx context.Context, s appliance.Spec) []appliance.Finding {
 	level := appliance.LevelWarn
 	if s.Accel == appliance.AccelKVM {
 		level = appliance.LevelFail
 	}
 	var out []appliance.Finding
-	if _, err := p.cfg.Host.Files.Stat(kvmDevice); err != nil {
+	if _, err := ck.cfg.Host.Files.Stat(kvmDevice); err != nil {
 		out = append(out, fix(finding("kvm-device", level, "%s isn't there: guests will be emulated, many times slower", kvmDevice),
 			"enable virtualisation in the firmware (or nested virtualisation), then: sudo modprobe kvm_intel || sudo modprobe kvm_amd"))
 	} else {
 		out = append(out, finding("kvm-device", appliance.LevelPass, "%s is there", kvmDevice))
 	}
-	broken := p.whyNoKVM()
-	_, err := p.virt.Capabilities(ctx, typeKVM)
+	broken := ck.accel.whyNoKVM()
+	_, err := ck.virt.Capabilities(ctx, typeKVM)
 	switch {
 	case broken != "":
 		out = append(out, fix(finding("kvm", level, "%s", broken), "use --accel tcg"))
@@ -96,21 +96,21 @@ func (p *Provider) accelFindings(ctx context.Context, s appliance.Spec) []applia
 	case s.Accel == appliance.AccelTCG:
 		out = append(out, finding("kvm", appliance.LevelPass, "libvirt offers KVM, which --accel tcg doesn't use"))
 	default:
-		out = append(out, p.trialFinding(ctx, level))
+		out = append(out, ck.trialFinding(ctx, level))
 	}
 	kind := typeKVM
 	if err != nil {
 		kind = typeTCG
 	}
-	return append(out, p.emulatorFinding(ctx, kind))
+	return append(out, ck.emulatorFinding(ctx, kind))
 }
 
-func (p *Provider) emulatorFinding(ctx context.Context, kind string) appliance.Finding {
+func (ck *checks) emulatorFinding(ctx context.Context, kind string) appliance.Finding {
 	const id = "emulator"
-	if _, err := p.virt.Capabilities(ctx, kind); err != nil {
+	if _, err := ck.virt.Capabilities(ctx, kind); err != nil {
 		return fix(finding(id, appliance.LevelFail, "there is no emulator for x86_64 guests: %v", err), "sudo apt-get install qemu-system-x86")
 	}
-	efi, err := p.hasEFI(ctx, kind)
+	efi, err := ck.accel.hasEFI(ctx, kind)
 	if err != nil {
 		return ofProblem(id, err)
 	}
@@ -120,10 +120,10 @@ func (p *Provider) emulatorFinding(ctx context.Context, kind string) appliance.F
 	return finding(id, appliance.LevelPass, "x86_64 guests can be made, with UEFI firmware")
 }
 
-func (p *Provider) networkFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
+func (ck *checks) networkFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
 	const id = "libvirt-network"
 	name := networkName(s)
-	n, exists, err := p.network(ctx, name, tag{})
+	n, exists, err := ck.networks.network(ctx, name, tag{})
 	if err != nil {
 		return ofProblem(id, err)
 	}
@@ -138,18 +138,18 @@ func (p *Provider) networkFinding(ctx context.Context, s appliance.Spec) applian
 		return finding(id, appliance.LevelPass, "network %s isn't there: it will be made, with %s", name, sub.Host.Masked())
 	case !n.Active:
 		f := fix(finding(id, appliance.LevelWarn, "network %s isn't active; 'pgapp up' starts it", name), "virsh net-start %s", name)
-		f.Apply = func(ctx context.Context) error { return p.virt.StartNetwork(ctx, name) }
+		f.Apply = func(ctx context.Context) error { return ck.virt.StartNetwork(ctx, name) }
 		return f
 	}
 	return finding(id, appliance.LevelPass, "network %s is active, %s", name, sub.Host.Masked())
 }
 
-func (p *Provider) poolFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
+func (ck *checks) poolFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
 	const id = "libvirt-pool"
 	need := uint64(vmCount(s)) * grownMiB << 20
-	pool, err := p.virt.Pool(ctx, poolName)
+	pool, err := ck.virt.Pool(ctx, poolName)
 	if errors.Is(err, rpc.ErrNotFound) {
-		free, err := p.cfg.Host.Files.FreeBytes("/var/lib/libvirt", "/var/lib", "/")
+		free, err := ck.cfg.Host.Files.FreeBytes("/var/lib/libvirt", "/var/lib", "/")
 		if err != nil {
 			return finding(id, appliance.LevelSkip, "the pool isn't there yet, and the space in /var/lib/libvirt can't be read: %v", err)
 		}
@@ -160,11 +160,11 @@ func (p *Provider) poolFinding(ctx context.Context, s appliance.Spec) appliance.
 		return fix(finding(id, appliance.LevelFail, "a storage pool %q is there that pgapp didn't make", poolName), "virsh pool-undefine %s, if it isn't needed", poolName)
 	} else if !pool.Active {
 		f := fix(finding(id, appliance.LevelWarn, "pool %s isn't active; 'pgapp up' starts it", poolName), "virsh pool-start %s", poolName)
-		f.Apply = func(ctx context.Context) error { return p.virt.StartPool(ctx, poolName) }
+		f.Apply = func(ctx context.Context) error { return ck.virt.StartPool(ctx, poolName) }
 		return f
 	}
 	// What libvirt says of a pool is as old as its last refresh.
-	if free, err := p.cfg.Host.Files.FreeBytes(poolPath); err == nil {
+	if free, err := ck.cfg.Host.Files.FreeBytes(poolPath); err == nil {
 		pool.Free = free
 	}
 	if pool.Free < need {
@@ -205,17 +205,17 @@ func vmCount(s appliance.Spec) int {
 	return n
 }
 
-func (p *Provider) memoryFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
+func (ck *checks) memoryFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
 	const id = "libvirt-memory"
-	free, err := availableMemory(p.cfg.Host.Files)
+	free, err := availableMemory(ck.cfg.Host.Files)
 	if err != nil {
-		free, err = p.virt.FreeMemory(ctx)
+		free, err = ck.virt.FreeMemory(ctx)
 	}
 	if err != nil {
 		return ofProblem(id, err)
 	}
 	each := s.MemoryMiB
-	if s.Accel == appliance.AccelTCG || p.whyNoKVM() != "" {
+	if s.Accel == appliance.AccelTCG || ck.accel.whyNoKVM() != "" {
 		each += tcgMiB
 	}
 	need := uint64(vmCount(s)*each) << 20

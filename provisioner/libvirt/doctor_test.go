@@ -22,7 +22,7 @@ func found(t *testing.T, w world, s appliance.Spec, id string) appliance.Finding
 func TestDoctorReadsTheFreeSpaceAnew(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	if err := w.ensurePool(t.Context()); err != nil {
+	if err := w.disks.ensurePool(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w.host.free[poolPath] = 2 << 20

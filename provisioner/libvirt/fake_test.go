@@ -43,8 +43,6 @@ type fake struct {
 	failUpload  error
 }
 
-var _ hypervisor = (*fake)(nil)
-
 func newFake() *fake {
 	return &fake{
 		domains: map[string]*rpc.Domain{}, texts: map[string]string{}, live: map[string]libvirtxml.Domain{}, transient: map[string]bool{}, files: map[string]bool{}, pools: map[string]*rpc.Pool{},

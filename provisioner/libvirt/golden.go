@@ -43,22 +43,22 @@ func goldenName(digest string) string {
 }
 
 // golden looks for the complete golden image of the spec.
-func (p *Provider) golden(ctx context.Context, s appliance.Spec) (rpc.Volume, bool, error) {
-	digest, err := p.imageDigest(ctx, s)
+func (im *imaging) golden(ctx context.Context, s appliance.Spec) (rpc.Volume, bool, error) {
+	digest, err := im.imageDigest(ctx, s)
 	if err != nil {
 		return rpc.Volume{}, false, err
 	}
-	return p.complete(ctx, goldenName(digest))
+	return im.disks.complete(ctx, goldenName(digest))
 }
 
 // ensureGolden makes the golden image unless it is there: a machine is booted
 // from the base once, PostgreSQL is installed in it, and what made it an
 // individual is taken out.
 func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report appliance.Report) error {
-	if err := p.ensurePool(ctx); err != nil {
+	if err := p.disks.ensurePool(ctx); err != nil {
 		return err
 	}
-	digest, err := p.imageDigest(ctx, c.Spec)
+	digest, err := p.imaging.imageDigest(ctx, c.Spec)
 	if err != nil {
 		return err
 	}
@@ -71,13 +71,13 @@ func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report
 	defer release()
 	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.BuildLimit, errors.New("the time for building the golden image is over"))
 	defer cancel()
-	if _, ok, err := p.complete(ctx, name); err != nil || ok {
+	if _, ok, err := p.disks.complete(ctx, name); err != nil || ok {
 		return err
 	}
 	if ok, err := b.adopt(ctx, baseName(digest)); err != nil || ok {
 		return err
 	}
-	base, ok, err := p.base(ctx, digest)
+	base, ok, err := p.imaging.base(ctx, digest)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report
 		return appliance.NewProblem(appliance.ErrImageMissing, "the base image of %s is gone", c.Spec.Image).
 			WithHint("run the same command again: it is uploaded anew")
 	}
-	if err := p.proveBase(ctx, digest, base, report); err != nil {
+	if err := p.imaging.proveBase(ctx, digest, base, report); err != nil {
 		return err
 	}
 	if err := b.clear(ctx); err != nil {
@@ -117,7 +117,7 @@ func (b *build) turn(ctx context.Context) (release func(), err error) {
 		if err := b.awaitOthers(ctx); err != nil {
 			return nil, err
 		}
-		release, err := b.p.turn(ctx, b.volume)
+		release, err := b.p.turns.turn(ctx, b.volume)
 		if err != nil {
 			return nil, err
 		}
@@ -183,22 +183,22 @@ func (b *build) clear(ctx context.Context) error {
 	if err := b.p.removeMachine(ctx, b.c, builder, b.report); err != nil {
 		return err
 	}
-	v, ok, err := b.p.complete(ctx, b.volume)
+	v, ok, err := b.p.disks.complete(ctx, b.volume)
 	if err != nil || ok {
 		return err
 	}
-	if by, err := b.p.usersOf(ctx, v); err != nil || len(by) > 0 {
+	if by, err := b.p.disks.usersOf(ctx, v); err != nil || len(by) > 0 {
 		return err
 	}
-	return b.p.dropVolume(ctx, b.volume)
+	return b.p.disks.dropVolume(ctx, b.volume)
 }
 
 func (b *build) run(ctx context.Context, base rpc.Volume) error {
-	net, err := b.p.ensureNetwork(ctx, b.c)
+	net, err := b.p.networks.ensureNetwork(ctx, b.c)
 	if err != nil {
 		return err
 	}
-	root, err := b.p.ensureClone(ctx, b.volume, base, base.Capacity+roomToInstall)
+	root, err := b.p.disks.ensureClone(ctx, b.volume, base, base.Capacity+roomToInstall)
 	if err != nil {
 		return err
 	}
@@ -206,12 +206,12 @@ func (b *build) run(ctx context.Context, base rpc.Volume) error {
 		return err
 	}
 	defer b.guest.close()
-	how, err := b.p.up(ctx, boot{spec: b.spec, accel: b.c.Spec.Accel, guest: b.guest, client: b.guest.client, report: b.report})
+	how, err := b.p.machines.up(ctx, boot{spec: b.spec, accel: b.c.Spec.Accel, guest: b.guest, client: b.guest.client, report: b.report})
 	if err != nil {
 		return err
 	}
 	b.report(appliance.Progress{Detail: how})
-	if err := b.p.cloudInit(ctx, b.guest); err != nil {
+	if err := b.p.machines.cloudInit(ctx, b.guest); err != nil {
 		return err
 	}
 	if err := b.install(ctx); err != nil {
@@ -221,7 +221,7 @@ func (b *build) run(ctx context.Context, base rpc.Volume) error {
 		return err
 	}
 	b.report(appliance.Progress{Detail: how})
-	return b.p.markComplete(ctx, b.volume)
+	return b.p.disks.markComplete(ctx, b.volume)
 }
 
 // prepare chooses what the builder needs: an address, keys for this once.
@@ -256,7 +256,7 @@ func (b *build) prepare(ctx context.Context, root rpc.Volume, s subnet) error {
 		return err
 	}
 	b.guest = &guest{p: b.p, cluster: b.c.Name, uuid: b.c.UUID, member: m, client: client}
-	if err := b.p.reserve(ctx, networkName(b.c.Spec), b.tag(), m.MAC, m.Host); err != nil {
+	if err := b.p.networks.reserve(ctx, networkName(b.c.Spec), b.tag(), m.MAC, m.Host); err != nil {
 		return err
 	}
 	seed, err := b.p.makeSeed(ctx, b.tag(), identity{InstanceID: m.UUID, Hostname: "localhost", MAC: m.MAC, UserKey: userPublic, HostKey: host}, m.Host, s)
@@ -338,7 +338,7 @@ func (b *build) seal(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("waiting for the image to be sealed: %w", err)
 	}
-	text := b.p.consoleText(ctx, volumeName(b.tag(), volConsole))
+	text := b.p.machines.consoleText(ctx, volumeName(b.tag(), volConsole))
 	if !strings.Contains(text, sealDone) {
 		return appliance.NewProblem(appliance.ErrImageBuild, "the image powered off before it was sealed").WithDetail(appliance.LastLines(text, consoleLines))
 	}

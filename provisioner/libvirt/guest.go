@@ -128,7 +128,7 @@ func (g *guest) root(ctx context.Context, script string, words ...string) (strin
 
 // off tells whether it is certain that the machine doesn't run.
 func (g *guest) off(ctx context.Context) bool {
-	d, err := g.p.domainOf(ctx, g.uuid, g.member)
+	d, err := g.p.machines.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {
 		return g.p.cfg.Host.proveEnded(ctx, g.member) == nil
 	}
@@ -138,7 +138,7 @@ func (g *guest) off(ctx context.Context) bool {
 // Fence pulls the machine's plug, throws away what could be thawed, and proves
 // that no QEMU process of it is left.
 func (g *guest) Fence(ctx context.Context) error {
-	d, err := g.p.domainOf(ctx, g.uuid, g.member)
+	d, err := g.p.machines.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {
 		return g.p.cfg.Host.proveEnded(ctx, g.member)
 	}

@@ -25,7 +25,7 @@ func tiny(t *testing.T, p *Provider) (appliance.Cluster, appliance.Member, tag) 
 	c := labCluster(t, p, "vbtiny"+uuid.NewString()[:4], 0)
 	m := c.Members[0]
 	tg := memberTag(c, m.Name)
-	if err := p.ensurePool(t.Context()); err != nil {
+	if err := p.disks.ensurePool(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	root := volumeName(tg, volRoot)
@@ -37,7 +37,7 @@ func tiny(t *testing.T, p *Provider) (appliance.Cluster, appliance.Member, tag) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = errors.Join(p.virt.DefineDomain(t.Context(), x), p.reserve(t.Context(), appliance.DefaultNetwork, tg, m.MAC, m.Host), p.virt.StartDomain(t.Context(), m.UUID))
+	err = errors.Join(p.virt.DefineDomain(t.Context(), x), p.networks.reserve(t.Context(), appliance.DefaultNetwork, tg, m.MAC, m.Host), p.virt.StartDomain(t.Context(), m.UUID))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,18 +207,18 @@ func TestHandsRemoveTheMarkers(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	c.Spec.Image = file
-	if err := p.ensureBase(t.Context(), c.Spec, quiet); err != nil {
+	if err := p.imaging.ensureBase(t.Context(), c.Spec, quiet); err != nil {
 		t.Fatal(err)
 	}
-	digest, err := p.imageDigest(t.Context(), c.Spec)
+	digest, err := p.imaging.imageDigest(t.Context(), c.Spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	base, _, err := p.base(t.Context(), digest)
+	base, _, err := p.imaging.base(t.Context(), digest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden, err := p.ensureClone(t.Context(), goldenName(digest), base, 0)
+	golden, err := p.disks.ensureClone(t.Context(), goldenName(digest), base, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,17 +227,17 @@ func TestHandsRemoveTheMarkers(t *testing.T) {
 		virshAfter(t, "vol-delete", "--pool", poolName, golden.Name)
 	})
 	other := volumeName(tag{UUID: c.UUID, Cluster: c.Name, Member: "node9"}, volRoot)
-	if _, err := p.ensureClone(t.Context(), other, golden, 0); err != nil {
+	if _, err := p.disks.ensureClone(t.Context(), other, golden, 0); err != nil {
 		t.Fatal(err)
 	}
 	virsh(t, "vol-delete", "--pool", poolName, base.Name+readySuffix) // there is none of the golden image
-	if err := errors.Join(p.ensureBase(t.Context(), c.Spec, quiet), p.ensureGolden(t.Context(), c, quiet)); err != nil {
+	if err := errors.Join(p.imaging.ensureBase(t.Context(), c.Spec, quiet), p.ensureGolden(t.Context(), c, quiet)); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := p.imageReady(t.Context(), c.Spec); err != nil || !ok {
+	if ok, err := p.imaging.imageReady(t.Context(), c.Spec); err != nil || !ok {
 		t.Errorf("got ready %v, %v", ok, err)
 	}
-	unused, err := p.unusedImages(t.Context()) // pruning would be everybody's in the lab
+	unused, err := p.disks.unusedImages(t.Context()) // pruning would be everybody's in the lab
 	if err != nil || slices.ContainsFunc(unused, func(v rpc.Volume) bool { return v.Name == base.Name || v.Name == golden.Name }) {
 		t.Errorf("images in use count as unused: %v, %v", unused, err)
 	}

@@ -9,19 +9,23 @@ import (
 	"pgapp/provisioner/libvirt/rpc"
 )
 
-// hypervisor is what the provider needs of libvirt. *rpc.Conn is the real one;
-// the tests' fake keeps state and parses what it is given.
-type hypervisor interface {
-	domains
-	definitions
-	devices
-	pools
-	volumes
-	networks
-	hostFacts
+// hypervisor is what the provider needs of libvirt, in small interfaces: each
+// part of the provider gets those that it needs. *rpc.Conn is the real one; the
+// tests' fake keeps state and parses what it is given.
+type hypervisor struct {
+	domainCalls
+	definitionCalls
+	deviceCalls
+	poolCalls
+	volumeCalls
+	networkCalls
+	hostCalls
 }
 
-type domains interface {
+// hypervisorOf is the connection as all of these.
+func hypervisorOf(c *rpc.Conn) hypervisor { return hypervisor{c, c, c, c, c, c, c} }
+
+type domainCalls interface {
 	Domain(ctx context.Context, name string) (rpc.Domain, error)
 	Domains(ctx context.Context) ([]rpc.Domain, error)
 	StartDomain(ctx context.Context, name string) error
@@ -32,14 +36,14 @@ type domains interface {
 	UndefineDomain(ctx context.Context, name string) error
 }
 
-type definitions interface {
+type definitionCalls interface {
 	DefineDomain(ctx context.Context, d libvirtxml.Domain) error
 	Definition(ctx context.Context, name string) (string, error)
 	RedefineDomain(ctx context.Context, name, text string) error
 	LiveDomain(ctx context.Context, name string) (libvirtxml.Domain, error)
 }
 
-type devices interface {
+type deviceCalls interface {
 	DetachDisk(ctx context.Context, domain, file string) error
 	DiskThere(ctx context.Context, domain, target string) (bool, error)
 	DiskSize(ctx context.Context, domain, target string) (uint64, error)
@@ -47,14 +51,14 @@ type devices interface {
 	Capabilities(ctx context.Context, virtType string) (libvirtxml.DomainCaps, error)
 }
 
-type pools interface {
+type poolCalls interface {
 	Pool(ctx context.Context, name string) (rpc.Pool, error)
 	DefinePool(ctx context.Context, x libvirtxml.StoragePool) error
 	StartPool(ctx context.Context, name string) error
 	RefreshPool(ctx context.Context, name string) error
 }
 
-type volumes interface {
+type volumeCalls interface {
 	Volume(ctx context.Context, pool, name string) (rpc.Volume, error)
 	Volumes(ctx context.Context, pool string) ([]rpc.Volume, error)
 	CreateVolume(ctx context.Context, pool string, x libvirtxml.StorageVolume) error
@@ -64,7 +68,7 @@ type volumes interface {
 	DeleteVolume(ctx context.Context, pool, name string) error
 }
 
-type networks interface {
+type networkCalls interface {
 	Network(ctx context.Context, name string) (rpc.Network, error)
 	DefineNetwork(ctx context.Context, x libvirtxml.Network) error
 	StartNetwork(ctx context.Context, name string) error
@@ -74,11 +78,9 @@ type networks interface {
 	Leases(ctx context.Context, network string) ([]rpc.Lease, error)
 }
 
-type hostFacts interface {
+type hostCalls interface {
 	Version(ctx context.Context) (string, error)
 	FreeMemory(ctx context.Context) (uint64, error)
 	Leans(ctx context.Context) ([]rpc.Lean, error)
 	RunDomain(ctx context.Context, d libvirtxml.Domain) error
 }
-
-var _ hypervisor = (*rpc.Conn)(nil)

@@ -25,8 +25,8 @@ func shortDigest(digest string) string {
 func baseName(digest string) string { return "base-" + shortDigest(digest) + ".qcow2" }
 
 // fetchImage brings the spec's image to this machine, checked.
-func (p *Provider) fetchImage(ctx context.Context, s appliance.Spec, report appliance.Report) (path, digest string, err error) {
-	i, err := p.images.Find(s.Image, s.ImageDigest)
+func (im *imaging) fetchImage(ctx context.Context, s appliance.Spec, report appliance.Report) (path, digest string, err error) {
+	i, err := im.images.Find(s.Image, s.ImageDigest)
 	if err != nil {
 		return "", "", err
 	}
@@ -34,58 +34,58 @@ func (p *Provider) fetchImage(ctx context.Context, s appliance.Spec, report appl
 	if i.URL != "" {
 		detail = "fetching " + i.URL
 	}
-	return p.images.Ensure(ctx, i, func(done, total int64) {
+	return im.images.Ensure(ctx, i, func(done, total int64) {
 		report(appliance.Progress{Detail: detail, BytesDone: done, BytesTotal: total})
 	})
 }
 
 // imageDigest finds the digest of the spec's image without fetching it.
-func (p *Provider) imageDigest(ctx context.Context, s appliance.Spec) (string, error) {
-	i, err := p.images.Find(s.Image, s.ImageDigest)
+func (im *imaging) imageDigest(ctx context.Context, s appliance.Spec) (string, error) {
+	i, err := im.images.Find(s.Image, s.ImageDigest)
 	if err != nil {
 		return "", err
 	}
-	return p.images.Digest(ctx, i)
+	return im.images.Digest(ctx, i)
 }
 
 // base looks for the complete base volume of the digest.
-func (p *Provider) base(ctx context.Context, digest string) (rpc.Volume, bool, error) {
-	return p.complete(ctx, baseName(digest))
+func (im *imaging) base(ctx context.Context, digest string) (rpc.Volume, bool, error) {
+	return im.disks.complete(ctx, baseName(digest))
 }
 
 // ensureBase uploads the image into the pool unless it is there, complete. It
 // travels as it is, compressed; a raw image would be many times larger.
-func (p *Provider) ensureBase(ctx context.Context, s appliance.Spec, report appliance.Report) error {
-	if err := p.ensurePool(ctx); err != nil {
+func (im *imaging) ensureBase(ctx context.Context, s appliance.Spec, report appliance.Report) error {
+	if err := im.disks.ensurePool(ctx); err != nil {
 		return err
 	}
-	if ok, err := p.imageReady(ctx, s); err != nil || ok {
+	if ok, err := im.imageReady(ctx, s); err != nil || ok {
 		return err
 	}
-	if digest, err := p.imageDigest(ctx, s); err == nil {
-		if ok, err := p.adoptBase(ctx, digest, report); err != nil || ok {
+	if digest, err := im.imageDigest(ctx, s); err == nil {
+		if ok, err := im.adoptBase(ctx, digest, report); err != nil || ok {
 			return err
 		}
 	}
-	path, digest, err := p.fetchImage(ctx, s, report)
+	path, digest, err := im.fetchImage(ctx, s, report)
 	if err != nil {
 		return err
 	}
 	name := baseName(digest)
-	release, err := p.turn(ctx, name)
+	release, err := im.turns.turn(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if _, ok, err := p.base(ctx, digest); err != nil || ok {
+	if _, ok, err := im.base(ctx, digest); err != nil || ok {
 		return err
 	}
-	return p.uploadBase(ctx, path, digest, report)
+	return im.uploadBase(ctx, path, digest, report)
 }
 
 // uploadBase uploads the file as the base of that digest, which is compared with
 // what was sent: a kept image may have been changed since it was fetched.
-func (p *Provider) uploadBase(ctx context.Context, path, digest string, report appliance.Report) error {
+func (im *imaging) uploadBase(ctx context.Context, path, digest string, report appliance.Report) error {
 	name := baseName(digest)
 	f, err := os.Open(path)
 	if err != nil {
@@ -108,13 +108,13 @@ func (p *Provider) uploadBase(ctx context.Context, path, digest string, report a
 	v.Target.Format.Type = "qcow2"
 	v.Target.Permissions.Mode = "0644"
 	r := &progressReader{r: io.TeeReader(f, check), total: info.Size(), detail: "uploading the image into pool " + poolName, report: report}
-	if err := p.upload(ctx, v, r, info.Size()); err != nil {
+	if err := im.disks.upload(ctx, v, r, info.Size()); err != nil {
 		return err
 	}
 	if err := check.Err("in " + path); err != nil {
-		return errors.Join(err, p.dropVolume(ctx, name))
+		return errors.Join(err, im.disks.dropVolume(ctx, name))
 	}
-	return p.markComplete(ctx, name)
+	return im.disks.markComplete(ctx, name)
 }
 
 // qcow2Capacity reads the size that a guest sees, and refuses what isn't a

@@ -16,8 +16,8 @@ import (
 // leans lists what leans on which files, domains on the whole chain below their
 // disks. libvirt reads the header of a disk that lies in no pool only while its
 // domain runs; those are read here, where this process may.
-func (p *Provider) leans(ctx context.Context) ([]rpc.Lean, error) {
-	all, err := p.virt.Leans(ctx)
+func (ds *disks) leans(ctx context.Context) ([]rpc.Lean, error) {
+	all, err := ds.virt.Leans(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func (p *Provider) leans(ctx context.Context) ([]rpc.Lean, error) {
 		seen[l] = true
 		next, ok := below[l.File]
 		if !ok {
-			next = qcow2Backing(p.cfg.Host.Files, l.File)
+			next = qcow2Backing(ds.cfg.Host.Files, l.File)
 		}
 		if next != "" {
 			all = append(all, rpc.Lean{File: next, Domain: l.Domain, UUID: l.UUID})

@@ -13,9 +13,9 @@ import (
 // UUID, else by the tag. rpc.ErrNotFound says that libvirt has neither, nor a
 // domain of the member's name; a foreign one of that name is a Problem with id
 // foreign-object. Calls that act on the domain take its UUID.
-func (p *Provider) domainOf(ctx context.Context, uuid string, m appliance.Member) (rpc.Domain, error) {
+func (mc *machines) domainOf(ctx context.Context, uuid string, m appliance.Member) (rpc.Domain, error) {
 	if m.UUID != "" {
-		d, err := p.virt.Domain(ctx, m.UUID)
+		d, err := mc.virt.Domain(ctx, m.UUID)
 		if err == nil {
 			return d, checkOwner(d, uuid)
 		}
@@ -23,7 +23,7 @@ func (p *Provider) domainOf(ctx context.Context, uuid string, m appliance.Member
 			return d, err
 		}
 	}
-	all, err := p.virt.Domains(ctx)
+	all, err := mc.virt.Domains(ctx)
 	if err != nil {
 		return rpc.Domain{}, err
 	}

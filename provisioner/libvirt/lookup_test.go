@@ -11,7 +11,7 @@ import (
 func inLife(t *testing.T) (world, appliance.Cluster, appliance.Member) {
 	t.Helper()
 	w := newWorld(t)
-	if err := w.ensurePool(t.Context()); err != nil {
+	if err := w.disks.ensurePool(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c := w.cluster(t, "main", uuidA, 1)
@@ -69,12 +69,12 @@ func TestDomainOfFindsByTagAndRefusesCopies(t *testing.T) {
 	w.fake.domains[copied.Name] = &copied
 	unrecorded := m
 	unrecorded.UUID = ""
-	if d, err := w.domainOf(t.Context(), c.UUID, unrecorded); err != nil || d.UUID != m.UUID {
+	if d, err := w.machines.domainOf(t.Context(), c.UUID, unrecorded); err != nil || d.UUID != m.UUID {
 		t.Errorf("by tag: got %q, %v, want %q", d.UUID, err, m.UUID)
 	}
 	delete(w.fake.domains, m.Domain)
 	w.fake.rename(copied.Name, m.Domain)
-	if _, err := w.domainOf(t.Context(), c.UUID, m); !appliance.IsProblem(err, appliance.ErrForeignObject) {
+	if _, err := w.machines.domainOf(t.Context(), c.UUID, m); !appliance.IsProblem(err, appliance.ErrForeignObject) {
 		t.Errorf("a copy under the member's name: got %v", err)
 	}
 }

@@ -32,11 +32,11 @@ func (p *Provider) memberSpec(c appliance.Cluster, m appliance.Member) machineSp
 // it. The first time it gets its identity, from a seed that is gone
 // afterwards. Where the primary is on the host, the way there is tried.
 func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, report appliance.Report) error {
-	defer p.bringUp(m.UUID)()
-	if err := p.ensurePool(ctx); err != nil {
+	defer p.machines.bringUp(m.UUID)()
+	if err := p.disks.ensurePool(ctx); err != nil {
 		return err
 	}
-	net, err := p.ensureNetwork(ctx, c)
+	net, err := p.networks.ensureNetwork(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 	if d.Name != "" {
 		spec.Name = d.Name // which a user may have changed
 	}
-	if err := p.reserve(ctx, spec.Network, spec.Tag, m.MAC, m.Host); err != nil {
+	if err := p.networks.reserve(ctx, spec.Network, spec.Tag, m.MAC, m.Host); err != nil {
 		return err
 	}
 	settled := d.Name != "" && !hasSeed(d.XML, spec.Tag)
@@ -67,7 +67,7 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 	if !settled {
 		b.seed = func(ctx context.Context) (string, error) { return p.memberSeed(ctx, c, m, net) }
 	}
-	how, err := p.up(ctx, b)
+	how, err := p.machines.up(ctx, b)
 	if err == nil && !settled {
 		err = p.settle(ctx, g, spec, c.Spec.Locale, report)
 	}
@@ -76,7 +76,7 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 		if state, _, e := p.root(ctx, c, m); e == nil && state == rootGone {
 			err = diskGone(c, m)
 		}
-		return errors.Join(err, p.dropIdleSeed(ctx, spec))
+		return errors.Join(err, p.disks.dropIdleSeed(ctx, spec))
 	}
 	report(appliance.Progress{Detail: how})
 	return p.reachHost(ctx, c, g)
@@ -84,17 +84,17 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 
 // dropIdleSeed deletes the seed, which holds a private key, unless a machine has
 // it and may need it still. The next start makes it anew.
-func (p *Provider) dropIdleSeed(ctx context.Context, spec machineSpec) error {
+func (ds *disks) dropIdleSeed(ctx context.Context, spec machineSpec) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), busyLimit)
 	defer cancel()
-	d, err := p.virt.Domain(ctx, spec.Name)
+	d, err := ds.virt.Domain(ctx, spec.Name)
 	if err == nil && !d.State.Off() {
 		return nil
 	}
 	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
 		return err
 	}
-	return p.dropVolume(ctx, volumeName(spec.Tag, volSeed))
+	return ds.dropVolume(ctx, volumeName(spec.Tag, volSeed))
 }
 
 func (p *Provider) memberSeed(ctx context.Context, c appliance.Cluster, m appliance.Member, net subnet) (string, error) {
@@ -128,7 +128,7 @@ func (p *Provider) makeSeed(ctx context.Context, t tag, id identity, address str
 		return "", err
 	}
 	name := volumeName(t, volSeed)
-	if err := p.upload(ctx, rawVolume(name, uint64(len(img))), bytes.NewReader(img), int64(len(img))); err != nil {
+	if err := p.disks.upload(ctx, rawVolume(name, uint64(len(img))), bytes.NewReader(img), int64(len(img))); err != nil {
 		return "", err
 	}
 	v, err := p.virt.Volume(ctx, poolName, name)
@@ -140,7 +140,7 @@ func (p *Provider) makeSeed(ctx context.Context, t tag, id identity, address str
 // its copies.
 func (p *Provider) settle(ctx context.Context, g *guest, spec machineSpec, locale string, report appliance.Report) error {
 	report(appliance.Progress{Detail: "waiting for cloud-init"})
-	if err := p.cloudInit(ctx, g); err != nil {
+	if err := p.machines.cloudInit(ctx, g); err != nil {
 		return err
 	}
 	if _, err := g.root(ctx, settleScript, memberDir, serverUnit, serverUnitText(g.Layout()), locale); err != nil {
@@ -191,7 +191,7 @@ OOMScoreAdjust=-900
 
 // cloudInit waits for cloud-init and judges how it ended. Once we have
 // disabled it there is nothing to wait for.
-func (p *Provider) cloudInit(ctx context.Context, g *guest) error {
+func (mc *machines) cloudInit(ctx context.Context, g *guest) error {
 	const script = `[ ! -e /etc/cloud/cloud-init.disabled ] || exit 0
 exec cloud-init status --wait --format json`
 	out, err := g.root(ctx, script)
@@ -208,7 +208,7 @@ exec cloud-init status --wait --format json`
 	if !errors.As(bad, &known) {
 		return bad
 	}
-	if lines := p.console(ctx, volumeName(tag{UUID: g.uuid, Cluster: g.cluster, Member: g.member.Name}, volConsole)); lines != "" {
+	if lines := mc.console(ctx, volumeName(tag{UUID: g.uuid, Cluster: g.cluster, Member: g.member.Name}, volConsole)); lines != "" {
 		known = known.WithDetail(known.Detail + "\nthe console's last lines:\n" + lines)
 	}
 	if g.member.Name == builder { // which is removed, whatever becomes of it
@@ -260,13 +260,13 @@ func (p *Provider) dropSeed(ctx context.Context, spec machineSpec) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return p.dropVolume(ctx, volumeName(spec.Tag, volSeed))
+	return p.disks.dropVolume(ctx, volumeName(spec.Tag, volSeed))
 }
 
 // machineReady observes what ensureMachine brings about, the way to the host
 // included: it may be shut still when the user tries again.
 func (p *Provider) machineReady(ctx context.Context, c appliance.Cluster, m appliance.Member) (bool, error) {
-	d, err := p.domainOf(ctx, c.UUID, m)
+	d, err := p.machines.domainOf(ctx, c.UUID, m)
 	if errors.Is(err, rpc.ErrNotFound) {
 		return false, nil
 	}
@@ -293,7 +293,7 @@ func (p *Provider) machineReady(ctx context.Context, c appliance.Cluster, m appl
 // be run there. A saved image isn't thawed, but thrown away.
 func (p *Provider) StartMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, report appliance.Report) error {
 	if m.Placement == appliance.PlacementLocal {
-		net, err := p.ensureNetwork(ctx, c)
+		net, err := p.networks.ensureNetwork(ctx, c)
 		if err == nil {
 			err = checkAddress(c, m, net)
 		}

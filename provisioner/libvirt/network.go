@@ -97,8 +97,8 @@ func readSubnet(x libvirtxml.Network) (subnet, error) {
 
 // network looks the network up; for the default one that isn't there it
 // returns what will be made.
-func (p *Provider) network(ctx context.Context, name string, t tag) (n rpc.Network, exists bool, err error) {
-	n, err = p.virt.Network(ctx, name)
+func (ns *networks) network(ctx context.Context, name string, t tag) (n rpc.Network, exists bool, err error) {
+	n, err = ns.virt.Network(ctx, name)
 	if !errors.Is(err, rpc.ErrNotFound) {
 		return n, err == nil, err
 	}
@@ -112,14 +112,14 @@ func (p *Provider) network(ctx context.Context, name string, t tag) (n rpc.Netwo
 
 // ensureNetwork makes the default network where it is missing, and starts the
 // network.
-func (p *Provider) ensureNetwork(ctx context.Context, c appliance.Cluster) (subnet, error) {
-	release, err := p.turn(ctx, "the network")
+func (ns *networks) ensureNetwork(ctx context.Context, c appliance.Cluster) (subnet, error) {
+	release, err := ns.turns.turn(ctx, "the network")
 	if err != nil {
 		return subnet{}, err
 	}
 	defer release()
 	name := networkName(c.Spec)
-	n, exists, err := p.network(ctx, name, memberTag(c, ""))
+	n, exists, err := ns.network(ctx, name, memberTag(c, ""))
 	if err != nil {
 		return subnet{}, err
 	}
@@ -128,11 +128,11 @@ func (p *Provider) ensureNetwork(ctx context.Context, c appliance.Cluster) (subn
 		return s, err
 	}
 	if !exists {
-		if err := p.virt.DefineNetwork(ctx, n.XML); err != nil {
+		if err := ns.virt.DefineNetwork(ctx, n.XML); err != nil {
 			return s, err
 		}
 	}
-	return s, p.virt.StartNetwork(ctx, name)
+	return s, ns.virt.StartNetwork(ctx, name)
 }
 
 // checkAddress refuses a member whose address the network no longer has, as when
@@ -177,8 +177,8 @@ func hasDHCP(x libvirtxml.Network) bool {
 
 // reserve keeps the network's DHCP from giving the member's address to
 // another. A repeat does nothing.
-func (p *Provider) reserve(ctx context.Context, network string, t tag, mac, address string) error {
-	n, err := p.virt.Network(ctx, network)
+func (ns *networks) reserve(ctx context.Context, network string, t tag, mac, address string) error {
+	n, err := ns.virt.Network(ctx, network)
 	if err != nil || !hasDHCP(n.XML) {
 		return err
 	}
@@ -189,7 +189,7 @@ func (p *Provider) reserve(ctx context.Context, network string, t tag, mac, addr
 		case ours && h.IP == address && strings.EqualFold(h.MAC, mac):
 			return nil
 		case ours:
-			if err := p.virt.RemoveHost(ctx, network, h); err != nil {
+			if err := ns.virt.RemoveHost(ctx, network, h); err != nil {
 				return err
 			}
 		case h.IP == address || strings.EqualFold(h.MAC, mac):
@@ -197,12 +197,12 @@ func (p *Provider) reserve(ctx context.Context, network string, t tag, mac, addr
 				WithHint(`take that entry out: virsh net-update %s delete ip-dhcp-host "<host mac='%s' ip='%s'/>" --live --config; then run the same command again`, network, h.MAC, h.IP)
 		}
 	}
-	return p.virt.AddHost(ctx, network, want)
+	return ns.virt.AddHost(ctx, network, want)
 }
 
 // release takes the reservations of that name out. A repeat does nothing.
-func (p *Provider) release(ctx context.Context, network string, match func(name string) bool) error {
-	n, err := p.virt.Network(ctx, network)
+func (ns *networks) release(ctx context.Context, network string, match func(name string) bool) error {
+	n, err := ns.virt.Network(ctx, network)
 	if errors.Is(err, rpc.ErrNotFound) {
 		return nil
 	}
@@ -212,7 +212,7 @@ func (p *Provider) release(ctx context.Context, network string, match func(name 
 	var errs []error
 	for _, h := range reservations(n.XML) {
 		if match(h.Name) {
-			errs = append(errs, p.virt.RemoveHost(ctx, network, h))
+			errs = append(errs, ns.virt.RemoveHost(ctx, network, h))
 		}
 	}
 	return errors.Join(errs...)

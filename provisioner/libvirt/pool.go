@@ -23,16 +23,16 @@ const (
 
 // ensurePool defines and starts the pool. A pool of that name over another
 // directory isn't ours.
-func (p *Provider) ensurePool(ctx context.Context) error {
-	release, err := p.turn(ctx, "the pool")
+func (ds *disks) ensurePool(ctx context.Context) error {
+	release, err := ds.turns.turn(ctx, "the pool")
 	if err != nil {
 		return err
 	}
 	defer release()
-	pool, err := p.virt.Pool(ctx, poolName)
+	pool, err := ds.virt.Pool(ctx, poolName)
 	switch {
 	case errors.Is(err, rpc.ErrNotFound):
-		err = p.virt.DefinePool(ctx, libvirtxml.StoragePool{
+		err = ds.virt.DefinePool(ctx, libvirtxml.StoragePool{
 			Type: "dir", Name: poolName,
 			Target: &libvirtxml.StoragePoolTarget{Path: poolPath, Permissions: &libvirtxml.StoragePoolTargetPermissions{Mode: "0711"}},
 		})
@@ -45,7 +45,7 @@ func (p *Provider) ensurePool(ctx context.Context) error {
 		return appliance.NewProblem(appliance.ErrForeignObject, "a storage pool %q is there that pgapp didn't make", poolName).
 			WithHint("see 'virsh pool-dumpxml %s'; pgapp's lies in %s", poolName, poolPath)
 	}
-	return p.virt.StartPool(ctx, poolName)
+	return ds.virt.StartPool(ctx, poolName)
 }
 
 func ownPool(pool rpc.Pool) bool {
@@ -54,8 +54,8 @@ func ownPool(pool rpc.Pool) bool {
 
 // volume looks a volume of the pool up; ok is false where it isn't there,
 // which includes that the pool isn't.
-func (p *Provider) volume(ctx context.Context, name string) (v rpc.Volume, ok bool, err error) {
-	v, err = p.virt.Volume(ctx, poolName, name)
+func (ds *disks) volume(ctx context.Context, name string) (v rpc.Volume, ok bool, err error) {
+	v, err = ds.virt.Volume(ctx, poolName, name)
 	if errors.Is(err, rpc.ErrNotFound) || errors.Is(err, rpc.ErrInactive) {
 		return v, false, nil
 	}
@@ -63,18 +63,18 @@ func (p *Provider) volume(ctx context.Context, name string) (v rpc.Volume, ok bo
 }
 
 // complete tells whether the volume and its marker are there.
-func (p *Provider) complete(ctx context.Context, name string) (rpc.Volume, bool, error) {
-	v, ok, err := p.volume(ctx, name)
+func (ds *disks) complete(ctx context.Context, name string) (rpc.Volume, bool, error) {
+	v, ok, err := ds.volume(ctx, name)
 	if err != nil || !ok {
 		return v, false, err
 	}
-	_, ok, err = p.volume(ctx, name+readySuffix)
+	_, ok, err = ds.volume(ctx, name+readySuffix)
 	return v, ok, err
 }
 
 // markComplete makes the marker.
-func (p *Provider) markComplete(ctx context.Context, name string) error {
-	err := p.virt.CreateVolume(ctx, poolName, rawVolume(name+readySuffix, 0))
+func (ds *disks) markComplete(ctx context.Context, name string) error {
+	err := ds.virt.CreateVolume(ctx, poolName, rawVolume(name+readySuffix, 0))
 	if errors.Is(err, rpc.ErrExists) {
 		return nil
 	}
@@ -83,9 +83,9 @@ func (p *Provider) markComplete(ctx context.Context, name string) error {
 
 // dropVolume removes the marker before the volume, so that a volume is never
 // taken for complete that isn't.
-func (p *Provider) dropVolume(ctx context.Context, name string) error {
+func (ds *disks) dropVolume(ctx context.Context, name string) error {
 	for _, n := range []string{name + readySuffix, name} {
-		if err := p.deleteWhenIdle(ctx, n); err != nil {
+		if err := ds.deleteWhenIdle(ctx, n); err != nil {
 			return err
 		}
 	}
@@ -94,12 +94,12 @@ func (p *Provider) dropVolume(ctx context.Context, name string) error {
 
 // deleteWhenIdle waits for an upload of ours that was cut off and that libvirt
 // hasn't given up yet.
-func (p *Provider) deleteWhenIdle(ctx context.Context, name string) error {
+func (ds *disks) deleteWhenIdle(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, busyLimit)
 	defer cancel()
 	var last error
 	err := wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
-		last = p.virt.DeleteVolume(ctx, poolName, name)
+		last = ds.virt.DeleteVolume(ctx, poolName, name)
 		switch {
 		case errors.Is(last, rpc.ErrBusy):
 			return false, nil
@@ -139,30 +139,30 @@ func linkedClone(name string, on rpc.Volume, capacity uint64) libvirtxml.Storage
 
 // ensureClone makes the linked clone unless it is there. A clone on something
 // else was made from another image, and is left for the caller to judge.
-func (p *Provider) ensureClone(ctx context.Context, name string, on rpc.Volume, capacity uint64) (rpc.Volume, error) {
-	err := p.virt.CreateVolume(ctx, poolName, linkedClone(name, on, capacity))
+func (ds *disks) ensureClone(ctx context.Context, name string, on rpc.Volume, capacity uint64) (rpc.Volume, error) {
+	err := ds.virt.CreateVolume(ctx, poolName, linkedClone(name, on, capacity))
 	if err != nil && !errors.Is(err, rpc.ErrExists) {
 		return rpc.Volume{}, err
 	}
-	return p.virt.Volume(ctx, poolName, name)
+	return ds.virt.Volume(ctx, poolName, name)
 }
 
 // upload makes a volume anew and fills it; only complete when it has the size
 // that was sent.
-func (p *Provider) upload(ctx context.Context, v libvirtxml.StorageVolume, r io.Reader, size int64) error {
-	if err := p.dropVolume(ctx, v.Name); err != nil {
+func (ds *disks) upload(ctx context.Context, v libvirtxml.StorageVolume, r io.Reader, size int64) error {
+	if err := ds.dropVolume(ctx, v.Name); err != nil {
 		return err
 	}
-	if err := p.virt.CreateVolume(ctx, poolName, v); err != nil {
+	if err := ds.virt.CreateVolume(ctx, poolName, v); err != nil {
 		return err
 	}
-	if err := p.virt.Upload(ctx, poolName, v.Name, r, size); err != nil {
+	if err := ds.virt.Upload(ctx, poolName, v.Name, r, size); err != nil {
 		// What is half there would fill the disk until the next attempt.
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), busyLimit)
 		defer cancel()
-		return errors.Join(err, p.dropVolume(clean, v.Name))
+		return errors.Join(err, ds.dropVolume(clean, v.Name))
 	}
-	got, err := p.virt.Volume(ctx, poolName, v.Name)
+	got, err := ds.virt.Volume(ctx, poolName, v.Name)
 	if err != nil {
 		return err
 	}

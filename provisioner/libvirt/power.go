@@ -23,14 +23,14 @@ func (p *Provider) StopMachine(ctx context.Context, c appliance.Cluster, m appli
 	if m.Placement == appliance.PlacementLocal {
 		return p.cfg.Local.StopMachine(ctx, c, m, report)
 	}
-	d, err := p.domainOf(ctx, c.UUID, m)
+	d, err := p.machines.domainOf(ctx, c.UUID, m)
 	if errors.Is(err, rpc.ErrNotFound) {
 		return p.cfg.Host.proveEnded(ctx, m)
 	}
 	if err != nil {
 		return err
 	}
-	if err := p.powerOff(ctx, d.UUID, p.guest(c, m), m.Name == c.Primary, report); err != nil {
+	if err := p.machines.powerOff(ctx, d.UUID, p.guest(c, m), m.Name == c.Primary, report); err != nil {
 		return err
 	}
 	return p.virt.RemoveManagedSave(ctx, d.UUID)
@@ -39,7 +39,7 @@ func (p *Provider) StopMachine(ctx context.Context, c appliance.Cluster, m appli
 // powerOff goes from one means to the next until the machine is off: a paused
 // primary is resumed (see halt), PostgreSQL and the guest are asked over SSH, the guest by its
 // power button, and at last the plug is pulled.
-func (p *Provider) powerOff(ctx context.Context, domain string, g *guest, primary bool, report appliance.Report) error {
+func (mc *machines) powerOff(ctx context.Context, domain string, g *guest, primary bool, report appliance.Report) error {
 	say := func(format string, args ...any) {
 		if report != nil {
 			report(appliance.Progress{Detail: fmt.Sprintf(format, args...)})
@@ -50,7 +50,7 @@ func (p *Provider) powerOff(ctx context.Context, domain string, g *guest, primar
 			client.Drop()
 		}
 	}()
-	d, err := p.virt.Domain(ctx, domain)
+	d, err := mc.virt.Domain(ctx, domain)
 	switch {
 	case errors.Is(err, rpc.ErrNotFound):
 		return nil
@@ -58,24 +58,24 @@ func (p *Provider) powerOff(ctx context.Context, domain string, g *guest, primar
 		return err
 	case d.State.Off():
 		return nil
-	case d.State != rpc.DomainRunning && (!primary || !d.Resumable() || !p.resume(ctx, domain, say)):
+	case d.State != rpc.DomainRunning && (!primary || !d.Resumable() || !mc.resume(ctx, domain, say)):
 		say("the machine doesn't run: pulling its plug")
-		return p.virt.DestroyDomain(ctx, domain)
+		return mc.virt.DestroyDomain(ctx, domain)
 	}
-	pressed := p.askOff(ctx, domain, g, say)
-	limited, cancel := context.WithTimeout(ctx, p.cfg.stopLimit)
+	pressed := mc.askOff(ctx, domain, g, say)
+	limited, cancel := context.WithTimeout(ctx, mc.cfg.stopLimit)
 	defer cancel()
-	err = p.awaitOff(limited, domain, pressed)
+	err = mc.awaitOff(limited, domain, pressed)
 	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		say("the machine didn't power off in %s: pulling its plug", p.cfg.stopLimit)
-		return p.virt.DestroyDomain(ctx, domain)
+		say("the machine didn't power off in %s: pulling its plug", mc.cfg.stopLimit)
+		return mc.virt.DestroyDomain(ctx, domain)
 	}
 	return err
 }
 
 // askOff has PostgreSQL end and the guest power off, over SSH. Where that fails
 // it presses the power button, which has systemd end PostgreSQL.
-func (p *Provider) askOff(ctx context.Context, domain string, g *guest, say func(format string, args ...any)) (pressed bool) {
+func (mc *machines) askOff(ctx context.Context, domain string, g *guest, say func(format string, args ...any)) (pressed bool) {
 	limited, cancel := context.WithTimeout(ctx, stopServerLimit)
 	defer cancel()
 	err := g.StopServer(limited, appliance.StopFast)
@@ -88,7 +88,7 @@ func (p *Provider) askOff(ctx context.Context, domain string, g *guest, say func
 		return false
 	}
 	say("the guest can't be asked (%s): pressing its power button", appliance.LastLine(err.Error()))
-	_ = p.virt.ShutdownDomain(ctx, domain) // a deaf guest is ended later
+	_ = mc.virt.ShutdownDomain(ctx, domain) // a deaf guest is ended later
 	return true
 }
 
@@ -97,10 +97,10 @@ func (p *Provider) askOff(ctx context.Context, domain string, g *guest, say func
 const pressEvery = 15 * time.Second
 
 // awaitOff waits until the domain is off.
-func (p *Provider) awaitOff(ctx context.Context, name string, press bool) error {
+func (mc *machines) awaitOff(ctx context.Context, name string, press bool) error {
 	last := time.Now()
 	return wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
-		d, err := p.virt.Domain(ctx, name)
+		d, err := mc.virt.Domain(ctx, name)
 		if errors.Is(err, rpc.ErrNotFound) {
 			return true, nil
 		}
@@ -109,7 +109,7 @@ func (p *Provider) awaitOff(ctx context.Context, name string, press bool) error 
 		}
 		if press && d.State == rpc.DomainRunning && time.Since(last) > pressEvery {
 			last = time.Now()
-			_ = p.virt.ShutdownDomain(ctx, name)
+			_ = mc.virt.ShutdownDomain(ctx, name)
 		}
 		return false, nil
 	})

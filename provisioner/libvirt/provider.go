@@ -9,7 +9,6 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/ssh"
-	"pgapp/appliance/wait"
 	"pgapp/provisioner/libvirt/image"
 	"pgapp/provisioner/libvirt/rpc"
 )
@@ -58,40 +57,31 @@ type Config struct {
 
 // Provider makes members of virtual machines. It is safe for concurrent use.
 type Provider struct {
-	cfg    Config
-	virt   hypervisor
-	conn   *rpc.Conn
-	images *image.Store
+	cfg  *Config
+	virt hypervisor
+	// closeConn ends the connections to libvirt.
+	closeConn func()
+
+	turns    *turns
+	accel    *acceleration
+	disks    *disks
+	networks *networks
+	machines *machines
+	imaging  *imaging
+	checks   *checks
 
 	mu     sync.Mutex
 	guests map[string]*guest
-	// noKVM says why this host's KVM can't run guests, once that was seen.
-	noKVM string
-	// building holds a turn for each thing that several members need and one
-	// makes: an image by its volume's name, the pool, the network.
-	building wait.Turns
-	// booting counts by UUID who brings a machine up at the moment.
-	booting map[string]int
 }
 
 var _ appliance.Provider = (*Provider)(nil)
 
 // New makes the provider. It does no I/O.
 func New(cfg Config) *Provider {
-	if cfg.BootLimit == 0 {
-		cfg.BootLimit = defaultBootLimit
-	}
-	if cfg.BuildLimit == 0 {
-		cfg.BuildLimit = defaultBuildLimit
-	}
-	if cfg.stopLimit == 0 {
-		cfg.stopLimit = stopLimit
-	}
 	conn := rpc.New(rpc.SocketDialer(cfg.Host.Network.Dial, rpc.DefaultSockets()...))
-	return &Provider{
-		cfg: cfg, virt: conn, conn: conn, images: image.NewStore(cfg.ImageDir),
-		guests: map[string]*guest{}, booting: map[string]int{},
-	}
+	p := assemble(cfg, hypervisorOf(conn))
+	p.closeConn = conn.Close
+	return p
 }
 
 // Close ends the connections to guests and to libvirt. Guests go on.
@@ -103,15 +93,15 @@ func (p *Provider) Close() {
 	for _, g := range guests {
 		g.close()
 	}
-	p.conn.Close()
+	p.closeConn()
 }
 
 // Images is the store of fetched images, for `pgapp image`.
-func (p *Provider) Images() *image.Store { return p.images }
+func (p *Provider) Images() *image.Store { return p.imaging.images }
 
 // turn waits until nobody else in this process makes the thing.
-func (p *Provider) turn(ctx context.Context, what string) (release func(), err error) {
-	release, err = p.building.Enter(ctx, what)
+func (t *turns) turn(ctx context.Context, what string) (release func(), err error) {
+	release, err = t.building.Enter(ctx, what)
 	if err != nil {
 		return nil, fmt.Errorf("waiting for %s: %w", what, err)
 	}

@@ -25,13 +25,13 @@ func (p *Provider) PruneImages(ctx context.Context) ([]PrunedImage, error) {
 	var out []PrunedImage
 	// A base is free once the golden image that leans on it has gone.
 	for {
-		unused, err := p.unusedImages(ctx)
+		unused, err := p.disks.unusedImages(ctx)
 		if err != nil {
 			return out, err
 		}
 		pruned := 0
 		for _, v := range unused {
-			gone, err := p.pruneImage(ctx, v.Name)
+			gone, err := p.disks.pruneImage(ctx, v.Name)
 			if err != nil {
 				return out, err
 			}
@@ -47,19 +47,19 @@ func (p *Provider) PruneImages(ctx context.Context) ([]PrunedImage, error) {
 }
 
 // pruneImage removes one, in a turn in which nobody of this process makes it.
-func (p *Provider) pruneImage(ctx context.Context, name string) (gone bool, err error) {
-	release, ok := p.building.TryEnter(name)
+func (ds *disks) pruneImage(ctx context.Context, name string) (gone bool, err error) {
+	release, ok := ds.turns.building.TryEnter(name)
 	if !ok {
 		return false, nil
 	}
 	defer release()
 	// It may have been taken into use since it was listed.
-	unused, err := p.unusedImages(ctx)
+	unused, err := ds.unusedImages(ctx)
 	if err != nil || !slices.ContainsFunc(unused, func(v rpc.Volume) bool { return v.Name == name }) {
 		return false, err
 	}
 	for _, n := range []string{name + readySuffix, name} {
-		err := p.virt.DeleteVolume(ctx, poolName, n)
+		err := ds.virt.DeleteVolume(ctx, poolName, n)
 		switch {
 		case errors.Is(err, rpc.ErrBusy): // another process fills it
 			return false, nil
@@ -68,27 +68,27 @@ func (p *Provider) pruneImage(ctx context.Context, name string) (gone bool, err 
 		}
 		// Without its marker nobody takes it into use; another home may have
 		// done so until now, and adopts it then.
-		if used, err := p.imageUsed(ctx, name); err != nil || used {
+		if used, err := ds.imageUsed(ctx, name); err != nil || used {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-func (p *Provider) imageUsed(ctx context.Context, name string) (bool, error) {
-	all, err := p.leans(ctx)
+func (ds *disks) imageUsed(ctx context.Context, name string) (bool, error) {
+	all, err := ds.leans(ctx)
 	return len(leaners(all, []string{poolPath + "/" + name}, func(rpc.Lean) bool { return false })) > 0, err
 }
 
-func (p *Provider) unusedImages(ctx context.Context) ([]rpc.Volume, error) {
-	vols, err := p.virt.Volumes(ctx, poolName)
+func (ds *disks) unusedImages(ctx context.Context) ([]rpc.Volume, error) {
+	vols, err := ds.virt.Volumes(ctx, poolName)
 	if errors.Is(err, rpc.ErrNotFound) || errors.Is(err, rpc.ErrInactive) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	all, err := p.leans(ctx)
+	all, err := ds.leans(ctx)
 	if err != nil {
 		return nil, err
 	}

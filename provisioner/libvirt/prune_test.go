@@ -13,7 +13,7 @@ import (
 func TestPruneRemovesWhatNobodyUses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	if err := w.ensurePool(t.Context()); err != nil {
+	if err := w.disks.ensurePool(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	make1 := func(name string, on string) {
@@ -48,7 +48,7 @@ func TestPruneRemovesWhatNobodyUses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	release, err := w.turn(t.Context(), image("base", "4"))
+	release, err := w.turns.turn(t.Context(), image("base", "4"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ type removal struct {
 // that a repeat still knows which files were their disks. Nothing is ended where
 // something else leans on a volume.
 func (r removal) run(ctx context.Context) error {
-	ds, err := r.p.domainsOf(ctx, r.uuid, r.member)
+	ds, err := r.p.machines.domainsOf(ctx, r.uuid, r.member)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (r removal) run(ctx context.Context) error {
 	}
 	for _, v := range vols {
 		r.report(appliance.Progress{Detail: "removing volume " + v.Name})
-		if err := r.p.deleteWhenIdle(ctx, v.Name); err != nil {
+		if err := r.p.disks.deleteWhenIdle(ctx, v.Name); err != nil {
 			return err
 		}
 	}
@@ -68,18 +68,18 @@ func (r removal) sayKept(d rpc.Domain, removed []rpc.Volume) {
 // of the domains, as a snapshot's overlay does. It is an error where anything
 // else leans on them, or the pool can't be looked at.
 func (r removal) volumes(ctx context.Context, ds []rpc.Domain) ([]rpc.Volume, error) {
-	there, err := r.p.openPool(ctx)
+	there, err := r.p.disks.openPool(ctx)
 	if err != nil || !there {
 		return nil, err
 	}
 	// libvirt doesn't know of the console's log otherwise. Refused while
 	// something is uploaded; that isn't the console's log.
 	refreshed := r.p.virt.RefreshPool(ctx, poolName)
-	vols, _, err := r.p.clusterVolumes(ctx, r.uuid, r.cluster, r.member)
+	vols, _, err := r.p.disks.clusterVolumes(ctx, r.uuid, r.cluster, r.member)
 	if err != nil {
 		return nil, errors.Join(err, refreshed)
 	}
-	leans, err := r.p.leans(ctx)
+	leans, err := r.p.disks.leans(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -140,8 +140,8 @@ func paths(vols []rpc.Volume) []string {
 }
 
 // domainsOf lists the cluster's domains, under whatever names, or one member's.
-func (p *Provider) domainsOf(ctx context.Context, uuid, member string) ([]rpc.Domain, error) {
-	all, err := p.virt.Domains(ctx)
+func (mc *machines) domainsOf(ctx context.Context, uuid, member string) ([]rpc.Domain, error) {
+	all, err := mc.virt.Domains(ctx)
 	return slices.DeleteFunc(all, func(d rpc.Domain) bool {
 		t, ok := owned(d, uuid)
 		return !ok || member != "" && t.Member != member
@@ -151,31 +151,31 @@ func (p *Provider) domainsOf(ctx context.Context, uuid, member string) ([]rpc.Do
 // clusterVolumes lists the cluster's volumes, or one member's, by their names.
 // seen is false where there may be some that libvirt doesn't show, since it has
 // no such pool, or the pool isn't active.
-func (p *Provider) clusterVolumes(ctx context.Context, uuid, cluster, member string) (vols []rpc.Volume, seen bool, err error) {
-	pool, err := p.virt.Pool(ctx, poolName)
+func (ds *disks) clusterVolumes(ctx context.Context, uuid, cluster, member string) (vols []rpc.Volume, seen bool, err error) {
+	pool, err := ds.virt.Pool(ctx, poolName)
 	if err == nil && ownPool(pool) {
 		if !pool.Active {
 			return nil, false, nil
 		}
-		vols, err = p.virt.Volumes(ctx, poolName)
+		vols, err = ds.virt.Volumes(ctx, poolName)
 		return slices.DeleteFunc(vols, func(v rpc.Volume) bool { return !volumeOf(v.Name, uuid, cluster, member) }), err == nil, err
 	}
 	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
 		return nil, false, err
 	}
-	return nil, !poolThere(p.cfg.Host.Files), nil
+	return nil, !poolThere(ds.cfg.Host.Files), nil
 }
 
 // openPool has libvirt show what the pool's directory holds: a pool that was
 // undefined is defined again. there is false where nothing can be in it, since
 // there is no such directory.
-func (p *Provider) openPool(ctx context.Context) (there bool, err error) {
-	pool, err := p.virt.Pool(ctx, poolName)
+func (ds *disks) openPool(ctx context.Context) (there bool, err error) {
+	pool, err := ds.virt.Pool(ctx, poolName)
 	switch {
 	case err != nil && !errors.Is(err, rpc.ErrNotFound):
 		return false, err
-	case (err != nil || !ownPool(pool)) && !poolThere(p.cfg.Host.Files):
+	case (err != nil || !ownPool(pool)) && !poolThere(ds.cfg.Host.Files):
 		return false, nil
 	}
-	return true, p.ensurePool(ctx)
+	return true, ds.ensurePool(ctx)
 }

@@ -20,14 +20,14 @@ func (p *Provider) SetSize(ctx context.Context, c appliance.Cluster, m appliance
 	if m.Placement != appliance.PlacementVM {
 		return nil
 	}
-	d, err := p.domainOf(ctx, c.UUID, m)
+	d, err := p.machines.domainOf(ctx, c.UUID, m)
 	if errors.Is(err, rpc.ErrNotFound) {
 		return nil
 	}
 	if err != nil || hasSize(d.XML, size) {
 		return err
 	}
-	return p.edit(ctx, d.UUID, func(def *definition) error { return def.resize(size.MemoryMiB, size.VCPUs) })
+	return p.machines.edit(ctx, d.UUID, func(def *definition) error { return def.resize(size.MemoryMiB, size.VCPUs) })
 }
 
 // ApplySize grows the disk, in whatever file it is now.
@@ -35,12 +35,12 @@ func (p *Provider) ApplySize(ctx context.Context, c appliance.Cluster, m applian
 	if m.Placement != appliance.PlacementVM {
 		return false, nil
 	}
-	d, err := p.domainOf(ctx, c.UUID, m)
+	d, err := p.machines.domainOf(ctx, c.UUID, m)
 	if err != nil || d.State != rpc.DomainRunning {
 		return false, err
 	}
 	if size.DiskGiB != 0 {
-		if err := p.growDisk(ctx, d.UUID, p.guest(c, m), uint64(size.DiskGiB)<<30, report); err != nil {
+		if err := p.machines.growDisk(ctx, d.UUID, p.guest(c, m), uint64(size.DiskGiB)<<30, report); err != nil {
 			return false, err
 		}
 	}
@@ -88,14 +88,14 @@ btrfs) btrfs filesystem resize max / ;;
 *) echo "the root file system can't be grown" >&2; exit 1 ;;
 esac`
 
-func (p *Provider) growDisk(ctx context.Context, domain string, g *guest, size uint64, report appliance.Report) error {
-	has, err := p.virt.DiskSize(ctx, domain, rootTarget)
+func (mc *machines) growDisk(ctx context.Context, domain string, g *guest, size uint64, report appliance.Report) error {
+	has, err := mc.virt.DiskSize(ctx, domain, rootTarget)
 	if err != nil {
 		return err
 	}
 	if has < size {
 		report(appliance.Progress{Detail: "growing the disk"})
-		if err := p.virt.ResizeDisk(ctx, domain, rootTarget, size); err != nil {
+		if err := mc.virt.ResizeDisk(ctx, domain, rootTarget, size); err != nil {
 			return err
 		}
 	}

@@ -201,7 +201,7 @@ func wrongHostKey(t *testing.T, p *Provider, c appliance.Cluster, m appliance.Me
 		t.Fatal(err)
 	}
 	other := &fakeSecrets{s: appliance.Secrets{Values: map[string]appliance.Secret{appliance.SecretSSHKey: real.Get(appliance.SecretSSHKey)}}}
-	cfg := p.cfg
+	cfg := *p.cfg
 	cfg.Secrets = other
 	q := New(cfg)
 	defer q.Close()

@@ -23,11 +23,11 @@ func (p *Provider) CreateSteps(c appliance.Cluster, members []appliance.Member) 
 	steps := []appliance.Step{{
 		ID: stepNetwork, Title: "start the network",
 		Done: func(ctx context.Context) (bool, error) {
-			n, exists, err := p.network(ctx, networkName(c.Spec), memberTag(c, ""))
+			n, exists, err := p.networks.network(ctx, networkName(c.Spec), memberTag(c, ""))
 			return exists && n.Active, err
 		},
 		Do: func(ctx context.Context, _ appliance.Report) error {
-			_, err := p.ensureNetwork(ctx, c)
+			_, err := p.networks.ensureNetwork(ctx, c)
 			return err
 		},
 	}}
@@ -73,10 +73,10 @@ func (p *Provider) sharedSteps(c appliance.Cluster, vms []appliance.Member) []ap
 				if ok, err := p.haveDisks(ctx, c, vms...); err != nil || ok {
 					return ok, err
 				}
-				return p.imageReady(ctx, c.Spec)
+				return p.imaging.imageReady(ctx, c.Spec)
 			},
 			Do: func(ctx context.Context, report appliance.Report) error {
-				return p.ensureBase(ctx, c.Spec, report)
+				return p.imaging.ensureBase(ctx, c.Spec, report)
 			},
 		},
 		{
@@ -85,7 +85,7 @@ func (p *Provider) sharedSteps(c appliance.Cluster, vms []appliance.Member) []ap
 				if ok, err := p.haveDisks(ctx, c, vms...); err != nil || ok {
 					return ok, err
 				}
-				_, ok, err := p.golden(ctx, c.Spec)
+				_, ok, err := p.imaging.golden(ctx, c.Spec)
 				return ok, err
 			},
 			Do: func(ctx context.Context, report appliance.Report) error { return p.ensureGolden(ctx, c, report) },
@@ -94,16 +94,16 @@ func (p *Provider) sharedSteps(c appliance.Cluster, vms []appliance.Member) []ap
 }
 
 // imageReady observes whether there is an image to go on with.
-func (p *Provider) imageReady(ctx context.Context, s appliance.Spec) (bool, error) {
-	digest, err := p.imageDigest(ctx, s)
+func (im *imaging) imageReady(ctx context.Context, s appliance.Spec) (bool, error) {
+	digest, err := im.imageDigest(ctx, s)
 	if err != nil {
 		return false, nil //nolint:nilerr // Do says what is wrong with it
 	}
 	// A golden image that leans on a base is worth nothing without.
-	if v, ok, err := p.complete(ctx, goldenName(digest)); err != nil || ok && v.Backing == "" {
+	if v, ok, err := im.disks.complete(ctx, goldenName(digest)); err != nil || ok && v.Backing == "" {
 		return ok, err
 	}
-	_, ok, err := p.base(ctx, digest)
+	_, ok, err := im.base(ctx, digest)
 	return ok, err
 }
 
@@ -140,7 +140,7 @@ func (p *Provider) haveDisks(ctx context.Context, c appliance.Cluster, members .
 // the disk of a standby is gone, the domain that had it gets a new one, and a
 // seed, since the guest on it has no identity yet.
 func (p *Provider) ensureDisk(ctx context.Context, c appliance.Cluster, m appliance.Member) error {
-	if err := p.ensurePool(ctx); err != nil {
+	if err := p.disks.ensurePool(ctx); err != nil {
 		return err
 	}
 	state, _, err := p.root(ctx, c, m)
@@ -152,7 +152,7 @@ func (p *Provider) ensureDisk(ctx context.Context, c appliance.Cluster, m applia
 	case m.Name == c.Primary && c.Initialised:
 		return diskGone(c, m)
 	}
-	golden, ok, err := p.golden(ctx, c.Spec)
+	golden, ok, err := p.imaging.golden(ctx, c.Spec)
 	if err != nil {
 		return err
 	}
@@ -163,19 +163,19 @@ func (p *Provider) ensureDisk(ctx context.Context, c appliance.Cluster, m applia
 	if state == rootGone {
 		return p.remakeDisk(ctx, c, m, golden)
 	}
-	_, err = p.ensureClone(ctx, volumeName(memberTag(c, m.Name), volRoot), golden, uint64(c.Spec.DiskGiB)<<30)
+	_, err = p.disks.ensureClone(ctx, volumeName(memberTag(c, m.Name), volRoot), golden, uint64(c.Spec.DiskGiB)<<30)
 	return err
 }
 
 // remakeDisk gives a domain whose disk is gone a new one, and a seed.
 func (p *Provider) remakeDisk(ctx context.Context, c appliance.Cluster, m appliance.Member, golden rpc.Volume) error {
-	d, err := p.domainOf(ctx, c.UUID, m)
+	d, err := p.machines.domainOf(ctx, c.UUID, m)
 	if err != nil {
 		return err
 	}
 	_ = p.virt.RefreshPool(ctx, poolName) // else libvirt lists a file that was deleted by hand
 	spec := p.memberSpec(c, m)
-	err = p.edit(ctx, d.UUID, func(def *definition) error {
+	err = p.machines.edit(ctx, d.UUID, func(def *definition) error {
 		if err := def.withRoot(spec); err != nil {
 			return err
 		}
@@ -184,6 +184,6 @@ func (p *Provider) remakeDisk(ctx context.Context, c appliance.Cluster, m applia
 	if err != nil {
 		return err
 	}
-	_, err = p.ensureClone(ctx, volumeName(spec.Tag, volRoot), golden, uint64(c.Spec.DiskGiB)<<30)
+	_, err = p.disks.ensureClone(ctx, volumeName(spec.Tag, volRoot), golden, uint64(c.Spec.DiskGiB)<<30)
 	return err
 }

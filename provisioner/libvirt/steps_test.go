@@ -42,22 +42,22 @@ func TestBaseIsUploadedOnce(t *testing.T) {
 	w := newWorld(t)
 	s := appliance.Spec{Image: qcow2File(t, nil)}
 	for range 2 {
-		if err := w.ensureBase(t.Context(), s, quiet); err != nil {
+		if err := w.imaging.ensureBase(t.Context(), s, quiet); err != nil {
 			t.Fatal(err)
 		}
 	}
-	digest, err := w.imageDigest(t.Context(), s)
+	digest, err := w.imaging.imageDigest(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, ok, err := w.base(t.Context(), digest)
+	v, ok, err := w.imaging.base(t.Context(), digest)
 	if err != nil || !ok || v.Physical != 4096 || v.Capacity != 3<<30 {
 		t.Errorf("got %+v, %v, %v", v, ok, err)
 	}
 	// A volume without its marker is a half one, and made anew.
 	delete(w.fake.volumes, v.Name+readySuffix)
 	w.fake.data[v.Name] = []byte("half")
-	if err := w.ensureBase(t.Context(), s, quiet); err != nil || len(w.fake.data[v.Name]) != 4096 {
+	if err := w.imaging.ensureBase(t.Context(), s, quiet); err != nil || len(w.fake.data[v.Name]) != 4096 {
 		t.Errorf("got %v and %d bytes", err, len(w.fake.data[v.Name]))
 	}
 }
@@ -86,7 +86,7 @@ func TestUploadsThatGoWrong(t *testing.T) {
 			if tc.prepare != nil {
 				tc.prepare(w.fake)
 			}
-			err := w.ensureBase(t.Context(), appliance.Spec{Image: qcow2File(t, tc.image)}, quiet)
+			err := w.imaging.ensureBase(t.Context(), appliance.Spec{Image: qcow2File(t, tc.image)}, quiet)
 			if !appliance.IsProblem(err, tc.want) {
 				t.Errorf("got %v, want %s", err, tc.want)
 			}
@@ -102,7 +102,7 @@ func TestUploadsThatGoWrong(t *testing.T) {
 func TestImageDigestIsChecked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	err := w.ensureBase(t.Context(), appliance.Spec{Image: qcow2File(t, nil), ImageDigest: "sha256:" + strings.Repeat("0", 64)}, quiet)
+	err := w.imaging.ensureBase(t.Context(), appliance.Spec{Image: qcow2File(t, nil), ImageDigest: "sha256:" + strings.Repeat("0", 64)}, quiet)
 	if !appliance.IsProblem(err, appliance.ErrImageDigest) || len(w.fake.volumes) != 0 {
 		t.Errorf("got %v and %d volumes", err, len(w.fake.volumes))
 	}
@@ -128,7 +128,7 @@ func TestAnImageIsMadeOnceAtATime(t *testing.T) {
 	if err := b.awaitOthers(t.Context()); !appliance.IsProblem(err, appliance.ErrImageBuild) || !strings.Contains(appliance.AsProblem(err).Hint, uuidB) {
 		t.Errorf("while another builds for ever: got %v, want an error that says how to remove it", err)
 	}
-	if release, err := w.turn(t.Context(), b.volume); err != nil {
+	if release, err := w.turns.turn(t.Context(), b.volume); err != nil {
 		t.Errorf("who waits for another cluster holds the turn that it needs: %v", err)
 	} else {
 		release()
@@ -143,7 +143,7 @@ func TestAnImageIsMadeOnceAtATime(t *testing.T) {
 func seeded(t *testing.T, w world, c appliance.Cluster) (appliance.Member, machineSpec) {
 	t.Helper()
 	m := c.Members[1]
-	if err := w.ensurePool(t.Context()); err != nil {
+	if err := w.disks.ensurePool(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.ensureKeys(t.Context(), c, c.Members); err != nil {
@@ -187,10 +187,10 @@ func TestBootFallsBackFromKVMAloud(t *testing.T) {
 			if kvm == "absent" {
 				why = "libvirt has no KVM: "
 			}
-			if how := w.emulated(d.XML.Type, appliance.AccelAuto); !strings.Contains(how, "emulated") || !strings.Contains(how, why) {
+			if how := w.accel.emulated(d.XML.Type, appliance.AccelAuto); !strings.Contains(how, "emulated") || !strings.Contains(how, why) {
 				t.Errorf("the user is told %q", how)
 			}
-			if how := w.emulated(d.XML.Type, appliance.AccelTCG); how != "" {
+			if how := w.accel.emulated(d.XML.Type, appliance.AccelTCG); how != "" {
 				t.Errorf("who asked for emulation is told %q", how)
 			}
 		})
@@ -241,7 +241,7 @@ func TestStartThatEndsWithoutAWord(t *testing.T) {
 		w := newWorld(t)
 		_, spec := seeded(t, w, w.cluster(t, "main", uuidA, 1))
 		w.fake.wordless = ends
-		_, err := w.startAs(t.Context(), boot{spec: spec, report: quiet}, typeTCG)
+		_, err := w.machines.startAs(t.Context(), boot{spec: spec, report: quiet}, typeTCG)
 		if (err != nil) != fails {
 			t.Errorf("%d starts ended so: got %v", ends, err)
 		}
@@ -267,7 +267,7 @@ func TestWhatWasSavedOrPausedIsNotThawed(t *testing.T) {
 			t.Fatal(err)
 		}
 		set(w.fake.domains[spec.Name])
-		if err := w.halt(t.Context(), boot{spec: spec}); err != nil {
+		if err := w.machines.halt(t.Context(), boot{spec: spec}); err != nil {
 			t.Fatal(err)
 		}
 		if d := w.fake.domains[spec.Name]; !d.State.Off() || d.Saved {
@@ -280,7 +280,7 @@ func TestReservations(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	tg := tag{UUID: uuidA, Cluster: "main", Member: "node1"}
-	reserve := func(mac, ip string) error { return w.reserve(t.Context(), "default", tg, mac, ip) }
+	reserve := func(mac, ip string) error { return w.networks.reserve(t.Context(), "default", tg, mac, ip) }
 	if err := errors.Join(reserve("52:54:00:00:00:01", "192.168.122.101"), reserve("52:54:00:00:00:01", "192.168.122.101")); err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +289,7 @@ func TestReservations(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := tag{UUID: uuidB, Cluster: "main", Member: "node1"}
-	if err := w.reserve(t.Context(), "default", other, "52:54:00:00:00:02", "192.168.122.102"); !appliance.IsProblem(err, appliance.ErrHostAddressTaken) {
+	if err := w.networks.reserve(t.Context(), "default", other, "52:54:00:00:00:02", "192.168.122.102"); !appliance.IsProblem(err, appliance.ErrHostAddressTaken) {
 		t.Errorf("got %v", err)
 	} else if want := `net-update default delete ip-dhcp-host "<host mac='52:54:00:00:00:01' ip='192.168.122.102'/>"`; !strings.Contains(appliance.AsProblem(err).Hint, want) {
 		t.Errorf("the hint is %q, and can't help a member that has its address", appliance.AsProblem(err).Hint)
@@ -298,7 +298,7 @@ func TestReservations(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	ours := func(n string) bool { return n == reservationName(tg) }
-	if err := errors.Join(w.release(t.Context(), "default", ours), w.release(t.Context(), "default", ours)); err != nil {
+	if err := errors.Join(w.networks.release(t.Context(), "default", ours), w.networks.release(t.Context(), "default", ours)); err != nil {
 		t.Error(err)
 	}
 }

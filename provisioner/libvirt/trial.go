@@ -24,16 +24,16 @@ const (
 
 // trialFinding runs a machine without a disk under KVM: its firmware alone shows
 // whether the processor can run a guest.
-func (p *Provider) trialFinding(ctx context.Context, level appliance.FindingLevel) appliance.Finding {
+func (ck *checks) trialFinding(ctx context.Context, level appliance.FindingLevel) appliance.Finding {
 	const id = "kvm"
-	if err := p.tryKVM(ctx); err != nil {
+	if err := ck.tryKVM(ctx); err != nil {
 		return fix(finding(id, level, "KVM is there, but a trial machine failed: %s", emulatorsWords(err)),
 			"use --accel tcg; pgapp does so by itself unless --accel kvm is given")
 	}
 	return finding(id, appliance.LevelPass, "KVM ran a trial machine")
 }
 
-func (p *Provider) tryKVM(ctx context.Context) error {
+func (ck *checks) tryKVM(ctx context.Context) error {
 	id := uuid.NewString()
 	x := libvirtxml.Domain{
 		Type: typeKVM, Name: prefix + "doctor-" + id[:shortUUID], UUID: id,
@@ -46,15 +46,15 @@ func (p *Provider) tryKVM(ctx context.Context) error {
 	defer func() {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), doctorLimit)
 		defer cancel()
-		_ = p.virt.DestroyDomain(clean, id) // else it ends with the connection
+		_ = ck.virt.DestroyDomain(clean, id) // else it ends with the connection
 	}()
-	if err := p.virt.RunDomain(ctx, x); err != nil {
+	if err := ck.virt.RunDomain(ctx, x); err != nil {
 		return err
 	}
 	trial, cancel := context.WithTimeout(ctx, trialTime)
 	defer cancel()
 	err := wait.Until(trial, pollEvery, func(ctx context.Context) (bool, error) {
-		d, err := p.virt.Domain(ctx, id)
+		d, err := ck.virt.Domain(ctx, id)
 		switch {
 		case errors.Is(err, rpc.ErrNotFound):
 			return false, errors.New("QEMU ended at once")

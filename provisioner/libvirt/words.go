@@ -16,7 +16,7 @@ var _ appliance.Powered = (*guest)(nil)
 
 // Power asks libvirt what the member's domain does, under whatever name.
 func (g *guest) Power(ctx context.Context) (appliance.Power, error) {
-	d, err := g.p.domainOf(ctx, g.uuid, g.member)
+	d, err := g.p.machines.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {
 		if err := g.p.cfg.Host.proveEnded(ctx, g.member); err != nil {
 			return appliance.Power{}, err
@@ -26,7 +26,7 @@ func (g *guest) Power(ctx context.Context) (appliance.Power, error) {
 	if err != nil {
 		return appliance.Power{}, err
 	}
-	return powerOf(g.p.cfg.Host.Files, d, g.p.isBooting(g.member.UUID)), nil
+	return powerOf(g.p.cfg.Host.Files, d, g.p.machines.isBooting(g.member.UUID)), nil
 }
 
 // powerOf reads a domain's state. booting is set while this process brings the
@@ -82,21 +82,21 @@ func whyPaused(files Files, d rpc.Domain) string {
 }
 
 // bringUp notes that this process brings the machine up, until done is called.
-func (p *Provider) bringUp(uuid string) (done func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.booting[uuid]++
+func (mc *machines) bringUp(uuid string) (done func()) {
+	mc.mu.Lock()
+	defer mc.mu.Unlock()
+	mc.booting[uuid]++
 	return func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.booting[uuid]--; p.booting[uuid] == 0 {
-			delete(p.booting, uuid)
+		mc.mu.Lock()
+		defer mc.mu.Unlock()
+		if mc.booting[uuid]--; mc.booting[uuid] == 0 {
+			delete(mc.booting, uuid)
 		}
 	}
 }
 
-func (p *Provider) isBooting(uuid string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.booting[uuid] > 0
+func (mc *machines) isBooting(uuid string) bool {
+	mc.mu.Lock()
+	defer mc.mu.Unlock()
+	return mc.booting[uuid] > 0
 }

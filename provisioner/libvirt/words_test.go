@@ -36,7 +36,7 @@ func TestPowerInWords(t *testing.T) {
 			d := w.fake.domains["billing-db"]
 			d.State, d.Reason = tt.state, tt.reason
 			if tt.booting {
-				defer w.bringUp(m.UUID)()
+				defer w.machines.bringUp(m.UUID)()
 			}
 			got, err := w.guest(c, m).Power(t.Context())
 			if err != nil || got.State != tt.want || !strings.Contains(got.Reason, tt.words) {
@@ -53,7 +53,7 @@ func TestPowerOfAMachineThatIsGone(t *testing.T) {
 	if got, err := w.guest(c, m).Power(t.Context()); err != nil || got.State != appliance.PowerOff {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if w.isBooting(m.UUID) {
+	if w.machines.isBooting(m.UUID) {
 		t.Error("it boots without anybody who brings it up")
 	}
 }

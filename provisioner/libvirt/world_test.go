@@ -60,13 +60,13 @@ type world struct {
 func newWorld(t *testing.T) world {
 	t.Helper()
 	h := newFakeHost()
-	p := New(Config{
+	f := newFake()
+	p := assemble(Config{
 		Local: fakeLocal{}, Secrets: &fakeSecrets{}, Documents: os.DirFS("../../embed/cloudinit"),
 		ImageDir: t.TempDir(), TempDir: t.TempDir(), BootLimit: 2 * time.Second, stopLimit: 300 * time.Millisecond,
 		Host: h.host(),
-	})
+	}, hypervisor{f, f, f, f, f, f, f})
 	t.Cleanup(p.Close)
-	f := newFake()
 	x, err := defaultNetwork(tag{})
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +76,6 @@ func newWorld(t *testing.T) world {
 		t.Fatal(err)
 	}
 	f.networks["default"].Active = true
-	p.virt = f
 	return world{p, f, h}
 }
 

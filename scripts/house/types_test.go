@@ -19,7 +19,7 @@ func tooLarge() []string {
 	return []string{
 		"api.Server", "api.Service", "appliance.Store",
 		"appliance/cli.app", "appliance/plan.recipe",
-		"provisioner/libvirt.Provider", "provisioner/libvirt.hypervisor", "provisioner/libvirt/rpc.Conn",
+
 		"provisioner/local.machine",
 	}
 }

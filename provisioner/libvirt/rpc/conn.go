@@ -61,6 +61,21 @@ func SocketDialer(dial func(ctx context.Context, network, address string) (net.C
 // Conn gives access to one libvirt, qemu:///system. It is safe for use by
 // several goroutines and does no I/O until its first call.
 type Conn struct {
+	*caller
+	domainCalls
+	networkCalls
+	storageCalls
+}
+
+// The calls of libvirt, by what they are about.
+type (
+	domainCalls  struct{ *caller }
+	networkCalls struct{ *caller }
+	storageCalls struct{ *caller }
+)
+
+// caller makes calls, on connections that it keeps.
+type caller struct {
 	dial     Dialer
 	answered atomic.Bool
 	mu       sync.Mutex
@@ -68,10 +83,13 @@ type Conn struct {
 }
 
 // New makes a Conn.
-func New(dial Dialer) *Conn { return &Conn{dial: dial} }
+func New(dial Dialer) *Conn {
+	c := &caller{dial: dial}
+	return &Conn{caller: c, domainCalls: domainCalls{c}, networkCalls: networkCalls{c}, storageCalls: storageCalls{c}}
+}
 
 // Close closes the idle connections; those in use end with their calls.
-func (c *Conn) Close() {
+func (c *caller) Close() {
 	c.mu.Lock()
 	idle := c.idle
 	c.idle = nil
@@ -120,7 +138,7 @@ type fixedDialer struct{ conn net.Conn }
 
 func (d fixedDialer) Dial() (net.Conn, error) { return d.conn, nil }
 
-func (c *Conn) take(ctx context.Context) (*link, error) {
+func (c *caller) take(ctx context.Context) (*link, error) {
 	c.mu.Lock()
 	for len(c.idle) > 0 {
 		l := c.idle[len(c.idle)-1]
@@ -135,7 +153,7 @@ func (c *Conn) take(ctx context.Context) (*link, error) {
 	return c.open(ctx)
 }
 
-func (c *Conn) open(ctx context.Context) (*link, error) {
+func (c *caller) open(ctx context.Context) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, openLimit)
 	defer cancel()
 	raw, err := c.dial(ctx)
@@ -153,7 +171,7 @@ func (c *Conn) open(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
-func (c *Conn) put(l *link) {
+func (c *caller) put(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.idle) >= keptIdle || !l.alive() {
@@ -175,7 +193,7 @@ func (l *link) do(ctx context.Context, fn func(*golibvirt.Libvirt) error) error 
 
 // once makes one call, without another attempt. what says what it does, as a
 // gerund.
-func (c *Conn) once(ctx context.Context, what string, fn func(*golibvirt.Libvirt) error) error {
+func (c *caller) once(ctx context.Context, what string, fn func(*golibvirt.Libvirt) error) error {
 	err := c.attempt(ctx, fn)
 	if err != nil {
 		return problem(what, err)
@@ -185,7 +203,7 @@ func (c *Conn) once(ctx context.Context, what string, fn func(*golibvirt.Libvirt
 
 // call makes a call that is safe to repeat, and repeats it while libvirt's
 // daemon is being restarted.
-func (c *Conn) call(ctx context.Context, what string, fn func(*golibvirt.Libvirt) error) error {
+func (c *caller) call(ctx context.Context, what string, fn func(*golibvirt.Libvirt) error) error {
 	begun := time.Now()
 	err := wait.Until(ctx, retryTick, func(ctx context.Context) (bool, error) {
 		err := c.attempt(ctx, fn)
@@ -201,7 +219,7 @@ func (c *Conn) call(ctx context.Context, what string, fn func(*golibvirt.Libvirt
 	return nil
 }
 
-func (c *Conn) attempt(ctx context.Context, fn func(*golibvirt.Libvirt) error) error {
+func (c *caller) attempt(ctx context.Context, fn func(*golibvirt.Libvirt) error) error {
 	l, err := c.take(ctx)
 	if err != nil {
 		return err
@@ -235,7 +253,7 @@ func lost(err error) bool {
 }
 
 // Version asks for libvirt's version, as in "11.3.0".
-func (c *Conn) Version(ctx context.Context) (string, error) {
+func (c *caller) Version(ctx context.Context) (string, error) {
 	var n uint64
 	err := c.call(ctx, "asking for libvirt's version", func(v *golibvirt.Libvirt) (err error) {
 		n, err = v.ConnectGetLibVersion()
@@ -245,7 +263,7 @@ func (c *Conn) Version(ctx context.Context) (string, error) {
 }
 
 // FreeMemory asks how many bytes of the host's memory are free.
-func (c *Conn) FreeMemory(ctx context.Context) (uint64, error) {
+func (c *caller) FreeMemory(ctx context.Context) (uint64, error) {
 	var n uint64
 	err := c.call(ctx, "asking for the host's free memory", func(v *golibvirt.Libvirt) (err error) {
 		n, err = v.NodeGetFreeMemory()

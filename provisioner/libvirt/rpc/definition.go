@@ -13,7 +13,7 @@ import (
 // Definition is the text of the definition that the next start uses, with what
 // libvirt otherwise hides, such as the password of a screen: the text can be
 // changed and given to RedefineDomain.
-func (c *Conn) Definition(ctx context.Context, name string) (string, error) {
+func (c domainCalls) Definition(ctx context.Context, name string) (string, error) {
 	var text string
 	err := c.withDomain(ctx, "reading the definition of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
 		text, err = v.DomainGetXMLDesc(dom, golibvirt.DomainXMLInactive|golibvirt.DomainXMLSecure)
@@ -24,7 +24,7 @@ func (c *Conn) Definition(ctx context.Context, name string) (string, error) {
 
 // RedefineDomain replaces the definition of a domain by a changed text of it.
 // The domain's autostart and snapshots stay. A repeat is safe.
-func (c *Conn) RedefineDomain(ctx context.Context, name, text string) error {
+func (c domainCalls) RedefineDomain(ctx context.Context, name, text string) error {
 	return c.call(ctx, fmt.Sprintf("changing the definition of domain %q", name), func(v *golibvirt.Libvirt) error {
 		_, err := v.DomainDefineXMLFlags(text, 0) // a person's part may be what the schema doesn't know
 		return err
@@ -32,7 +32,7 @@ func (c *Conn) RedefineDomain(ctx context.Context, name, text string) error {
 }
 
 // LiveDomain is what the running domain has, or the definition where it is off.
-func (c *Conn) LiveDomain(ctx context.Context, name string) (libvirtxml.Domain, error) {
+func (c domainCalls) LiveDomain(ctx context.Context, name string) (libvirtxml.Domain, error) {
 	var x libvirtxml.Domain
 	err := c.withDomain(ctx, "looking at", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
 		x, err = described(v, dom, 0)
@@ -56,7 +56,7 @@ func described(v *golibvirt.Libvirt, dom golibvirt.Domain, flags golibvirt.Domai
 // DetachDisk takes the disk whose source is the file out of the definition and,
 // where the domain runs, asks the guest to let go of it; that may come later, or
 // never. A disk that isn't there is no error, and no other disk is touched.
-func (c *Conn) DetachDisk(ctx context.Context, name, file string) error {
+func (c domainCalls) DetachDisk(ctx context.Context, name, file string) error {
 	return c.withDomain(ctx, "detaching a disk from", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		state, _, err := v.DomainGetState(dom, 0)
 		if err != nil {
@@ -117,7 +117,7 @@ func SourceOf(d libvirtxml.DomainDisk) string {
 
 // DiskThere tells whether the source of the domain's disk can be opened; target
 // is the disk's name in the domain, such as vda.
-func (c *Conn) DiskThere(ctx context.Context, name, target string) (bool, error) {
+func (c domainCalls) DiskThere(ctx context.Context, name, target string) (bool, error) {
 	err := c.withDomain(ctx, "looking at the disk of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		_, _, _, err := v.DomainGetBlockInfo(dom, target, 0)
 		return err
@@ -130,7 +130,7 @@ func (c *Conn) DiskThere(ctx context.Context, name, target string) (bool, error)
 
 // ResumeDomain lets a paused domain go on. A repeat is an error that is
 // ErrInactive.
-func (c *Conn) ResumeDomain(ctx context.Context, name string) error {
+func (c domainCalls) ResumeDomain(ctx context.Context, name string) error {
 	return c.withDomain(ctx, "resuming", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		return v.DomainResume(dom)
 	})
@@ -138,14 +138,14 @@ func (c *Conn) ResumeDomain(ctx context.Context, name string) error {
 
 // ResizeDisk gives the disk of a running domain that many bytes. The guest sees
 // a larger disk, and nothing else happens in it.
-func (c *Conn) ResizeDisk(ctx context.Context, name, target string, size uint64) error {
+func (c domainCalls) ResizeDisk(ctx context.Context, name, target string, size uint64) error {
 	return c.withDomain(ctx, "resizing the disk of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		return v.DomainBlockResize(dom, target, size, golibvirt.DomainBlockResizeBytes)
 	})
 }
 
 // DiskSize is how many bytes the guest has in the disk.
-func (c *Conn) DiskSize(ctx context.Context, name, target string) (uint64, error) {
+func (c domainCalls) DiskSize(ctx context.Context, name, target string) (uint64, error) {
 	var size uint64
 	err := c.withDomain(ctx, "looking at the disk of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
 		_, size, _, err = v.DomainGetBlockInfo(dom, target, 0)

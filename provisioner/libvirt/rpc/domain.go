@@ -52,7 +52,7 @@ func (d Domain) Resumable() bool {
 }
 
 // Domains lists all domains, ours and others.
-func (c *Conn) Domains(ctx context.Context) ([]Domain, error) {
+func (c domainCalls) Domains(ctx context.Context) ([]Domain, error) {
 	var out []Domain
 	err := c.call(ctx, "listing domains", func(v *golibvirt.Libvirt) error {
 		doms, _, err := v.ConnectListAllDomains(1, 0)
@@ -101,7 +101,7 @@ func formatUUID(u golibvirt.UUID) string {
 
 // DefineDomain defines the domain, or changes the definition of the one with
 // the same name and UUID. A repeat is safe.
-func (c *Conn) DefineDomain(ctx context.Context, d libvirtxml.Domain) error {
+func (c domainCalls) DefineDomain(ctx context.Context, d libvirtxml.Domain) error {
 	text, err := d.Marshal()
 	if err != nil {
 		return fmt.Errorf("encoding domain %q: %w", d.Name, err)
@@ -117,7 +117,7 @@ func (c *Conn) DefineDomain(ctx context.Context, d libvirtxml.Domain) error {
 
 // StartDomain boots the domain. A saved image is thrown away rather than
 // thawed. A repeat on a running domain does nothing.
-func (c *Conn) StartDomain(ctx context.Context, name string) error {
+func (c domainCalls) StartDomain(ctx context.Context, name string) error {
 	return c.withDomain(ctx, "starting", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		state, _, err := v.DomainGetState(dom, 0)
 		if err != nil || DomainState(state) == DomainRunning {
@@ -129,7 +129,7 @@ func (c *Conn) StartDomain(ctx context.Context, name string) error {
 }
 
 // ShutdownDomain asks the guest to power off, and doesn't wait. A repeat is safe.
-func (c *Conn) ShutdownDomain(ctx context.Context, name string) error {
+func (c domainCalls) ShutdownDomain(ctx context.Context, name string) error {
 	return ignoreState(c.withDomain(ctx, "shutting down", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		return v.DomainShutdownFlags(dom, golibvirt.DomainShutdownAcpiPowerBtn)
 	}))
@@ -137,7 +137,7 @@ func (c *Conn) ShutdownDomain(ctx context.Context, name string) error {
 
 // DestroyDomain pulls the plug: it returns when there is no QEMU process. A
 // repeat, or a domain that is off or absent, is no error.
-func (c *Conn) DestroyDomain(ctx context.Context, name string) error {
+func (c domainCalls) DestroyDomain(ctx context.Context, name string) error {
 	return ignoreAbsent(ignoreState(c.withDomain(ctx, "ending", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		return v.DomainDestroyFlags(dom, golibvirt.DomainDestroyDefault)
 	})))
@@ -146,7 +146,7 @@ func (c *Conn) DestroyDomain(ctx context.Context, name string) error {
 // RemoveManagedSave throws away a saved image, so that nothing can thaw it. A
 // repeat does nothing, nor does a domain that is absent: one that was undefined
 // while it ran is gone once it is off.
-func (c *Conn) RemoveManagedSave(ctx context.Context, name string) error {
+func (c domainCalls) RemoveManagedSave(ctx context.Context, name string) error {
 	return ignoreAbsent(c.withDomain(ctx, "removing the saved image of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		saved, err := v.DomainHasManagedSaveImage(dom, 0)
 		if err != nil || saved == 0 {
@@ -159,7 +159,7 @@ func (c *Conn) RemoveManagedSave(ctx context.Context, name string) error {
 // UndefineDomain forgets a domain that is off, with its NVRAM, saved image and
 // metadata of snapshots and checkpoints. An absent domain is no error, nor is one
 // that was never defined, or undefined while it ran: libvirt forgets it when it ends.
-func (c *Conn) UndefineDomain(ctx context.Context, name string) error {
+func (c domainCalls) UndefineDomain(ctx context.Context, name string) error {
 	return ignoreAbsent(c.withDomain(ctx, "undefining", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		return v.DomainUndefineFlags(dom, golibvirt.DomainUndefineManagedSave|golibvirt.DomainUndefineNvram|
 			golibvirt.DomainUndefineSnapshotsMetadata|golibvirt.DomainUndefineCheckpointsMetadata)
@@ -167,7 +167,7 @@ func (c *Conn) UndefineDomain(ctx context.Context, name string) error {
 }
 
 // Capabilities says what domains of the type ("kvm", "qemu") can be on q35.
-func (c *Conn) Capabilities(ctx context.Context, virtType string) (libvirtxml.DomainCaps, error) {
+func (c *caller) Capabilities(ctx context.Context, virtType string) (libvirtxml.DomainCaps, error) {
 	var caps libvirtxml.DomainCaps
 	err := c.call(ctx, fmt.Sprintf("asking what domains of type %s can be", virtType), func(v *golibvirt.Libvirt) error {
 		text, err := v.ConnectGetDomainCapabilities(nil, golibvirt.OptString{"x86_64"}, golibvirt.OptString{"q35"}, golibvirt.OptString{virtType}, 0)

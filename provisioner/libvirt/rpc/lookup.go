@@ -12,7 +12,7 @@ import (
 // Domain looks a domain up by its UUID or its name, or returns ErrNotFound. All
 // calls that take a domain's name take its UUID as well, as virsh does; a domain
 // that is renamed keeps its UUID.
-func (c *Conn) Domain(ctx context.Context, key string) (Domain, error) {
+func (c domainCalls) Domain(ctx context.Context, key string) (Domain, error) {
 	var d Domain
 	err := c.withDomain(ctx, "looking up", key, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
 		d, err = describe(v, dom)
@@ -22,7 +22,7 @@ func (c *Conn) Domain(ctx context.Context, key string) (Domain, error) {
 }
 
 // withDomain finds the domain and calls fn.
-func (c *Conn) withDomain(ctx context.Context, doing, key string, fn func(*golibvirt.Libvirt, golibvirt.Domain) error) error {
+func (c domainCalls) withDomain(ctx context.Context, doing, key string, fn func(*golibvirt.Libvirt, golibvirt.Domain) error) error {
 	return c.call(ctx, fmt.Sprintf("%s domain %q", doing, key), func(v *golibvirt.Libvirt) error {
 		dom, err := lookUp(v, key)
 		if err != nil {
@@ -43,7 +43,7 @@ func lookUp(v *golibvirt.Libvirt, key string) (golibvirt.Domain, error) {
 
 // RunDomain starts a domain that is never defined, and that libvirt ends with
 // the connection if nobody does before.
-func (c *Conn) RunDomain(ctx context.Context, d libvirtxml.Domain) error {
+func (c domainCalls) RunDomain(ctx context.Context, d libvirtxml.Domain) error {
 	text, err := d.Marshal()
 	if err != nil {
 		return fmt.Errorf("encoding domain %q: %w", d.Name, err)

@@ -24,7 +24,7 @@ type Lease struct {
 }
 
 // Network looks a network up, or returns ErrNotFound.
-func (c *Conn) Network(ctx context.Context, name string) (Network, error) {
+func (c networkCalls) Network(ctx context.Context, name string) (Network, error) {
 	n := Network{Name: name}
 	err := c.withNetwork(ctx, "looking up", name, func(v *golibvirt.Libvirt, net golibvirt.Network) error {
 		text, err := v.NetworkGetXMLDesc(net, 0)
@@ -41,7 +41,7 @@ func (c *Conn) Network(ctx context.Context, name string) (Network, error) {
 	return n, err
 }
 
-func (c *Conn) withNetwork(ctx context.Context, doing, name string, fn func(*golibvirt.Libvirt, golibvirt.Network) error) error {
+func (c networkCalls) withNetwork(ctx context.Context, doing, name string, fn func(*golibvirt.Libvirt, golibvirt.Network) error) error {
 	return c.call(ctx, fmt.Sprintf("%s network %q", doing, name), func(v *golibvirt.Libvirt) error {
 		net, err := v.NetworkLookupByName(name)
 		if err != nil {
@@ -52,7 +52,7 @@ func (c *Conn) withNetwork(ctx context.Context, doing, name string, fn func(*gol
 }
 
 // DefineNetwork defines a network.
-func (c *Conn) DefineNetwork(ctx context.Context, x libvirtxml.Network) error {
+func (c networkCalls) DefineNetwork(ctx context.Context, x libvirtxml.Network) error {
 	text, err := x.Marshal()
 	if err != nil {
 		return fmt.Errorf("encoding network %q: %w", x.Name, err)
@@ -64,7 +64,7 @@ func (c *Conn) DefineNetwork(ctx context.Context, x libvirtxml.Network) error {
 }
 
 // StartNetwork starts a network. A repeat does nothing.
-func (c *Conn) StartNetwork(ctx context.Context, name string) error {
+func (c networkCalls) StartNetwork(ctx context.Context, name string) error {
 	return c.withNetwork(ctx, "starting", name, func(v *golibvirt.Libvirt, net golibvirt.Network) error {
 		active, err := v.NetworkIsActive(net)
 		if err != nil || active == 1 {
@@ -75,7 +75,7 @@ func (c *Conn) StartNetwork(ctx context.Context, name string) error {
 }
 
 // RemoveNetwork stops and forgets a network. An absent one is no error.
-func (c *Conn) RemoveNetwork(ctx context.Context, name string) error {
+func (c networkCalls) RemoveNetwork(ctx context.Context, name string) error {
 	return ignoreAbsent(c.withNetwork(ctx, "removing", name, func(v *golibvirt.Libvirt, net golibvirt.Network) error {
 		active, err := v.NetworkIsActive(net)
 		if err != nil {
@@ -93,20 +93,20 @@ func (c *Conn) RemoveNetwork(ctx context.Context, name string) error {
 // AddHost reserves an address in the network's DHCP, in its definition and,
 // where it is active, at once. The caller looks first: the same MAC twice is
 // refused.
-func (c *Conn) AddHost(ctx context.Context, network string, host libvirtxml.NetworkDHCPHost) error {
+func (c networkCalls) AddHost(ctx context.Context, network string, host libvirtxml.NetworkDHCPHost) error {
 	return c.updateHost(ctx, "reserving "+host.IP+" in", network, golibvirt.NetworkUpdateCommandAddLast, host)
 }
 
 // RemoveHost takes a reservation out; the MAC names it. The caller looks
 // first: what isn't there is refused.
-func (c *Conn) RemoveHost(ctx context.Context, network string, host libvirtxml.NetworkDHCPHost) error {
+func (c networkCalls) RemoveHost(ctx context.Context, network string, host libvirtxml.NetworkDHCPHost) error {
 	return c.updateHost(ctx, "releasing "+host.IP+" in", network, golibvirt.NetworkUpdateCommandDelete, host)
 }
 
 // updateHost changes definition and running state apart: one of them may have
 // been changed by an attempt that was cut off, and libvirt refuses to do the
 // same thing twice.
-func (c *Conn) updateHost(ctx context.Context, doing, network string, command golibvirt.NetworkUpdateCommand, host libvirtxml.NetworkDHCPHost) error {
+func (c networkCalls) updateHost(ctx context.Context, doing, network string, command golibvirt.NetworkUpdateCommand, host libvirtxml.NetworkDHCPHost) error {
 	text, err := host.Marshal()
 	if err != nil {
 		return fmt.Errorf("encoding a reservation in network %q: %w", network, err)
@@ -135,7 +135,7 @@ func (c *Conn) updateHost(ctx context.Context, doing, network string, command go
 }
 
 // Leases lists the addresses that the network's DHCP gave out.
-func (c *Conn) Leases(ctx context.Context, network string) ([]Lease, error) {
+func (c networkCalls) Leases(ctx context.Context, network string) ([]Lease, error) {
 	var out []Lease
 	err := c.withNetwork(ctx, "listing the leases of", network, func(v *golibvirt.Libvirt, net golibvirt.Network) error {
 		leases, _, err := v.NetworkGetDhcpLeases(net, nil, 1, 0)

@@ -33,7 +33,7 @@ type Volume struct {
 }
 
 // Pool looks a pool up, or returns ErrNotFound.
-func (c *Conn) Pool(ctx context.Context, name string) (Pool, error) {
+func (c storageCalls) Pool(ctx context.Context, name string) (Pool, error) {
 	p := Pool{Name: name}
 	err := c.call(ctx, fmt.Sprintf("looking up storage pool %q", name), func(v *golibvirt.Libvirt) error {
 		pool, err := v.StoragePoolLookupByName(name)
@@ -55,7 +55,7 @@ func (c *Conn) Pool(ctx context.Context, name string) (Pool, error) {
 }
 
 // DefinePool defines a pool and makes its directory. A repeat is safe.
-func (c *Conn) DefinePool(ctx context.Context, x libvirtxml.StoragePool) error {
+func (c storageCalls) DefinePool(ctx context.Context, x libvirtxml.StoragePool) error {
 	text, err := x.Marshal()
 	if err != nil {
 		return fmt.Errorf("encoding pool %q: %w", x.Name, err)
@@ -70,7 +70,7 @@ func (c *Conn) DefinePool(ctx context.Context, x libvirtxml.StoragePool) error {
 }
 
 // StartPool starts a pool and reads its directory. A repeat does nothing.
-func (c *Conn) StartPool(ctx context.Context, name string) error {
+func (c storageCalls) StartPool(ctx context.Context, name string) error {
 	return c.call(ctx, fmt.Sprintf("starting storage pool %q", name), func(v *golibvirt.Libvirt) error {
 		pool, err := v.StoragePoolLookupByName(name)
 		if err != nil {
@@ -84,7 +84,7 @@ func (c *Conn) StartPool(ctx context.Context, name string) error {
 	})
 }
 
-func (c *Conn) withVolume(ctx context.Context, doing, pool, name string, fn func(*golibvirt.Libvirt, golibvirt.StorageVol) error) error {
+func (c storageCalls) withVolume(ctx context.Context, doing, pool, name string, fn func(*golibvirt.Libvirt, golibvirt.StorageVol) error) error {
 	return c.call(ctx, fmt.Sprintf("%s volume %q", doing, name), func(v *golibvirt.Libvirt) error {
 		vol, err := findVolume(v, pool, name)
 		if err != nil {
@@ -103,7 +103,7 @@ func findVolume(v *golibvirt.Libvirt, pool, name string) (golibvirt.StorageVol, 
 }
 
 // Volume looks a volume up, or returns ErrNotFound.
-func (c *Conn) Volume(ctx context.Context, pool, name string) (Volume, error) {
+func (c storageCalls) Volume(ctx context.Context, pool, name string) (Volume, error) {
 	var out Volume
 	err := c.withVolume(ctx, "looking up", pool, name, func(v *golibvirt.Libvirt, vol golibvirt.StorageVol) (err error) {
 		out, err = describeVolume(v, vol)
@@ -113,7 +113,7 @@ func (c *Conn) Volume(ctx context.Context, pool, name string) (Volume, error) {
 }
 
 // Volumes lists a pool's volumes, of a file system that is read anew.
-func (c *Conn) Volumes(ctx context.Context, pool string) ([]Volume, error) {
+func (c storageCalls) Volumes(ctx context.Context, pool string) ([]Volume, error) {
 	var out []Volume
 	err := c.call(ctx, fmt.Sprintf("listing the volumes of pool %q", pool), func(v *golibvirt.Libvirt) error {
 		p, err := v.StoragePoolLookupByName(pool)
@@ -164,7 +164,7 @@ func describeVolume(v *golibvirt.Libvirt, vol golibvirt.StorageVol) (Volume, err
 }
 
 // CreateVolume makes a volume; one that is there is ErrExists.
-func (c *Conn) CreateVolume(ctx context.Context, pool string, x libvirtxml.StorageVolume) error {
+func (c storageCalls) CreateVolume(ctx context.Context, pool string, x libvirtxml.StorageVolume) error {
 	text, err := x.Marshal()
 	if err != nil {
 		return fmt.Errorf("encoding volume %q: %w", x.Name, err)
@@ -181,7 +181,7 @@ func (c *Conn) CreateVolume(ctx context.Context, pool string, x libvirtxml.Stora
 
 // Upload fills a volume from r, which has size bytes, over a connection of its
 // own. The volume is worth nothing where it returns an error.
-func (c *Conn) Upload(ctx context.Context, pool, name string, r io.Reader, size int64) error {
+func (c storageCalls) Upload(ctx context.Context, pool, name string, r io.Reader, size int64) error {
 	return c.once(ctx, fmt.Sprintf("uploading volume %q", name), func(v *golibvirt.Libvirt) error {
 		vol, err := findVolume(v, pool, name)
 		if err != nil {
@@ -225,7 +225,7 @@ func (f *fullReader) Read(p []byte) (int, error) {
 
 // DeleteVolume removes a volume. An absent one is no error; one that is being
 // made or filled is ErrBusy.
-func (c *Conn) DeleteVolume(ctx context.Context, pool, name string) error {
+func (c storageCalls) DeleteVolume(ctx context.Context, pool, name string) error {
 	err := c.withVolume(ctx, "removing", pool, name, func(v *golibvirt.Libvirt, vol golibvirt.StorageVol) error {
 		return v.StorageVolDelete(vol, golibvirt.StorageVolDeleteNormal)
 	})
@@ -236,7 +236,7 @@ func (c *Conn) DeleteVolume(ctx context.Context, pool, name string) error {
 }
 
 // RefreshPool reads the pool's directory anew.
-func (c *Conn) RefreshPool(ctx context.Context, name string) error {
+func (c storageCalls) RefreshPool(ctx context.Context, name string) error {
 	return c.call(ctx, fmt.Sprintf("refreshing storage pool %q", name), func(v *golibvirt.Libvirt) error {
 		p, err := v.StoragePoolLookupByName(name)
 		if err != nil {
@@ -253,7 +253,7 @@ func isCode(err error, code golibvirt.ErrorNumber) bool {
 
 // Download reads a whole volume of at most limit bytes, the end of it where it
 // is larger.
-func (c *Conn) Download(ctx context.Context, pool, name string, limit uint64) ([]byte, error) {
+func (c storageCalls) Download(ctx context.Context, pool, name string, limit uint64) ([]byte, error) {
 	var out bytes.Buffer
 	err := c.withVolume(ctx, "reading", pool, name, func(v *golibvirt.Libvirt, vol golibvirt.StorageVol) error {
 		d, err := describeVolume(v, vol)
@@ -271,7 +271,7 @@ func (c *Conn) Download(ctx context.Context, pool, name string, limit uint64) ([
 }
 
 // ReadVolume copies a whole volume to w, with nothing taken back where it fails.
-func (c *Conn) ReadVolume(ctx context.Context, pool, name string, w io.Writer) error {
+func (c storageCalls) ReadVolume(ctx context.Context, pool, name string, w io.Writer) error {
 	return c.once(ctx, fmt.Sprintf("reading volume %q", name), func(v *golibvirt.Libvirt) error {
 		vol, err := findVolume(v, pool, name)
 		if err != nil {

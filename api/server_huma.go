@@ -96,6 +96,8 @@ func tidySchemas(doc *huma.OpenAPI) {
 	// huma describes its own error model whether it is used or not.
 	delete(schemas, "ErrorModel")
 	delete(schemas, "ErrorDetail")
+	// The journal keeps this for itself: the field that holds it is hidden.
+	delete(schemas, "AdoptDecision")
 	strict := requestSchemas(doc)
 	for _, s := range schemas {
 		if strict[s] {

@@ -12,3 +12,14 @@ type Adoption struct {
 	// Notes say, a line each, what was found to be different from the record.
 	Notes []string `json:"notes" yaml:"notes"`
 }
+
+// AdoptDecision is what an adoption records. It is decided from looks at all
+// members before the operation begins, and not again where that is resumed.
+type AdoptDecision struct {
+	// Found is the adoption's result.
+	Found Adoption `json:"found"`
+	// Running are the members whose servers answered.
+	Running []string `json:"running"`
+	// Revision is that of the record which the looks were compared with.
+	Revision uint64 `json:"revision"`
+}

@@ -17,6 +17,7 @@ const (
 	OpDestroy OperationKind = "destroy" // remove every trace
 	OpReinit  OperationKind = "reinit"  // clone one standby anew
 	OpScale   OperationKind = "scale"   // add standbys, or remove them
+	OpAdopt   OperationKind = "adopt"   // record what really runs
 )
 
 // OperationState is how far an operation is.
@@ -79,6 +80,8 @@ type OperationParams struct {
 	WantRunning bool `json:"want_running,omitempty"`
 	// Change is set where the spec or the members change.
 	Change *Change `json:"change,omitempty"`
+	// Adopt is what an adoption records. Clients get it as an [Adoption].
+	Adopt *AdoptDecision `json:"adopt,omitempty" hidden:"true"`
 }
 
 // StepRecord is the journal of one step.

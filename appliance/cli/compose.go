@@ -80,7 +80,8 @@ func (a *app) compose(ctx context.Context, lock *store.HomeLock, info appliance.
 	observer := observe.New(sessions)
 	planner := plan.New(plan.Config{
 		Store: st, Providers: providers, Dataset: a.dataset, Template: a.template,
-		Forget: a.forget, Loaded: sent.remove, Sessions: sessions, Observer: observer, Binaries: a.binaries,
+		Adopted: func(ctx context.Context, cluster string) error { return control.Adopted(ctx, st, cluster) },
+		Forget:  a.forget, Loaded: sent.remove, Sessions: sessions, Observer: observer, Binaries: a.binaries,
 	})
 	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log, Idle: idle})
 	ctl := control.New(control.Config{

@@ -2,11 +2,9 @@ package control
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"pgapp/appliance"
-	"pgapp/appliance/wait"
 )
 
 // decisionTries bounds how often a request is decided anew because the record
@@ -20,6 +18,8 @@ const decisionTries = 20
 type decision struct {
 	cluster string
 	from    basis
+	// nothing is set where there is nothing to begin: operation has its outcome.
+	nothing bool
 	// join is the running operation that the request is answered with.
 	join *appliance.Operation
 	// Otherwise operation begins, with create where the cluster is new, and
@@ -51,8 +51,11 @@ func (d decision) adds() []appliance.Member {
 // admit decides a request and begins the operation, and decides anew where
 // another caller was faster. decide looks at records and hosts; nothing is
 // locked meanwhile, so a slow host delays only who asked for it.
-func (c *Controller) admit(ctx context.Context, cluster string, decide func(context.Context) (decision, error)) (appliance.Operation, error) {
+func (c *Controller) admit(ctx context.Context, a Act, cluster string, decide func(context.Context) (decision, error)) (appliance.Operation, error) {
 	for range decisionTries {
+		if err := c.admission.pass(ctx, a); err != nil {
+			return appliance.Operation{}, err
+		}
 		d, err := decide(ctx)
 		if err != nil {
 			return appliance.Operation{}, err
@@ -69,6 +72,9 @@ func (c *Controller) admit(ctx context.Context, cluster string, decide func(cont
 // begin carries the decision out, in the cluster's turn. It returns false
 // where the decision was made from what is no longer so.
 func (c *Controller) begin(ctx context.Context, d decision) (appliance.Operation, bool, error) {
+	if d.nothing {
+		return d.operation, true, nil
+	}
 	leave, err := c.admission.enter(ctx, d.cluster)
 	if err != nil {
 		return appliance.Operation{}, false, err
@@ -85,10 +91,10 @@ func (c *Controller) begin(ctx context.Context, d decision) (appliance.Operation
 		o, err := c.join(ctx, *d.join)
 		return o, true, err
 	}
-	if now != d.from {
+	if now != d.from || c.admission.marked() != nil {
 		return appliance.Operation{}, false, nil
 	}
-	if err := c.mayChange(ctx); err != nil {
+	if err := c.mayChange(ctx, actOf(d.operation)); err != nil {
 		return appliance.Operation{}, false, err
 	}
 	if len(d.adds()) > 0 {
@@ -150,104 +156,28 @@ func (c *Controller) taken(ctx context.Context, d decision) (bool, error) {
 	return false, nil
 }
 
-// rule says how a request fares beside the running operation, if any: joined
-// is true where that one is the answer, supersede its id where it gives way.
-// A request that is refused is a problem operation-running.
-func rule(request act, running *appliance.Operation, same bool) (joined bool, supersede string, err error) {
-	if running == nil {
-		return false, "", nil
-	}
-	switch rulings()[request][actOf(running.Kind, running.Params)] {
-	case supersedes:
-		return false, running.ID, nil
-	case joins:
-		if same {
-			return true, "", nil
-		}
-	case refused:
-	}
-	return false, "", busy(*running)
-}
-
-// act is what a request asks for and what an operation does: the operation's
-// kind, except that the daemon's own start is told from a user's.
-type act string
-
-// actRevive is the start by which the daemon brings back what should run, as
-// after a reboot.
-const actRevive act = "revive"
-
-func actOf(kind appliance.OperationKind, p appliance.OperationParams) act {
-	if kind == appliance.OpStart && p.KeepStopped {
-		return actRevive
-	}
-	return act(kind)
-}
-
-// actCount is how many acts there are: a row of [rulings] has as many columns.
-const actCount = 8
-
-// acts are all of them, in the order of the columns of [rulings].
-func acts() [actCount]act {
-	return [actCount]act{
-		act(appliance.OpUp), act(appliance.OpStart), act(appliance.OpStop), act(appliance.OpRestart),
-		act(appliance.OpReinit), act(appliance.OpScale), act(appliance.OpDestroy), actRevive,
-	}
-}
-
-// ruling is how a request fares beside what runs.
-type ruling int
-
-// The rulings; none is the zero value, so that a gap in the table shows.
-const (
-	refused ruling = iota + 1
-	// joins: the same request is answered with the running operation; another
-	// one is refused.
-	joins
-	// supersedes: the running operation ends and gives way.
-	supersedes
-)
-
-// rulings is the table of admission: rulings()[request][running]. A user's
-// wish goes before what the daemon does by itself, and a removal before all.
-func rulings() map[act]map[act]ruling {
-	const r, j, s = refused, joins, supersedes
-	rows := map[act][actCount]ruling{
-		// running:              up start stop restart reinit scale destroy revive
-		act(appliance.OpUp):      {j, r, r, r, r, r, r, s},
-		act(appliance.OpStart):   {r, j, r, r, r, r, r, s},
-		act(appliance.OpStop):    {r, r, j, r, r, r, r, s},
-		act(appliance.OpRestart): {r, r, r, j, r, r, r, s},
-		act(appliance.OpReinit):  {r, r, r, r, j, r, r, s},
-		act(appliance.OpScale):   {r, r, r, r, r, j, r, s},
-		act(appliance.OpDestroy): {s, s, s, s, s, s, j, s},
-		actRevive:                {r, r, r, r, r, r, r, j},
-	}
-	out := make(map[act]map[act]ruling, len(rows))
-	for request, row := range rows {
-		out[request] = make(map[act]ruling, len(row))
-		for i, running := range acts() {
-			out[request][running] = row[i]
-		}
-	}
-	return out
-}
-
-// admission gives each cluster to one caller at a time. A turn covers store
-// transactions, and the end of an operation that gives way; never a look at a
-// host or a network.
-type admission struct{ turns wait.Turns }
-
-// allAddresses is the turn in which addresses are given to a cluster: no
-// cluster has an empty name.
-const allAddresses = ""
-
-// enter waits for the turn of that name. The error is that of a context that
-// ended first.
-func (a *admission) enter(ctx context.Context, name string) (leave func(), err error) {
-	leave, err = a.turns.Enter(ctx, name)
+// Alone runs work while no operation runs, and none begins before work has ended.
+// Where an operation runs, the act is a problem operation-running, and where other
+// such work is under way, a problem conflict. Nobody is locked out: a request that
+// comes meanwhile is told what is under way.
+func (c *Controller) Alone(ctx context.Context, a Act, work func(context.Context) error) error {
+	lift, err := c.admission.leaveMark(ctx, a)
 	if err != nil {
-		return nil, fmt.Errorf("waiting until another change of cluster %q has begun: %w", name, err)
+		return err
 	}
-	return leave, nil
+	defer lift()
+	records, err := c.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		running, err := c.running(ctx, r.Name)
+		if err != nil {
+			return err
+		}
+		if _, _, err := rule(a, running, false); err != nil {
+			return err
+		}
+	}
+	return work(ctx)
 }

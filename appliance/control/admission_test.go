@@ -11,11 +11,13 @@ import (
 	"pgapp/appliance"
 	"pgapp/appliance/observe"
 	"pgapp/appliance/op"
+	"pgapp/appliance/plan"
 	"pgapp/appliance/postgres"
 	"pgapp/store"
 )
 
-// host is a provider of which a test decides when and what it allocates.
+// host is a provider of which a test decides when and what it allocates. Its
+// machines have neither a server nor a data directory.
 type host struct {
 	appliance.Provider // nil: the tests ask for nothing else
 	allocate           func(context.Context, appliance.AllocateRequest) ([]appliance.Member, error)
@@ -23,6 +25,16 @@ type host struct {
 
 func (h host) Allocate(ctx context.Context, r appliance.AllocateRequest) ([]appliance.Member, error) {
 	return h.allocate(ctx, r)
+}
+
+func (h host) Machine(appliance.Cluster, appliance.Member) appliance.Machine { return bare{} }
+
+type bare struct{ appliance.Machine }
+
+func (bare) Layout() appliance.Layout                    { return appliance.Layout{} }
+func (bare) ServerRunning(context.Context) (bool, error) { return false, nil }
+func (bare) Run(context.Context, appliance.Command) (appliance.Result, error) {
+	return appliance.Result{Stdout: []byte("absent\n")}, nil
 }
 
 // at allocates every member at one address, on the ports from 5432 on that the
@@ -40,7 +52,7 @@ func at(address string) func(context.Context, appliance.AllocateRequest) ([]appl
 }
 
 // desk is a controller over a real store and runner. Each operation has one
-// step, which ends when finish is closed.
+// step, which ends when finish is closed; an adoption has its own steps after it.
 type desk struct {
 	*Controller
 	st     *store.Store
@@ -60,6 +72,23 @@ func newDesk(t *testing.T, h host) *desk {
 		t.Fatal(err)
 	}
 	d := &desk{st: st, finish: make(chan struct{})}
+	d.serve(t, h, nil)
+	t.Cleanup(func() {
+		d.runner.Close()
+		if err := errors.Join(st.Close(), lock.Release()); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// serve makes the runner and the controller, as a daemon does at its start.
+func (d *desk) serve(t *testing.T, h host, crash func(string) error) {
+	t.Helper()
+	providers := map[appliance.ProviderKind]appliance.Provider{appliance.ProviderLocal: h}
+	planner := plan.New(plan.Config{Store: d.st, Providers: providers, Adopted: func(ctx context.Context, cluster string) error {
+		return Adopted(ctx, d.st, cluster)
+	}})
 	wait := appliance.Step{ID: "wait", Title: "wait", Do: func(ctx context.Context, _ appliance.Report) error {
 		select {
 		case <-d.finish:
@@ -69,23 +98,26 @@ func newDesk(t *testing.T, h host) *desk {
 		}
 	}}
 	d.runner = op.New(context.WithoutCancel(t.Context()), op.Config{
-		Store: st, Log: slog.New(slog.DiscardHandler),
-		Plan: func(context.Context, appliance.Operation) ([]appliance.Step, error) {
-			return []appliance.Step{wait}, nil
+		Store: d.st, Log: slog.New(slog.DiscardHandler), Crash: crash,
+		Plan: func(ctx context.Context, o appliance.Operation) ([]appliance.Step, error) {
+			if o.Kind != appliance.OpAdopt {
+				return []appliance.Step{wait}, nil
+			}
+			steps, err := planner.Plan(ctx, o)
+			steps[0].After = []string{"wait"}
+			return append([]appliance.Step{wait}, steps...), err
 		},
-		End: func(context.Context, appliance.Operation) (bool, error) { return false, nil },
+		End: func(ctx context.Context, o appliance.Operation) (bool, error) {
+			if o.Kind != appliance.OpAdopt {
+				return false, nil
+			}
+			return planner.End(ctx, o)
+		},
 	})
 	d.Controller = New(Config{
-		Store: st, Runner: d.runner, Log: slog.New(slog.DiscardHandler), Settings: st, Observer: observe.New(&postgres.Sessions{}),
-		Providers: map[appliance.ProviderKind]appliance.Provider{appliance.ProviderLocal: h},
+		Store: d.st, Runner: d.runner, Log: slog.New(slog.DiscardHandler), Settings: d.st, Observer: observe.New(&postgres.Sessions{}),
+		Providers: providers,
 	})
-	t.Cleanup(func() {
-		d.runner.Close()
-		if err := errors.Join(st.Close(), lock.Release()); err != nil {
-			t.Error(err)
-		}
-	})
-	return d
 }
 
 // wish is a spec of a cluster with one standby.
@@ -122,31 +154,44 @@ func TestRulingsHaveNoGap(t *testing.T) {
 	}
 	kinds := []appliance.OperationKind{
 		appliance.OpUp, appliance.OpStart, appliance.OpStop, appliance.OpRestart, appliance.OpReinit, appliance.OpScale, appliance.OpDestroy,
+		appliance.OpAdopt,
 	}
 	for _, kind := range kinds {
-		if a := actOf(kind, appliance.OperationParams{}); rulings()[a] == nil {
+		if a := actOf(appliance.Operation{Kind: kind}); table[a] == nil {
 			t.Errorf("kind %s has no act", kind)
+		}
+	}
+	for _, a := range []Act{actRevive, ActPrune, ActRestore, ActCompact} {
+		if table[a] == nil {
+			t.Errorf("act %s has no row", a)
 		}
 	}
 	for _, request := range acts() {
 		for _, running := range acts() {
-			if r := table[request][running]; r < refused || r > supersedes {
+			if r := table[request][running]; r < refused || r > waits {
 				t.Errorf("no ruling for %s beside a running %s", request, running)
 			}
 		}
 	}
 }
 
-func TestRuleSupersedesTheDaemonsOwnStart(t *testing.T) {
+func TestRuleBesideTheDaemonsOwnStart(t *testing.T) {
 	t.Parallel()
 	own := &appliance.Operation{ID: "own", Kind: appliance.OpStart, Params: appliance.OperationParams{KeepStopped: true}}
 	users := &appliance.Operation{ID: "users", Kind: appliance.OpStart}
+	// An adoption looks at what runs, and nothing else may run beside these.
+	wait := []Act{Act(appliance.OpAdopt), ActPrune, ActRestore, ActCompact}
 	for _, a := range acts() {
 		joined, supersede, err := rule(a, own, a == actRevive)
-		if err != nil || joined != (a == actRevive) || (supersede == "own") != (a != actRevive) {
+		switch {
+		case slices.Contains(wait, a):
+			if !appliance.IsProblem(err, appliance.ErrOperationRunning) {
+				t.Errorf("%s beside the daemon's own start: %v", a, err)
+			}
+		case err != nil || joined != (a == actRevive) || (supersede == "own") != (a != actRevive):
 			t.Errorf("%s beside the daemon's own start: %t, %q, %v", a, joined, supersede, err)
 		}
-		if _, supersede, err := rule(a, users, false); a == act(appliance.OpDestroy) {
+		if _, supersede, err := rule(a, users, false); a == Act(appliance.OpDestroy) {
 			if supersede != "users" || err != nil {
 				t.Errorf("a removal beside a user's start: %q, %v", supersede, err)
 			}

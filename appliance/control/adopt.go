@@ -16,82 +16,85 @@ import (
 // the one writable member, of a timeline that descends from the recorded one,
 // is its primary from then on, and the epoch grows. Nothing is started,
 // stopped or reconfigured. Whatever is ambiguous is a problem conflict that
-// lists what was found. A repeat is safe.
+// lists what was found. Adopt returns when the operation has ended; where ctx ends
+// first, the operation goes on. A repeat is safe.
 func (c *Controller) Adopt(ctx context.Context, cluster string) (appliance.Adoption, error) {
-	r, from, err := c.adoptable(ctx, cluster)
+	o, err := c.admit(ctx, Act(appliance.OpAdopt), cluster, func(ctx context.Context) (decision, error) { return c.decideAdopt(ctx, cluster) })
 	if err != nil {
 		return appliance.Adoption{}, err
 	}
-	o, err := c.observeOnly(ctx)
-	if err != nil {
+	if o.State.Final() { // nothing had to be changed
+		return o.Params.Adopt.Found, nil
+	}
+	if o, err = c.await(ctx, o); err != nil {
 		return appliance.Adoption{}, err
+	}
+	a := o.Params.Adopt.Found
+	c.cfg.Log.Info("cluster adopted", "cluster", a.Cluster, "primary", a.Primary, "was", a.Was, "epoch", a.Epoch, "timeline", a.Timeline)
+	return a, nil
+}
+
+// decideAdopt decides from looks at all members what is to be recorded.
+func (c *Controller) decideAdopt(ctx context.Context, cluster string) (decision, error) {
+	r, err := c.cfg.Store.Cluster(ctx, cluster)
+	if err != nil {
+		return decision{}, notFound(err, cluster)
+	}
+	running, err := c.running(ctx, cluster)
+	if err != nil {
+		return decision{}, err
+	}
+	joined, supersede, err := rule(Act(appliance.OpAdopt), running, true)
+	if err != nil {
+		return decision{}, err
+	}
+	if joined {
+		return decision{cluster: cluster, join: running}, nil
+	}
+	only, err := c.observeOnly(ctx)
+	if err != nil {
+		return decision{}, err
 	}
 	looks, err := c.inspect(ctx, r)
 	if err != nil {
-		return appliance.Adoption{}, err
+		return decision{}, err
 	}
 	v, err := judge(r, looks)
 	if err != nil {
-		return appliance.Adoption{}, err
+		return decision{}, err
 	}
-	if v.primary == r.Primary && !slices.Contains(o.Clusters, cluster) {
-		return appliance.Adoption{
-			Cluster: r.Name, Primary: r.Primary, Was: r.Primary, Epoch: r.Epoch, Timeline: r.Timeline,
-			Notes: append(v.notes, "the record is right: nothing was changed"),
-		}, nil
+	found := appliance.AdoptDecision{Revision: r.Revision, Running: v.running, Found: appliance.Adoption{
+		Cluster: r.Name, Primary: v.primary, Was: r.Primary, Epoch: r.Epoch + 1, Timeline: max(r.Timeline, v.timeline), Notes: v.notes,
+	}}
+	o := c.newOperation(cluster, appliance.OpAdopt, appliance.OperationParams{Adopt: &found})
+	if v.primary == r.Primary && !slices.Contains(only.Clusters, cluster) {
+		found.Found.Epoch, found.Found.Timeline = r.Epoch, r.Timeline
+		found.Found.Notes = append(v.notes, "the record is right: nothing was changed")
+		o.State = appliance.OpSucceeded
+		return decision{nothing: true, operation: o}, nil
 	}
-	leave, err := c.admission.enter(ctx, cluster)
-	if err != nil {
-		return appliance.Adoption{}, err
-	}
-	defer leave()
-	switch _, now, err := c.adoptable(ctx, cluster); {
-	case err != nil:
-		return appliance.Adoption{}, err
-	case now != from:
-		return appliance.Adoption{}, appliance.NewProblem(appliance.ErrConflict, "cluster %q was changed while its members were looked at", cluster).
-			WithHint("run pgapp adopt --cluster %s again; nothing was changed", cluster)
-	}
-	return c.recordPrimary(ctx, r, v)
+	return decision{cluster: cluster, from: basis{revision: r.Revision, running: supersede}, operation: o, supersede: supersede}, nil
 }
 
-// adoptable returns the record of a cluster on which no operation runs, and
-// what identifies its state.
-func (c *Controller) adoptable(ctx context.Context, cluster string) (appliance.Cluster, basis, error) {
-	r, err := c.cfg.Store.Cluster(ctx, cluster)
+// await returns the operation when it has succeeded. Its failure is the error.
+func (c *Controller) await(ctx context.Context, o appliance.Operation) (appliance.Operation, error) {
+	states, err := c.cfg.Runner.Watch(ctx, o.ID)
 	if err != nil {
-		return r, basis{}, notFound(err, cluster)
+		return o, err
 	}
-	running, err := c.running(ctx, cluster)
-	if err == nil && running != nil {
-		err = busy(*running)
+	for o = range states {
+		continue // the last one counts
 	}
-	return r, basis{revision: r.Revision}, err
-}
-
-func (c *Controller) recordPrimary(ctx context.Context, r appliance.Cluster, v verdict) (appliance.Adoption, error) {
-	was := r.Primary
-	r, err := c.cfg.Store.UpdateCluster(ctx, r.Name, func(r *appliance.Cluster) error {
-		r.Primary = v.primary
-		r.Epoch++
-		r.Timeline = max(r.Timeline, v.timeline)
-		for i := range r.Members {
-			if v.running[r.Members[i].Name] {
-				r.Members[i].WantStopped, r.WantStopped = false, false
-			}
-		}
-		if v.running[v.primary] && r.Initialised && r.Phase != appliance.PhaseRemoving {
-			r.Phase = appliance.PhaseReady
-		}
-		return nil
-	})
-	if err != nil {
-		return appliance.Adoption{}, err
+	switch {
+	case o.State == appliance.OpSucceeded:
+		return o, nil
+	case o.Error != nil:
+		return o, o.Error
+	case ctx.Err() != nil:
+		return o, fmt.Errorf("waiting for operation %s: %w", o.ID, context.Cause(ctx))
 	}
-	c.cfg.Log.Info("cluster adopted", "cluster", r.Name, "primary", r.Primary, "was", was, "epoch", r.Epoch, "timeline", r.Timeline)
-	return appliance.Adoption{
-		Cluster: r.Name, Primary: r.Primary, Was: was, Epoch: r.Epoch, Timeline: r.Timeline, Notes: v.notes,
-	}, c.adopted(ctx, r.Name)
+	return o, appliance.NewProblem(appliance.ErrInterrupted, "operation %s (%s) has not ended, and goes on when the daemon is there again", o.ID, o.Kind).
+		WithHint("pgapp ops %s --follow waits for it", o.ID)
 }
 
 // inspect looks at all members, at what runs and what is on disk.
@@ -121,7 +124,7 @@ func lost(l observe.Look) error {
 type verdict struct {
 	primary  string
 	timeline uint32
-	running  map[string]bool
+	running  []string // members whose servers answer
 	notes    []string
 }
 
@@ -136,9 +139,11 @@ func judge(r appliance.Cluster, all []observe.Look) (verdict, error) {
 	if len(against) > 0 {
 		return verdict{}, ambiguous(r, all, against...)
 	}
-	v := verdict{primary: r.Primary, timeline: r.Timeline, running: map[string]bool{}}
+	v := verdict{primary: r.Primary, timeline: r.Timeline}
 	for _, s := range all {
-		v.running[s.Member.Name] = s.Server.Known()
+		if s.Server.Known() {
+			v.running = append(v.running, s.Member.Name)
+		}
 		if note := differs(r, s); note != "" {
 			v.notes = append(v.notes, s.Member.Name+" "+note)
 		}

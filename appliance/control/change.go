@@ -23,7 +23,7 @@ func (c *Controller) decideUpExisting(ctx context.Context, old appliance.Cluster
 	if err != nil {
 		return decision{}, err
 	}
-	joined, supersede, err := rule(act(appliance.OpUp), running, diff.none() && !dryRun)
+	joined, supersede, err := rule(Act(appliance.OpUp), running, diff.none() && !dryRun)
 	if err != nil {
 		return decision{}, err
 	}
@@ -56,7 +56,7 @@ func removing(cluster string) error {
 // joins it; where there is nothing to change the operation looks whether all
 // is as it should be. The primary can't be removed: that is a problem conflict.
 func (c *Controller) Scale(ctx context.Context, cluster string, w appliance.ScaleWish) (appliance.Operation, error) {
-	return c.admit(ctx, cluster, func(ctx context.Context) (decision, error) { return c.decideScale(ctx, cluster, w) })
+	return c.admit(ctx, Act(appliance.OpScale), cluster, func(ctx context.Context) (decision, error) { return c.decideScale(ctx, cluster, w) })
 }
 
 func (c *Controller) decideScale(ctx context.Context, cluster string, w appliance.ScaleWish) (decision, error) {
@@ -64,14 +64,14 @@ func (c *Controller) decideScale(ctx context.Context, cluster string, w applianc
 	if err != nil {
 		return decision{}, notFound(err, cluster)
 	}
-	if err := c.mayChange(ctx); err != nil {
+	if err := c.mayChange(ctx, Act(appliance.OpScale)); err != nil {
 		return decision{}, err
 	}
 	running, err := c.running(ctx, cluster)
 	if err != nil {
 		return decision{}, err
 	}
-	joined, supersede, err := rule(act(appliance.OpScale), running, running != nil && sameScale(*running, old, w))
+	joined, supersede, err := rule(Act(appliance.OpScale), running, running != nil && sameScale(*running, old, w))
 	if err != nil {
 		return decision{}, err
 	}

@@ -73,7 +73,7 @@ func (c *Controller) Up(ctx context.Context, s appliance.Spec, w appliance.UpOpt
 	if w.DryRun {
 		return c.previewUp(ctx, wanted, s, w)
 	}
-	return c.admit(ctx, wanted.Name, func(ctx context.Context) (decision, error) {
+	return c.admit(ctx, Act(appliance.OpUp), wanted.Name, func(ctx context.Context) (decision, error) {
 		d, _, err := c.decideUp(ctx, wanted, s, w)
 		return d, err
 	})
@@ -90,7 +90,7 @@ func (c *Controller) previewUp(ctx context.Context, wanted, s appliance.Spec, w 
 
 // decideUp also returns the record that the operation is to work on.
 func (c *Controller) decideUp(ctx context.Context, wanted, s appliance.Spec, w appliance.UpOptions) (decision, appliance.Cluster, error) {
-	if err := c.mayChange(ctx); err != nil {
+	if err := c.mayChange(ctx, Act(appliance.OpUp)); err != nil {
 		return decision{}, appliance.Cluster{}, err
 	}
 	existing, err := c.cfg.Store.Cluster(ctx, wanted.Name)
@@ -192,15 +192,17 @@ func (c *Controller) join(ctx context.Context, o appliance.Operation) (appliance
 // Submit starts an operation on an existing cluster. Removing a cluster
 // supersedes whatever runs; a repeated removal joins the running one.
 func (c *Controller) Submit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error) {
-	return c.admit(ctx, cluster, func(ctx context.Context) (decision, error) { return c.decideSubmit(ctx, cluster, kind, p) })
+	o := c.newOperation(cluster, kind, p)
+	return c.admit(ctx, actOf(o), cluster, func(ctx context.Context) (decision, error) { return c.decideSubmit(ctx, o) })
 }
 
-func (c *Controller) decideSubmit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (decision, error) {
+func (c *Controller) decideSubmit(ctx context.Context, o appliance.Operation) (decision, error) {
+	cluster, kind, p := o.Cluster, o.Kind, o.Params
 	record, err := c.cfg.Store.Cluster(ctx, cluster)
 	if err != nil {
 		return decision{}, err
 	}
-	if err := c.mayChange(ctx); err != nil {
+	if err := c.mayChange(ctx, actOf(o)); err != nil {
 		return decision{}, err
 	}
 	if p.Member != "" {
@@ -217,7 +219,7 @@ func (c *Controller) decideSubmit(ctx context.Context, cluster string, kind appl
 		return decision{}, err
 	}
 	same := running != nil && running.Kind == kind && running.Params.Equal(p)
-	joined, supersede, err := rule(actOf(kind, p), running, same)
+	joined, supersede, err := rule(actOf(o), running, same)
 	if err != nil {
 		return decision{}, err
 	}
@@ -229,13 +231,8 @@ func (c *Controller) decideSubmit(ctx context.Context, cluster string, kind appl
 	}
 	return decision{
 		cluster: cluster, from: basis{revision: record.Revision, running: supersede},
-		operation: c.newOperation(cluster, kind, p), supersede: supersede,
+		operation: o, supersede: supersede,
 	}, nil
-}
-
-func busy(o appliance.Operation) error {
-	return appliance.NewProblem(appliance.ErrOperationRunning, "operation %s (%s) runs on cluster %q", o.ID, o.Kind, o.Cluster).
-		WithHint("pgapp ops %s --follow waits for it", o.ID).WithOperation(o.ID)
 }
 
 func (c *Controller) newOperation(cluster string, kind appliance.OperationKind, p appliance.OperationParams) appliance.Operation {
@@ -256,11 +253,13 @@ func (c *Controller) provider(kind appliance.ProviderKind) (appliance.Provider, 
 
 // Recover continues what a former process left: operations that were running,
 // and clusters that should run but don't, as after a reboot. It returns when
-// all of that has begun. While pgapp only observes, it does nothing.
+// all of that has begun. While pgapp only observes, only adoptions go on.
 func (c *Controller) Recover(ctx context.Context) error {
-	if o, err := c.observeOnly(ctx); err != nil || len(o.Clusters) > 0 {
+	o, err := c.observeOnly(ctx)
+	if err != nil {
 		return err
 	}
+	observing := len(o.Clusters) > 0
 	clusters, err := c.cfg.Store.Clusters(ctx)
 	if err != nil {
 		return err
@@ -269,6 +268,8 @@ func (c *Controller) Recover(ctx context.Context) error {
 	for _, record := range clusters {
 		running, err := c.cfg.Store.Running(ctx, record.Name)
 		switch {
+		case observing && (err != nil || !actOf(running).admittedObserving()):
+			continue
 		case err == nil:
 			_, err = c.join(ctx, running)
 		case appliance.IsProblem(err, appliance.ErrNotFound):

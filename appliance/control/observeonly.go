@@ -65,23 +65,23 @@ func (c *Controller) observeOnly(ctx context.Context) (ObserveOnly, error) {
 	return GetObserveOnly(ctx, c.cfg.Settings)
 }
 
-// mayChange refuses any change while a cluster waits to be adopted: what a
-// restored state doesn't know of may have the same names and addresses.
-func (c *Controller) mayChange(ctx context.Context) error {
+// mayChange refuses all acts but an adoption while a cluster waits to be adopted:
+// what a restored state doesn't know of may have the same names and addresses.
+func (c *Controller) mayChange(ctx context.Context, a Act) error {
 	o, err := c.observeOnly(ctx)
-	if err != nil || len(o.Clusters) == 0 {
+	if err != nil || len(o.Clusters) == 0 || a.admittedObserving() {
 		return err
 	}
 	return appliance.NewProblem(appliance.ErrConflict, "pgapp only observes: %s", o.Reason).
 		WithHint("pgapp adopt --cluster %s takes over what really runs; pgapp ps and pgapp verify show it", o.Clusters[0])
 }
 
-// adopted notes that the cluster is known again.
-func (c *Controller) adopted(ctx context.Context, cluster string) error {
-	o, err := c.observeOnly(ctx)
+// Adopted notes that the cluster's record says what really runs. A repeat is safe.
+func Adopted(ctx context.Context, s Settings, cluster string) error {
+	o, err := GetObserveOnly(ctx, s)
 	if err != nil || !slices.Contains(o.Clusters, cluster) {
 		return err
 	}
 	o.Clusters = slices.DeleteFunc(o.Clusters, func(name string) bool { return name == cluster })
-	return SetObserveOnly(ctx, c.cfg.Settings, o)
+	return SetObserveOnly(ctx, s, o)
 }

@@ -31,6 +31,9 @@ type Config struct {
 	// Loaded is told that the SQL that was sent for the cluster may go. It may
 	// be nil.
 	Loaded func(ctx context.Context, cluster string)
+	// Adopted is told that the cluster's record says what really runs. A repeat is
+	// safe.
+	Adopted func(ctx context.Context, cluster string) error
 	// Forget removes what was written for the cluster's clients. A repeat is safe.
 	Forget func(cluster string) error
 }
@@ -79,6 +82,8 @@ func (p *Planner) Preview(ctx context.Context, o appliance.Operation, c applianc
 		return r.reinit(c, o.Params.Member)
 	case appliance.OpDestroy:
 		return r.destroy(c), nil
+	case appliance.OpAdopt:
+		return r.adopt()
 	}
 	return nil, appliance.NewProblem(appliance.ErrInternal, "no plan for an operation of kind %q", o.Kind)
 }
@@ -106,7 +111,7 @@ func phaseAfter(c appliance.Cluster, o appliance.Operation, ok bool) appliance.P
 		return c.Phase
 	case o.Kind == appliance.OpStop && ok:
 		return appliance.PhaseStopped
-	case o.Kind == appliance.OpDestroy, o.Kind == appliance.OpScale, ok && o.Kind == appliance.OpReinit:
+	case o.Kind == appliance.OpDestroy, o.Kind == appliance.OpScale, o.Kind == appliance.OpAdopt, ok && o.Kind == appliance.OpReinit:
 		return c.Phase
 	case ok:
 		return appliance.PhaseReady

@@ -2,6 +2,8 @@ package wait
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -41,6 +43,22 @@ func (t *Turns) TryEnter(name string) (leave func(), ok bool) {
 		t.left(name, mine)
 		return nil, false
 	}
+}
+
+// Settle waits until every turn is over that is taken now or waited for. The
+// error is the cause of the end of a context that ended first.
+func (t *Turns) Settle(ctx context.Context) error {
+	t.mu.Lock()
+	names := slices.Collect(maps.Keys(t.turns))
+	t.mu.Unlock()
+	for _, name := range names {
+		leave, err := t.Enter(ctx, name)
+		if err != nil {
+			return err
+		}
+		leave()
+	}
+	return nil
 }
 
 func (t *Turns) join(name string) *turn {

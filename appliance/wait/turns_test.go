@@ -67,3 +67,28 @@ func TestTurnsOfOtherNamesAreFree(t *testing.T) {
 		t.Errorf("%d turns are kept", len(turns.turns))
 	}
 }
+
+func TestSettleWaitsForTheTurnsThatAreTaken(t *testing.T) {
+	t.Parallel()
+	var turns Turns
+	leave, err := turns.Enter(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := turns.Settle(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("settled while a turn is taken: %v", err)
+	}
+	settled := make(chan error, 1)
+	go func() { settled <- turns.Settle(t.Context()) }()
+	select {
+	case <-settled:
+		t.Error("settled while a turn is taken")
+	default:
+	}
+	leave()
+	if err := <-settled; err != nil {
+		t.Error(err)
+	}
+}

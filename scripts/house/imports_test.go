@@ -36,7 +36,7 @@ func rooms() []room {
 		{"appliance/durable", nil},
 		{"appliance/observe", []string{"appliance", "appliance/postgres"}},
 		{"appliance/plan", []string{"appliance", "appliance/observe", "appliance/postgres/..."}},
-		{"appliance/control", []string{"appliance", "appliance/observe", "appliance/op", "appliance/plan", "appliance/postgres"}},
+		{"appliance/control", []string{"appliance", "appliance/observe", "appliance/op", "appliance/plan", "appliance/postgres", "appliance/wait"}},
 		{"appliance/cert", nil},
 		{"appliance/doctor", []string{"appliance"}},
 		{"appliance/ssh", []string{"appliance"}},

@@ -1,0 +1,53 @@
+package plan
+
+import (
+	"context"
+	"slices"
+
+	"pgapp/appliance"
+)
+
+// adopt makes the record say what was decided before the operation began. Nothing
+// is started, stopped or reconfigured.
+func (r recipe) adopt() ([]appliance.Step, error) {
+	d := r.op.Params.Adopt
+	if d == nil {
+		return nil, appliance.NewProblem(appliance.ErrInternal, "operation %s does not say what to adopt", r.op.ID)
+	}
+	return []appliance.Step{
+		{
+			ID: "record", Title: "record what runs",
+			Done: func(ctx context.Context) (bool, error) {
+				c, err := r.cfg.Store.Cluster(ctx, r.op.Cluster)
+				return err == nil && c.Revision > d.Revision && c.Epoch == d.Found.Epoch && c.Primary == d.Found.Primary, err
+			},
+			Do: func(ctx context.Context, _ appliance.Report) error {
+				_, err := r.cfg.Store.UpdateCluster(ctx, r.op.Cluster, func(c *appliance.Cluster) error { return adoptInto(c, *d) })
+				return err
+			},
+		},
+		{
+			ID: "known", Title: "note that the cluster is known", After: []string{"record"},
+			Do: func(ctx context.Context, _ appliance.Report) error { return r.cfg.Adopted(ctx, r.op.Cluster) },
+		},
+	}, nil
+}
+
+// adoptInto changes the record that the decision was made from. Any other one is a
+// problem conflict.
+func adoptInto(c *appliance.Cluster, d appliance.AdoptDecision) error {
+	if c.Revision != d.Revision {
+		return appliance.NewProblem(appliance.ErrConflict, "cluster %q was changed while its members were looked at", c.Name).
+			WithHint("run pgapp adopt --cluster %s again; nothing was changed", c.Name)
+	}
+	c.Primary, c.Epoch, c.Timeline = d.Found.Primary, d.Found.Epoch, d.Found.Timeline
+	for i, m := range c.Members {
+		if slices.Contains(d.Running, m.Name) {
+			c.Members[i].WantStopped, c.WantStopped = false, false
+		}
+	}
+	if slices.Contains(d.Running, c.Primary) && c.Initialised && c.Phase != appliance.PhaseRemoving {
+		c.Phase = appliance.PhaseReady
+	}
+	return nil
+}

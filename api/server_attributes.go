@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -43,6 +44,8 @@ type attributes struct {
 	recovery bool
 	// held is set for a route that answers while the state is being replaced.
 	held bool
+	// adminFor names the boolean query parameter that only admins may set.
+	adminFor string
 	// repeats names the query parameter that may be given more than once.
 	repeats string
 }
@@ -100,7 +103,21 @@ func (a attributes) check(method string, op *huma.Operation) error {
 	if name := a.repeats; i < 0 && name != "" || i >= 0 && op.Parameters[i].Name != name {
 		return fmt.Errorf("the attributes and the operation differ about parameters that repeat")
 	}
+	forAdmins := func(p *huma.Param) bool { return p.In == "query" && p.Name == a.adminFor }
+	if a.adminFor != "" && !slices.ContainsFunc(op.Parameters, forAdmins) {
+		return fmt.Errorf("the operation has no parameter %s", a.adminFor)
+	}
 	return nil
+}
+
+// accessFor is who may make the request. What a query says that can't be read
+// counts as set.
+func (a attributes) accessFor(r *http.Request) access {
+	value := r.URL.Query().Get(a.adminFor)
+	if set, err := strconv.ParseBool(value); a.adminFor != "" && value != "" && (set || err != nil) {
+		return admins
+	}
+	return a.access
 }
 
 // registered is the operation with all that huma has added to it.

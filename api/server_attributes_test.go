@@ -88,7 +88,7 @@ func (a attributes) words() string {
 	if a.body != noBody {
 		out = append(out, map[bodyKind]string{wholeBody: "whole-body", archiveBody: "archive-body", pipeBody: "pipe-body"}[a.body])
 	}
-	for word, is := range map[string]bool{"stream": a.stream, "in-recovery": a.recovery, "while-held": a.held, "repeats:" + a.repeats: a.repeats != ""} {
+	for word, is := range map[string]bool{"stream": a.stream, "in-recovery": a.recovery, "while-held": a.held, "repeats:" + a.repeats: a.repeats != "", "admin-for:" + a.adminFor: a.adminFor != ""} {
 		if is {
 			out = append(out, word)
 		}
@@ -120,6 +120,7 @@ func TestRouteRefusesAttributesThatContradictTheOperation(t *testing.T) {
 		{"a repeated parameter that is not declared", "GET", attributes{access: admins}, list, false},
 		{"a repeated parameter that is declared", "GET", attributes{access: admins, repeats: "recipient"}, list, true},
 		{"another repeated parameter", "GET", attributes{access: admins, repeats: "member"}, list, false},
+		{"a parameter for admins that does not exist", "GET", attributes{access: readers, adminFor: "secret"}, &huma.Operation{}, false},
 	} {
 		if err := c.is.check(c.method, c.op); (err == nil) != c.ok {
 			t.Errorf("%s: %v", c.name, err)
@@ -199,6 +200,13 @@ func TestGuardsAskAttributesForAccess(t *testing.T) {
 			p.token = token
 			if status, _, _ := g.send(t, p); (status == http.StatusForbidden) != refused {
 				t.Errorf("%s with token %q: %d", name, token, status)
+			}
+		}
+		for query, refused := range map[string]bool{"=true": true, "=1": true, "=perhaps": true, "=false": false, "": is.access == admins} {
+			if p := (probe{method: p.method, path: p.path + "?" + is.adminFor + query, token: readToken}); is.adminFor != "" {
+				if status, _, _ := g.send(t, p); (status == http.StatusForbidden) != refused {
+					t.Errorf("%s with a token for reading: %d", p.path, status)
+				}
 			}
 		}
 		p.token = ""

@@ -72,7 +72,7 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 			c, err = s.bearer(w, r)
 		}
 		if err == nil {
-			err = allowed(c, attributesOf(r.Context()).access)
+			err = allowed(c, attributesOf(r.Context()).accessFor(r))
 		}
 		noteCaller(r.Context(), c.name)
 		if err != nil {
@@ -130,7 +130,7 @@ func (s *Server) stillAllowed(ctx context.Context, c caller) bool {
 	return ok && err == nil
 }
 
-// allowed holds a route against the caller's scope.
+// allowed holds who may make a request against the caller's scope.
 func allowed(c caller, who access) error {
 	if who == anyone || c.scope == ScopeAdmin || who == readers && c.scope == ScopeRead {
 		return nil

@@ -137,10 +137,7 @@ func (s *Server) registerClusters(api *routes) {
 	}
 	route(api, huma.Operation{
 		OperationID: "get-connection", Method: http.MethodGet, Path: base + "/clusters/{cluster}/connection", Summary: "How to reach the cluster's database",
-	}, attributes{access: readers}, func(ctx context.Context, in *connectionInput) (*bodyOutput[appliance.Connection], error) {
-		if in.Reveal && callerOf(ctx).scope != ScopeAdmin {
-			return nil, appliance.NewProblem(appliance.ErrForbidden, "passwords need a token with scope %s", ScopeAdmin)
-		}
+	}, attributes{access: readers, adminFor: "show_password"}, func(ctx context.Context, in *connectionInput) (*bodyOutput[appliance.Connection], error) {
 		c, err := s.cfg.Service.Connection(ctx, in.Cluster, in.Role, in.Reveal)
 		c.Hosts = list(c.Hosts)
 		return &bodyOutput[appliance.Connection]{c}, err

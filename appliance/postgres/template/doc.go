@@ -1,5 +1,5 @@
-// Package template packs a data directory that a build made (initialised,
-// loaded, cleanly stopped) and gives each new cluster a copy with a system
-// identifier of its own. It spares `up` the time of initdb, of the load and of
-// the base backups; what it makes passes the same tests as what they make.
+// Package template packs a data directory that the build made (initialised,
+// loaded, cleanly stopped), and gives each new cluster a copy with its own
+// system identifier. The copy saves `up` the time of initdb, the load and the
+// base backups, and passes the same tests as their result.
 package template

@@ -18,30 +18,31 @@ import (
 	"github.com/klauspost/compress/s2"
 )
 
-// The files of a packed template, beside the PostgreSQL tree's.
+// The files of a packed template, in the directory of the PostgreSQL tree.
 const (
 	ArchiveName  = "template.tar.s2"
 	ManifestName = "template.json"
 )
 
-// blockBytes is how much of the archive is unpacked at a time: little, since
-// memory that is new to the process costs more time than the unpacking.
+// blockBytes is the size of the unpacked blocks. It is small, since memory new
+// to the process costs more time than unpacking.
 const blockBytes = 256 << 10
 
-// Manifest says what a template is good for.
+// Manifest describes a template.
 type Manifest struct {
-	// Tree is the SHA-256 of the PostgreSQL tree's archive that made it; its
-	// data files fit no other.
+	// Tree is the SHA-256 of the archive of the PostgreSQL tree that made the
+	// template; the data files fit no other.
 	Tree     string `json:"tree"`
 	Dataset  string `json:"dataset"`
 	Database string `json:"database"`
 	Locale   string `json:"locale"`
-	// Inputs is a digest of the data set's files.
+	// Inputs is the digest of the template's other inputs: the data set and the
+	// code that loads it.
 	Inputs string `json:"inputs"`
-	// Segment is the name of the only WAL segment; it is packed without the
+	// Segment is the name of the only WAL segment, which is packed without the
 	// zeros at its end.
 	Segment string `json:"segment"`
-	// SegmentBytes is its full size.
+	// SegmentBytes is the segment's full size.
 	SegmentBytes int64  `json:"segment_bytes"`
 	SHA256       string `json:"sha256"`
 	Size         int64  `json:"size"`
@@ -94,8 +95,8 @@ func errOr(a, b error) error {
 	return b
 }
 
-// skip leaves out what belongs to a server's run, to one member's identity, or
-// to WAL that nothing needs any more.
+// skip excludes files of a server's run, of a member's identity, and of WAL that
+// is no longer needed.
 func skip(name, segment string) bool {
 	switch name {
 	case "postmaster.pid", "postmaster.opts", "standby.signal", "pgapp.conf", "pg_hba.conf", "pg_ident.conf":
@@ -107,10 +108,9 @@ func skip(name, segment string) bool {
 	return strings.HasPrefix(name, "pg_replslot/") || strings.HasPrefix(name, "pg_stat/") || isMap(name)
 }
 
-// isMap tells whether the file is a relation's free space map or visibility
-// map. The server does without, and makes them anew where it wants them
-// (documentation sections 65.3 and 65.4); they are a quarter of all files, and
-// creating files is most of the cost of a copy.
+// isMap tells whether the file is a relation's free space map or visibility map.
+// The server recreates them when needed (documentation sections 65.3 and 65.4).
+// They are a quarter of all files, and creating files is most of a copy's cost.
 func isMap(name string) bool {
 	base, suffix, ok := strings.Cut(path.Base(name), "_")
 	return ok && (suffix == "fsm" || suffix == "vm") && strings.Trim(base, "0123456789") == ""

@@ -8,24 +8,24 @@ import (
 	"time"
 )
 
-// The identifier stands in two places: at the start of pg_control
-// (ControlFileData in PostgreSQL's pg_control.h, guarded by a CRC-32C over all
-// that precedes it) and in the long page header at the start of each WAL
-// segment (XLogLongPageHeaderData in xlog_internal.h).
+// The identifier is in two places: at the start of pg_control (ControlFileData
+// in PostgreSQL's pg_control.h, followed by a CRC-32C of all preceding bytes),
+// and in the long page header of each WAL segment (XLogLongPageHeaderData in
+// xlog_internal.h).
 const (
 	controlFile    = "global/pg_control"
 	walDir         = "pg_wal/"
 	identifierSize = 8
 	// controlMax is PG_CONTROL_MAX_SAFE_SIZE: the struct fits in one sector.
 	controlMax = 512
-	// walIdentifierAt is xlp_sysid's offset, behind the 24 bytes of the short header.
+	// walIdentifierAt is xlp_sysid's offset, after the 24 bytes of the short header.
 	walIdentifierAt = 24
 	// walLongHeader is XLP_LONG_HEADER in xlp_info.
 	walLongHeader = 0x0002
 	walInfoAt     = 2
 )
 
-// NewIdentifier makes a system identifier the way that BootStrapXLOG does:
+// NewIdentifier makes a system identifier as BootStrapXLOG does:
 // the time in seconds, then microseconds, then the process id.
 func NewIdentifier(now time.Time) uint64 {
 	return uint64(now.Unix())<<32 | uint64(now.Nanosecond()/1000)<<12 | uint64(os.Getpid())&0xFFF
@@ -42,8 +42,8 @@ func stampControl(b []byte, id uint64) error {
 	return nil
 }
 
-// crcOffset finds where the checksum stands, which depends on the server's
-// version: the one place whose value is the checksum of what precedes it.
+// crcOffset finds the checksum, whose place depends on the server's version: it
+// is the only place whose value is the checksum of the preceding bytes.
 func crcOffset(b []byte) (int, error) {
 	found := 0
 	for at := identifierSize; at+4 <= min(len(b), controlMax); at += 4 {

@@ -17,7 +17,7 @@ import (
 	"pgapp/appliance"
 )
 
-// ErrAbsent says that the program carries no template.
+// ErrAbsent means that the program was built without a template.
 var ErrAbsent = errors.New("this program was built without a template")
 
 // Template is a packed data directory.
@@ -26,8 +26,8 @@ type Template struct {
 	fsys     fs.FS
 }
 
-// Open reads the template and checks its hash. The error is [ErrAbsent] where
-// there is none.
+// Open reads the template and verifies its hash. Without a template the error is
+// [ErrAbsent].
 func Open(fsys fs.FS) (*Template, error) {
 	text, err := fs.ReadFile(fsys, ManifestName)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -43,8 +43,8 @@ func Open(fsys fs.FS) (*Template, error) {
 	return t, t.check()
 }
 
-// check compares the archive with the manifest's hash. It is not read into
-// memory: the program's own is mapped already.
+// check compares the archive with the manifest's hash. The archive is part of the
+// program, so it is mapped already and not read into memory.
 func (t *Template) check() (err error) {
 	file, err := t.fsys.Open(ArchiveName)
 	if err != nil {
@@ -56,15 +56,14 @@ func (t *Template) check() (err error) {
 		return fmt.Errorf("reading the template: %w", err)
 	}
 	if hex.EncodeToString(hash.Sum(nil)) != t.Manifest.SHA256 {
-		return errors.New("the template is damaged: its hash is not the manifest's")
+		return errors.New("the template is damaged: its hash differs from the manifest's")
 	}
 	return nil
 }
 
-// Files are the data directory, with the system identifier in its places. They
-// come out of the archive as they are asked for: fresh memory for all of them
-// would cost more than to unpack it for each member. Several goroutines may
-// have their own files at once.
+// Files returns the data directory's files with the system identifier set. They
+// are unpacked as they are read: unpacking for each member costs less than fresh
+// memory for all files. Files is safe for concurrent use.
 func (t *Template) Files(identifier uint64) appliance.TreeFiles {
 	return func(yield func(appliance.TreeFile, error) bool) {
 		fail := func(err error) { yield(appliance.TreeFile{}, fmt.Errorf("unpacking the template: %w", err)) }
@@ -73,7 +72,7 @@ func (t *Template) Files(identifier uint64) appliance.TreeFiles {
 			fail(err)
 			return
 		}
-		defer func() { _ = file.Close() }() // it was only read
+		defer func() { _ = file.Close() }() // read only
 		stamped := 0
 		for in := tar.NewReader(s2.NewReader(file, s2.ReaderMaxBlockSize(blockBytes))); ; {
 			h, err := in.Next()
@@ -107,13 +106,13 @@ func (t *Template) Files(identifier uint64) appliance.TreeFiles {
 
 func (t *Template) segment() string { return walDir + t.Manifest.Segment }
 
-// stamps are the files that carry the identifier.
+// stamps are the files that contain the identifier.
 func (t *Template) stamps() map[string]func([]byte, uint64) error {
 	return map[string]func([]byte, uint64) error{controlFile: stampControl, t.segment(): stampWAL}
 }
 
-// stampedContent is the file with the identifier set: it stands in the first
-// page at most.
+// stampedContent is the file with the identifier set, which is always in the
+// first page.
 func stampedContent(file io.Reader, stamp func([]byte, uint64) error, identifier uint64) (io.Reader, error) {
 	const page = 8192
 	start, err := io.ReadAll(io.LimitReader(file, page))

@@ -8,23 +8,23 @@ import (
 
 // Binaries are the PostgreSQL programs that Find chose.
 type Binaries struct {
-	// Dir is the absolute path of the directory that they are in.
+	// Dir is the absolute path of their directory.
 	Dir string
 	// Version is PostgreSQL's, such as 17.12.
 	Version string
-	// Source is where they come from.
+	// Source is their origin.
 	Source Source
-	// Skipped says, a line each, why other programs were passed over.
+	// Skipped lists the reasons against other programs, one a line.
 	Skipped []string
 }
 
 // Path returns the absolute path of a program.
 func (b Binaries) Path(program string) string { return filepath.Join(b.Dir, program) }
 
-// Env returns what must stand in the environment of these programs, as KEY=VALUE:
-// mostly nothing. The tree's C library looks for locales where the host keeps them;
-// on a host without the locale C.UTF-8 (that of a small container, or one that
-// is not glibc's) LOCPATH leads it to the tree's.
+// Env returns the variables that the programs need in their environment, as
+// KEY=VALUE; usually none. The tree's C library looks for locales in the host's
+// directory; on a host without the locale C.UTF-8 (a small container, or a system
+// without glibc) LOCPATH names the tree's directory.
 func (b Binaries) Env() []string {
 	if b.Source != SourceTree {
 		return nil

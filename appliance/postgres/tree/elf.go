@@ -8,8 +8,8 @@ import (
 	"io"
 )
 
-// patcher puts the real path of the tree's loader where the archive's programs
-// have a placeholder. Linux takes no relative path there.
+// patcher replaces the placeholder in the archive's programs by the path of the
+// tree's loader. Linux allows no relative path there.
 type patcher struct {
 	prefix      []byte
 	interpreter string
@@ -20,13 +20,13 @@ type readWriterAt interface {
 	io.WriterAt
 }
 
-// patch overwrites the placeholder in f in place and pads it with NUL, which the
-// kernel and the loader read as its end. Files that are no ELF, and those with
-// another loader (libc.so.6 can be run too), are left as they are; changed tells.
+// patch overwrites the placeholder in f in place and pads it with NUL, which ends
+// the path for the kernel and the loader. Files that are not ELF, or that have
+// another loader, such as libc.so.6, are not changed.
 func (p patcher) patch(f readWriterAt) (changed bool, err error) {
 	magic := make([]byte, len(elf.ELFMAG))
 	if _, err := f.ReadAt(magic, 0); err != nil || string(magic) != elf.ELFMAG {
-		return false, nil //nolint:nilerr // shorter than the magic: no ELF
+		return false, nil //nolint:nilerr // shorter than the magic, so not ELF
 	}
 	file, err := elf.NewFile(f)
 	if err != nil {

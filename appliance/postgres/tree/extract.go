@@ -17,14 +17,14 @@ import (
 	"github.com/klauspost/compress/s2"
 )
 
-// fileSum is what is remembered of a file, to find later that it was damaged.
+// fileSum is a file's size and checksum, by which damage is found later.
 type fileSum struct {
 	Size  int64  `json:"size"`
 	CRC32 uint32 `json:"crc32"`
 }
 
 // extract unpacks the archive in fsys into the empty directory root and returns
-// the sums of its regular files. The archive's hash is known only at its end:
+// the sums of its regular files. The archive's hash is verified at the end, so
 // nothing in root may be used before extract has returned nil.
 func extract(ctx context.Context, fsys fs.FS, m Manifest, root *os.Root, p patcher) (sums map[string]fileSum, err error) {
 	file, err := fsys.Open(archiveName)
@@ -38,8 +38,8 @@ func extract(ctx context.Context, fsys fs.FS, m Manifest, root *os.Root, p patch
 	unpacked := io.LimitReader(s2.NewReader(packed), m.UnpackedSize)
 	sums, err = extractTar(unpacked, root, p)
 	if err == nil {
-		// Behind the tar's end: zeros that fill its last record. More than the
-		// manifest says would be cut off here, and then miss in the hash.
+		// Zeros after the tar's end fill its last record. Data beyond the
+		// manifest's size is cut off here, and so changes the hash.
 		_, err = io.Copy(io.Discard, unpacked)
 	}
 	if _, drainErr := io.Copy(io.Discard, packed); err == nil {
@@ -51,7 +51,7 @@ func extract(ctx context.Context, fsys fs.FS, m Manifest, root *os.Root, p patch
 	return sums, err
 }
 
-// writeError marks a failure of this machine, as opposed to one of the archive.
+// writeError marks a failure of this machine, not of the archive.
 type writeError struct{ error }
 
 func (e writeError) Unwrap() error { return e.error }
@@ -61,7 +61,7 @@ func isWriteError(err error) bool {
 	return ok
 }
 
-// contextReader makes a long read end with its context.
+// contextReader ends a long read with its context.
 type contextReader struct {
 	ctx  context.Context //nolint:containedctx // io.Reader has no room for it
 	from io.Reader
@@ -97,13 +97,13 @@ type writer struct {
 	made    map[string]bool
 	sums    map[string]fileSum
 	buffer  []byte
-	// dir is the directory at, where the last file went: the files of one follow
-	// each other.
+	// dir is the open directory at, that of the last file: files of a directory
+	// follow each other.
 	at  string
 	dir *os.Root
 }
 
-// enter opens the directory name, unless the last file went there too.
+// enter opens the directory name, unless it is the last file's directory.
 func (w *writer) enter(name string) error {
 	if name == w.at {
 		return nil
@@ -147,8 +147,8 @@ func (w *writer) entry(header *tar.Header, content io.Reader) error {
 	}
 }
 
-// directory makes name and its parents with mode 0755, whatever the umask: the
-// server often runs as another user than the one who unpacks.
+// directory makes name and its parents with mode 0755, whatever the umask, since
+// the server often runs as another user.
 func (w *writer) directory(name string) error {
 	if w.made[name] {
 		return nil
@@ -176,8 +176,8 @@ func (w *writer) symlink(name, target string) error {
 	return nil
 }
 
-// file writes one file. O_EXCL: a name that comes twice, or that a symbolic
-// link of the archive took, is an error.
+// file writes one file. By O_EXCL a duplicate name, or the name of a symbolic
+// link, is an error.
 func (w *writer) file(name string, mode fs.FileMode, content io.Reader) (err error) {
 	perm := fs.FileMode(0o644)
 	if mode&0o100 != 0 {
@@ -216,7 +216,7 @@ func (w *writer) file(name string, mode fs.FileMode, content io.Reader) (err err
 	return nil
 }
 
-// markingWriter marks the errors of its file.
+// markingWriter marks its file's write errors.
 type markingWriter struct{ f *os.File }
 
 func (w markingWriter) Write(b []byte) (int, error) {

@@ -19,48 +19,48 @@ import (
 
 const (
 	major = 17
-	// minorFloor is the oldest minor release that pgapp works with.
+	// minorFloor is the oldest minor release that pgapp accepts.
 	minorFloor = 10
 
 	probeTimeout = 10 * time.Second
 )
 
-// ErrMissing says that there is no PostgreSQL to run: none named, none on the
-// host, none in the program.
+// ErrMissing means that no PostgreSQL was found: none named, none on the host,
+// none in the program.
 var ErrMissing = errors.New("no PostgreSQL " + strconv.Itoa(major) + " (" + floor() + " or newer) was found")
 
 func floor() string { return fmt.Sprintf("%d.%d", major, minorFloor) }
 
-// Source is where programs were found.
+// Source is the origin of the programs.
 type Source string
 
-// The sources, in the order in which they are looked at.
+// The sources, in the order of the search.
 const (
 	SourceFlag Source = "flag" // the user named the directory
 	SourceHost Source = "host" // installed on this machine
 	SourceTree Source = "tree" // the tree in the program
 )
 
-// Search says where to look.
+// Search lists the places to search.
 type Search struct {
-	// BinDir is the directory that the user named; nothing else counts then.
+	// BinDir is the directory that the user named; if set, only it is searched.
 	BinDir string
-	// HostDirs are the directories to look at on this machine; nil means the
-	// usual ones and what PATH leads to.
+	// HostDirs are the directories to search on this machine; nil means the
+	// usual ones and those in PATH.
 	HostDirs []string
 	// Archive is embed/pgtree's FS, or nil.
 	Archive fs.FS
-	// UnpackDir is where the archive's tree goes.
+	// UnpackDir is the directory for the archive's tree.
 	UnpackDir string
 }
 
 // Find returns the PostgreSQL programs to use: those that the user named, else
-// those of the host if they are new enough and complete, else the tree's, which it
-// unpacks if need be. Repeating it is safe.
+// those of the host if they are complete and new enough, else those of the tree,
+// which Find unpacks if necessary. A repeat is safe.
 //
-// The error is an *appliance.Problem: ErrPostgresUnsuitable where the named
-// directory won't do, and ErrPostgresMissing, wrapping ErrMissing, where there is
-// nothing at all; or one of Unpack.
+// The error is an *appliance.Problem: ErrPostgresUnsuitable for an unsuitable
+// named directory, ErrPostgresMissing, wrapping ErrMissing, if no programs were
+// found, or an error of Unpack.
 func Find(ctx context.Context, s Search) (Binaries, error) {
 	if s.BinDir != "" {
 		return named(ctx, s.BinDir)
@@ -116,8 +116,8 @@ func missing(skipped []string) error {
 		WithDetail(strings.Join(skipped, "\n"))
 }
 
-// hostDirs returns where distributions, PGDG's packages and PostgreSQL's own
-// make install put the programs, then what PATH leads to.
+// hostDirs lists the directories of distributions, PGDG's packages and
+// PostgreSQL's own make install, then those in PATH.
 func hostDirs(ctx context.Context) []string {
 	dirs := []string{"/usr/lib/postgresql/17/bin", "/usr/pgsql-17/bin", "/usr/local/pgsql/bin"}
 	if path, err := exec.LookPath("pg_config"); err == nil {
@@ -149,8 +149,8 @@ func Programs() []string {
 	}
 }
 
-// Probe returns the version of the PostgreSQL whose programs are in dir, and an
-// error that says what is wrong with it where it isn't a complete 17, 17.10 or newer.
+// Probe returns the version of the PostgreSQL programs in dir. The error says why
+// they are not a complete PostgreSQL 17, 17.10 or newer.
 func Probe(ctx context.Context, dir string) (string, error) {
 	if info, err := os.Stat(dir); err != nil {
 		return "", err
@@ -188,7 +188,7 @@ func parseVersion(out string) (string, error) {
 	match := regexp.MustCompile(`^postgres \(PostgreSQL\) (\d{1,3})\.(\d{1,3})( |$)`).FindStringSubmatch(out)
 	if match == nil {
 		// Development and beta versions too: "17beta1", "18devel".
-		return "", fmt.Errorf("%.80q is no release of PostgreSQL %d", out, major)
+		return "", fmt.Errorf("%.80q is not a release of PostgreSQL %d", out, major)
 	}
 	version := match[1] + "." + match[2]
 	if match[1] != strconv.Itoa(major) {
@@ -200,7 +200,7 @@ func parseVersion(out string) (string, error) {
 	return version, nil
 }
 
-// run returns what a program of the host prints, in English and in limited time.
+// run returns a host program's output, in English; its time is limited.
 func run(ctx context.Context, program string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()

@@ -15,22 +15,22 @@ const (
 	archiveName  = "pgtree.tar.s2"
 	manifestName = "manifest.json"
 
-	// binPath and localePath are where the programs and the locale C.UTF-8 lie
-	// in a tree. PostgreSQL finds its share and library directories relative to
-	// the programs, so the layout is Debian's.
+	// binPath and localePath are the paths of the programs and of the locale
+	// C.UTF-8 in a tree. PostgreSQL finds its share and library directories
+	// relative to the programs, so the layout is Debian's.
 	binPath    = "usr/lib/postgresql/17/bin"
 	localePath = "usr/lib/locale"
 )
 
-// ErrAbsent says that the program was built without a PostgreSQL tree, or with
-// that of another processor.
+// ErrAbsent means that the program was built without a PostgreSQL tree, or with
+// one for another processor.
 var ErrAbsent = errors.New("this program was built without a PostgreSQL tree")
 
 // Manifest describes an archive; scripts/build/pgtree writes it.
 type Manifest struct {
 	// Version is PostgreSQL's, such as 17.12.
 	Version string `json:"version"`
-	// Arch is the processor in Go's words.
+	// Arch is the processor as in GOARCH.
 	Arch string `json:"arch"`
 	// SHA256 is the archive's hash in lower-case hex.
 	SHA256 string `json:"sha256"`
@@ -39,16 +39,16 @@ type Manifest struct {
 	UnpackedSize int64 `json:"unpacked_size"`
 	// Interpreter is the loader's path in the tree.
 	Interpreter string `json:"interpreter"`
-	// PlaceholderPrefix begins the path that stands for the loader's in the
-	// archive's programs.
+	// PlaceholderPrefix is the beginning of the path that the archive's programs
+	// have instead of the loader's.
 	PlaceholderPrefix string `json:"placeholder_prefix"`
 	// Packages are the Debian packages in it and their versions.
 	Packages map[string]string `json:"packages"`
 }
 
 // ReadManifest returns the manifest of the archive in fsys, which is
-// embed/pgtree's FS or its folder tree. The error is ErrAbsent where there is
-// no archive.
+// embed/pgtree's FS or its folder tree. Without an archive the error is
+// ErrAbsent.
 func ReadManifest(fsys fs.FS) (Manifest, error) {
 	_, m, err := open(fsys)
 	return m, err
@@ -86,7 +86,7 @@ func open(fsys fs.FS) (fs.FS, Manifest, error) {
 	return fsys, m, nil
 }
 
-// check refuses what would make a wrong path or switch off a check.
+// check refuses values that would make a wrong path or disable a check.
 func (m Manifest) check() error {
 	if hash, err := hex.DecodeString(m.SHA256); err != nil || len(hash) != 32 {
 		return fmt.Errorf("sha256 %q is not a SHA-256", m.SHA256)
@@ -106,6 +106,6 @@ func (m Manifest) check() error {
 	return nil
 }
 
-// folder is the name of the directory that a tree is unpacked into: another
-// archive of the same version goes beside it.
+// folder is the name of a tree's directory, unique to the archive, not only to
+// the version.
 func (m Manifest) folder() string { return m.Version + "-" + m.SHA256[:12] }

@@ -14,11 +14,11 @@ const (
 	bootIDPath = "/proc/sys/kernel/random/boot_id"
 )
 
-// marker is written last into a tree and says that it is complete.
+// marker is the last file written into a tree, and marks the tree as complete.
 type marker struct {
-	// SHA256 is that of the archive.
+	// SHA256 is the archive's.
 	SHA256 string `json:"sha256"`
-	// Dir is where the tree was unpacked for: its programs name it.
+	// Dir is the tree's path, which its programs contain.
 	Dir string `json:"dir"`
 	// BootID is the boot in which the contents were last written or read. Files
 	// that were written shortly before a power cut can come back empty.
@@ -27,8 +27,8 @@ type marker struct {
 	Files map[string]fileSum `json:"files"`
 }
 
-// bootID returns "" where the kernel doesn't tell it; contents are then read
-// at each start.
+// bootID returns "" if the kernel has no boot id; then contents are read at each
+// start.
 func bootID() string {
 	raw, err := os.ReadFile(bootIDPath)
 	if err != nil {
@@ -45,9 +45,8 @@ func writeMarker(root *os.Root, m Manifest, final string, sums map[string]fileSu
 	return root.WriteFile(markerName, raw, 0o644)
 }
 
-// intact tells whether the tree at dir is complete, unpacked for that very
-// place, and undamaged: by the files' sizes always, and by their contents once in
-// each boot.
+// intact tells whether the tree at dir is complete, unpacked for dir, and
+// undamaged. It compares the files' sizes always, their contents once a boot.
 func intact(dir string, m Manifest) (err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -63,7 +62,7 @@ func intact(dir string, m Manifest) (err error) {
 		return fmt.Errorf("reading %q: %w", markerName, err)
 	}
 	if have.SHA256 != m.SHA256 || have.Dir != dir {
-		return errors.New("the tree is of another archive or was moved")
+		return errors.New("the tree is from another archive or was moved")
 	}
 	boot := bootID()
 	sameBoot := boot != "" && boot == have.BootID
@@ -101,8 +100,8 @@ func intactFile(root *os.Root, name string, want fileSum, sizeOnly bool, buffer 
 	return nil
 }
 
-// noteBoot saves reading the contents again. That it fails, as in a tree of
-// another user, costs only time.
+// noteBoot records the boot, so that the contents need not be read again. A
+// failure, as in another user's tree, costs only time.
 func noteBoot(dir string, have marker, boot string) {
 	have.BootID = boot
 	raw, err := json.Marshal(have)

@@ -2,13 +2,13 @@
 // user named, those of the host, or those of the tree that is compiled into the
 // program, which it unpacks.
 //
-// A tree is relocatable, with two exceptions that unpacking mends. Linux wants
-// an absolute path to the loader in each program, so the path is written into
-// them; a tree that was moved is therefore made anew. And the C library knows
-// only the host's locales: see [Binaries.Env].
+// A tree is relocatable with two exceptions. Linux needs an absolute path to the
+// loader in each program, so unpacking writes the path into the programs, and a
+// moved tree is unpacked again. The C library knows only the host's locales: see
+// [Binaries.Env].
 //
-// The unpacked tree isn't synced to disk, because it can be made again at any
-// time: what a crash left of it is found by size and checksum.
+// The unpacked tree isn't synced to disk, because it can be unpacked again at
+// any time: damage by a crash is found by size and checksum.
 package tree
 
 import (
@@ -28,24 +28,23 @@ import (
 const (
 	lockName   = ".lock"
 	tempPrefix = ".unpacking-"
-	// spareBytes is what a tree takes beyond its files: directories, and the
-	// unused ends of blocks.
+	// spareBytes is a tree's space beyond its files: directories, and the unused
+	// ends of blocks.
 	spareBytes = 8 << 20
 )
 
-// Unpack makes sure that dir holds the tree whose archive is in fsys (embed/pgtree's
-// FS or its folder tree) and returns the absolute path of its programs and the
-// version of PostgreSQL. It goes into a folder for its version and hash; a
-// tree that is complete is used as it is, a damaged one is made anew, and trees of
-// other versions are left alone, since servers may still run from them. Any
-// number of processes may do this at once, and repeating it is safe and quick.
+// Unpack unpacks the tree whose archive is in fsys (embed/pgtree's FS or its
+// folder tree) into a folder of dir named by version and hash, and returns the
+// absolute path of the programs and the version of PostgreSQL. A complete tree is
+// used as it is, a damaged one is replaced, and trees of other versions stay,
+// since servers may still run from them. Any number of processes may run Unpack
+// at once; a repeat is safe and quick.
 //
 // Directories get mode 0755 and files 0644 or 0755, so that another user can run
-// the server; dir itself is made with mode 0755 where it is missing, and its parents
-// are the caller's business.
+// the server. A missing dir is made with mode 0755; its parents must exist.
 //
-// The error is ErrAbsent where fsys has no archive, and errors.Is finds
-// syscall.ENOSPC where the file system is too full. Nothing half is left then.
+// The error is ErrAbsent if fsys has no archive, and wraps syscall.ENOSPC if the
+// file system is too full. Then no partial tree remains.
 func Unpack(ctx context.Context, fsys fs.FS, dir string) (binDir, version string, err error) {
 	files, m, err := open(fsys)
 	if err != nil {
@@ -66,15 +65,15 @@ func Unpack(ctx context.Context, fsys fs.FS, dir string) (binDir, version string
 	return binDir, m.Version, nil
 }
 
-// realDir makes dir and returns it absolute and without symbolic links: it is
-// written into the programs.
+// realDir makes dir and returns its absolute path without symbolic links, which
+// is written into the programs.
 func realDir(dir string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return "", err
 	}
 	err := os.Mkdir(dir, 0o755)
 	if err == nil {
-		err = os.Chmod(dir, 0o755) // the umask may have taken the others' bits
+		err = os.Chmod(dir, 0o755) // the umask may have removed others' bits
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
@@ -86,13 +85,13 @@ func realDir(dir string) (string, error) {
 	return filepath.Abs(real)
 }
 
-// replace makes the tree final anew, one process at a time.
+// replace unpacks the tree final again, in one process at a time.
 func replace(ctx context.Context, fsys fs.FS, m Manifest, dir, final string) (err error) {
 	lock := flock.New(filepath.Join(dir, lockName))
 	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
-		return fmt.Errorf("waiting for another process that unpacks it: %w", err)
+		return fmt.Errorf("waiting for another process that unpacks the tree: %w", err)
 	}
-	// The file stays: a lock on a file that was removed would lock nobody out.
+	// The lock file stays: a lock on a removed file would exclude nobody.
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	if intact(final, m) == nil {
 		return nil // the other process made it
@@ -116,7 +115,7 @@ func replace(ctx context.Context, fsys fs.FS, m Manifest, dir, final string) (er
 	return nil
 }
 
-// fill unpacks the archive into temp, for a life at final.
+// fill unpacks the archive into temp, with final's path in the programs.
 func fill(ctx context.Context, fsys fs.FS, m Manifest, temp, final string) (err error) {
 	root, err := os.OpenRoot(temp)
 	if err != nil {
@@ -139,7 +138,7 @@ func fill(ctx context.Context, fsys fs.FS, m Manifest, temp, final string) (err 
 	return root.Chmod(".", 0o755)
 }
 
-// swap puts temp in the place of final. A damaged tree goes aside first: a
+// swap renames temp to final. A damaged tree is renamed away first, since a
 // directory can't be renamed over one that isn't empty.
 func swap(temp, final string) error {
 	err := os.Rename(temp, final)
@@ -156,8 +155,8 @@ func swap(temp, final string) error {
 	return os.RemoveAll(aside)
 }
 
-// removeLeftovers removes what processes that died while unpacking left. The
-// caller holds the lock, so nobody works on it.
+// removeLeftovers removes the directories of killed processes. The caller holds
+// the lock, so no process uses them.
 func removeLeftovers(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -174,7 +173,7 @@ func removeLeftovers(dir string) error {
 	return nil
 }
 
-// checkSpace fails before anything is written where the space surely won't do.
+// checkSpace fails early if the space can't suffice.
 func checkSpace(dir string, need int64) error {
 	var stat syscall.Statfs_t
 	if err := syscall.Statfs(dir, &stat); err != nil {
@@ -183,7 +182,7 @@ func checkSpace(dir string, need int64) error {
 	// The fields' types differ between processors.
 	free := int64(stat.Bavail) * int64(stat.Bsize) //nolint:unconvert // see above
 	if free < need {
-		return fmt.Errorf("it takes %d MB and %d MB are free: %w", need>>20, free>>20, syscall.ENOSPC)
+		return fmt.Errorf("the tree needs %d MB, and %d MB are free: %w", need>>20, free>>20, syscall.ENOSPC)
 	}
 	return nil
 }

@@ -1,7 +1,7 @@
 // Command load reads a daemon's API with many clients at once while members
-// restart, and tells how that went: requests, errors, latencies, the daemon's
-// memory, and the same against a handler that does nothing, on this machine
-// and in the same run. It ends with 1 where a request or an operation failed.
+// restart, and prints requests, errors, latencies and the daemon's memory, in
+// comparison with a handler that does nothing, measured in the same run. The exit
+// code is 1 if a request or an operation failed.
 package main
 
 import (
@@ -25,7 +25,7 @@ type options struct {
 	json                bool
 }
 
-// result is what one run found. Durations are in milliseconds, memory in MiB.
+// result is one run's. Durations are in milliseconds, memory in MiB.
 type result struct {
 	Clients    int            `json:"clients"`
 	Seconds    float64        `json:"seconds"`

@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// floorSize is about what a cluster's status has.
+// floorSize is about the size of a cluster's status.
 const floorSize = 2 << 10
 
-// requestTimeout is longer than a busy daemon lets anyone wait.
+// requestTimeout is longer than a busy daemon's answer takes.
 const requestTimeout = 30 * time.Second
 
 // run measures the floor, then the daemon.
@@ -59,7 +59,7 @@ func run(ctx context.Context, o options) (result, error) {
 	return r, nil
 }
 
-// measureFloor asks a handler of this process that does nothing.
+// measureFloor measures a handler of this process that does nothing.
 func measureFloor(ctx context.Context, o options) (sample, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -68,7 +68,7 @@ func measureFloor(ctx context.Context, o options) (sample, error) {
 	}
 	body := []byte(strings.Repeat("x", floorSize))
 	srv := &http.Server{ReadHeaderTimeout: requestTimeout, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(body) // the client is gone where this fails
+		_, _ = w.Write(body) // fails only if the client is gone
 	})}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
@@ -84,7 +84,7 @@ func measureFloor(ctx context.Context, o options) (sample, error) {
 	return s, nil
 }
 
-// sample is what many requests found.
+// sample is the result of many requests.
 type sample struct {
 	took     []lap
 	errors   int
@@ -96,8 +96,8 @@ type lap struct {
 	took time.Duration
 }
 
-// hammer reads the paths with all clients until ctx ends. Each waits for its
-// answer before it asks again, over a connection of its own.
+// hammer reads the paths with all clients until ctx ends. Each client has its own
+// connection and waits for each answer.
 func hammer(ctx context.Context, o options, url string, paths []string) sample {
 	var mu sync.Mutex
 	var all sample
@@ -124,7 +124,7 @@ func oneClient(ctx context.Context, o options, url string, paths []string, n int
 	for i := n; ctx.Err() == nil; i++ {
 		path := paths[i%len(paths)]
 		start := time.Now()
-		// A request that was begun is waited for: its answer counts.
+		// The answer to a request begun before the end counts too.
 		_, err := get(context.WithoutCancel(ctx), client, o.token, url+path)
 		s.took = append(s.took, lap{path, time.Since(start)})
 		if err != nil {
@@ -135,7 +135,7 @@ func oneClient(ctx context.Context, o options, url string, paths []string, n int
 	return s
 }
 
-// get wants a 200 and all of the answer.
+// get expects status 200 and reads the whole answer.
 func get(ctx context.Context, c *http.Client, token, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -193,7 +193,7 @@ func restarts(ctx context.Context, o options) (n int, err error) {
 	return n, nil
 }
 
-// finish waits for the operation's end, which has to be a success.
+// finish waits for the operation's end, which must be a success.
 func finish(ctx context.Context, o options, c *http.Client, body []byte) error {
 	const patience = 2 * time.Minute
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
@@ -226,7 +226,7 @@ func finish(ctx context.Context, o options, c *http.Client, body []byte) error {
 	}
 }
 
-// peak looks at the process until ctx ends.
+// peak watches the process's memory until ctx ends.
 func peak(ctx context.Context, pid int) (most float64) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -242,7 +242,7 @@ func peak(ctx context.Context, pid int) (most float64) {
 	}
 }
 
-// residentMiB reads a process's resident set.
+// residentMiB is a process's resident set.
 func residentMiB(pid int) (float64, error) {
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {

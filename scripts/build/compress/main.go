@@ -1,6 +1,6 @@
-// Command compress writes a file's bytes as an S2 stream, the same for the same
-// bytes. S2 takes half as much room again as zstd does and a third of the time
-// to read, and `up` waits for that reading.
+// Command compress writes a file as an S2 stream, the same for the same bytes.
+// An S2 stream is half as large again as zstd's, but is read in a third of the
+// time, for which `up` waits.
 package main
 
 import (

@@ -1,7 +1,7 @@
-// Command template makes the data directory that `up` copies: initialised,
-// with Pagila loaded, frozen and analysed, cleanly stopped. It runs the
-// product's own rooms on the PostgreSQL tree that scripts/build/pgtree made,
-// and does nothing where the template fits the tree and the data set already.
+// Command template makes the data directory that `up` copies: initialised, with
+// Pagila loaded, frozen and analysed, cleanly stopped. It runs pgapp's own
+// packages on the PostgreSQL tree of scripts/build/pgtree, and does nothing if
+// the template already fits the tree, the data set and the code.
 package main
 
 import (
@@ -63,14 +63,14 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(home) }()
-	if err := os.Chmod(home, 0o711); err != nil { // the server's user passes through
+	if err := os.Chmod(home, 0o711); err != nil { // for the server's user
 		return err
 	}
 	return build(ctx, home, want)
 }
 
-// inputsDigest is that of everything the template depends on besides the
-// tree: the data set and the code that loads it.
+// inputsDigest is the digest of the template's inputs besides the tree: the data
+// set and the code that loads it.
 func inputsDigest() (string, error) {
 	h := sha256.New()
 	for _, f := range pagila.Files() {
@@ -175,8 +175,8 @@ func fill(ctx context.Context, mc appliance.Machine, c appliance.Cluster, m appl
 			return err
 		}
 	}
-	// No password of a build may live on: a cluster sets its own before
-	// anybody can log in.
+	// The build's passwords are removed; a cluster sets its own before anybody
+	// can log in.
 	const forget = "ALTER ROLE replicator PASSWORD NULL; ALTER ROLE rewind PASSWORD NULL; ALTER ROLE pgapp PASSWORD NULL; ALTER ROLE app PASSWORD NULL;\n"
 	if _, err := postgres.SuperuserSQL(ctx, mc, m.Port, postgres.MaintenanceDatabase, forget+"CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT;\n"); err != nil {
 		return err
@@ -195,7 +195,7 @@ func files() []postgres.LoadFile {
 	return out
 }
 
-// lastSegment is the one that holds the shutdown checkpoint.
+// lastSegment is the WAL segment with the shutdown checkpoint.
 func lastSegment(ctx context.Context, mc appliance.Machine) (string, error) {
 	l := mc.Layout()
 	r, err := mc.Run(ctx, appliance.Command{Argv: []string{filepath.Join(l.BinDir, "pg_controldata"), l.DataDir}})

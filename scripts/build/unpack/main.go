@@ -1,5 +1,5 @@
-// Command unpack unpacks the PostgreSQL tree that scripts/build/pgtree made
-// below a directory, and prints where its programs are. The tests use it.
+// Command unpack unpacks the PostgreSQL tree of scripts/build/pgtree below a
+// directory, and prints the directory of its programs. The tests use it.
 package main
 
 import (

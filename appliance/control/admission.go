@@ -7,37 +7,38 @@ import (
 	"pgapp/appliance"
 )
 
-// decisionTries bounds how often a request is decided anew because the record
-// changed in the meantime. Each change is one that another caller or a running
-// operation has stored, so more than a few in a row mean that something loops.
+// decisionTries limits how often a request is decided again because the record
+// has changed. Another caller or a running operation stores each change, so more
+// than a few in a row mean that something loops.
 const decisionTries = 20
 
-// decision is what becomes of a request, decided from a look at the record and
-// at the hosts. Nobody is locked out while it is made, so it holds only while
-// the record and the running operation are those that it was made from.
+// decision is the outcome of a request, made from a look at the record and at the
+// hosts. No lock is held during the look, so a decision is valid only as long as
+// the record and the running operation stay the same.
 type decision struct {
 	cluster string
 	from    basis
-	// nothing is set where there is nothing to begin: operation has its outcome.
+	// nothing is set where the request needs no operation. The field operation then
+	// holds the result.
 	nothing bool
 	// join is the running operation that the request is answered with.
 	join *appliance.Operation
-	// Otherwise operation begins, with create where the cluster is new, and
-	// ends supersede where that is set.
+	// Otherwise operation begins. It creates the cluster in create, if set, and
+	// ends the operation with the id supersede, if set.
 	operation appliance.Operation
 	create    *appliance.NewCluster
 	supersede string
 }
 
-// basis identifies what a decision was made from.
+// basis identifies the state that a decision was made from.
 type basis struct {
-	// revision of the record; 0 where there is none.
+	// revision of the record; 0 for a cluster without a record.
 	revision uint64
-	// running is the id of the running operation, if any.
+	// running is the id of the running operation, empty if none runs.
 	running string
 }
 
-// adds are the members that the decision brings into being.
+// adds returns the members that the decision creates.
 func (d decision) adds() []appliance.Member {
 	switch {
 	case d.create != nil:
@@ -48,9 +49,9 @@ func (d decision) adds() []appliance.Member {
 	return nil
 }
 
-// admit decides a request and begins the operation, and decides anew where
-// another caller was faster. decide looks at records and hosts; nothing is
-// locked meanwhile, so a slow host delays only who asked for it.
+// admit decides a request and begins the operation. If another caller changes the
+// cluster first, admit decides again. decide looks at records and hosts without a
+// lock, so a slow host delays only requests for its own cluster.
 func (c *Controller) admit(ctx context.Context, a Act, cluster string, decide func(context.Context) (decision, error)) (appliance.Operation, error) {
 	for range decisionTries {
 		if err := c.admission.pass(ctx, a); err != nil {
@@ -69,8 +70,8 @@ func (c *Controller) admit(ctx context.Context, a Act, cluster string, decide fu
 		WithHint("pgapp ops --cluster %s shows what runs; try again", cluster)
 }
 
-// begin carries the decision out, in the cluster's turn. It returns false
-// where the decision was made from what is no longer so.
+// begin carries out the decision in the cluster's turn. It returns false if the
+// decision is out of date.
 func (c *Controller) begin(ctx context.Context, d decision) (appliance.Operation, bool, error) {
 	if d.nothing {
 		return d.operation, true, nil
@@ -111,7 +112,7 @@ func (c *Controller) begin(ctx context.Context, d decision) (appliance.Operation
 	return d.operation, err == nil, err
 }
 
-// basis reads what a decision about the cluster rests on.
+// basis returns the cluster's present basis.
 func (c *Controller) basis(ctx context.Context, cluster string) (basis, error) {
 	var b basis
 	record, err := c.cfg.Store.Cluster(ctx, cluster)
@@ -126,7 +127,7 @@ func (c *Controller) basis(ctx context.Context, cluster string) (basis, error) {
 	return b, err
 }
 
-// running returns the cluster's running operation, nil where none runs.
+// running returns the cluster's running operation, nil if none runs.
 func (c *Controller) running(ctx context.Context, cluster string) (*appliance.Operation, error) {
 	o, err := c.cfg.Store.Running(ctx, cluster)
 	switch {
@@ -138,9 +139,9 @@ func (c *Controller) running(ctx context.Context, cluster string) (*appliance.Op
 	return nil, err
 }
 
-// taken tells whether another cluster has been given what the decision's new
-// members were allocated: providers are asked before the turn, so two clusters
-// may be offered the same.
+// taken tells whether another cluster has got an address of the decision's new
+// members. Providers allocate before the turn, so they may offer one address to
+// two clusters.
 func (c *Controller) taken(ctx context.Context, d decision) (bool, error) {
 	others, err := c.otherMembers(ctx, d.cluster)
 	if err != nil {
@@ -156,10 +157,10 @@ func (c *Controller) taken(ctx context.Context, d decision) (bool, error) {
 	return false, nil
 }
 
-// Alone runs work while no operation runs, and none begins before work has ended.
-// Where an operation runs, the act is a problem operation-running, and where other
-// such work is under way, a problem conflict. Nobody is locked out: a request that
-// comes meanwhile is told what is under way.
+// Alone calls work while no operation runs, and lets none begin before work
+// returns. It returns a problem operation-running if an operation runs, and a
+// problem conflict if other work runs alone. A request for an operation is not
+// blocked meanwhile: it is refused with a message that names the work.
 func (c *Controller) Alone(ctx context.Context, a Act, work func(context.Context) error) error {
 	lift, err := c.admission.leaveMark(ctx, a)
 	if err != nil {

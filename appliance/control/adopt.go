@@ -12,12 +12,12 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// Adopt looks at what really runs of the cluster and makes the record say so:
-// the one writable member, of a timeline that descends from the recorded one,
-// is its primary from then on, and the epoch grows. Nothing is started,
-// stopped or reconfigured. Whatever is ambiguous is a problem conflict that
-// lists what was found. Adopt returns when the operation has ended; where ctx ends
-// first, the operation goes on. A repeat is safe.
+// Adopt looks at the cluster's members and corrects the record: the one member
+// that accepts writes, on a timeline that descends from the recorded one, becomes
+// the primary, and the epoch grows. Adopt starts, stops and configures nothing. It
+// returns a problem conflict with a list of the members if it can't tell which one
+// is the primary. Adopt waits for the end of the operation, which goes on if ctx
+// ends first. A repeat is safe.
 func (c *Controller) Adopt(ctx context.Context, cluster string) (appliance.Adoption, error) {
 	o, err := c.admit(ctx, Act(appliance.OpAdopt), cluster, func(ctx context.Context) (decision, error) { return c.decideAdopt(ctx, cluster) })
 	if err != nil {
@@ -34,11 +34,11 @@ func (c *Controller) Adopt(ctx context.Context, cluster string) (appliance.Adopt
 	return a, nil
 }
 
-// decideAdopt decides from looks at all members what is to be recorded.
+// decideAdopt looks at all members and decides what the operation records.
 func (c *Controller) decideAdopt(ctx context.Context, cluster string) (decision, error) {
 	r, err := c.cfg.Store.Cluster(ctx, cluster)
 	if err != nil {
-		return decision{}, notFound(err, cluster)
+		return decision{}, clusterNotFound(err, cluster)
 	}
 	running, err := c.running(ctx, cluster)
 	if err != nil {
@@ -59,7 +59,7 @@ func (c *Controller) decideAdopt(ctx context.Context, cluster string) (decision,
 	if err != nil {
 		return decision{}, err
 	}
-	v, err := judge(r, looks)
+	v, err := findPrimary(r, looks)
 	if err != nil {
 		return decision{}, err
 	}
@@ -76,7 +76,8 @@ func (c *Controller) decideAdopt(ctx context.Context, cluster string) (decision,
 	return decision{cluster: cluster, from: basis{revision: r.Revision, running: supersede}, operation: o, supersede: supersede}, nil
 }
 
-// await returns the operation when it has succeeded. Its failure is the error.
+// await waits until the operation has succeeded, and returns it. If the operation
+// fails, await returns that error.
 func (c *Controller) await(ctx context.Context, o appliance.Operation) (appliance.Operation, error) {
 	states, err := c.cfg.Runner.Watch(ctx, o.ID)
 	if err != nil {
@@ -93,11 +94,11 @@ func (c *Controller) await(ctx context.Context, o appliance.Operation) (applianc
 	case ctx.Err() != nil:
 		return o, fmt.Errorf("waiting for operation %s: %w", o.ID, context.Cause(ctx))
 	}
-	return o, appliance.NewProblem(appliance.ErrInterrupted, "operation %s (%s) has not ended, and goes on when the daemon is there again", o.ID, o.Kind).
+	return o, appliance.NewProblem(appliance.ErrInterrupted, "operation %s (%s) was interrupted and continues when the daemon has started again", o.ID, o.Kind).
 		WithHint("pgapp ops %s --follow waits for it", o.ID)
 }
 
-// inspect looks at all members, at what runs and what is on disk.
+// inspect looks at all members' servers and data directories.
 func (c *Controller) inspect(ctx context.Context, r appliance.Cluster) ([]observe.Look, error) {
 	secrets, err := c.cfg.Store.Secrets(ctx, r.Name)
 	if err != nil {
@@ -110,7 +111,7 @@ func (c *Controller) inspect(ctx context.Context, r appliance.Cluster) ([]observ
 	return c.cfg.Observer.Inspect(ctx, observe.Subjects(r, provider, secrets)), ctx.Err()
 }
 
-// lost says why the machine could not be looked at, nil where it was.
+// lost returns the reason why the look at the machine failed, nil if it didn't.
 func lost(l observe.Look) error {
 	for _, err := range []error{l.Process.Why(), l.DataDir.Why(), l.Ancestors.Why()} {
 		if err != nil && !errors.Is(err, observe.ErrNotAsked) {
@@ -120,7 +121,7 @@ func lost(l observe.Look) error {
 	return nil
 }
 
-// verdict is what unambiguously is.
+// verdict is what the looks at the members prove.
 type verdict struct {
 	primary  string
 	timeline uint32
@@ -128,23 +129,24 @@ type verdict struct {
 	notes    []string
 }
 
-// judge finds the primary in what was seen, or says what stands against it.
-func judge(r appliance.Cluster, all []observe.Look) (verdict, error) {
+// findPrimary finds the primary among the members, or returns a problem that lists
+// the reasons against each candidate.
+func findPrimary(r appliance.Cluster, all []observe.Look) (verdict, error) {
 	var against []string
 	for _, s := range all {
-		if why := strange(r, s); why != "" {
+		if why := obstacle(r, s); why != "" {
 			against = append(against, s.Member.Name+" "+why)
 		}
 	}
 	if len(against) > 0 {
-		return verdict{}, ambiguous(r, all, against...)
+		return verdict{}, ambiguousProblem(r, all, against...)
 	}
 	v := verdict{primary: r.Primary, timeline: r.Timeline}
 	for _, s := range all {
 		if s.Server.Known() {
 			v.running = append(v.running, s.Member.Name)
 		}
-		if note := differs(r, s); note != "" {
+		if note := deviation(r, s); note != "" {
 			v.notes = append(v.notes, s.Member.Name+" "+note)
 		}
 	}
@@ -157,8 +159,8 @@ func judge(r appliance.Cluster, all []observe.Look) (verdict, error) {
 	return v, nil
 }
 
-// choose returns the one member that is primary, nil where there is none of
-// the members any more.
+// choose returns the one member that can be the primary, nil if no member exists
+// any more.
 func choose(r appliance.Cluster, all []observe.Look) (*observe.Look, error) {
 	var best *observe.Look
 	var live, highest, there int
@@ -183,35 +185,36 @@ func choose(r appliance.Cluster, all []observe.Look) (*observe.Look, error) {
 	case there == 0:
 		return nil, nil
 	case best == nil:
-		return nil, ambiguous(r, all, "no member is a primary")
+		return nil, ambiguousProblem(r, all, "no member is a primary")
 	case live > 1:
-		return nil, ambiguous(r, all, "more than one member accepts writes: stop all but one by hand")
+		return nil, ambiguousProblem(r, all, "more than one member accepts writes: stop all but one by hand")
 	case highest > 1:
-		return nil, ambiguous(r, all, fmt.Sprintf("more than one member would accept writes on timeline %d", best.Timeline()))
+		return nil, ambiguousProblem(r, all, fmt.Sprintf("more than one member would accept writes on timeline %d", best.Timeline()))
 	case live == 1 && !best.Server.Known():
-		return nil, ambiguous(r, all, fmt.Sprintf("%s is stopped, but has a newer timeline than the member that accepts writes", best.Member.Name))
+		return nil, ambiguousProblem(r, all, fmt.Sprintf("%s is stopped, but has a newer timeline than the member that accepts writes", best.Member.Name))
 	}
 	for _, s := range all {
 		if s.Timeline() > best.Timeline() {
-			return nil, ambiguous(r, all, fmt.Sprintf("%s follows timeline %d, of which no primary is known", s.Member.Name, s.Timeline()))
+			return nil, ambiguousProblem(r, all, fmt.Sprintf("%s follows timeline %d, of which no primary is known", s.Member.Name, s.Timeline()))
 		}
 	}
-	return best, descends(r, all, best)
+	return best, checkDescent(r, all, best)
 }
 
-// descends wants the primary's timeline to come from the recorded one.
-func descends(r appliance.Cluster, all []observe.Look, best *observe.Look) error {
+// checkDescent refuses a primary whose timeline does not descend from the recorded
+// one.
+func checkDescent(r appliance.Cluster, all []observe.Look, best *observe.Look) error {
 	t := best.Timeline()
 	switch {
 	case r.Timeline == 0, t == r.Timeline && best.Member.Name == r.Primary, postgres.Descends(best.Ancestors.Value(), r.Timeline):
 		return nil
 	}
-	return ambiguous(r, all, fmt.Sprintf("%s is on timeline %d, which does not descend from the recorded timeline %d of %s",
+	return ambiguousProblem(r, all, fmt.Sprintf("%s is on timeline %d, which does not descend from the recorded timeline %d of %s",
 		best.Member.Name, t, r.Timeline, r.Primary))
 }
 
-// strange says why a member can't be judged, or "".
-func strange(r appliance.Cluster, s observe.Look) string {
+// obstacle says why nothing can be concluded from the member, or "".
+func obstacle(r appliance.Cluster, s observe.Look) string {
 	id := s.Server.Value().SystemIdentifier
 	if id == "" {
 		id = s.DataDir.Value().SystemIdentifier
@@ -220,21 +223,21 @@ func strange(r appliance.Cluster, s observe.Look) string {
 	case lost(s) != nil:
 		return "can't be looked at: " + lost(s).Error()
 	case s.DataDir.Value().Foreign:
-		return "has a data directory that is none of PostgreSQL 17"
+		return "has a data directory that is not PostgreSQL 17's"
 	case s.Server.Known() && s.Server.Value().ClusterName != "" && s.Server.Value().ClusterName != r.Name+"/"+s.Member.Name:
 		return fmt.Sprintf("has another server at its address: %s", s.Server.Value().ClusterName)
 	case id != "" && r.SystemIdentifier != "" && id != r.SystemIdentifier:
 		return fmt.Sprintf("has system identifier %s, the record says %s", id, r.SystemIdentifier)
 	case s.Server.Known() && !s.Process.Value():
-		return "answers at its address, but its server and data are not in this home"
+		return "answers at its address, but this home has neither its server nor its data"
 	case s.Process.Value() && !s.Server.Known():
-		return fmt.Sprintf("runs, but does not say what it is: %v", s.Server.Why())
+		return fmt.Sprintf("has a server process that does not answer: %v", s.Server.Why())
 	}
 	return ""
 }
 
-// differs says what of a member isn't as recorded, or "".
-func differs(r appliance.Cluster, s observe.Look) string {
+// deviation says in what the member differs from the record, or "".
+func deviation(r appliance.Cluster, s observe.Look) string {
 	switch {
 	case !s.DataDir.Value().Exists && !s.Server.Known():
 		return "has no data directory"
@@ -250,8 +253,8 @@ func differs(r appliance.Cluster, s observe.Look) string {
 	return ""
 }
 
-// ambiguous is the problem that leaves the decision to a person.
-func ambiguous(r appliance.Cluster, all []observe.Look, against ...string) error {
+// ambiguousProblem lists all members and leaves the decision to a person.
+func ambiguousProblem(r appliance.Cluster, all []observe.Look, against ...string) error {
 	lines := slices.Clone(against)
 	for _, s := range all {
 		role := "standby"

@@ -55,7 +55,7 @@ func lose(name, why string) observe.Look {
 	return l
 }
 
-func TestJudge(t *testing.T) {
+func TestFindPrimary(t *testing.T) {
 	t.Parallel()
 	change := func(l observe.Look, f func(*observe.Look)) observe.Look { f(&l); return l }
 	for _, c := range []struct {
@@ -92,7 +92,7 @@ func TestJudge(t *testing.T) {
 		}, "", "another server"},
 		{"elsewhere", []observe.Look{
 			change(runs("node0", false, 1), func(l *observe.Look) { l.Process, l.DataDir = observe.Known(false), observe.Known(postgres.DataDir{}) }), gone("node1"), gone("node2"),
-		}, "", "not in this home"},
+		}, "", "this home has neither"},
 		{"silent", []observe.Look{
 			runs("node0", false, 1), change(stopped("node1", true, 1), func(l *observe.Look) {
 				l.Process, l.Server = observe.Known(true), observe.Unknown[postgres.Observation](errors.New("starting up"))
@@ -105,7 +105,7 @@ func TestJudge(t *testing.T) {
 			runs("node0", false, 1), lose("node1", "no route"), gone("node2"),
 		}, "", "node1 (recorded standby): unknown, can't be looked at"},
 	} {
-		v, err := judge(record(), c.seen)
+		v, err := findPrimary(record(), c.seen)
 		switch {
 		case c.primary == "" && err == nil:
 			t.Errorf("%s: took %s", c.name, v.primary)

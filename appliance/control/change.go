@@ -9,7 +9,7 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// decideUpExisting brings a cluster that exists to the wish, and to running.
+// decideUpExisting changes an existing cluster to match the spec, and starts it.
 func (c *Controller) decideUpExisting(ctx context.Context, old appliance.Cluster, s appliance.Spec, dryRun bool) (decision, error) {
 	running, err := c.running(ctx, old.Name)
 	if err != nil {
@@ -31,7 +31,7 @@ func (c *Controller) decideUpExisting(ctx context.Context, old appliance.Cluster
 		return decision{cluster: old.Name, join: running}, nil
 	}
 	if old.Phase == appliance.PhaseRemoving {
-		return decision{}, removing(old.Name)
+		return decision{}, removingProblem(old.Name)
 	}
 	o := c.newOperation(old.Name, appliance.OpUp, appliance.OperationParams{WantRunning: old.AnyWantStopped() || old.Phase == appliance.PhaseFailed})
 	if !diff.none() {
@@ -47,14 +47,14 @@ func (c *Controller) decideUpExisting(ctx context.Context, old appliance.Cluster
 	}, nil
 }
 
-func removing(cluster string) error {
+func removingProblem(cluster string) error {
 	return appliance.NewProblem(appliance.ErrConflict, "cluster %q is being removed", cluster).
 		WithHint("pgapp down --volumes finishes the removal")
 }
 
-// Scale adds standbys or removes some. A repeat of the wish that is under way
-// joins it; where there is nothing to change the operation looks whether all
-// is as it should be. The primary can't be removed: that is a problem conflict.
+// Scale adds or removes standbys. A repeat of the running request joins its
+// operation. An operation with nothing to change verifies the cluster. Removing the
+// primary is a problem conflict.
 func (c *Controller) Scale(ctx context.Context, cluster string, w appliance.ScaleWish) (appliance.Operation, error) {
 	return c.admit(ctx, Act(appliance.OpScale), cluster, func(ctx context.Context) (decision, error) { return c.decideScale(ctx, cluster, w) })
 }
@@ -62,7 +62,7 @@ func (c *Controller) Scale(ctx context.Context, cluster string, w appliance.Scal
 func (c *Controller) decideScale(ctx context.Context, cluster string, w appliance.ScaleWish) (decision, error) {
 	old, err := c.cfg.Store.Cluster(ctx, cluster)
 	if err != nil {
-		return decision{}, notFound(err, cluster)
+		return decision{}, clusterNotFound(err, cluster)
 	}
 	if err := c.mayChange(ctx, Act(appliance.OpScale)); err != nil {
 		return decision{}, err
@@ -91,7 +91,7 @@ func (c *Controller) decideScale(ctx context.Context, cluster string, w applianc
 	}, nil
 }
 
-// sameScale tells whether the running operation is what the wish asks for.
+// sameScale tells whether the running operation does what the wish asks for.
 func sameScale(o appliance.Operation, c appliance.Cluster, w appliance.ScaleWish) bool {
 	ch := o.Params.Change
 	if o.Kind != appliance.OpScale || ch == nil {
@@ -103,12 +103,12 @@ func sameScale(o appliance.Operation, c appliance.Cluster, w appliance.ScaleWish
 	return w.Standbys != nil && *w.Standbys == ch.Standbys
 }
 
-// mayScale refuses a cluster whose primary is not wanted running: nothing
-// could be cloned from it.
+// mayScale refuses a cluster whose primary is stopped, since no standby can be
+// cloned from it.
 func mayScale(c appliance.Cluster) error {
 	switch {
 	case c.Phase == appliance.PhaseRemoving:
-		return removing(c.Name)
+		return removingProblem(c.Name)
 	case c.Phase == appliance.PhaseStopped || c.WantStopped || c.PrimaryMember().WantStopped:
 		return appliance.NewProblem(appliance.ErrConflict, "cluster %q is stopped and can't be scaled", c.Name).
 			WithHint("start it first: pgapp start --cluster %s", c.Name)
@@ -147,8 +147,8 @@ func removal(old appliance.Cluster, member string) (appliance.Change, error) {
 	return appliance.Change{Standbys: len(old.Members) - 2, Remove: []appliance.Member{m}}, nil
 }
 
-// change decides the facts of a difference: which members come with which
-// addresses, which go, and what needs a restart.
+// change decides which members a difference adds, with their addresses, which
+// members it removes, and which parameters need a restart.
 func (c *Controller) change(ctx context.Context, old appliance.Cluster, d difference) (appliance.Change, error) {
 	ch := appliance.Change{Standbys: len(old.Members) - 1, Size: d.size}
 	if d.standbys != nil {
@@ -181,8 +181,8 @@ func (c *Controller) change(ctx context.Context, old appliance.Cluster, d differ
 	return ch, err
 }
 
-// restartNeeded asks the primary; where it doesn't run, it takes over
-// everything at its start.
+// restartNeeded asks the primary which parameters need a restart. A stopped primary
+// needs none: it reads all of them when it starts.
 func restartNeeded(ctx context.Context, old appliance.Cluster, provider appliance.Provider, names []string) ([]string, error) {
 	m := old.PrimaryMember()
 	mc := provider.Machine(old, m)
@@ -193,8 +193,8 @@ func restartNeeded(ctx context.Context, old appliance.Cluster, provider applianc
 	return postgres.RestartNeeded(ctx, mc, m.Port, names)
 }
 
-// otherMembers are those of all other clusters, and those that running
-// operations are about to add there.
+// otherMembers returns the members of all other clusters, with those that running
+// operations are adding.
 func (c *Controller) otherMembers(ctx context.Context, cluster string) ([]appliance.Member, error) {
 	all, err := c.cfg.Store.Clusters(ctx)
 	if err != nil {

@@ -29,7 +29,7 @@ const (
 func (c *Controller) Connection(ctx context.Context, cluster, role string, reveal bool) (appliance.Connection, error) {
 	r, err := c.cfg.Store.Cluster(ctx, cluster)
 	if err != nil {
-		return appliance.Connection{}, notFound(err, cluster)
+		return appliance.Connection{}, clusterNotFound(err, cluster)
 	}
 	if role == roleAdmin {
 		return c.adminConnection(r)

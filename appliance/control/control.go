@@ -20,18 +20,16 @@ import (
 type Config struct {
 	Store  appliance.Store
 	Runner *op.Runner
-	// Preview returns the steps of an operation on a record that may not be
-	// stored, as it would be planned.
+	// Preview plans the steps of an operation on a record that need not be stored.
 	Preview   func(ctx context.Context, o appliance.Operation, c appliance.Cluster) ([]appliance.Step, error)
 	Providers map[appliance.ProviderKind]appliance.Provider
 	// AutoProvider resolves provider auto, and says why in one line.
 	AutoProvider func(ctx context.Context, s appliance.Spec) (appliance.ProviderKind, string)
 	Info         appliance.Info
 	Log          *slog.Logger
-	// ClientDir is where password files and a psql for people are kept:
-	// readable by the daemon's user only.
+	// ClientDir holds the users' password files. Only the daemon's user can read it.
 	ClientDir string
-	// Settings may be nil: then nothing keeps this controller from changing things.
+	// Settings may be nil. The controller then never observes only.
 	Settings Settings
 	// Observer looks at members.
 	Observer *observe.Observer
@@ -48,7 +46,7 @@ type Controller struct {
 // New makes a controller.
 func New(cfg Config) *Controller { return &Controller{cfg: cfg} }
 
-// Close ends the sessions to members. The members go on.
+// Close ends the sessions to members. The members keep running.
 func (c *Controller) Close(ctx context.Context) { c.cfg.Observer.Close(ctx) }
 
 // Info describes the daemon.
@@ -60,8 +58,8 @@ func (c *Controller) Info(ctx context.Context) appliance.Info {
 	return info
 }
 
-// Up creates the cluster, or brings an existing one to its spec. While an up
-// of the same cluster runs, a repeat joins it.
+// Up creates the cluster, or changes an existing one to match the spec. A repeat
+// joins a running up of the same cluster.
 func (c *Controller) Up(ctx context.Context, s appliance.Spec, w appliance.UpOptions) (appliance.Operation, error) {
 	wanted := s.WithDefaults()
 	if err := wanted.Validate(); err != nil {
@@ -79,7 +77,7 @@ func (c *Controller) Up(ctx context.Context, s appliance.Spec, w appliance.UpOpt
 	})
 }
 
-// previewUp shows what Up would do, and locks nobody out meanwhile.
+// previewUp shows what Up would do. It holds no lock.
 func (c *Controller) previewUp(ctx context.Context, wanted, s appliance.Spec, w appliance.UpOptions) (appliance.Operation, error) {
 	d, record, err := c.decideUp(ctx, wanted, s, w)
 	if err != nil {
@@ -88,7 +86,7 @@ func (c *Controller) previewUp(ctx context.Context, wanted, s appliance.Spec, w 
 	return c.preview(ctx, d.operation, record)
 }
 
-// decideUp also returns the record that the operation is to work on.
+// decideUp also returns the record that the operation will work on.
 func (c *Controller) decideUp(ctx context.Context, wanted, s appliance.Spec, w appliance.UpOptions) (decision, appliance.Cluster, error) {
 	if err := c.mayChange(ctx, Act(appliance.OpUp)); err != nil {
 		return decision{}, appliance.Cluster{}, err
@@ -109,8 +107,8 @@ func (c *Controller) decideUp(ctx context.Context, wanted, s appliance.Spec, w a
 	return c.decideCreate(ctx, wanted)
 }
 
-// readable finds a missing SQL file before anything is created.
-// A client that asks for the plan only has not sent its own yet.
+// readable refuses a missing SQL file before anything is created. On a dry run the
+// file may be missing: the client sends its own files only for a real up.
 func readable(files []string, dryRun bool) error {
 	for _, path := range files {
 		_, err := plan.CheckSQLFile(path)
@@ -169,15 +167,15 @@ func (c *Controller) decideCreate(ctx context.Context, s appliance.Spec) (d deci
 	}, record, nil
 }
 
-// localOnly drops what only a virtual machine has, when auto chose local.
+// localOnly clears the fields that only virtual machines have, for a spec whose
+// provider auto became local.
 func localOnly(s appliance.Spec) appliance.Spec {
 	s.Primary, s.Image, s.ImageDigest, s.Accel, s.AptMirror, s.AptProxy = "", "", "", "", "", ""
 	s.Network, s.FirstAddress, s.VCPUs, s.MemoryMiB, s.DiskGiB = "", "", 0, 0, 0
 	return s
 }
 
-// join continues an operation that the journal calls running, whether it is
-// live or was left behind.
+// join returns the running operation, and resumes one that an earlier process left.
 func (c *Controller) join(ctx context.Context, o appliance.Operation) (appliance.Operation, error) {
 	if c.cfg.Runner.Alive(o.ID) {
 		return c.cfg.Runner.Operation(ctx, o.ID)
@@ -189,8 +187,8 @@ func (c *Controller) join(ctx context.Context, o appliance.Operation) (appliance
 	return next, c.cfg.Runner.Start(ctx, next, nil, o.ID)
 }
 
-// Submit starts an operation on an existing cluster. Removing a cluster
-// supersedes whatever runs; a repeated removal joins the running one.
+// Submit starts an operation on an existing cluster. A removal supersedes the
+// running operation; a repeated removal joins the running one.
 func (c *Controller) Submit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error) {
 	o := c.newOperation(cluster, kind, p)
 	return c.admit(ctx, actOf(o), cluster, func(ctx context.Context) (decision, error) { return c.decideSubmit(ctx, o) })
@@ -227,7 +225,7 @@ func (c *Controller) decideSubmit(ctx context.Context, o appliance.Operation) (d
 		return decision{cluster: cluster, join: running}, nil
 	}
 	if record.Phase == appliance.PhaseRemoving && kind != appliance.OpDestroy {
-		return decision{}, removing(cluster)
+		return decision{}, removingProblem(cluster)
 	}
 	return decision{
 		cluster: cluster, from: basis{revision: record.Revision, running: supersede},
@@ -251,9 +249,9 @@ func (c *Controller) provider(kind appliance.ProviderKind) (appliance.Provider, 
 	return p, nil
 }
 
-// Recover continues what a former process left: operations that were running,
-// and clusters that should run but don't, as after a reboot. It returns when
-// all of that has begun. While pgapp only observes, only adoptions go on.
+// Recover resumes the operations that an earlier process left running, and starts
+// clusters that should run but don't, as after a reboot. It returns when all of
+// them have begun. While pgapp only observes, Recover resumes adoptions only.
 func (c *Controller) Recover(ctx context.Context) error {
 	o, err := c.observeOnly(ctx)
 	if err != nil {
@@ -280,7 +278,7 @@ func (c *Controller) Recover(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// bringBack starts a cluster that the user wants running and that isn't.
+// bringBack starts a cluster that should run and doesn't.
 func (c *Controller) bringBack(ctx context.Context, record appliance.Cluster) error {
 	if record.Phase != appliance.PhaseReady || record.WantStopped {
 		return nil
@@ -297,14 +295,14 @@ func (c *Controller) bringBack(ctx context.Context, record appliance.Cluster) er
 		if err == nil && running {
 			continue
 		}
-		c.cfg.Log.Info("cluster does not run as it should: starting it", "cluster", record.Name, "member", m.Name)
+		c.cfg.Log.Info("starting a cluster that should be running", "cluster", record.Name, "member", m.Name)
 		_, err = c.Submit(ctx, record.Name, appliance.OpStart, appliance.OperationParams{KeepStopped: true})
 		return err
 	}
 	return nil
 }
 
-// clientFile is a path below the directory for people's files.
+// clientFile returns a path below ClientDir.
 func (c *Controller) clientFile(parts ...string) string {
 	return filepath.Join(append([]string{c.cfg.ClientDir}, parts...)...)
 }

@@ -13,12 +13,12 @@ import (
 // logLines is how many lines of a log are shown before it is followed.
 const logLines = "200"
 
-// Logs copies the server log of one member, or of all with their names in
-// front, to w. With follow it goes on until ctx ends.
+// Logs copies the server log of one member to w, or the logs of all members with
+// their names before each line. With follow it continues until ctx ends.
 func (c *Controller) Logs(ctx context.Context, cluster, member string, follow bool, w io.Writer) error {
 	r, err := c.cfg.Store.Cluster(ctx, cluster)
 	if err != nil {
-		return notFound(err, cluster)
+		return clusterNotFound(err, cluster)
 	}
 	provider, err := c.provider(r.Spec.Provider)
 	if err != nil {
@@ -76,7 +76,7 @@ func newPrefixWriter(mu *sync.Mutex, w io.Writer, prefix string) *prefixWriter {
 	return &prefixWriter{mu: mu, w: w, prefix: prefix}
 }
 
-// Write keeps what isn't a whole line for later.
+// Write buffers an incomplete line until the rest arrives.
 func (p *prefixWriter) Write(b []byte) (int, error) {
 	p.rest = append(p.rest, b...)
 	for {

@@ -13,24 +13,24 @@ import (
 // observeOnlySetting is where the store keeps an [ObserveOnly].
 const observeOnlySetting = "observe-only"
 
-// Settings are the store's.
+// Settings is the part of the store that holds settings.
 type Settings interface {
-	// Setting returns a problem not-found where there is none of that name.
+	// Setting returns a problem not-found for an unknown name.
 	Setting(ctx context.Context, name string) ([]byte, error)
-	// PutSetting removes the setting where value is nil.
+	// PutSetting stores the value; nil removes the setting.
 	PutSetting(ctx context.Context, name string, value []byte) error
 }
 
-// ObserveOnly says why nothing may be changed, and of which clusters it isn't
-// known yet what they really are. It lives in the store, so that it comes with
-// a restored state and outlives the daemon.
+// ObserveOnly says why pgapp changes nothing, and which clusters wait to be
+// adopted. The store holds it, so that it comes with a restored state and outlives
+// the daemon.
 type ObserveOnly struct {
 	Reason   string    `json:"reason"`
 	Since    time.Time `json:"since"`
 	Clusters []string  `json:"clusters"`
 }
 
-// SetObserveOnly stores it; with no clusters left it is removed.
+// SetObserveOnly stores o, and removes the setting if no cluster is left in o.
 func SetObserveOnly(ctx context.Context, s Settings, o ObserveOnly) error {
 	if len(o.Clusters) == 0 {
 		return s.PutSetting(ctx, observeOnlySetting, nil)
@@ -42,7 +42,7 @@ func SetObserveOnly(ctx context.Context, s Settings, o ObserveOnly) error {
 	return s.PutSetting(ctx, observeOnlySetting, b)
 }
 
-// GetObserveOnly returns what is stored, without clusters where nothing is.
+// GetObserveOnly returns the stored setting, an empty one if there is none.
 func GetObserveOnly(ctx context.Context, s Settings) (ObserveOnly, error) {
 	var o ObserveOnly
 	b, err := s.Setting(ctx, observeOnlySetting)
@@ -65,8 +65,8 @@ func (c *Controller) observeOnly(ctx context.Context) (ObserveOnly, error) {
 	return GetObserveOnly(ctx, c.cfg.Settings)
 }
 
-// mayChange refuses all acts but an adoption while a cluster waits to be adopted:
-// what a restored state doesn't know of may have the same names and addresses.
+// mayChange refuses all acts but an adoption while a cluster waits to be adopted: a
+// cluster that the restored state doesn't know may have the same names and addresses.
 func (c *Controller) mayChange(ctx context.Context, a Act) error {
 	o, err := c.observeOnly(ctx)
 	if err != nil || len(o.Clusters) == 0 || a.admittedObserving() {
@@ -76,7 +76,7 @@ func (c *Controller) mayChange(ctx context.Context, a Act) error {
 		WithHint("pgapp adopt --cluster %s takes over what really runs; pgapp ps and pgapp verify show it", o.Clusters[0])
 }
 
-// Adopted notes that the cluster's record says what really runs. A repeat is safe.
+// Adopted removes the cluster from those that wait to be adopted. A repeat is safe.
 func Adopted(ctx context.Context, s Settings, cluster string) error {
 	o, err := GetObserveOnly(ctx, s)
 	if err != nil || !slices.Contains(o.Clusters, cluster) {

@@ -4,20 +4,20 @@ import (
 	"pgapp/appliance"
 )
 
-// Act is what passes admission: an operation by its kind, except that the daemon's
-// own start is told from a user's, or other work that no operation may run beside.
+// Act is a thing that passes admission: an operation, named by its kind (the
+// daemon's own start has a name of its own), or work that runs alone.
 type Act string
 
-// The acts that are no kinds of operation.
+// The acts that are not kinds of operation.
 const (
-	// actRevive is the start by which the daemon brings back what should run, as
-	// after a reboot.
+	// actRevive is the daemon's own start of a cluster that should run, as after a
+	// reboot.
 	actRevive Act = "revive"
 	// ActPrune removes the images that no machine uses.
 	ActPrune Act = "prune"
-	// ActRestore puts another state in place of pgapp's own.
+	// ActRestore replaces pgapp's own state by one from an archive.
 	ActRestore Act = "restore"
-	// ActCompact writes pgapp's own state anew.
+	// ActCompact rewrites pgapp's own state without gaps.
 	ActCompact Act = "compact"
 )
 
@@ -28,10 +28,10 @@ func actOf(o appliance.Operation) Act {
 	return Act(o.Kind)
 }
 
-// actCount is how many acts there are: a row of [rulings] has as many columns.
+// actCount is the number of acts, and of columns of [rulings].
 const actCount = 12
 
-// acts are all of them, in the order of the columns of [rulings].
+// acts returns all acts in the order of the columns of [rulings].
 func acts() [actCount]Act {
 	return [actCount]Act{
 		Act(appliance.OpUp), Act(appliance.OpStart), Act(appliance.OpStop), Act(appliance.OpRestart),
@@ -40,25 +40,25 @@ func acts() [actCount]Act {
 	}
 }
 
-// ruling is how a request fares beside what runs.
+// ruling is the answer to a request while another act runs.
 type ruling int
 
-// The rulings; none is the zero value, so that a gap in the table shows.
+// The rulings. The zero value is none of them, so that a gap in the table shows.
 const (
 	refused ruling = iota + 1
-	// joins: the same request is answered with the running operation; another
-	// one is refused.
+	// joins: the answer to the same request is the running operation; a different
+	// request of that kind is refused.
 	joins
-	// supersedes: the running operation ends and gives way.
+	// supersedes: the running operation ends, and the request's begins.
 	supersedes
-	// waits: the request is decided when what runs has ended.
+	// waits: the request is decided after the running act has ended.
 	waits
 )
 
-// rulings is the table of admission: rulings()[request][running]. A user's
-// wish goes before what the daemon does by itself, and a removal before all. An
-// adoption decides by what runs, so nothing that changes it runs beside. What
-// the daemon brings back is nobody's request to repeat, so it waits.
+// rulings is the table of admission: rulings()[request][running]. A user's request
+// supersedes the daemon's own start, and a removal supersedes every operation. An
+// adoption supersedes none, since it records what it sees running. The daemon's own
+// start waits for work that runs alone, since nobody would repeat the start.
 func rulings() map[Act]map[Act]ruling {
 	const r, j, s, w = refused, joins, supersedes, waits
 	rows := map[Act][actCount]ruling{
@@ -86,11 +86,10 @@ func rulings() map[Act]map[Act]ruling {
 	return out
 }
 
-// admittedObserving tells whether the act is admitted while a cluster waits to be
-// adopted.
+// admittedObserving tells whether the act may begin while pgapp only observes.
 func (a Act) admittedObserving() bool { return a == Act(appliance.OpAdopt) }
 
-// doing says what is under way, for those who are refused because of it.
+// doing describes the running act in the answer to a refused request.
 func (a Act) doing() string {
 	switch a {
 	case ActPrune:
@@ -103,9 +102,9 @@ func (a Act) doing() string {
 	return "pgapp does " + string(a)
 }
 
-// rule says how a request fares beside the running operation, if any: joined
-// is true where that one is the answer, supersede its id where it gives way.
-// A request that is refused is a problem operation-running.
+// rule applies the table to a request and the running operation, which may be nil.
+// joined is true if the running operation is the answer; supersede is its id if the
+// request ends it. A refused request is a problem operation-running.
 func rule(request Act, running *appliance.Operation, same bool) (joined bool, supersede string, err error) {
 	if running == nil {
 		return false, "", nil
@@ -119,11 +118,11 @@ func rule(request Act, running *appliance.Operation, same bool) (joined bool, su
 		}
 	case refused, waits:
 	}
-	return false, "", busy(request, *running)
+	return false, "", busyProblem(request, *running)
 }
 
-// busy is the answer to a request that is refused because an operation runs.
-func busy(request Act, running appliance.Operation) error {
+// busyProblem names the running operation that the request is refused for.
+func busyProblem(request Act, running appliance.Operation) error {
 	p := appliance.NewProblem(appliance.ErrOperationRunning, "operation %s (%s) runs on cluster %q", running.ID, running.Kind, running.Cluster).
 		WithHint("pgapp ops %s --follow waits for it", running.ID)
 	switch request {

@@ -14,7 +14,7 @@ import (
 // difference is what a wish changes of a cluster.
 type difference struct {
 	standbys *int
-	// parameters is set where they differ; names are those that do.
+	// parameters is set if they differ; names lists those that differ.
 	parameters map[string]string
 	names      []string
 	size       *appliance.MachineSize
@@ -24,8 +24,8 @@ func (d difference) none() bool { return d.standbys == nil && d.parameters == ni
 
 // differences compares a wish with the cluster. Fields left empty mean "as it
 // is", so that a plain `pgapp up` fits every cluster. The number of standbys, the
-// parameters and the size of virtual machines may change, but for a disk that
-// would be smaller; everything else that differs is refused.
+// parameters and the size of virtual machines may change, but a disk can't shrink.
+// Every other difference is refused.
 func differences(old appliance.Cluster, wish appliance.Spec) (difference, error) {
 	var d difference
 	if n := wish.Standbys; n != nil && *n != len(old.Members)-1 {
@@ -59,7 +59,7 @@ func differences(old appliance.Cluster, wish appliance.Spec) (difference, error)
 	}
 }
 
-// sizeChange is what the wish changes of the machines' size, nil where nothing.
+// sizeChange returns the wish's new size of the machines, nil if it is the same.
 func sizeChange(old, wish appliance.Spec) (*appliance.MachineSize, []appliance.FieldError) {
 	var size appliance.MachineSize
 	for _, f := range []struct {
@@ -83,7 +83,8 @@ func sizeChange(old, wish appliance.Spec) (*appliance.MachineSize, []appliance.F
 	return &size, nil
 }
 
-// changedNames are the parameters that one has and the other has not, or not so.
+// changedNames returns the parameters that are missing or different in one of the
+// two.
 func changedNames(old, wish map[string]string) []string {
 	var out []string
 	for name, v := range wish {
@@ -100,7 +101,7 @@ func changedNames(old, wish map[string]string) []string {
 	return out
 }
 
-// fields are those of the spec that are set.
+// fields returns the spec's fields that are set.
 func fields(s appliance.Spec) map[string]any {
 	b, err := json.Marshal(s)
 	if err != nil {

@@ -9,19 +9,18 @@ import (
 	"pgapp/appliance/wait"
 )
 
-// allAddresses is the turn in which addresses are given to a cluster: no
-// cluster has an empty name.
+// allAddresses names the turn for choosing addresses. No cluster has an empty name.
 const allAddresses = ""
 
 // admission gives each cluster to one caller at a time. A turn covers store
-// transactions, and the end of an operation that gives way; never a look at a
-// host or a network. Work that may take minutes leaves a mark instead, which
-// locks nobody out: who meets the mark is refused or waits.
+// transactions and the end of a superseded operation, never a look at a host or a
+// network. Work that may take minutes leaves a mark instead of holding a lock: a
+// request that finds the mark is refused or waits, as the table says.
 type admission struct {
 	turns wait.Turns
 
 	mu sync.Mutex
-	// alone is the work that no operation may begin beside, nil where there is none.
+	// alone is the mark of the work that runs alone, nil if there is none.
 	alone *mark
 }
 
@@ -32,8 +31,7 @@ type mark struct {
 	lifted chan struct{}
 }
 
-// enter waits for the cluster's turn. The error is that of a context that ended
-// first.
+// enter waits for the cluster's turn. It returns an error if ctx ends first.
 func (a *admission) enter(ctx context.Context, cluster string) (leave func(), err error) {
 	leave, err = a.turns.Enter(ctx, cluster)
 	if err != nil {
@@ -42,8 +40,8 @@ func (a *admission) enter(ctx context.Context, cluster string) (leave func(), er
 	return leave, nil
 }
 
-// leaveMark leaves the act's mark, which lift takes away. Beside another mark the
-// act is refused. Turns that were taken before are over when it returns.
+// leaveMark leaves the act's mark, which lift removes, and then waits until all
+// present turns have ended. It refuses the act if there is a mark already.
 func (a *admission) leaveMark(ctx context.Context, act Act) (lift func(), err error) {
 	m := &mark{act, make(chan struct{})}
 	a.mu.Lock()
@@ -53,7 +51,7 @@ func (a *admission) leaveMark(ctx context.Context, act Act) (lift func(), err er
 	}
 	a.mu.Unlock()
 	if other != nil {
-		return nil, underWay(other.act)
+		return nil, underWayProblem(other.act)
 	}
 	lift = func() {
 		a.mu.Lock()
@@ -68,15 +66,15 @@ func (a *admission) leaveMark(ctx context.Context, act Act) (lift func(), err er
 	return lift, nil
 }
 
-// marked returns the mark, nil where there is none.
+// marked returns the mark, nil if there is none.
 func (a *admission) marked() *mark {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.alone
 }
 
-// pass refuses the act, or waits, while work runs alone beside which the act may
-// not begin.
+// pass returns nil once no mark is left. While there is one, pass waits or refuses
+// the act, as the table says.
 func (a *admission) pass(ctx context.Context, act Act) error {
 	for {
 		m := a.marked()
@@ -84,7 +82,7 @@ func (a *admission) pass(ctx context.Context, act Act) error {
 			return nil
 		}
 		if rulings()[act][m.act] != waits {
-			return underWay(m.act)
+			return underWayProblem(m.act)
 		}
 		select {
 		case <-m.lifted:
@@ -94,8 +92,8 @@ func (a *admission) pass(ctx context.Context, act Act) error {
 	}
 }
 
-// underWay is the answer to a request that is refused because of a mark.
-func underWay(act Act) error {
-	return appliance.NewProblem(appliance.ErrConflict, "%s, and nothing else can begin before that has ended", act.doing()).
+// underWayProblem names the work that a request is refused for.
+func underWayProblem(act Act) error {
+	return appliance.NewProblem(appliance.ErrConflict, "%s; other changes have to wait for the end", act.doing()).
 		WithHint("try again in a moment")
 }

@@ -34,12 +34,12 @@ func (c *Controller) Clusters(ctx context.Context) ([]appliance.ClusterStatus, e
 func (c *Controller) Status(ctx context.Context, cluster string) (appliance.ClusterStatus, error) {
 	r, err := c.cfg.Store.Cluster(ctx, cluster)
 	if err != nil {
-		return appliance.ClusterStatus{}, notFound(err, cluster)
+		return appliance.ClusterStatus{}, clusterNotFound(err, cluster)
 	}
 	return c.status(ctx, r)
 }
 
-func notFound(err error, cluster string) error {
+func clusterNotFound(err error, cluster string) error {
 	if !appliance.IsProblem(err, appliance.ErrNotFound) {
 		return err
 	}
@@ -131,13 +131,13 @@ func memberStatus(r appliance.Cluster, m appliance.Member, l observe.Look, walse
 	return s
 }
 
-// standbyState fills what the primary says of a living standby.
+// standbyState fills in what the primary says of a standby that answers.
 func standbyState(s *appliance.MemberStatus, seen postgres.Observation, walsenders observe.Fact[[]appliance.ReplicationRow]) {
 	if !walsenders.Known() {
 		s.State, s.Detail, s.ReplayLSN = appliance.StateCatchup, "the primary does not answer", seen.LSN
 		return
 	}
-	// Where there are two connections, the last row is the newest's.
+	// A standby that has connected again may have two rows; the last is the newer.
 	var row *appliance.ReplicationRow
 	for i, w := range walsenders.Value() {
 		if w.ApplicationName == s.Name {
@@ -166,8 +166,8 @@ func cloning(o appliance.Operation, member string) bool {
 	return false
 }
 
-// observedPhase is the stored one, except that a ready cluster is degraded
-// where a member that shall run does not do its part, or while all are stopped.
+// observedPhase returns the stored phase, but degraded for a ready cluster with a
+// member that doesn't run or stream, or whose members are being stopped.
 func observedPhase(r appliance.Cluster, members []appliance.MemberStatus, busy bool) appliance.Phase {
 	if r.Phase != appliance.PhaseReady {
 		return r.Phase
@@ -188,7 +188,7 @@ func observedPhase(r appliance.Cluster, members []appliance.MemberStatus, busy b
 func (c *Controller) Verify(ctx context.Context, cluster string) (appliance.VerifyReport, error) {
 	r, err := c.cfg.Store.Cluster(ctx, cluster)
 	if err != nil {
-		return appliance.VerifyReport{}, notFound(err, cluster)
+		return appliance.VerifyReport{}, clusterNotFound(err, cluster)
 	}
 	secrets, err := c.cfg.Store.Secrets(ctx, cluster)
 	if err != nil {

@@ -1,7 +1,7 @@
-# Taking the lab down: what it started and what tests left in it, nothing else.
+# Stopping the lab: removes what the lab started and tests left, nothing else.
 # shellcheck shell=bash
 
-# note_foreign lists what libvirt knew before the lab's first up: another's,
+# note_foreign records the objects that libvirt had before the lab's first up,
 # which down leaves alone.
 note_foreign() {
 	[ -e "$LAB_RUN/foreign" ] && return 0
@@ -15,12 +15,12 @@ note_foreign() {
 	mv "$LAB_RUN/foreign.new" "$LAB_RUN/foreign"
 }
 
-# reservations lists the addresses that the network keeps for machines.
+# reservations lists the network's address reservations.
 reservations() {
 	{ in_virsh net-dumpxml --inactive default 2>/dev/null || true; } | sed -n "s|^ *\\(<host mac=.*/>\\)\$|\\1|p"
 }
 
-# ours LINE tells whether it came into being in the lab: a UUID, a reservation.
+# ours LINE tells whether a UUID or a reservation came from the lab.
 ours() { [ -e "$LAB_RUN/foreign" ] && ! grep -qxF "$1" "$LAB_RUN/foreign"; }
 
 lab_down() {
@@ -28,11 +28,11 @@ lab_down() {
 	take_lock
 	if ! netns_ours; then
 		rm -f "$LAB_RUN"/*.proc "$LAB_RUN/netns" "$LAB_RUN/image"
-		say "down: there was no lab"
+		say "down: the lab did not run"
 		return 0
 	fi
 	if [ -e "$LAB_RUN/foreign" ] && ! libvirt_foreign; then
-		libvirt_up # one that a test killed comes back, to remove what it left
+		libvirt_up # a test may have killed it
 		remove_left
 	fi
 	end_ours httpd
@@ -56,7 +56,7 @@ remove_left() {
 		ours "$id" || continue
 		remove_pool "$id"
 	done
-	# A list that an older lab made has no reservations.
+	# An older lab's list has no reservations.
 	if grep -qx reservations: "$LAB_RUN/foreign"; then
 		reservations | while read -r id; do
 			ours "$id" || continue
@@ -71,8 +71,8 @@ remove_left() {
 	done
 }
 
-# remove_pool UUID forgets a pool that a test left. Its volumes go too, but only
-# from where libvirt or the lab keep theirs: a pool may lie over anything.
+# remove_pool UUID undefines a test's pool. It deletes the volumes only in the
+# directories of libvirt and the lab, since a pool may contain any directory.
 remove_pool() {
 	local target volume
 	target=$(in_virsh pool-dumpxml "$1" | sed -n 's|.*<path>\(.*\)</path>.*|\1|p' | head -n 1)
@@ -89,8 +89,8 @@ remove_pool() {
 	in_virsh pool-undefine "$1" >/dev/null || true
 }
 
-# end_rest ends what still runs in the namespace: it is the lab's own, so all
-# in it came from the lab or from tests.
+# end_rest ends the remaining processes in the namespace, all of which the lab or
+# tests started.
 end_rest() {
 	local pid
 	for pid in $(ip netns pids "$LAB_NAME"); do

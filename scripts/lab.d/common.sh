@@ -1,5 +1,5 @@
-# Shared by the lab's parts: words for people, the lock, deadlines, and
-# processes that are ours.
+# Shared by the lab's parts: messages, the lock, deadlines, and the lab's
+# processes.
 # shellcheck shell=bash
 
 say() { printf 'lab: %s\n' "$*" >&2; }
@@ -14,8 +14,8 @@ need_root() {
 	command -v apt-get >/dev/null || die "needs apt-get: it installs libvirt and builds its image from Debian's packages"
 }
 
-# take_lock keeps two runs of up, down or image apart. Whoever holds it may be
-# building the image, which takes minutes.
+# take_lock excludes another up, down or image. Its holder may be building the
+# image, which takes minutes.
 take_lock() {
 	mkdir -p "$LAB_DIR"
 	exec 9>"$LAB_DIR/lock"
@@ -33,26 +33,26 @@ wait_for() {
 	done
 }
 
-# start_time PID prints what tells this process from a later one of the same
-# number: the boot and the kernel's start tick. Fails if it has ended.
+# start_time PID prints the boot and the start tick of a process, which
+# distinguish it from a later process of the same number. Fails if it has ended.
 start_time() {
 	local stat state
 	stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
-	# The name in field 2 may hold blanks: count from its closing bracket.
+	# The name in field 2 may contain blanks: count from its closing bracket.
 	read -r -a stat <<<"${stat##*) }"
 	state=${stat[0]}
 	[ "$state" != Z ] || return 1
 	echo "$(cat /proc/sys/kernel/random/boot_id) ${stat[19]}"
 }
 
-# keep_pid NAME PID notes a process as the lab's.
+# keep_pid NAME PID records a process as the lab's.
 keep_pid() {
 	local since
-	since=$(start_time "$2") || die "$1 ended as soon as it had started: see $LAB_RUN/$1.log"
+	since=$(start_time "$2") || die "$1 ended at once: see $LAB_RUN/$1.log"
 	echo "$2 $since" >"$LAB_RUN/$1.proc"
 }
 
-# our_pid NAME prints the process noted under NAME if it still runs.
+# our_pid NAME prints the process recorded under NAME if it still runs.
 our_pid() {
 	local pid since
 	read -r pid since 2>/dev/null <"$LAB_RUN/$1.proc" || return 1
@@ -70,7 +70,7 @@ end_pid() {
 	wait_for 5 pid_gone "$1"
 }
 
-# end_ours NAME ends the process noted under NAME, and no other.
+# end_ours NAME ends the process recorded under NAME, and no other.
 end_ours() {
 	local pid
 	if pid=$(our_pid "$1"); then
@@ -79,20 +79,21 @@ end_ours() {
 	rm -f "$LAB_RUN/$1.proc"
 }
 
-# inside CMD... runs CMD in the lab's network. Not through 'ip netns exec',
-# which mounts a new /sys and hides the cgroups. Without the lock: a daemon
-# started here would hold it for its life.
+# inside CMD... runs CMD in the lab's network, but not by 'ip netns exec', which
+# mounts a new /sys and hides the cgroups. CMD doesn't inherit the lock, which a
+# daemon would hold forever.
 inside() { nsenter --net="$LAB_NETNS" -- "$@" 9>&-; }
 
-# A socket with a path is reached from any network namespace.
+# A unix socket with a path is reachable from any network namespace.
 in_virsh() { virsh -q -c "qemu+unix:///system?socket=$LAB_SOCKET" "$@" 9>&-; }
 
-# guarded CMD... runs CMD without the lock, and ends all of it if we are ended.
+# guarded CMD... runs CMD without the lock; a signal ends CMD with all its
+# processes.
 guarded() {
 	local job code=0
 	"$LAB_LIB/guard" "$@" </dev/null 9>&- &
 	job=$!
-	# shellcheck disable=SC2064 # the job of now
+	# shellcheck disable=SC2064 # the present job
 	trap "kill -TERM $job; wait $job; exit 143" TERM INT HUP
 	wait "$job" || code=$?
 	trap - TERM INT HUP

@@ -1,8 +1,8 @@
 # Running a command in the lab.
 # shellcheck shell=bash
 
-# lab_exec CMD... runs CMD in the namespace with the lab's names in its
-# environment, under a guard that ends what CMD started if we are ended.
+# lab_exec CMD... runs CMD in the namespace with the lab's variables in its
+# environment, under a guard that passes signals on to all of CMD's processes.
 lab_exec() {
 	[ $# -gt 0 ] || {
 		usage >&2
@@ -15,7 +15,7 @@ lab_exec() {
 	while read -r line; do
 		eval "export $line"
 	done <<<"$names"
-	# A terminal ends what runs in it, and job control there must stay the user's.
+	# A terminal ends its processes, and its job control must stay the user's.
 	if [ -t 0 ]; then
 		exec nsenter --net="$LAB_NETNS" -- "$@"
 	fi

@@ -1,4 +1,4 @@
-# The lab's machine: packages, namespace, libvirt, network.
+# The lab on its host: packages, namespace, libvirt, network.
 # shellcheck shell=bash
 
 LAB_HOST_PACKAGES=(
@@ -22,8 +22,8 @@ host_packages() {
 	}
 }
 
-# without_services CMD... runs CMD, an apt-get, while packages may not start
-# services: libvirtd's would make its network in the machine's own namespace.
+# without_services CMD... runs CMD, an apt-get, and keeps packages from starting
+# services: libvirtd would make its network in the machine's own namespace.
 without_services() {
 	local policy=/usr/sbin/policy-rc.d made='' code=0
 	if [ ! -e "$policy" ]; then
@@ -36,15 +36,15 @@ without_services() {
 	return $code
 }
 
-# netns_ours tells whether the namespace is there and is the one that up made.
+# netns_ours tells whether the namespace exists and was made by up.
 netns_ours() {
 	[ -e "$LAB_NETNS" ] && [ "$(stat -Lc %i "$LAB_NETNS")" = "$(cat "$LAB_RUN/netns" 2>/dev/null)" ]
 }
 
 netns_up() {
 	if ! netns_ours; then
-		[ ! -e "$LAB_NETNS" ] || die "a network namespace $LAB_NAME is there that the lab didn't make: name another with PGAPP_LAB"
-		ip netns add "$LAB_NAME" || die "this machine makes no network namespace, and the lab must not share the machine's network"
+		[ ! -e "$LAB_NETNS" ] || die "a network namespace $LAB_NAME exists that the lab did not make: choose another name by PGAPP_LAB"
+		ip netns add "$LAB_NAME" || die "the lab needs a network namespace, and this machine can't make one"
 		stat -Lc %i "$LAB_NETNS" >"$LAB_RUN/netns"
 	fi
 	inside ip link set lo up
@@ -52,7 +52,7 @@ netns_up() {
 
 libvirt_answers() { in_virsh uri >/dev/null 2>&1; }
 
-# libvirt_foreign tells whether a libvirtd answers that isn't ours.
+# libvirt_foreign tells whether another libvirtd than the lab's answers.
 libvirt_foreign() { ! our_pid libvirtd >/dev/null && libvirt_answers; }
 
 libvirt_up() {
@@ -70,9 +70,9 @@ libvirt_up() {
 	note_foreign
 }
 
-# kvm_group gives /dev/kvm to QEMU's group, as udev does where it runs. While the
-# device is there and QEMU may not open it, libvirt asks QEMU anew what it can
-# do, at every call and for up to 12 s.
+# kvm_group gives /dev/kvm to QEMU's group, as udev does. If the device exists but
+# QEMU can't open it, libvirt queries QEMU's capabilities at every call, for up to
+# 12 s.
 kvm_group() {
 	if [ -c /dev/kvm ] && [ "$(stat -c %G /dev/kvm)" = root ] && getent group kvm >/dev/null; then
 		chgrp kvm /dev/kvm
@@ -80,10 +80,10 @@ kvm_group() {
 	fi
 }
 
-# guests_share lets guests have the processors before what else runs. Without
-# systemd libvirt keeps all of them in one group beside the root's processes,
-# where they get as much together as one compiler does: a boot of a minute took
-# six beside a build.
+# guests_share gives guests priority over other processes. Without systemd
+# libvirt keeps all guests in one control group beside the root's processes, where
+# together they get the share of a single compiler: beside a build, a boot took
+# six minutes instead of one.
 guests_share() {
 	local top
 	top=$(awk '$3 == "cgroup" && $4 ~ /(^|,)cpu(,|$)/ { print $2; exit }' /proc/mounts)
@@ -92,8 +92,8 @@ guests_share() {
 	fi
 }
 
-# start_daemon NAME ARG... starts virtlogd or libvirtd in the namespace. They
-# fork and write their process id themselves when they are ready.
+# start_daemon NAME ARG... starts virtlogd or libvirtd in the namespace. Both fork
+# and write their process id when they are ready.
 start_daemon() {
 	local name=$1
 	shift
@@ -107,7 +107,7 @@ start_daemon() {
 	keep_pid "$name" "$(cat "$LAB_RUN/$name.pid")"
 }
 
-# No polkit here, and only root gets to the socket.
+# Without polkit; only root can open the socket.
 libvirt_config() {
 	cat <<TEXT
 auth_unix_ro = "none"
@@ -117,8 +117,8 @@ log_outputs = "3:file:$LAB_RUN/libvirtd.log"
 TEXT
 }
 
-# network_up starts the network that libvirt's package defines, without the
-# spanning tree: its forward delay costs the first guest seconds.
+# network_up starts the network that libvirt's package defines, without spanning
+# tree, whose forward delay would cost the first guest seconds.
 network_up() {
 	local xml=$LAB_RUN/network.xml
 	if in_virsh net-info default 2>/dev/null | grep -q '^Active: *yes' && bridge_quick; then
@@ -155,7 +155,7 @@ TEXT
 
 lab_status() {
 	local name pid code=0
-	if netns_ours; then echo "namespace $LAB_NAME"; else echo "namespace $LAB_NAME: not there" && code=3; fi
+	if netns_ours; then echo "namespace $LAB_NAME"; else echo "namespace $LAB_NAME: missing" && code=3; fi
 	for name in virtlogd libvirtd httpd; do
 		if pid=$(our_pid "$name"); then echo "$name pid $pid"; else echo "$name: not running" && code=3; fi
 	done

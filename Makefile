@@ -1,7 +1,7 @@
 # The two commands to begin with: make up, make test.
 SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X pgapp/appliance/cli.version=$(VERSION)
+LDFLAGS := -s -w -X pgapp/appliance/program.version=$(VERSION)
 GOFLAGS_BUILD := -trimpath -ldflags '$(LDFLAGS)'
 
 .PHONY: all up build tree test unit integration e2e e2e-all check bench clean

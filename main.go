@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"pgapp/appliance/cli"
+	"pgapp/appliance/daemon"
+	"pgapp/appliance/daemon/statebackup"
 	"pgapp/embed/pagila"
 	"pgapp/embed/pgtree"
 )
@@ -15,7 +17,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := cli.Main(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
-		cli.Assets{PostgresTree: pgtree.FS, Pagila: pagila.FS})
+		cli.Local{
+			Serve:  daemon.Assets{PostgresTree: pgtree.FS, Pagila: pagila.FS}.Serve,
+			Doctor: daemon.Doctor, CheckStateFile: daemon.CheckStateFile, VerifyStateBackup: daemon.VerifyStateBackup,
+			StateBackups: statebackup.List, StateKey: statebackup.Key,
+		})
 	stop()
 	os.Exit(code)
 }

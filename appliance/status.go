@@ -1,5 +1,7 @@
 package appliance
 
+import "time"
+
 // MemberState is what a member was observed to be doing.
 type MemberState string
 
@@ -107,6 +109,18 @@ type Info struct {
 	// CAFile, on the daemon's machine, is the CA that clients of an https URL
 	// have to trust. It is empty where that is not pgapp's own.
 	CAFile string `json:"ca_file,omitempty" yaml:"ca_file,omitempty"`
+	// Loops are the daemon's long-running loops that have failed lately. Each is
+	// started again.
+	Loops []LoopFailure `json:"loops,omitempty" yaml:"loops,omitempty"`
+}
+
+// LoopFailure is the last failure of one of the daemon's loops.
+type LoopFailure struct {
+	Loop     string    `json:"loop" yaml:"loop"`
+	Error    string    `json:"error" yaml:"error"`
+	FailedAt time.Time `json:"failed_at" yaml:"failed_at"`
+	// Failures counts those in a row.
+	Failures int `json:"failures" yaml:"failures"`
 }
 
 // Connection is what a client needs to reach a cluster's database.

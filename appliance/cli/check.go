@@ -16,7 +16,6 @@ import (
 	"github.com/google/uuid"
 
 	"pgapp/appliance"
-	"pgapp/appliance/plan"
 )
 
 // checkFiles looks at the files that the spec names before a daemon is
@@ -28,7 +27,7 @@ func checkFiles(s appliance.Spec, streams map[string]sqlStream) error {
 		if _, ok := streams[path]; ok {
 			continue
 		}
-		if _, err := plan.CheckSQLFile(path); err != nil {
+		if _, err := appliance.CheckSQLFile(path); err != nil {
 			wrong = append(wrong, appliance.FieldError{Field: fmt.Sprintf("sql[%d]", i), Message: err.Error()})
 		}
 	}

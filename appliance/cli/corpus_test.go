@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"pgapp/appliance/cli"
 )
@@ -128,8 +127,7 @@ func refused(t *testing.T, want string, args ...string) {
 	t.Helper()
 	home := filepath.Join(t.TempDir(), "home")
 	var out, errs strings.Builder
-	code := cli.Main(t.Context(), append(args, "--home", home), cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errs},
-		cli.Assets{PostgresTree: fstest.MapFS{}, Pagila: fstest.MapFS{}})
+	code := cli.Main(t.Context(), append(args, "--home", home), cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errs}, local())
 	text := errs.String()
 	if code != 2 || !strings.Contains(text, want) || !strings.HasPrefix(text, "error[") || out.Len() > 0 {
 		t.Errorf("%.200q: exit code %d, want 2 and an error that names %q; it wrote %.300q and %.300q", args, code, want, out.String(), text)
@@ -274,7 +272,7 @@ func TestHostileArguments(t *testing.T) {
 func TestEveryFlagMeetsTheCorpus(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	if code := cli.Main(t.Context(), []string{"up", "--help"}, cli.Streams{Out: &out, Err: &out}, cli.Assets{}); code != 0 {
+	if code := cli.Main(t.Context(), []string{"up", "--help"}, cli.Streams{Out: &out, Err: &out}, local()); code != 0 {
 		t.Fatalf("exit code %d\n%s", code, out.String())
 	}
 	tried := []string{"--home"} // any name of a directory is one

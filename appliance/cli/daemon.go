@@ -1,13 +1,10 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,13 +13,11 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/home"
+	"pgapp/appliance/program"
 )
 
 const (
-	// readyFD is where a daemon started by a client says that it is ready, or
-	// why it is not; readyEnv tells the daemon of it.
-	readyFD  = 3
-	readyEnv = "PGAPP_READY_FD"
 	// pollEvery is how often a client looks for a daemon that is on its way.
 	pollEvery = 20 * time.Millisecond
 	// daemonTimeout bounds a daemon's start and its end.
@@ -39,14 +34,14 @@ const (
 // client connects to the daemon, and starts it where it does not run. A
 // daemon of another build is restarted first; the cluster runs on.
 func (a *app) client(ctx context.Context) (*api.Client, error) {
-	c := api.NewUnixClient(filepath.Join(a.home, socketName))
+	c := api.NewUnixClient(filepath.Join(a.home, home.Socket))
 	c.OnLost = a.revive(c)
 	info, err := c.Info(ctx)
 	switch {
-	case err == nil && info.Build == buildID():
+	case err == nil && info.Build == program.BuildID():
 		return c, nil
 	case err == nil:
-		a.note("restarting the daemon: it is version %s, this is %s", info.Version, version)
+		a.note("restarting the daemon: it is version %s, this is %s", info.Version, program.Version())
 		if err := stopDaemon(ctx, c, info.PID); err != nil {
 			return nil, err
 		}
@@ -76,7 +71,7 @@ func (a *app) revive(c *api.Client) func(context.Context) error {
 
 // running connects to the daemon only if there is one.
 func (a *app) running(ctx context.Context) (*api.Client, appliance.Info, error) {
-	c := api.NewUnixClient(filepath.Join(a.home, socketName))
+	c := api.NewUnixClient(filepath.Join(a.home, home.Socket))
 	info, err := c.Info(ctx)
 	return c, info, err
 }
@@ -118,12 +113,12 @@ func ended(pid int) bool {
 // at once, one daemon finds the home locked, and its client uses the other's.
 // It may also be locked still by a daemon that was killed and isn't wholly gone.
 func (a *app) startDaemon(ctx context.Context, c *api.Client) error {
-	if err := makeHome(a.home); err != nil {
+	if err := home.Make(a.home); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
 	defer cancel()
-	_, keyErr := os.Lstat(filepath.Join(a.home, identityName))
+	_, keyErr := os.Lstat(filepath.Join(a.home, home.BackupKey))
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	var locked error
@@ -133,7 +128,7 @@ func (a *app) startDaemon(ctx context.Context, c *api.Client) error {
 			next = now.Add(respawnEvery)
 			err := a.spawn(ctx)
 			if err == nil && errors.Is(keyErr, os.ErrNotExist) {
-				a.note("pgapp backs up its state to %s; keep the key elsewhere: pgapp state key", filepath.Join(a.home, backupsDir))
+				a.note("pgapp backs up its state to %s; keep the key elsewhere: pgapp state key", filepath.Join(a.home, home.BackupsDir))
 			}
 			switch {
 			case locked != nil && ctx.Err() != nil:
@@ -156,7 +151,7 @@ func (a *app) startDaemon(ctx context.Context, c *api.Client) error {
 
 // spawn starts the daemon and waits for its word.
 func (a *app) spawn(ctx context.Context) error {
-	self, err := executable()
+	self, err := program.Executable()
 	if err != nil {
 		return err
 	}
@@ -170,7 +165,7 @@ func (a *app) spawn(ctx context.Context) error {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, args...)
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{w}
-	cmd.Env = append(daemonEnv(), readyEnv+"=3")
+	cmd.Env = append(daemonEnv(), program.ReadyEnv)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
 	_ = w.Close()
@@ -180,7 +175,7 @@ func (a *app) spawn(ctx context.Context) error {
 	defer func() { _ = cmd.Process.Release() }()
 	stop := context.AfterFunc(ctx, func() { _ = r.Close() })
 	defer stop()
-	return readReady(r, filepath.Join(a.home, logName))
+	return program.ReadReady(r, filepath.Join(a.home, home.Log))
 }
 
 // daemonEnv leaves out what would make the daemon differ from one that
@@ -193,40 +188,4 @@ func daemonEnv() []string {
 		}
 	}
 	return env
-}
-
-// readReady reads the daemon's word: "ready", or a problem in JSON.
-func readReady(r io.Reader, log string) error {
-	line, err := bufio.NewReader(r).ReadBytes('\n')
-	if string(line) == "ready\n" {
-		return nil
-	}
-	var p appliance.Problem
-	if json.Unmarshal(line, &p) == nil && p.ID != "" {
-		return &p
-	}
-	return appliance.NewProblem(appliance.ErrDaemonUnreachable, "the daemon did not come up: %w", err).WithHint("its log is %s", log)
-}
-
-// keptFD is the descriptor for tellReady, or none.
-func keptFD() int {
-	if os.Getenv(readyEnv) == "3" {
-		return readyFD
-	}
-	return -1
-}
-
-// tellReady tells the client that started this daemon how the start went.
-func tellReady(problem *appliance.Problem) {
-	if os.Getenv(readyEnv) != "3" {
-		return
-	}
-	_ = os.Unsetenv(readyEnv) // the descriptor is used once; an unset variable can't fail
-	f := os.NewFile(readyFD, "ready")
-	defer func() { _ = f.Close() }()
-	if problem == nil {
-		_, _ = io.WriteString(f, "ready\n") // a client that has gone needs no word
-		return
-	}
-	_ = json.NewEncoder(f).Encode(problem)
 }

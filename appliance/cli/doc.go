@@ -1,5 +1,5 @@
-// Package cli is pgapp's command line, a file a command, and the composition
-// root: the only place that knows every room and puts them together. All
-// commands but serve, doctor, service, version and completion are clients of
-// the daemon's API.
+// Package cli is pgapp's command line, a file a command. It reaches clusters
+// through the API's client only, and starts the daemon where it does not run. What
+// runs in the command's own process (serve, doctor, the checks of the state's
+// files) is handed over by main as [Local].
 package cli

@@ -1,10 +1,11 @@
 package cli
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 
 	"pgapp/appliance"
-	"pgapp/appliance/doctor"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -25,7 +26,6 @@ in the way of 'pgapp up' and makes the exit code 7; a WARN does not.`,
 }
 
 func (a *app) doctor(cmd *cobra.Command, f *upFlags, fix bool) error {
-	ctx := cmd.Context()
 	spec, err := a.specOf(cmd, f)
 	if err != nil {
 		return err
@@ -34,30 +34,14 @@ func (a *app) doctor(cmd *cobra.Command, f *upFlags, fix bool) error {
 	if err := spec.Validate(); err != nil {
 		return err
 	}
-	var checkers []doctor.Checker
-	providers, closeProviders, err := a.providers(nil)
+	findings, mended, err := a.local.Doctor(cmd.Context(), a.home, spec, fix)
 	if err != nil {
 		return err
 	}
-	defer closeProviders()
-	for _, kind := range []appliance.ProviderKind{appliance.ProviderLocal, appliance.ProviderLibvirt} {
-		p, ok := providers[kind]
-		if !ok {
-			continue
-		}
-		if spec.Provider == appliance.ProviderAuto || spec.Provider == kind {
-			checkers = append(checkers, p)
-		}
+	for _, id := range mended {
+		a.note("mended: %s", id)
 	}
-	findings := doctor.Run(ctx, spec, checkers...)
-	if fix {
-		applied, failed := doctor.Fix(ctx, findings)
-		for _, id := range applied {
-			a.note("mended: %s", id)
-		}
-		findings = append(doctor.Run(ctx, spec, checkers...), failed...)
-	}
-	if doctor.Failed(findings) {
+	if slices.ContainsFunc(findings, func(f appliance.Finding) bool { return f.Level == appliance.LevelFail }) {
 		a.exit = appliance.ExitHost
 	}
 	return a.print(map[string]any{"ok": a.exit == 0, "findings": findings}, func() error { return a.findingTable(findings) })

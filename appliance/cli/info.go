@@ -7,10 +7,12 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"pgapp/appliance"
+	"pgapp/appliance/program"
 )
 
 func (a *app) infoCommand() *cobra.Command {
@@ -30,6 +32,9 @@ func (a *app) infoCommand() *cobra.Command {
 					i.URL, i.Socket, i.PID, i.Home, i.Version, i.Mode)
 				if err == nil && i.CAFile != "" {
 					_, err = fmt.Fprintf(a.Out, "ca       %s (curl --cacert)\n", i.CAFile)
+				}
+				for _, l := range i.Loops {
+					a.note("loop %s has failed %d times, last at %s: %s; it is started again", clean(l.Loop), l.Failures, l.FailedAt.Local().Format(time.DateTime), clean(l.Error))
 				}
 				return err
 			})
@@ -62,9 +67,9 @@ func (a *app) versionCommand() *cobra.Command {
 				Version string `json:"version" yaml:"version"`
 				Build   string `json:"build" yaml:"build"`
 				Commit  string `json:"commit,omitempty" yaml:"commit,omitempty"`
-			}{version, buildID(), revision()}
+			}{program.Version(), program.BuildID(), program.Revision()}
 			return a.print(v, func() error {
-				_, err := fmt.Fprintln(a.Out, versionText())
+				_, err := fmt.Fprintln(a.Out, program.VersionText())
 				return err
 			})
 		},

@@ -298,7 +298,7 @@ func TestOtherBuild(t *testing.T) {
 	t.Parallel()
 	other := filepath.Join(t.TempDir(), "pgapp")
 	b := newBox(t).shareTree()
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-X pgapp/appliance/cli.version=other", "-o", other, ".")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-X pgapp/appliance/program.version=other", "-o", other, ".")
 	build.Dir = filepath.Join("..", "..")
 	build.Env = append(build.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

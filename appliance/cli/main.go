@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -23,18 +20,10 @@ type Streams struct {
 	Err io.Writer
 }
 
-// Assets are what the binary carries.
-type Assets struct {
-	// PostgresTree is embed/pgtree's FS.
-	PostgresTree fs.FS
-	// Pagila is embed/pagila's FS.
-	Pagila fs.FS
-}
-
 // app is what every command shares.
 type app struct {
 	Streams
-	assets Assets
+	local Local
 
 	home string
 	// homeGiven is set where --home stood on the command line.
@@ -47,17 +36,14 @@ type app struct {
 	listen  string
 	tls     tlsFiles
 
-	// hostAbsent is when the host was found to have no PostgreSQL 17.
-	hostAbsent atomic.Pointer[time.Time]
-
 	// exit overrides 0 where a command succeeded in saying that something is
 	// not well.
 	exit int
 }
 
 // Main runs the command line and returns the exit code.
-func Main(ctx context.Context, args []string, s Streams, assets Assets) int {
-	a := &app{Streams: s, assets: assets}
+func Main(ctx context.Context, args []string, s Streams, local Local) int {
+	a := &app{Streams: s, local: local}
 	root := a.rootCommand() //nolint:contextcheck // commands take cobra's context, which is ctx
 	root.SetArgs(args)
 	root.SetIn(s.In)

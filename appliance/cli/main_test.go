@@ -15,6 +15,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"pgapp/appliance/cli"
+	"pgapp/appliance/daemon"
+	"pgapp/appliance/daemon/statebackup"
 	"pgapp/appliance/postgres/tree"
 	"pgapp/embed/pagila"
 )
@@ -40,10 +42,18 @@ func TestMain(m *testing.M) {
 // pgapp is the program without the PostgreSQL tree.
 func pgapp() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Main(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
-		cli.Assets{PostgresTree: fstest.MapFS{}, Pagila: pagila.FS})
+	code := cli.Main(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, local())
 	stop()
 	os.Exit(code)
+}
+
+// local is what main hands over.
+func local() cli.Local {
+	return cli.Local{
+		Serve:  daemon.Assets{PostgresTree: fstest.MapFS{}, Pagila: pagila.FS}.Serve,
+		Doctor: daemon.Doctor, CheckStateFile: daemon.CheckStateFile, VerifyStateBackup: daemon.VerifyStateBackup,
+		StateBackups: statebackup.List, StateKey: statebackup.Key,
+	}
 }
 
 // update rewrites the golden parts of the scripts.

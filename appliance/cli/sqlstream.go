@@ -11,6 +11,7 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/home"
 )
 
 // stdinName is how psql and others call standard input.
@@ -41,7 +42,7 @@ func (a *app) takeStreams(spec *appliance.Spec) (map[string]sqlStream, error) {
 			return nil, appliance.NewProblem(appliance.ErrUsage, "standard input can be loaded once only")
 		}
 		s := sqlStream{path: path, name: fmt.Sprintf("%d-%s", i+1, kind)}
-		spec.SQL[i] = a.sqlPath(spec.WithDefaults().Name, s.name)
+		spec.SQL[i] = home.SQLPath(a.home, spec.WithDefaults().Name, s.name)
 		out[spec.SQL[i]] = s
 	}
 	return out, nil
@@ -100,7 +101,7 @@ func (a *app) sendStream(ctx context.Context, c *api.Client, cluster string, s s
 		return appliance.NewProblem(appliance.ErrInterrupted, "interrupted while reading SQL from %s", s.path).WithHint("nothing was created or changed")
 	case err != nil:
 		return fmt.Errorf("loading from %s: %w", s.path, err)
-	case kept.Path != a.sqlPath(cluster, s.name):
+	case kept.Path != home.SQLPath(a.home, cluster, s.name):
 		return appliance.NewProblem(appliance.ErrInternal, "the daemon keeps SQL in %s, not in %s", filepath.Dir(kept.Path), a.home)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/home"
 )
 
 func (a *app) sshCommand() *cobra.Command {
@@ -73,7 +74,7 @@ func (a *app) ssh(ctx context.Context, c *api.Client, member string, command []s
 // enter. It lies in the home, so that removing the cluster takes with it what
 // a killed command left.
 func (a *app) sshFiles(member string, l api.GuestLogin) (string, error) {
-	parent := filepath.Join(a.home, clientDir, a.cluster)
+	parent := filepath.Join(a.home, home.ClientDir, a.cluster)
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return "", fmt.Errorf("preparing the login: %w", err)
 	}

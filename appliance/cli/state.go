@@ -18,6 +18,7 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/home"
 )
 
 func (a *app) stateCommand() *cobra.Command {
@@ -166,7 +167,7 @@ func (a *app) stateList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List the automatic backups, newest first", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			list, err := listBackups(a.home)
+			list, err := a.local.StateBackups(a.home)
 			if err != nil {
 				return err
 			}
@@ -188,14 +189,14 @@ func (a *app) stateKey() *cobra.Command {
 	return &cobra.Command{
 		Use: "key", Short: "Print the key that opens the automatic backups; keep it elsewhere", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			text, err := readIdentity(a.home)
+			text, err := a.local.StateKey(a.home)
 			if errors.Is(err, os.ErrNotExist) {
 				return appliance.NewProblem(appliance.ErrNotFound, "the home %s has no key yet", a.home).WithHint("pgapp info starts the daemon, which makes it")
 			}
 			if err != nil {
 				return fmt.Errorf("reading the home's key: %w", err)
 			}
-			a.note("without this key nobody can open %s: keep it on another machine", filepath.Join(a.home, backupsDir))
+			a.note("without this key nobody can open %s: keep it on another machine", filepath.Join(a.home, home.BackupsDir))
 			_, err = io.WriteString(a.Out, text.Reveal())
 			return err
 		},

@@ -1,88 +1,20 @@
 package cli
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"os/exec"
-	"strings"
-	"time"
-
 	"github.com/spf13/cobra"
 
-	"pgapp/api"
-	"pgapp/appliance"
-	"pgapp/store"
+	"pgapp/appliance/program"
 )
 
-// checkTimeout bounds the check of a file, which a damaged one may never end.
-const checkTimeout = time.Minute
-
-// checkCommandName is the hidden command that checks one file.
-const checkCommandName = "check-file"
-
-// checkFile checks a database in a process of its own: a damaged one can crash
-// it, or keep it busy for ever.
-func checkFile(ctx context.Context, home, path string) (api.StateReport, error) {
-	self, err := executable()
-	if err != nil {
-		return api.StateReport{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, self, "state", checkCommandName, "--home", home, "-o", "json", "--", path)
-	cmd.Env = []string{"LC_ALL=C"}
-	cmd.Dir = "/"
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err = cmd.Run()
-	var exit *exec.ExitError
-	var report api.StateReport
-	switch {
-	case errors.Is(ctx.Err(), context.Canceled):
-		return report, ctx.Err()
-	case ctx.Err() != nil:
-		return unsound("the check did not end in %s", checkTimeout), nil
-	case errors.As(err, &exit):
-		return unsound("%s", lastWords(errs.String(), exit)), nil
-	case err != nil:
-		return report, fmt.Errorf("checking the state: %w", err)
-	}
-	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
-		return report, fmt.Errorf("checking the state: reading the report: %w", err)
-	}
-	return report, nil
-}
-
-func unsound(format string, args ...any) api.StateReport {
-	return api.StateReport{Findings: []string{fmt.Sprintf(format, args...)}}
-}
-
-// lastWords is the problem that the check ended with, or how it crashed.
-func lastWords(stderr string, exit *exec.ExitError) string {
-	var p struct {
-		Error *appliance.Problem `json:"error"`
-	}
-	if json.Unmarshal([]byte(stderr), &p) == nil && p.Error != nil {
-		return p.Error.Message
-	}
-	line, _, _ := strings.Cut(strings.TrimSpace(stderr), "\n")
-	return fmt.Sprintf("the check crashed (%s): %.200s", exit, line)
-}
-
-// stateCheckFile is the process of [checkFile].
+// stateCheckFile is the process in which the daemon has a file of a state
+// checked: a damaged one can crash it.
 func (a *app) stateCheckFile() *cobra.Command {
 	return &cobra.Command{
-		Use: checkCommandName + " FILE", Short: "Check a database that nobody uses", Hidden: true, Args: fileArg,
+		Use: program.CheckFileCommand + " FILE", Short: "Check a database that nobody uses", Hidden: true, Args: fileArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := store.Check(cmd.Context(), args[0])
+			out, err := a.local.CheckStateFile(cmd.Context(), args[0])
 			if err != nil {
 				return err
-			}
-			out := api.StateReport{
-				OK: len(r.Findings) == 0, Instance: r.Info.Instance, Schema: r.Info.Schema, Values: r.Values, Findings: r.Findings,
 			}
 			return a.print(out, func() error { return a.reportTable(out) })
 		},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -12,8 +11,6 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
-	"pgapp/store"
-	"pgapp/store/archive"
 )
 
 func (a *app) stateRestore() *cobra.Command {
@@ -98,17 +95,11 @@ func (a *app) stateVerify() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify FILE", Short: "Open a backup and check all of it; nothing is changed", Args: fileArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var k archive.Keys
-			var err error
-			if k.Passphrase, k.Identities, err = keys.read(); err != nil {
+			passphrase, identities, err := keys.read()
+			if err != nil {
 				return err
 			}
-			k.Identities = appliance.NewSecret(strings.ReplaceAll(k.Identities.Reveal(), ",", "\n"))
-			if keys == (keyFlags{}) {
-				// One that is sealed by a passphrase is told so by its reader.
-				k.Identities, _ = readIdentity(a.home)
-			}
-			m, err := a.verifyArchive(cmd.Context(), args[0], k)
+			m, err := a.local.VerifyStateBackup(cmd.Context(), a.home, args[0], passphrase, identities)
 			if err != nil {
 				return err
 			}
@@ -121,31 +112,6 @@ func (a *app) stateVerify() *cobra.Command {
 	}
 	keys.add(cmd)
 	return cmd
-}
-
-// verifyArchive unpacks the archive into a directory that only its user can
-// look into, and removes that again.
-func (a *app) verifyArchive(ctx context.Context, path string, k archive.Keys) (archive.Manifest, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return archive.Manifest{}, appliance.NewProblem(appliance.ErrUsage, "opening the backup: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	temp, err := os.MkdirTemp("", "pgapp-verify-")
-	if err != nil {
-		return archive.Manifest{}, fmt.Errorf("unpacking the backup: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(temp) }()
-	dest := filepath.Join(temp, "state")
-	m, err := archive.Read(ctx, f, k, dest, archive.Limits{})
-	if err != nil {
-		return m, err
-	}
-	r, err := checkFile(ctx, a.home, filepath.Join(dest, store.FileName))
-	if err == nil && !r.OK {
-		err = appliance.NewProblem(appliance.ErrArchiveInvalid, "the backup's state is not sound").WithDetail(strings.Join(r.Findings, "\n"))
-	}
-	return m, err
 }
 
 func (a *app) adoptCommand() *cobra.Command {

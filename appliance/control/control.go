@@ -13,7 +13,6 @@ import (
 	"pgapp/appliance"
 	"pgapp/appliance/observe"
 	"pgapp/appliance/op"
-	"pgapp/appliance/plan"
 )
 
 // Config is what a controller needs.
@@ -111,7 +110,7 @@ func (c *Controller) decideUp(ctx context.Context, wanted, s appliance.Spec, w a
 // file may be missing: the client sends its own files only for a real up.
 func readable(files []string, dryRun bool) error {
 	for _, path := range files {
-		_, err := plan.CheckSQLFile(path)
+		_, err := appliance.CheckSQLFile(path)
 		if dryRun && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

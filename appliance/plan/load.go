@@ -2,7 +2,6 @@ package plan
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -75,28 +74,8 @@ func (r recipe) load(ctx context.Context, report appliance.Report) error {
 	})
 }
 
-// CheckSQLFile refuses what the daemon can't read, or not a second time: it
-// has another standard input than its callers, and resumes a load from the
-// start. It never waits for a pipe's other end.
-func CheckSQLFile(path string) (size int64, err error) {
-	st, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return 0, err
-	case st.IsDir():
-		return 0, fmt.Errorf("%[1]s is a directory; one of pg_dump is loaded by: pg_restore -f - %[1]s | pgapp up … --sql -", path)
-	case !st.Mode().IsRegular():
-		return 0, fmt.Errorf("%s is not a regular file; 'pgapp up --sql' sends the daemon what comes from a pipe", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, err
-	}
-	return st.Size(), f.Close()
-}
-
 func sqlFile(path string) (postgres.LoadFile, error) {
-	size, err := CheckSQLFile(path)
+	size, err := appliance.CheckSQLFile(path)
 	if err != nil {
 		return postgres.LoadFile{}, appliance.NewProblem(appliance.ErrSQL, "reading the SQL file: %w", err).
 			WithHint("the file has to be readable by the daemon until the load is over")

@@ -28,15 +28,23 @@ type room struct {
 // that holds a package decides.
 func rooms() []room {
 	return []room{
-		{"pgapp", []string{"appliance/cli", "embed/..."}},
-		{"appliance/cli", []string{"appliance/...", "api", "store/...", "provisioner/...", "embed/..."}},
+		{"pgapp", []string{"appliance/cli", "appliance/daemon/...", "embed/..."}},
+		{"appliance/cli", []string{"appliance", "appliance/home", "appliance/program", "api"}},
+		{"appliance/daemon/supervise", []string{"appliance"}},
+		{"appliance/daemon/statebackup", []string{"appliance", "appliance/control", "appliance/daemon/supervise", "appliance/home", "appliance/program", "api", "store/..."}},
+		{"appliance/daemon", []string{
+			"appliance", "appliance/cert", "appliance/control", "appliance/daemon/...", "appliance/doctor", "appliance/home", "appliance/observe",
+			"appliance/op", "appliance/plan", "appliance/postgres/...", "appliance/program", "api", "store/...", "provisioner/...", "embed/...",
+		}},
+		{"appliance/home", []string{"appliance"}},
+		{"appliance/program", []string{"appliance"}},
 		{"appliance/op", []string{"appliance"}},
 		{"appliance/postgres/...", []string{"appliance"}},
 		{"appliance/wait", nil},
 		{"appliance/durable", nil},
 		{"appliance/observe", []string{"appliance", "appliance/postgres"}},
 		{"appliance/plan", []string{"appliance", "appliance/observe", "appliance/postgres/..."}},
-		{"appliance/control", []string{"appliance", "appliance/observe", "appliance/op", "appliance/plan", "appliance/postgres", "appliance/wait"}},
+		{"appliance/control", []string{"appliance", "appliance/observe", "appliance/op", "appliance/postgres", "appliance/wait"}},
 		{"appliance/cert", nil},
 		{"appliance/doctor", []string{"appliance"}},
 		{"appliance/ssh", []string{"appliance"}},

@@ -1,4 +1,7 @@
-package cli
+// Package statebackup makes the automatic backups of pgapp's own state: the
+// records of the clusters and their passwords, not PostgreSQL's data. They lie in
+// the home, sealed to the home's own key.
+package statebackup
 
 import (
 	"bytes"
@@ -12,7 +15,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"filippo.io/age"
@@ -21,37 +23,36 @@ import (
 	"pgapp/api"
 	"pgapp/appliance"
 	"pgapp/appliance/control"
+	"pgapp/appliance/daemon/supervise"
+	"pgapp/appliance/home"
+	"pgapp/appliance/program"
 	"pgapp/store"
 	"pgapp/store/archive"
 )
 
 const (
-	// backupsDir holds the automatic backups.
-	backupsDir = "backups"
-	// identityName is the age identity that they are sealed to.
-	identityName = "backup.key"
-	backupsKept  = 7
-	backupEvery  = 24 * time.Hour
-	// backupLook is how often it is looked whether one is due, besides after
-	// every operation.
-	backupLook = 10 * time.Minute
-	// backedUpSetting is the topology that was backed up last.
-	backedUpSetting = "backed-up"
+	kept  = 7
+	every = 24 * time.Hour
+	// lookEvery is how often the loop looks whether a backup is due, besides
+	// after every operation.
+	lookEvery = 10 * time.Minute
+	// topologySetting is the topology that was backed up last.
+	topologySetting = "backed-up"
 )
 
 // ensureIdentity makes the home's age identity where it has none, and returns
 // the recipients of the one it has.
-func ensureIdentity(home string) ([]string, error) {
-	text, err := readIdentity(home)
+func ensureIdentity(dir string) ([]string, error) {
+	text, err := Key(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		text, err = makeIdentity(home)
+		text, err = makeIdentity(dir)
 	}
 	if err != nil {
 		return nil, err
 	}
 	ids, err := age.ParseIdentities(strings.NewReader(text.Reveal()))
 	if err != nil {
-		return nil, fmt.Errorf("reading the home's %s: %w", identityName, err)
+		return nil, fmt.Errorf("reading the home's %s: %w", home.BackupKey, err)
 	}
 	var out []string
 	for _, id := range ids {
@@ -60,31 +61,32 @@ func ensureIdentity(home string) ([]string, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("the home's %s holds no usable identity", identityName)
+		return nil, fmt.Errorf("the home's %s holds no usable identity", home.BackupKey)
 	}
 	return out, nil
 }
 
-func readIdentity(home string) (appliance.Secret, error) {
-	b, err := os.ReadFile(filepath.Join(home, identityName))
+// Key reads the home's key. Where it has none, the error is os.ErrNotExist.
+func Key(dir string) (appliance.Secret, error) {
+	b, err := os.ReadFile(filepath.Join(dir, home.BackupKey))
 	return appliance.NewSecret(string(b)), err
 }
 
-func makeIdentity(home string) (appliance.Secret, error) {
+func makeIdentity(dir string) (appliance.Secret, error) {
 	identity, recipient, err := archive.NewIdentity()
 	if err != nil {
 		return identity, err
 	}
 	text := fmt.Sprintf("# opens the backups of pgapp's state; keep a copy elsewhere\n# public key: %s\n%s\n", recipient, identity.Reveal())
-	if err := renameio.WriteFile(filepath.Join(home, identityName), []byte(text), 0o600); err != nil {
-		return identity, fmt.Errorf("writing the home's %s: %w", identityName, err)
+	if err := renameio.WriteFile(filepath.Join(dir, home.BackupKey), []byte(text), 0o600); err != nil {
+		return identity, fmt.Errorf("writing the home's %s: %w", home.BackupKey, err)
 	}
 	return appliance.NewSecret(text), nil
 }
 
-// listBackups lists the automatic backups, newest first.
-func listBackups(home string) ([]api.BackupFile, error) {
-	dir := filepath.Join(home, backupsDir)
+// List lists the automatic backups, newest first.
+func List(homeDir string) ([]api.BackupFile, error) {
+	dir := filepath.Join(homeDir, home.BackupsDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("listing the backups: %w", err)
@@ -101,100 +103,84 @@ func listBackups(home string) ([]api.BackupFile, error) {
 	return out, nil
 }
 
-// backups makes automatic backups.
-type backups struct {
+// Loop makes the automatic backups of the state.
+type Loop struct {
 	home       string
 	st         *store.Store
 	log        *slog.Logger
 	recipients []string
-	wake       chan struct{}
-	wg         sync.WaitGroup
-	cancel     context.CancelFunc
+	wake       supervise.Signal
 }
 
-// startBackups begins to make backups until close is called.
-func startBackups(ctx context.Context, home string, st *store.Store, log *slog.Logger) (*backups, error) {
-	recipients, err := ensureIdentity(home)
+// New makes the home's key where it has none.
+func New(dir string, st *store.Store, log *slog.Logger) (*Loop, error) {
+	recipients, err := ensureIdentity(dir)
 	if err != nil {
 		return nil, err
 	}
-	b := &backups{home: home, st: st, log: log, recipients: recipients, wake: make(chan struct{}, 1)}
-	ctx, b.cancel = context.WithCancel(ctx)
-	b.wg.Go(func() { b.run(ctx) })
-	b.look()
-	return b, nil
+	return &Loop{home: dir, st: st, log: log, recipients: recipients, wake: supervise.NewSignal()}, nil
 }
 
-// look has somebody look soon whether a backup is due. It never blocks.
-func (b *backups) look() {
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
-}
+// Wake asks the loop to check now whether a backup is due. It never blocks.
+func (l *Loop) Wake() { l.wake.Set() }
 
-// close ends the work and waits for it.
-func (b *backups) close() {
-	b.cancel()
-	b.wg.Wait()
-}
-
-func (b *backups) run(ctx context.Context) {
-	tick := time.NewTicker(backupLook)
+// Run makes a backup whenever one is due, until ctx ends or a backup fails.
+func (l *Loop) Run(ctx context.Context) error {
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
+		if err := l.once(ctx, time.Now()); err != nil {
+			return fmt.Errorf("backing up the state: %w", err)
+		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-b.wake:
+			return nil
+		case <-l.wake.C():
 		case <-tick.C:
-		}
-		if err := b.once(ctx, time.Now()); err != nil && ctx.Err() == nil {
-			b.log.Error("backing up the state", "error", err)
 		}
 	}
 }
 
 // once makes a backup where one is due. While pgapp only observes, none is:
 // it would take the place of a better one.
-func (b *backups) once(ctx context.Context, now time.Time) error {
-	o, err := control.GetObserveOnly(ctx, b.st)
+func (l *Loop) once(ctx context.Context, now time.Time) error {
+	o, err := control.GetObserveOnly(ctx, l.st)
 	if err != nil || len(o.Clusters) > 0 {
 		return err
 	}
-	topology, err := b.topology(ctx)
+	topology, err := l.topology(ctx)
 	if err != nil {
 		return err
 	}
-	last, err := b.st.Setting(ctx, backedUpSetting)
+	last, err := l.st.Setting(ctx, topologySetting)
 	if err != nil && !appliance.IsProblem(err, appliance.ErrNotFound) {
 		return err
 	}
-	files, err := listBackups(b.home)
+	files, err := List(l.home)
 	if err != nil {
 		return err
 	}
 	changed := !bytes.Equal(last, topology)
-	if !changed && (last == nil || len(files) > 0 && now.Sub(files[0].CreatedAt) < backupEvery) {
+	if !changed && (last == nil || len(files) > 0 && now.Sub(files[0].CreatedAt) < every) {
 		return nil
 	}
-	dir := filepath.Join(b.home, backupsDir)
+	dir := filepath.Join(l.home, home.BackupsDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	path := filepath.Join(dir, archive.FileName(now))
-	src := archive.Source{Store: b.st, Version: version, Now: now}
-	if _, err := archive.WriteFile(ctx, path, src, archive.ForRecipients(b.recipients...)); err != nil {
+	src := archive.Source{Store: l.st, Version: program.Version(), Now: now}
+	if _, err := archive.WriteFile(ctx, path, src, archive.ForRecipients(l.recipients...)); err != nil {
 		return err
 	}
-	b.log.Info("the state was backed up", "file", path)
-	return errors.Join(b.st.PutSetting(ctx, backedUpSetting, topology), archive.Rotate(dir, backupsKept))
+	l.log.Info("the state was backed up", "file", path)
+	return errors.Join(l.st.PutSetting(ctx, topologySetting, topology), archive.Rotate(dir, kept))
 }
 
 // topology sums up which clusters there are, their members, and who is
 // primary; nil where there is none.
-func (b *backups) topology(ctx context.Context) ([]byte, error) {
-	clusters, err := b.st.Clusters(ctx)
+func (l *Loop) topology(ctx context.Context) ([]byte, error) {
+	clusters, err := l.st.Clusters(ctx)
 	if err != nil || len(clusters) == 0 {
 		return nil, err
 	}

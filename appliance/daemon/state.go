@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"context"
@@ -15,6 +15,8 @@ import (
 	"pgapp/api"
 	"pgapp/appliance"
 	"pgapp/appliance/control"
+	"pgapp/appliance/daemon/statebackup"
+	"pgapp/appliance/program"
 	"pgapp/store"
 	"pgapp/store/archive"
 )
@@ -51,9 +53,9 @@ func (s *stateAdmin) begin() (end func(), err error) {
 }
 
 // clearStaging removes what is or was unpacked. What stays does no harm.
-func clearStaging(home string) {
-	old, _ := filepath.Glob(filepath.Join(home, stagingPrefix+"*"))
-	hidden, _ := filepath.Glob(filepath.Join(home, "."+stagingPrefix+"*"))
+func clearStaging(dir string) {
+	old, _ := filepath.Glob(filepath.Join(dir, stagingPrefix+"*"))
+	hidden, _ := filepath.Glob(filepath.Join(dir, "."+stagingPrefix+"*"))
 	for _, path := range append(old, hidden...) {
 		_ = os.RemoveAll(path)
 	}
@@ -76,7 +78,7 @@ func (s *stateAdmin) Backup(ctx context.Context, req api.BackupRequest, w io.Wri
 	case !req.Passphrase.Empty():
 		seal = archive.WithPassphrase(req.Passphrase)
 	}
-	_, err := archive.Write(ctx, w, archive.Source{Store: s.st, Version: version, Now: time.Now()}, seal)
+	_, err := archive.Write(ctx, w, archive.Source{Store: s.st, Version: program.Version(), Now: time.Now()}, seal)
 	return err
 }
 
@@ -90,7 +92,7 @@ func (s *stateAdmin) Restore(ctx context.Context, r io.Reader, req api.RestoreRe
 	defer end()
 	keys := archive.Keys{Passphrase: req.Passphrase, Identities: req.Identities}
 	if keys.Passphrase.Empty() && keys.Identities.Empty() {
-		if keys.Identities, err = readIdentity(s.home); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if keys.Identities, err = statebackup.Key(s.home); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return out, err
 		}
 	}
@@ -284,4 +286,6 @@ func sizeOf(path string) int64 {
 }
 
 // Backups implements api.State.
-func (s *stateAdmin) Backups(context.Context) ([]api.BackupFile, error) { return listBackups(s.home) }
+func (s *stateAdmin) Backups(context.Context) ([]api.BackupFile, error) {
+	return statebackup.List(s.home)
+}

@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/control"
+	"pgapp/appliance/daemon/statebackup"
 )
 
 // renewal is how a daemon lets its state be replaced while it lives.
@@ -22,7 +23,7 @@ func (r *renewal) heldBy() *appliance.Problem { return r.held.Load() }
 // renew stops all work and closes the store, runs change, and has the daemon
 // begin anew with whatever state there is then. Requests are refused from the
 // first moment on; the one that calls this is still answered.
-func (d *daemon) renew(change func() error) error {
+func (d *composition) renew(change func() error) error {
 	d.held.Store(appliance.NewProblem(appliance.ErrDaemonRecovery, "the state is being replaced").WithHint("try again in a moment"))
 	d.close()
 	err := change()
@@ -34,12 +35,12 @@ func (d *daemon) renew(change func() error) error {
 // adopter adopts, and has the state backed up as it is then.
 type adopter struct {
 	ctl   *control.Controller
-	saved *backups
+	saved *statebackup.Loop
 }
 
 // Adopt implements api.Adopter.
 func (a adopter) Adopt(ctx context.Context, cluster string) (appliance.Adoption, error) {
 	r, err := a.ctl.Adopt(ctx, cluster)
-	a.saved.look()
+	a.saved.Wake()
 	return r, err
 }

@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"crypto/tls"
@@ -6,18 +6,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
-
-	"github.com/spf13/pflag"
 
 	"pgapp/api"
 	"pgapp/appliance"
 	"pgapp/appliance/cert"
+	"pgapp/appliance/home"
+	"pgapp/appliance/program"
 )
-
-// tlsDir holds the API's CA and certificate in the home.
-const tlsDir = "tls"
 
 // certificates are what TLS listeners serve: of pgapp's own CA, or given.
 type certificates interface {
@@ -26,56 +22,12 @@ type certificates interface {
 	Covers(host string) bool
 }
 
-// tlsFiles are the files that the user gave, or empty.
-type tlsFiles struct{ cert, key string }
-
-func (a *app) listenFlags(f *pflag.FlagSet) {
-	f.StringVar(&a.listen, "listen", "", "TCP address of the daemon's API, where this command starts it (default 127.0.0.1:8432)")
-	f.StringVar(&a.tls.cert, "tls-cert", "", "certificate of that address, PEM with its chain (default: off loopback, one of pgapp's own CA)")
-	f.StringVar(&a.tls.key, "tls-key", "", "key of --tls-cert, PEM")
-}
-
-// prepareListen checks the flags of the API's address. The files are looked at
-// by the daemon that is to serve them.
-func (a *app) prepareListen() error {
-	if a.listen != "" {
-		if err := checkListen(a.listen); err != nil {
-			return err
-		}
-	}
-	if (a.tls.cert == "") != (a.tls.key == "") {
-		return appliance.NewProblem(appliance.ErrUsage, "--tls-cert and --tls-key have to be given together")
-	}
-	for _, path := range []*string{&a.tls.cert, &a.tls.key} {
-		if *path == "" {
-			continue
-		}
-		abs, err := filepath.Abs(*path) // the daemon works elsewhere
-		if err != nil {
-			return appliance.NewProblem(appliance.ErrUsage, "--tls-cert and --tls-key: %w", err)
-		}
-		*path = abs
-	}
-	return nil
-}
-
-// listenArgs hands the flags on to the daemon.
-func (a *app) listenArgs() (args []string) {
-	if a.listen != "" {
-		args = append(args, "--listen", a.listen)
-	}
-	if a.tls.cert != "" {
-		args = append(args, "--tls-cert", a.tls.cert, "--tls-key", a.tls.key)
-	}
-	return args
-}
-
 // givenCertificate reads the files that the user gave, or returns nil.
-func (a *app) givenCertificate(log *slog.Logger) (*cert.Given, error) {
-	if a.tls.cert == "" {
+func (s *server) givenCertificate(log *slog.Logger) (*cert.Given, error) {
+	if s.TLSCert == "" {
 		return nil, nil
 	}
-	given, err := cert.OpenFiles(a.tls.cert, a.tls.key, cert.Options{Log: log})
+	given, err := cert.OpenFiles(s.TLSCert, s.TLSKey, cert.Options{Log: log})
 	if err != nil {
 		return nil, appliance.NewProblem(appliance.ErrUsage, "--tls-cert and --tls-key: %w", err).
 			WithHint("give a certificate that is valid now and its key; without both flags pgapp makes its own")
@@ -85,14 +37,14 @@ func (a *app) givenCertificate(log *slog.Logger) (*cert.Given, error) {
 
 // protect chooses the certificate of the TCP listener: the given one, none on
 // a loopback address, else one of pgapp's own CA.
-func (a *app) protect(l *listeners, log *slog.Logger) error {
+func (s *server) protect(l *listeners, log *slog.Logger) error {
 	addr := l.tcp.Addr().(*net.TCPAddr) // of a listener on "tcp"
-	host, err := a.fixListen(addr)
+	host, err := s.fixListen(addr)
 	if err != nil {
 		return err
 	}
 	l.host = addr.IP.String()
-	given, err := a.givenCertificate(log)
+	given, err := s.givenCertificate(log)
 	switch {
 	case err != nil:
 		return err
@@ -102,14 +54,14 @@ func (a *app) protect(l *listeners, log *slog.Logger) error {
 		return nil
 	default:
 		names := func() []string { return ownNames(host, addr.IP) }
-		own, err := cert.Open(filepath.Join(a.home, tlsDir), names, cert.Options{Log: log})
+		own, err := cert.Open(filepath.Join(s.Home, home.TLSDir), names, cert.Options{Log: log})
 		if err != nil {
 			p := appliance.AsProblem(err)
 			if p.ID == appliance.ErrInternal {
 				p.ID = appliance.ErrHomeUnusable
 			}
 			return appliance.NewProblem(p.ID, "the API's TLS: %w", err).
-				WithHint("without the directory %s a new CA is made, which clients then need", filepath.Join(a.home, tlsDir))
+				WithHint("without the directory %s a new CA is made, which clients then need", filepath.Join(s.Home, home.TLSDir))
 		}
 		l.certs = own
 	}
@@ -119,18 +71,18 @@ func (a *app) protect(l *listeners, log *slog.Logger) error {
 
 // fixListen has a daemon that begins anew listen where it does now, and
 // returns the host that the user named.
-func (a *app) fixListen(addr *net.TCPAddr) (host string, err error) {
+func (s *server) fixListen(addr *net.TCPAddr) (host string, err error) {
 	_, port, err := net.SplitHostPort(addr.String())
 	if err != nil {
 		return "", err
 	}
 	host = addr.IP.String()
-	if a.listen != "" {
-		if host, _, err = net.SplitHostPort(a.listen); err != nil {
+	if s.Listen != "" {
+		if host, _, err = net.SplitHostPort(s.Listen); err != nil {
 			return "", err
 		}
 	}
-	a.listen = net.JoinHostPort(host, port)
+	s.Listen = net.JoinHostPort(host, port)
 	return host, nil
 }
 
@@ -139,7 +91,7 @@ func (a *app) fixListen(addr *net.TCPAddr) (host string, err error) {
 // addresses, those too.
 func ownNames(host string, ip net.IP) []string {
 	names := []string{host}
-	if machine, err := os.Hostname(); err == nil && validHost(machine) {
+	if machine, err := os.Hostname(); err == nil && program.ValidHost(machine) {
 		names = append(names, machine)
 	}
 	if !ip.IsUnspecified() {
@@ -203,13 +155,4 @@ func (l listeners) caFile() string {
 		return own.CAFile()
 	}
 	return ""
-}
-
-// validHost tells whether host has the form of a host's name. One that ends
-// in a number would be an address.
-func validHost(host string) bool {
-	const label = `[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?`
-	ok, err := regexp.MatchString(`^(`+label+`\.)*`+label+`$`, host)
-	last := host[strings.LastIndexByte(host, '.')+1:]
-	return err == nil && ok && len(host) <= 253 && strings.Trim(last, "0123456789") != ""
 }

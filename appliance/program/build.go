@@ -1,4 +1,4 @@
-package cli
+package program
 
 import (
 	"bytes"
@@ -12,29 +12,32 @@ import (
 // version is set by the build (-ldflags -X).
 var version = "dev"
 
-// buildID tells this build from every other: the identifier that Go's linker
+// Version is the version that the build gave this program.
+func Version() string { return version }
+
+// BuildID tells this build from every other: the identifier that Go's linker
 // derives from all that went into the binary (section .note.go.buildid).
-func buildID() string {
+func BuildID() string {
 	f, err := elf.Open("/proc/self/exe")
 	if err != nil {
-		return revision()
+		return Revision()
 	}
 	defer func() { _ = f.Close() }()
 	s := f.Section(".note.go.buildid")
 	if s == nil {
-		return revision()
+		return Revision()
 	}
 	data, err := s.Data()
 	// An ELF note: three 4-byte words, the name "Go\0\0", then the text.
 	const header = 16
 	if err != nil || len(data) <= header {
-		return revision()
+		return Revision()
 	}
 	return string(bytes.TrimRight(data[header:], "\x00"))
 }
 
-// revision is the commit that the binary was built from, as far as known.
-func revision() string {
+// Revision is the commit that the binary was built from, as far as known.
+func Revision() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return ""
@@ -47,16 +50,20 @@ func revision() string {
 	return ""
 }
 
-// versionText is what `pgapp version` says.
-func versionText() string {
+// VersionText is what `pgapp version` says.
+func VersionText() string {
 	return fmt.Sprintf("pgapp %s (%s, %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-// executable is the path to start this program again.
-func executable() (string, error) {
+// Executable is the path to start this program again.
+func Executable() (string, error) {
 	path, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("finding this program's own file: %w", err)
 	}
 	return path, nil
 }
+
+// CheckFileCommand, below the command state, is hidden: it checks one file of a
+// state in a process of its own.
+const CheckFileCommand = "check-file"

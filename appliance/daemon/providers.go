@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"context"
@@ -8,25 +8,23 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/doctor"
+	"pgapp/appliance/home"
 	"pgapp/embed/cloudinit"
 	"pgapp/provisioner/libvirt"
 	"pgapp/provisioner/local"
 )
 
-// imagesDir in the home holds fetched images, and below it seeds under way.
-const imagesDir = "images"
-
-// providers are those that this program has. The secrets may be nil where no
+// providersOf are those that this program has. The secrets may be nil where no
 // guest is to be reached. The function closes their connections.
-func (a *app) providers(secrets libvirt.SecretStore) (map[appliance.ProviderKind]appliance.Provider, func(), error) {
-	images := filepath.Join(a.home, imagesDir)
+func providersOf(dir string, secrets libvirt.SecretStore) (map[appliance.ProviderKind]appliance.Provider, func(), error) {
+	images := filepath.Join(dir, home.ImagesDir)
 	temp := filepath.Join(images, "tmp")
 	if secrets != nil {
 		if err := os.MkdirAll(temp, 0o700); err != nil {
 			return nil, nil, fmt.Errorf("making the directory for images: %w", err)
 		}
 	}
-	lp := local.New(local.Config{Home: a.home})
+	lp := local.New(local.Config{Home: dir})
 	vp := libvirt.New(libvirt.Config{
 		Host: libvirt.ThisMachine(), Local: lp, Secrets: secrets, Documents: cloudinit.Files, ImageDir: images, TempDir: temp,
 	})

@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/home"
 	"pgapp/store"
 )
 
@@ -24,8 +25,8 @@ const touchEvery = time.Minute
 
 // ensureToken makes the local client's token: the file holds it, the store
 // only its hash. A file that doesn't match is replaced.
-func ensureToken(ctx context.Context, st *store.Store, home string) error {
-	path := filepath.Join(home, tokenName)
+func ensureToken(ctx context.Context, st *store.Store, dir string) error {
+	path := filepath.Join(dir, home.Token)
 	if b, err := os.ReadFile(path); err == nil {
 		hash := sha256.Sum256([]byte(strings.TrimSpace(string(b))))
 		if _, err := st.TokenByHash(ctx, hash); err == nil {

@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"context"
@@ -14,32 +14,27 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/home"
 )
 
 const (
-	// sqlDir holds SQL that clients have sent, by cluster, until it is loaded.
-	sqlDir = "sql"
 	// sqlPart begins the names of what is still on its way.
 	sqlPart = ".part-"
 	// sqlReserve is the room that SQL leaves to the clusters of the home.
 	sqlReserve = 256 << 20
 )
 
-// sqlPath is where SQL of that name is kept.
-func (a *app) sqlPath(cluster, name string) string {
-	return filepath.Join(a.home, sqlDir, cluster, name)
-}
-
 // sqlFiles implements api.SQLFiles in the home.
 type sqlFiles struct {
-	app *app
+	// dir is the home.
+	dir string
 	st  appliance.Store
 	log *slog.Logger
 }
 
 // KeepSQL implements api.SQLFiles.
 func (s sqlFiles) KeepSQL(ctx context.Context, cluster, name string, in io.Reader) (api.SQLFile, error) {
-	target := s.app.sqlPath(cluster, name)
+	target := home.SQLPath(s.dir, cluster, name)
 	n, err := s.keep(ctx, target, in)
 	if err != nil {
 		s.DropSQL(ctx, cluster)
@@ -49,7 +44,7 @@ func (s sqlFiles) KeepSQL(ctx context.Context, cluster, name string, in io.Reade
 }
 
 func (s sqlFiles) keep(ctx context.Context, target string, in io.Reader) (n int64, err error) {
-	dir := filepath.Join(s.app.home, sqlDir)
+	dir := filepath.Join(s.dir, home.SQLDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return 0, err
 	}
@@ -124,14 +119,14 @@ func (s sqlFiles) DropSQL(ctx context.Context, cluster string) {
 
 // remove is for SQL that is loaded.
 func (s sqlFiles) remove(_ context.Context, cluster string) {
-	if err := s.app.removeSQL(cluster); err != nil {
+	if err := removeSQL(s.dir, cluster); err != nil {
 		s.log.Warn("SQL that is no longer needed stays", "cluster", cluster, "error", err)
 	}
 }
 
 // removeSQL removes what was sent for the cluster.
-func (a *app) removeSQL(cluster string) error {
-	dir := filepath.Join(a.home, sqlDir)
+func removeSQL(homeDir, cluster string) error {
+	dir := filepath.Join(homeDir, home.SQLDir)
 	err := os.RemoveAll(filepath.Join(dir, cluster))
 	_ = os.Remove(dir) // refused while there is more in it
 	return err
@@ -139,10 +134,10 @@ func (a *app) removeSQL(cluster string) error {
 
 // sweep removes what a killed daemon has left.
 func (s sqlFiles) sweep(ctx context.Context) {
-	entries, _ := os.ReadDir(filepath.Join(s.app.home, sqlDir))
+	entries, _ := os.ReadDir(filepath.Join(s.dir, home.SQLDir))
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), sqlPart) {
-			_ = os.Remove(filepath.Join(s.app.home, sqlDir, e.Name()))
+			_ = os.Remove(filepath.Join(s.dir, home.SQLDir, e.Name()))
 			continue
 		}
 		if appliance.ValidName(e.Name()) {

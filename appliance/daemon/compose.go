@@ -1,0 +1,163 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"pgapp/api"
+	"pgapp/appliance"
+	"pgapp/appliance/control"
+	"pgapp/appliance/daemon/statebackup"
+	"pgapp/appliance/daemon/supervise"
+	"pgapp/appliance/home"
+	"pgapp/appliance/observe"
+	"pgapp/appliance/op"
+	"pgapp/appliance/plan"
+	"pgapp/appliance/postgres"
+	"pgapp/store"
+)
+
+// composition is everything that serves one state.
+type composition struct {
+	info    appliance.Info
+	api     api.Config
+	control *control.Controller // nil in recovery
+	// close ends all work and closes the store. A repeat does nothing.
+	close func()
+	renewal
+}
+
+// compose puts the rooms together. With a damaged store the daemon serves
+// recovery only.
+func (s *server) compose(ctx context.Context, lock *store.HomeLock, info appliance.Info, log *slog.Logger) (*composition, error) {
+	clearStaging(s.Home) // a killed restore may have left secrets there
+	d := &composition{info: info}
+	admin := &stateAdmin{home: s.Home, lock: lock, log: log, renew: d.renew}
+	st, err := store.Open(ctx, s.Home, store.Options{Lock: lock})
+	if err != nil {
+		if !appliance.IsProblem(err, appliance.ErrStoreDamaged) && !appliance.IsProblem(err, appliance.ErrStoreNewer) {
+			return nil, err
+		}
+		p := appliance.AsProblem(err)
+		info.Mode, info.Reason = "recovery", p.Error()
+		log.Error("the state can't be used: serving recovery only", "error", err)
+		d.info, d.close = info, func() {}
+		d.api = api.Config{
+			Service: recovery{info, p}, Operations: recovery{info, p}, Logger: log, Recovery: p, DaemonLogs: s.daemonLogs,
+			State: admin, Held: d.heldBy,
+		}
+		return d, nil
+	}
+	admin.st = st
+	closers := &closers{}
+	closers.add(func() {
+		if err := st.Close(); err != nil {
+			log.Error("closing the state", "error", err)
+		}
+	})
+	d.close = sync.OnceFunc(closers.run)
+	if err := s.composeOn(ctx, st, admin, d, closers, log); err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// composeOn puts the rooms together on an open store. Whatever is to be closed
+// joins the closers, so that each part is closed before the parts that it uses.
+func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdmin, d *composition, closers *closers, log *slog.Logger) error {
+	if err := ensureToken(ctx, st, s.Home); err != nil {
+		return err
+	}
+	providers, closeProviders, err := providersOf(s.Home, st)
+	if err != nil {
+		return err
+	}
+	closers.add(closeProviders)
+	backups, err := statebackup.New(s.Home, st, log)
+	if err != nil {
+		return err
+	}
+	memory := supervise.NewSignal()
+	sent := sqlFiles{dir: s.Home, st: st, log: log}
+	sent.sweep(ctx)
+	sessions := &postgres.Sessions{}
+	observer := observe.New(sessions)
+	planner := plan.New(plan.Config{
+		Store: st, Providers: providers, Dataset: s.dataset, Template: s.template,
+		Adopted: func(ctx context.Context, cluster string) error { return control.Adopted(ctx, st, cluster) },
+		Forget:  s.forget, Loaded: sent.remove, Sessions: sessions, Observer: observer, Binaries: s.binaries,
+	})
+	// The runner is closed before the sessions that the controller closes.
+	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log, Idle: func() {
+		memory.Set()
+		backups.Wake()
+	}})
+	ctl := control.New(control.Config{
+		Store: st, Runner: runner, Preview: planner.Preview, Providers: providers, Info: d.info, Log: log, ClientDir: filepath.Join(s.Home, home.ClientDir),
+		AutoProvider: func(ctx context.Context, spec appliance.Spec) (appliance.ProviderKind, string) {
+			return autoProvider(ctx, providers, spec)
+		},
+		Psql: psqlOf, Settings: st, Observer: observer,
+	})
+	closers.add(func() { ctl.Close(context.WithoutCancel(ctx)) })
+	closers.add(runner.Close)
+	loops, err := supervise.Start(ctx, log, s.loops(backups, memory)...)
+	if err != nil {
+		return err
+	}
+	closers.add(loops.Close)
+	d.control = ctl
+	d.api = api.Config{
+		DaemonLogs: s.daemonLogs,
+		Ready: func(ctx context.Context) error {
+			_, err := st.Clusters(ctx)
+			return err
+		},
+		Service: service{ctl, loops}, Operations: runner, Tokens: tokens{st}, TokenAdmin: tokens{st}, Idempotency: idempotency{st}, Logger: log,
+		SQLFiles: sent, State: admin, Adopter: adopter{ctl, backups}, Held: d.heldBy, Machines: machinesOf(st, providers),
+	}
+	return nil
+}
+
+// closers are run in the opposite order of their coming.
+type closers struct{ all []func() }
+
+func (c *closers) add(f func()) { c.all = append(c.all, f) }
+
+func (c *closers) run() {
+	for _, f := range slices.Backward(c.all) {
+		f()
+	}
+}
+
+// service adds to the controller's word on the daemon what the supervisor knows.
+type service struct {
+	*control.Controller
+	loops *supervise.Supervisor
+}
+
+// Info describes the daemon, with its loops that have failed.
+func (s service) Info(ctx context.Context) appliance.Info {
+	info := s.Controller.Info(ctx)
+	info.Loops = s.loops.Failures()
+	return info
+}
+
+// forget removes the clients' files of a cluster, and their directory with the
+// last of them, and the SQL that was sent for it.
+func (s *server) forget(cluster string) error {
+	if err := removeSQL(s.Home, cluster); err != nil {
+		return err
+	}
+	dir := filepath.Join(s.Home, home.ClientDir)
+	if err := os.RemoveAll(filepath.Join(dir, cluster)); err != nil {
+		return err
+	}
+	_ = os.Remove(dir) // refused while other clusters have files there
+	return nil
+}

@@ -1,0 +1,100 @@
+package statebackup
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/control"
+	"pgapp/appliance/home"
+	"pgapp/store"
+)
+
+func TestIdentity(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, err := ensureIdentity(dir)
+	if err != nil || len(first) != 1 {
+		t.Fatalf("%q, %v", first, err)
+	}
+	again, err := ensureIdentity(dir)
+	if err != nil || len(again) != 1 || again[0] != first[0] {
+		t.Errorf("%q became %q, %v", first, again, err)
+	}
+	path := filepath.Join(dir, home.BackupKey)
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", st, err)
+	}
+	if err := os.WriteFile(path, []byte("no key\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ensureIdentity(dir); err == nil {
+		t.Error("a broken identity was taken, or replaced")
+	}
+}
+
+// TestAutomaticBackups follows a store through changes and days.
+func TestAutomaticBackups(t *testing.T) {
+	t.Parallel()
+	ctx, dir := t.Context(), t.TempDir()
+	st, err := store.Open(ctx, dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	recipients, err := ensureIdentity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &Loop{home: dir, st: st, log: slog.New(slog.DiscardHandler), recipients: recipients}
+	now := time.Now()
+	count := func(what string, want int) {
+		t.Helper()
+		if err := b.once(ctx, now); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		list, err := List(dir)
+		if err != nil || len(list) != want {
+			t.Errorf("%s: %d backups, want %d, %v", what, len(list), want, err)
+		}
+		now = now.Add(time.Second)
+	}
+	change := func(f func(*appliance.Cluster)) {
+		t.Helper()
+		if _, err := st.UpdateCluster(ctx, "main", func(c *appliance.Cluster) error { f(c); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count("nothing there", 0)
+	o := appliance.Operation{ID: "1", Cluster: "main", Kind: appliance.OpUp, State: appliance.OpRunning, CreatedAt: now}
+	create := &appliance.NewCluster{
+		Cluster: appliance.Cluster{Name: "main", UUID: "u", Primary: "node0", Epoch: 1, Members: []appliance.Member{{Name: "node0"}}},
+		Secrets: appliance.GenerateSecrets(),
+	}
+	if err := st.Begin(ctx, o, create, ""); err != nil {
+		t.Fatal(err)
+	}
+	count("a cluster", 1)
+	count("as before", 1)
+	change(func(c *appliance.Cluster) { c.WantStopped, c.Members[0].WantStopped = true, true })
+	count("stopped is no topology", 1)
+	change(func(c *appliance.Cluster) { c.Epoch++ })
+	count("another epoch", 2)
+	now = now.Add(25 * time.Hour)
+	count("a day later", 3)
+	if err := control.SetObserveOnly(ctx, st, control.ObserveOnly{Reason: "a test", Clusters: []string{"main"}}); err != nil {
+		t.Fatal(err)
+	}
+	change(func(c *appliance.Cluster) { c.Epoch++ })
+	count("observing only", 3)
+	if err := control.SetObserveOnly(ctx, st, control.ObserveOnly{}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 6 {
+		change(func(c *appliance.Cluster) { c.Epoch++ })
+		count("more and more", min(4+i, kept))
+	}
+}

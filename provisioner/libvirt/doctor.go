@@ -3,7 +3,6 @@ package libvirt
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/doctor"
 	"pgapp/provisioner/libvirt/rpc"
 )
 
@@ -31,7 +31,7 @@ func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Fin
 	defer cancel()
 	out := []appliance.Finding{p.checks.socketFinding(ctx)}
 	if out[0].Level == appliance.LevelFail {
-		return append(out, finding("libvirt-rest", appliance.LevelSkip, "what libvirt can do here: it doesn't answer"))
+		return append(out, doctor.Found("libvirt-rest", appliance.LevelSkip, "what libvirt can do here: it doesn't answer"))
 	}
 	out = append(out, p.checks.accelFindings(ctx, s)...)
 	out = append(out,
@@ -45,31 +45,17 @@ func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Fin
 	return append(out, firewallFindings(ctx, p.cfg.Host.System, s)...)
 }
 
-func finding(id string, level appliance.FindingLevel, format string, args ...any) appliance.Finding {
-	return appliance.Finding{ID: id, Level: level, Summary: fmt.Sprintf(format, args...)}
-}
-
-func fix(f appliance.Finding, format string, args ...any) appliance.Finding {
-	f.Fix = fmt.Sprintf(format, args...)
-	return f
-}
-
-func ofProblem(id string, err error) appliance.Finding {
-	p := appliance.AsProblem(err)
-	return fix(finding(id, appliance.LevelFail, "%s", p.Message), "%s", p.Hint)
-}
-
 func (ck *checks) socketFinding(ctx context.Context) appliance.Finding {
 	const id = "libvirt-socket"
 	version, err := ck.virt.Version(ctx)
 	if err != nil {
-		f := ofProblem(id, err)
+		f := doctor.OfError(id, err)
 		if appliance.IsProblem(err, appliance.ErrHostLibvirtPerm) && ck.cfg.Host.System.InGroup("libvirt") {
 			f.Fix = "you are in the group libvirt, but not in this session: log in anew"
 		}
 		return f
 	}
-	return finding(id, appliance.LevelPass, "libvirt %s answers", version)
+	return doctor.Found(id, appliance.LevelPass, "libvirt %s answers", version)
 }
 
 // accelFindings looks at the device and at what libvirt says, which may both
@@ -81,20 +67,20 @@ func (ck *checks) accelFindings(ctx context.Context, s appliance.Spec) []applian
 	}
 	var out []appliance.Finding
 	if _, err := ck.cfg.Host.Files.Stat(kvmDevice); err != nil {
-		out = append(out, fix(finding("kvm-device", level, "%s isn't there: guests will be emulated, many times slower", kvmDevice),
+		out = append(out, doctor.Advise(doctor.Found("kvm-device", level, "%s isn't there: guests will be emulated, many times slower", kvmDevice),
 			"enable virtualisation in the firmware (or nested virtualisation), then: sudo modprobe kvm_intel || sudo modprobe kvm_amd"))
 	} else {
-		out = append(out, finding("kvm-device", appliance.LevelPass, "%s is there", kvmDevice))
+		out = append(out, doctor.Found("kvm-device", appliance.LevelPass, "%s is there", kvmDevice))
 	}
 	broken := ck.accel.whyNoKVM()
 	_, err := ck.virt.Capabilities(ctx, typeKVM)
 	switch {
 	case broken != "":
-		out = append(out, fix(finding("kvm", level, "%s", broken), "use --accel tcg"))
+		out = append(out, doctor.Advise(doctor.Found("kvm", level, "%s", broken), "use --accel tcg"))
 	case err != nil:
-		out = append(out, fix(finding("kvm", level, "libvirt has no KVM: %v", err), "use --accel tcg"))
+		out = append(out, doctor.Advise(doctor.Found("kvm", level, "libvirt has no KVM: %v", err), "use --accel tcg"))
 	case s.Accel == appliance.AccelTCG:
-		out = append(out, finding("kvm", appliance.LevelPass, "libvirt offers KVM, which --accel tcg doesn't use"))
+		out = append(out, doctor.Found("kvm", appliance.LevelPass, "libvirt offers KVM, which --accel tcg doesn't use"))
 	default:
 		out = append(out, ck.trialFinding(ctx, level))
 	}
@@ -108,16 +94,16 @@ func (ck *checks) accelFindings(ctx context.Context, s appliance.Spec) []applian
 func (ck *checks) emulatorFinding(ctx context.Context, kind string) appliance.Finding {
 	const id = "emulator"
 	if _, err := ck.virt.Capabilities(ctx, kind); err != nil {
-		return fix(finding(id, appliance.LevelFail, "there is no emulator for x86_64 guests: %v", err), "sudo apt-get install qemu-system-x86")
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "there is no emulator for x86_64 guests: %v", err), "sudo apt-get install qemu-system-x86")
 	}
 	efi, err := ck.accel.hasEFI(ctx, kind)
 	if err != nil {
-		return ofProblem(id, err)
+		return doctor.OfError(id, err)
 	}
 	if !efi {
-		return fix(finding(id, appliance.LevelWarn, "there is no UEFI firmware: guests will boot by BIOS, which some images can't"), "sudo apt-get install ovmf")
+		return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "there is no UEFI firmware: guests will boot by BIOS, which some images can't"), "sudo apt-get install ovmf")
 	}
-	return finding(id, appliance.LevelPass, "x86_64 guests can be made, with UEFI firmware")
+	return doctor.Found(id, appliance.LevelPass, "x86_64 guests can be made, with UEFI firmware")
 }
 
 func (ck *checks) networkFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
@@ -125,23 +111,23 @@ func (ck *checks) networkFinding(ctx context.Context, s appliance.Spec) applianc
 	name := networkName(s)
 	n, exists, err := ck.networks.network(ctx, name, tag{})
 	if err != nil {
-		return ofProblem(id, err)
+		return doctor.OfError(id, err)
 	}
 	sub, err := readSubnet(n.XML)
 	switch {
 	case err != nil:
-		return ofProblem(id, err)
+		return doctor.OfError(id, err)
 	case !holds(sub, s.FirstAddress):
-		return fix(finding(id, appliance.LevelFail, "network %s has %s, which first_address %s is not in", name, sub.Host.Masked(), s.FirstAddress),
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "network %s has %s, which first_address %s is not in", name, sub.Host.Masked(), s.FirstAddress),
 			"choose a first_address in it, or leave it out")
 	case !exists:
-		return finding(id, appliance.LevelPass, "network %s isn't there: it will be made, with %s", name, sub.Host.Masked())
+		return doctor.Found(id, appliance.LevelPass, "network %s isn't there: it will be made, with %s", name, sub.Host.Masked())
 	case !n.Active:
-		f := fix(finding(id, appliance.LevelWarn, "network %s isn't active; 'pgapp up' starts it", name), "virsh net-start %s", name)
+		f := doctor.Advise(doctor.Found(id, appliance.LevelWarn, "network %s isn't active; 'pgapp up' starts it", name), "virsh net-start %s", name)
 		f.Apply = func(ctx context.Context) error { return ck.virt.StartNetwork(ctx, name) }
 		return f
 	}
-	return finding(id, appliance.LevelPass, "network %s is active, %s", name, sub.Host.Masked())
+	return doctor.Found(id, appliance.LevelPass, "network %s is active, %s", name, sub.Host.Masked())
 }
 
 func (ck *checks) poolFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
@@ -151,15 +137,15 @@ func (ck *checks) poolFinding(ctx context.Context, s appliance.Spec) appliance.F
 	if errors.Is(err, rpc.ErrNotFound) {
 		free, err := ck.cfg.Host.Files.FreeBytes("/var/lib/libvirt", "/var/lib", "/")
 		if err != nil {
-			return finding(id, appliance.LevelSkip, "the pool isn't there yet, and the space in /var/lib/libvirt can't be read: %v", err)
+			return doctor.Found(id, appliance.LevelSkip, "the pool isn't there yet, and the space in /var/lib/libvirt can't be read: %v", err)
 		}
 		pool.Free = free
 	} else if err != nil {
-		return ofProblem(id, err)
+		return doctor.OfError(id, err)
 	} else if pool.XML.Target == nil || pool.XML.Target.Path != poolPath {
-		return fix(finding(id, appliance.LevelFail, "a storage pool %q is there that pgapp didn't make", poolName), "virsh pool-undefine %s, if it isn't needed", poolName)
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "a storage pool %q is there that pgapp didn't make", poolName), "virsh pool-undefine %s, if it isn't needed", poolName)
 	} else if !pool.Active {
-		f := fix(finding(id, appliance.LevelWarn, "pool %s isn't active; 'pgapp up' starts it", poolName), "virsh pool-start %s", poolName)
+		f := doctor.Advise(doctor.Found(id, appliance.LevelWarn, "pool %s isn't active; 'pgapp up' starts it", poolName), "virsh pool-start %s", poolName)
 		f.Apply = func(ctx context.Context) error { return ck.virt.StartPool(ctx, poolName) }
 		return f
 	}
@@ -168,10 +154,10 @@ func (ck *checks) poolFinding(ctx context.Context, s appliance.Spec) appliance.F
 		pool.Free = free
 	}
 	if pool.Free < need {
-		return fix(finding(id, appliance.LevelFail, "%s has %d MiB free; %d VMs with data need about %d", poolPath, pool.Free>>20, vmCount(s), need>>20),
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "%s has %d MiB free; %d VMs with data need about %d", poolPath, pool.Free>>20, vmCount(s), need>>20),
 			"free space there, or ask for fewer --standbys")
 	}
-	return finding(id, appliance.LevelPass, "disks go to %s, where QEMU may read; %d MiB are free", poolPath, pool.Free>>20)
+	return doctor.Found(id, appliance.LevelPass, "disks go to %s, where QEMU may read; %d MiB are free", poolPath, pool.Free>>20)
 }
 
 // holds tells whether guests may have the address, where one is given.
@@ -184,17 +170,17 @@ func holds(s subnet, address string) bool {
 func imageFinding(s appliance.Spec) appliance.Finding {
 	const id = "image"
 	if !filepath.IsAbs(s.Image) {
-		return finding(id, appliance.LevelPass, "the image %s is fetched where it isn't here yet", s.Image)
+		return doctor.Found(id, appliance.LevelPass, "the image %s is fetched where it isn't here yet", s.Image)
 	}
 	f, err := os.Open(s.Image)
 	if err != nil {
-		return fix(finding(id, appliance.LevelFail, "the image can't be read: %v", err), "name another with --image")
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "the image can't be read: %v", err), "name another with --image")
 	}
 	defer func() { _ = f.Close() }()
 	if _, err := qcow2Capacity(f); err != nil {
-		return ofProblem(id, err)
+		return doctor.OfError(id, err)
 	}
-	return finding(id, appliance.LevelPass, "%s is a qcow2 image", s.Image)
+	return doctor.Found(id, appliance.LevelPass, "%s is a qcow2 image", s.Image)
 }
 
 func vmCount(s appliance.Spec) int {
@@ -212,7 +198,7 @@ func (ck *checks) memoryFinding(ctx context.Context, s appliance.Spec) appliance
 		free, err = ck.virt.FreeMemory(ctx)
 	}
 	if err != nil {
-		return ofProblem(id, err)
+		return doctor.OfError(id, err)
 	}
 	each := s.MemoryMiB
 	if s.Accel == appliance.AccelTCG || ck.accel.whyNoKVM() != "" {
@@ -220,25 +206,18 @@ func (ck *checks) memoryFinding(ctx context.Context, s appliance.Spec) appliance
 	}
 	need := uint64(vmCount(s)*each) << 20
 	if free < need {
-		return fix(finding(id, appliance.LevelFail, "%d MiB of memory are free; %d VMs of %d MiB need %d", free>>20, vmCount(s), each, need>>20),
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "%d MiB of memory are free; %d VMs of %d MiB need %d", free>>20, vmCount(s), each, need>>20),
 			"free memory, or ask for less: --standbys, or memory_mib in the spec")
 	}
-	return finding(id, appliance.LevelPass, "%d MiB of memory are free for %d VMs of %d MiB", free>>20, vmCount(s), each)
+	return doctor.Found(id, appliance.LevelPass, "%d MiB of memory are free for %d VMs of %d MiB", free>>20, vmCount(s), each)
 }
 
-// availableMemory counts the page cache as free, which libvirt doesn't.
 func availableMemory(files Files) (uint64, error) {
 	text, err := readFile(files, "/proc/meminfo")
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(text)) {
-		var kib uint64
-		if _, err := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); err == nil {
-			return kib << 10, nil
-		}
-	}
-	return 0, errors.New("/proc/meminfo doesn't say what is available")
+	return doctor.AvailableBytes(text)
 }
 
 // guestsFinding: libvirt-guests saves guests when the host goes down and thaws
@@ -247,7 +226,7 @@ func guestsFinding(files Files) appliance.Finding {
 	const id = "libvirt-guests"
 	const unit = "/etc/systemd/system/multi-user.target.wants/libvirt-guests.service"
 	if _, err := files.Stat(unit); err != nil {
-		return finding(id, appliance.LevelPass, "libvirt-guests isn't enabled")
+		return doctor.Found(id, appliance.LevelPass, "libvirt-guests isn't enabled")
 	}
 	for _, file := range []string{"/etc/default/libvirt-guests", "/etc/sysconfig/libvirt-guests"} {
 		text, err := readFile(files, file)
@@ -256,11 +235,11 @@ func guestsFinding(files Files) appliance.Finding {
 		}
 		for line := range strings.Lines(string(text)) {
 			if v, ok := strings.CutPrefix(strings.TrimSpace(line), "ON_SHUTDOWN="); ok && strings.Trim(v, `"'`) == "shutdown" {
-				return finding(id, appliance.LevelPass, "libvirt-guests shuts guests down with the host")
+				return doctor.Found(id, appliance.LevelPass, "libvirt-guests shuts guests down with the host")
 			}
 		}
 	}
-	return fix(finding(id, appliance.LevelWarn, "libvirt-guests saves members when the host goes down, and thaws them before pgapp can look; pgapp boots them anew"),
+	return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "libvirt-guests saves members when the host goes down, and thaws them before pgapp can look; pgapp boots them anew"),
 		"set ON_SHUTDOWN=shutdown and ON_BOOT=ignore in /etc/default/libvirt-guests")
 }
 
@@ -270,9 +249,9 @@ func clockFinding(system System) appliance.Finding {
 	synchronised, err := system.ClockSynchronised()
 	switch {
 	case err != nil:
-		return finding(id, appliance.LevelSkip, "the clock's state can't be read: %v", err)
+		return doctor.Found(id, appliance.LevelSkip, "the clock's state can't be read: %v", err)
 	case !synchronised:
-		return fix(finding(id, appliance.LevelWarn, "the host's clock isn't synchronised"), "sudo timedatectl set-ntp true")
+		return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "the host's clock isn't synchronised"), "sudo timedatectl set-ntp true")
 	}
-	return finding(id, appliance.LevelPass, "the host's clock is synchronised")
+	return doctor.Found(id, appliance.LevelPass, "the host's clock is synchronised")
 }

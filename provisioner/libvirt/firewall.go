@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"pgapp/appliance"
+	"pgapp/appliance/doctor"
 )
 
 // firewallFindings reads the host's rules, which only root may. What they say
@@ -16,31 +17,31 @@ import (
 func firewallFindings(ctx context.Context, system System, s appliance.Spec) []appliance.Finding {
 	rules, err := system.Run(ctx, "nft", "list", "ruleset")
 	if errors.Is(err, exec.ErrNotFound) || !system.Root() {
-		return []appliance.Finding{finding("host-firewall", appliance.LevelSkip, "the firewall's rules can be read by root with nft only; members try the way to the host when they boot")}
+		return []appliance.Finding{doctor.Found("host-firewall", appliance.LevelSkip, "the firewall's rules can be read by root with nft only; members try the way to the host when they boot")}
 	}
 	if err != nil {
-		return []appliance.Finding{finding("host-firewall", appliance.LevelSkip, "the firewall's rules can't be read: %v", err)}
+		return []appliance.Finding{doctor.Found("host-firewall", appliance.LevelSkip, "the firewall's rules can't be read: %v", err)}
 	}
 	return judgeFirewall(string(rules), s)
 }
 
 // judgeFirewall looks for what is known to stand in the way.
 func judgeFirewall(rules string, s appliance.Spec) []appliance.Finding {
-	forward := finding("host-forward", appliance.LevelPass, "guests' packets are forwarded")
+	forward := doctor.Found("host-forward", appliance.LevelPass, "guests' packets are forwarded")
 	if chainDrops(rules, "forward") {
-		forward = fix(finding("host-forward", appliance.LevelWarn, "the host drops forwarded packets by default (Docker does that): guests may not reach a package mirror"),
+		forward = doctor.Advise(doctor.Found("host-forward", appliance.LevelWarn, "the host drops forwarded packets by default (Docker does that): guests may not reach a package mirror"),
 			"sudo iptables -I DOCKER-USER -i virbr0 -j ACCEPT && sudo iptables -I DOCKER-USER -o virbr0 -j ACCEPT")
 	}
 	if s.Primary == appliance.PrimaryVM {
 		return []appliance.Finding{forward}
 	}
-	input := finding("host-firewall", appliance.LevelPass, "no rule is known to keep guests from the host's PostgreSQL")
+	input := doctor.Found("host-firewall", appliance.LevelPass, "no rule is known to keep guests from the host's PostgreSQL")
 	port := appliance.DefaultPort
 	switch {
 	case strings.Contains(rules, "table inet firewalld") && !openPort(rules, port):
-		input = fix(finding("host-firewall", appliance.LevelWarn, "firewalld's zone libvirt refuses guests at the host's port %d", port), "%s", firewallHint("", port))
+		input = doctor.Advise(doctor.Found("host-firewall", appliance.LevelWarn, "firewalld's zone libvirt refuses guests at the host's port %d", port), "%s", firewallHint("", port))
 	case strings.Contains(rules, "ufw-user-input") && !openPort(rules, port), chainDrops(rules, "input") && !openPort(rules, port):
-		input = fix(finding("host-firewall", appliance.LevelWarn, "the host's firewall drops what it has no rule for, and there is none for port %d", port), "%s", firewallHint("", port))
+		input = doctor.Advise(doctor.Found("host-firewall", appliance.LevelWarn, "the host's firewall drops what it has no rule for, and there is none for port %d", port), "%s", firewallHint("", port))
 	}
 	return []appliance.Finding{input, forward}
 }

@@ -11,6 +11,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"pgapp/appliance"
+	"pgapp/appliance/doctor"
 	"pgapp/appliance/wait"
 	"pgapp/provisioner/libvirt/rpc"
 )
@@ -27,10 +28,10 @@ const (
 func (ck *checks) trialFinding(ctx context.Context, level appliance.FindingLevel) appliance.Finding {
 	const id = "kvm"
 	if err := ck.tryKVM(ctx); err != nil {
-		return fix(finding(id, level, "KVM is there, but a trial machine failed: %s", emulatorsWords(err)),
+		return doctor.Advise(doctor.Found(id, level, "KVM is there, but a trial machine failed: %s", emulatorsWords(err)),
 			"use --accel tcg; pgapp does so by itself unless --accel kvm is given")
 	}
-	return finding(id, appliance.LevelPass, "KVM ran a trial machine")
+	return doctor.Found(id, appliance.LevelPass, "KVM ran a trial machine")
 }
 
 func (ck *checks) tryKVM(ctx context.Context) error {

@@ -3,7 +3,6 @@ package local
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"pgapp/appliance"
+	"pgapp/appliance/doctor"
 )
 
 // comfortMemoryMiB is what a member with default settings likes to have.
@@ -37,58 +37,43 @@ func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Fin
 	return out
 }
 
-func finding(id string, level appliance.FindingLevel, format string, args ...any) appliance.Finding {
-	return appliance.Finding{ID: id, Level: level, Summary: fmt.Sprintf(format, args...)}
-}
-
-func fix(f appliance.Finding, format string, args ...any) appliance.Finding {
-	f.Fix = fmt.Sprintf(format, args...)
-	return f
-}
-
-// ofProblem makes a failed check of an error, with its hint as the fix.
-func ofProblem(id string, err error) appliance.Finding {
-	p := appliance.AsProblem(err)
-	return fix(finding(id, appliance.LevelFail, "%s", p.Message), "%s", p.Hint)
-}
-
 func (p *Provider) accountFinding() appliance.Finding {
 	const id = "local-user"
 	if p.account.self {
-		return finding(id, appliance.LevelPass, "PostgreSQL will run as you, %s", p.account.name)
+		return doctor.Found(id, appliance.LevelPass, "PostgreSQL will run as you, %s", p.account.name)
 	}
 	if p.account.exists() {
-		return finding(id, appliance.LevelPass, "PostgreSQL will run as user %s", p.account.name)
+		return doctor.Found(id, appliance.LevelPass, "PostgreSQL will run as user %s", p.account.name)
 	}
 	if _, err := exec.LookPath("useradd"); p.account.own && err != nil {
-		return fix(finding(id, appliance.LevelFail, "there is no user for PostgreSQL, and no useradd to make one"),
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "there is no user for PostgreSQL, and no useradd to make one"),
 			"install the package that brings useradd (passwd or shadow-utils)")
 	}
-	return finding(id, appliance.LevelPass, "PostgreSQL will run as system user %s, made with the first cluster", p.account.name)
+	return doctor.Found(id, appliance.LevelPass, "PostgreSQL will run as system user %s, made with the first cluster", p.account.name)
 }
 
 func (p *Provider) homeFinding(ctx context.Context) appliance.Finding {
 	const id = "local-home"
 	if most := maxSocketPath - len(daemonSocket); len(p.home) > most {
-		return fix(finding(id, appliance.LevelFail, "the home's path has %d bytes; with more than %d the kernel refuses its socket", len(p.home), most),
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "the home's path has %d bytes; with more than %d the kernel refuses its socket", len(p.home), most),
 			"choose a shorter one with --home; a symbolic link to the directory will do")
 	}
 	dir := existing(p.home)
 	if err := checkWritable(dir); err != nil {
-		return fix(finding(id, appliance.LevelFail, "%s can't be written: %v", dir, err), "choose another home with --home")
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "%s can't be written: %v", dir, err), "choose another home with --home")
 	}
 	if dir == p.home && p.account.exists() {
 		err := p.checkPassage(ctx)
 		if err != nil && !passable(p.home) {
-			f := ofProblem(id, err)
+			f := doctor.OfError(id, err)
 			f.Apply = func(context.Context) error { return p.openHome() }
 			return f
 		}
 		if err != nil {
-			return ofProblem(id, err)
+			return doctor.OfError(id, err)
 		}
 	}
-	return finding(id, appliance.LevelPass, "%s can be used", p.home)
+	return doctor.Found(id, appliance.LevelPass, "%s can be used", p.home)
 }
 
 // existing is the directory itself, or the nearest above it that exists.
@@ -122,15 +107,15 @@ func (p *Provider) diskFinding(members int) appliance.Finding {
 	need := int64(members) * minDiskMiB
 	switch {
 	case err != nil:
-		return ofProblem(id, err)
+		return doctor.OfError(id, err)
 	case free < need:
-		return fix(finding(id, appliance.LevelFail, "%s has %d MiB free; %d members need %d", dir, free, members, need),
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "%s has %d MiB free; %d members need %d", dir, free, members, need),
 			"free disk space, or choose another home with --home")
 	case free < 4*need:
-		return fix(finding(id, appliance.LevelWarn, "%s has %d MiB free, which is little for %d members", dir, free, members),
+		return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "%s has %d MiB free, which is little for %d members", dir, free, members),
 			"free disk space before loading much")
 	}
-	return finding(id, appliance.LevelPass, "%s has %d MiB free", dir, free)
+	return doctor.Found(id, appliance.LevelPass, "%s has %d MiB free", dir, free)
 }
 
 func memoryFinding(members int) appliance.Finding {
@@ -139,37 +124,37 @@ func memoryFinding(members int) appliance.Finding {
 	n := int64(members)
 	switch {
 	case !ok:
-		return finding(id, appliance.LevelSkip, "the available memory can't be read")
+		return doctor.Found(id, appliance.LevelSkip, "the available memory can't be read")
 	case available < n*minMemoryMiB:
-		return fix(finding(id, appliance.LevelFail, "%d MiB of memory are available; %d members need %d", available, members, n*minMemoryMiB),
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "%d MiB of memory are available; %d members need %d", available, members, n*minMemoryMiB),
 			"end other programs, or use --standbys with a smaller number")
 	case available < n*comfortMemoryMiB:
-		return fix(finding(id, appliance.LevelWarn, "%d MiB of memory are available, which is little for %d members", available, members),
+		return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "%d MiB of memory are available, which is little for %d members", available, members),
 			"lower shared_buffers, or use fewer standbys")
 	}
-	return finding(id, appliance.LevelPass, "%d MiB of memory are available", available)
+	return doctor.Found(id, appliance.LevelPass, "%d MiB of memory are available", available)
 }
 
 func (p *Provider) cgroupFinding() appliance.Finding {
 	const id = "local-cgroup"
 	switch {
 	case p.cgroups.mount == "":
-		return fix(finding(id, appliance.LevelWarn, "no cgroup2 here: members are ended by looking through /proc"),
+		return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "no cgroup2 here: members are ended by looking through /proc"),
 			"mount cgroup2: mount -t cgroup2 none /sys/fs/cgroup/unified")
 	case p.cgroups.usable():
-		return finding(id, appliance.LevelPass, "each member gets a cgroup under %s", p.cgroups.mount)
+		return doctor.Found(id, appliance.LevelPass, "each member gets a cgroup under %s", p.cgroups.mount)
 	case p.hasUserManagerSocket():
-		return finding(id, appliance.LevelPass, "each member gets a scope of your user manager")
+		return doctor.Found(id, appliance.LevelPass, "each member gets a scope of your user manager")
 	}
-	return finding(id, appliance.LevelWarn, "no cgroup can be made in %s: members are ended by looking through /proc", p.cgroups.mount)
+	return doctor.Found(id, appliance.LevelWarn, "no cgroup can be made in %s: members are ended by looking through /proc", p.cgroups.mount)
 }
 
 func zoneinfoFinding() appliance.Finding {
 	const id = "local-zoneinfo"
 	if err := hasZoneinfo(); err != nil {
-		return fix(finding(id, appliance.LevelFail, "%s can't be read, and PostgreSQL needs it: %v", zoneinfoDir, err), "install tzdata")
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "%s can't be read, and PostgreSQL needs it: %v", zoneinfoDir, err), "install tzdata")
 	}
-	return finding(id, appliance.LevelPass, "%s is there", zoneinfoDir)
+	return doctor.Found(id, appliance.LevelPass, "%s is there", zoneinfoDir)
 }
 
 // portFinding looks at the first cluster's usual places. A taken port is no
@@ -188,9 +173,9 @@ func (p *Provider) portFinding(ctx context.Context, members int) appliance.Findi
 		}
 	}
 	if len(taken) > 0 {
-		return finding(id, appliance.LevelWarn, "something listens at %s: another port or block will be used", strings.Join(taken, ", "))
+		return doctor.Found(id, appliance.LevelWarn, "something listens at %s: another port or block will be used", strings.Join(taken, ", "))
 	}
-	return finding(id, appliance.LevelPass, "port %d is free at 127.0.%d.%d and the members' other addresses", appliance.DefaultPort, p.block, primaryOctet)
+	return doctor.Found(id, appliance.LevelPass, "port %d is free at 127.0.%d.%d and the members' other addresses", appliance.DefaultPort, p.block, primaryOctet)
 }
 
 // lingerFinding matters to ordinary users: without linger their user manager,
@@ -198,12 +183,12 @@ func (p *Provider) portFinding(ctx context.Context, members int) appliance.Findi
 func (p *Provider) lingerFinding() appliance.Finding {
 	const id = "local-linger"
 	if !p.hasUserManagerSocket() {
-		return finding(id, appliance.LevelSkip, "you have no systemd user manager")
+		return doctor.Found(id, appliance.LevelSkip, "you have no systemd user manager")
 	}
 	if _, err := os.Stat(filepath.Join("/var/lib/systemd/linger", p.account.name)); err == nil {
-		return finding(id, appliance.LevelPass, "your processes may outlive your login")
+		return doctor.Found(id, appliance.LevelPass, "your processes may outlive your login")
 	}
-	return fix(finding(id, appliance.LevelWarn, "linger is off: systemd ends the members when you log out"),
+	return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "linger is off: systemd ends the members when you log out"),
 		"loginctl enable-linger %s", p.account.name)
 }
 
@@ -212,19 +197,19 @@ func (p *Provider) lingerFinding() appliance.Finding {
 func removeIPCFinding() appliance.Finding {
 	const id = "local-removeipc"
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
-		return finding(id, appliance.LevelSkip, "logind doesn't run here")
+		return doctor.Found(id, appliance.LevelSkip, "logind doesn't run here")
 	}
 	if _, err := os.Stat(filepath.Join("/var/lib/systemd/linger", controlUser())); err == nil {
-		return finding(id, appliance.LevelPass, "linger keeps logind from removing your shared memory")
+		return doctor.Found(id, appliance.LevelPass, "linger keeps logind from removing your shared memory")
 	}
 	files, _ := filepath.Glob("/etc/systemd/logind.conf.d/*.conf")
 	for _, path := range append([]string{"/etc/systemd/logind.conf"}, files...) {
 		data, err := os.ReadFile(path)
 		if err == nil && strings.Contains("\n"+string(data), "\nRemoveIPC=no") {
-			return finding(id, appliance.LevelPass, "RemoveIPC is off")
+			return doctor.Found(id, appliance.LevelPass, "RemoveIPC is off")
 		}
 	}
-	return fix(finding(id, appliance.LevelWarn, "logind removes your shared memory when you log out, which crashes PostgreSQL"),
+	return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "logind removes your shared memory when you log out, which crashes PostgreSQL"),
 		"set RemoveIPC=no in /etc/systemd/logind.conf, or: loginctl enable-linger %s", controlUser())
 }
 

@@ -15,7 +15,7 @@ import (
 
 // WriteFile replaces a file of the member atomically and durably; it belongs
 // to the member's user. Other paths than the member's own are refused.
-func (m *machine) WriteFile(ctx context.Context, path string, data []byte, mode fs.FileMode) error {
+func (m *place) WriteFile(ctx context.Context, path string, data []byte, mode fs.FileMode) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (m *machine) WriteFile(ctx context.Context, path string, data []byte, mode 
 
 // ReadFile reads a file. In the member's directory no link leads out of it,
 // since its owner is not trusted with what root may read.
-func (m *machine) ReadFile(ctx context.Context, path string) ([]byte, error) {
+func (m *place) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (m *machine) ReadFile(ctx context.Context, path string) ([]byte, error) {
 }
 
 // within calls f with the directory of ours that the path lies in.
-func (m *machine) within(path string, f func(dir, rel string) error) error {
+func (m *place) within(path string, f func(dir, rel string) error) error {
 	for _, dir := range []string{m.dir, m.shortSocketDir()} {
 		rel, err := filepath.Rel(dir, filepath.Clean(path))
 		if err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {

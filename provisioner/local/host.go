@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,12 +9,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"pgapp/appliance"
+	"pgapp/appliance/doctor"
 )
 
 const (
@@ -106,17 +105,8 @@ func availableMemoryMiB() (int64, bool) {
 	if err != nil {
 		return 0, false
 	}
-	return parseAvailable(data)
-}
-
-func parseAvailable(meminfo []byte) (int64, bool) {
-	_, rest, found := bytes.Cut(meminfo, []byte("MemAvailable:"))
-	fields := bytes.Fields(rest)
-	if !found || len(fields) == 0 {
-		return 0, false
-	}
-	kib, err := strconv.ParseInt(string(fields[0]), 10, 64)
-	return kib / 1024, err == nil
+	n, err := doctor.AvailableBytes(data)
+	return int64(n >> 20), err == nil //nolint:gosec // bytes that fit 63 bits
 }
 
 // checkPassage names the directory above the members that their user can't

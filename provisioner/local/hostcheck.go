@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pgapp/appliance"
+	"pgapp/appliance/doctor"
 )
 
 // shmDir is where PostgreSQL has memory that several processes of it share.
@@ -52,10 +53,10 @@ func (p *Provider) surroundingFindings(ctx context.Context, postgresBin string, 
 		{"local-loopback", "the loopback interface is up"},
 	} {
 		if problem := checks[i](); problem != nil {
-			out = append(out, ofProblem(f.id, problem))
+			out = append(out, doctor.OfError(f.id, problem))
 			continue
 		}
-		out = append(out, finding(f.id, appliance.LevelPass, "%s", f.good))
+		out = append(out, doctor.Found(f.id, appliance.LevelPass, "%s", f.good))
 	}
 	return out
 }

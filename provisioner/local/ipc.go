@@ -99,7 +99,7 @@ func freeSegments(dirs map[fileID]bool, uid uint32) (all bool, err error) {
 // possibleDataDirs are the directories up to two levels below the member's that
 // PostgreSQL or initdb has begun to fill: its data directory, and what a kill
 // left of one under way.
-func (m *machine) possibleDataDirs() map[fileID]bool {
+func (m *place) possibleDataDirs() map[fileID]bool {
 	out := map[fileID]bool{}
 	for _, pattern := range []string{"*", "*/*"} {
 		found, err := filepath.Glob(filepath.Join(globEscape(m.dir), pattern, "PG_VERSION"))

@@ -78,14 +78,14 @@ func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
 }
 
-func (m *machine) marker() marker {
+func (m *place) marker() marker {
 	return marker{ClusterUUID: m.uuid, Cluster: m.cluster, Member: m.member}
 }
 
-func (m *machine) owned() (ownership, error) { return dirOwnership(m.dir, m.marker()) }
+func (m *place) owned() (ownership, error) { return dirOwnership(m.dir, m.marker()) }
 
 // requireOwn returns a Problem unless the member's directory is ours.
-func (m *machine) requireOwn() error {
+func (m *place) requireOwn() error {
 	own, err := m.owned()
 	switch {
 	case err != nil:
@@ -107,7 +107,7 @@ func foreignProblem(dir, cluster string) error {
 // makeMemberDir makes the member's directory under another name and moves it
 // into place when it is complete, so that a directory without our marker is
 // never one that we left half made.
-func (m *machine) makeMemberDir(ctx context.Context, i ids) error {
+func (m *place) makeMemberDir(ctx context.Context, i ids) error {
 	tmp, _ := m.leftovers()
 	if err := removeTree(ctx, tmp); err != nil {
 		return err

@@ -53,17 +53,6 @@ func TestParsePidFile(t *testing.T) {
 	}
 }
 
-func TestParseAvailable(t *testing.T) {
-	t.Parallel()
-	got, ok := parseAvailable([]byte("MemTotal:       2000000 kB\nMemFree: 1 kB\nMemAvailable:   1048576 kB\nBuffers: 3 kB\n"))
-	if got != 1024 || !ok {
-		t.Errorf("got %d, %v; want 1024", got, ok)
-	}
-	if _, ok := parseAvailable([]byte("MemTotal: 5 kB\n")); ok {
-		t.Error("an old kernel's meminfo has no MemAvailable, but one was found")
-	}
-}
-
 func TestServerReason(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -121,7 +110,7 @@ func TestStderrWriter(t *testing.T) {
 func TestScopeCommand(t *testing.T) {
 	t.Parallel()
 	want := "/usr/bin/systemd-run --user --scope --quiet --collect --unit=pgapp-0f1e2d3c-node0 --property=Delegate=yes --"
-	m := &machine{uuid: testUUID, member: "node0"}
+	m := &machine{place{uuid: testUUID, member: "node0"}}
 	if got := strings.Join(scopeCommand(m.tag()), " "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

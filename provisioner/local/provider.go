@@ -90,10 +90,10 @@ func (p *Provider) Machine(c appliance.Cluster, m appliance.Member) appliance.Ma
 }
 
 func (p *Provider) machine(c appliance.Cluster, m appliance.Member) *machine {
-	return &machine{
+	return &machine{place{
 		p: p, cluster: c.Name, member: m.Name, uuid: c.UUID, binDir: c.PostgresBin, env: c.PostgresEnv,
 		dir: filepath.Join(p.clusterDir(c.Name), m.Name), shared: c.SharesMachine(),
-	}
+	}}
 }
 
 // StartMachine readies what a reboot takes away: the socket directory and the
@@ -133,7 +133,11 @@ func (p *Provider) clustersDir() string { return filepath.Join(p.home, "clusters
 func (p *Provider) clusterDir(cluster string) string { return filepath.Join(p.clustersDir(), cluster) }
 
 // machine is one member's directory and processes.
-type machine struct {
+type machine struct{ place }
+
+// place is where a member lives on this machine: its directories, the mark in
+// them, and the files that pgapp keeps there.
+type place struct {
 	p       *Provider
 	cluster string
 	member  string
@@ -147,7 +151,7 @@ type machine struct {
 var _ appliance.Machine = (*machine)(nil)
 
 // Layout says where the member's things are.
-func (m *machine) Layout() appliance.Layout {
+func (m *place) Layout() appliance.Layout {
 	return appliance.Layout{
 		BinDir:      m.binDir,
 		DataDir:     filepath.Join(m.dir, "data"),
@@ -162,7 +166,7 @@ func (m *machine) Layout() appliance.Layout {
 // socketDir is in the member's directory where PostgreSQL's sockets fit the
 // kernel's limit there, and where no comma makes a list of hosts of it
 // (libpq's host).
-func (m *machine) socketDir() string {
+func (m *place) socketDir() string {
 	dir := filepath.Join(m.dir, "run")
 	if len(dir)+len(longestSocket) <= maxSocketPath && !strings.Contains(dir, ",") {
 		return dir
@@ -170,13 +174,13 @@ func (m *machine) socketDir() string {
 	return m.shortSocketDir()
 }
 
-func (m *machine) shortSocketDir() string {
+func (m *place) shortSocketDir() string {
 	sum := sha256.Sum256([]byte(m.p.home + "\x00" + m.uuid + "\x00" + m.member))
 	return filepath.Join(m.p.temp, "pgapp-"+hex.EncodeToString(sum[:6]))
 }
 
 // tag names what belongs to the member outside of its directory.
-func (m *machine) tag() string { return "pgapp-" + shortUUID(m.uuid) + "-" + m.member }
+func (m *place) tag() string { return "pgapp-" + shortUUID(m.uuid) + "-" + m.member }
 
 func shortUUID(uuid string) string { return uuid[:min(len(uuid), uuidPrefix)] }
 

@@ -14,7 +14,7 @@ import (
 
 // makeRuntime makes what a reboot may take away: the socket directory and
 // the cgroup. A repeat does nothing.
-func (m *machine) makeRuntime(i ids) error {
+func (m *place) makeRuntime(i ids) error {
 	root, err := os.OpenRoot(m.dir)
 	if err != nil {
 		return fmt.Errorf("opening %q: %w", m.dir, err)
@@ -33,7 +33,7 @@ func (m *machine) makeRuntime(i ids) error {
 }
 
 // runtimeReady observes what makeRuntime makes.
-func (m *machine) runtimeReady(i ids) bool {
+func (m *place) runtimeReady(i ids) bool {
 	dirs := []string{filepath.Join(m.dir, "conf"), filepath.Join(m.dir, "log"), filepath.Join(m.dir, "run"), m.socketDir()}
 	for _, dir := range dirs {
 		st, err := os.Lstat(dir)
@@ -78,7 +78,7 @@ func ownerOf(st fs.FileInfo) uint32 {
 }
 
 // openLog opens the server's log for appending, after setting a big one aside.
-func (m *machine) openLog(i ids) (*os.File, error) {
+func (m *place) openLog(i ids) (*os.File, error) {
 	root, err := os.OpenRoot(m.dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening %q: %w", m.dir, err)
@@ -102,7 +102,7 @@ func (m *machine) openLog(i ids) (*os.File, error) {
 }
 
 // logSince returns the end of what was logged since that offset.
-func (m *machine) logSince(from int64) string {
+func (m *place) logSince(from int64) string {
 	root, err := os.OpenRoot(m.dir)
 	if err != nil {
 		return ""

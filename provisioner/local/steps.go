@@ -136,7 +136,7 @@ func (p *Provider) placeClusterDir(ctx context.Context, c appliance.Cluster) err
 }
 
 // made observes that the member's machine is as make leaves it.
-func (m *machine) made() (bool, error) {
+func (m *place) made() (bool, error) {
 	own, err := m.owned()
 	if err != nil || own != ours {
 		return false, err
@@ -152,7 +152,7 @@ func (m *machine) made() (bool, error) {
 	return ownerOf(st) == i.uid && st.Mode().Perm() == privateMode && m.runtimeReady(i), nil
 }
 
-func (m *machine) make(ctx context.Context) error {
+func (m *place) make(ctx context.Context) error {
 	own, err := m.owned()
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func (m *machine) make(ctx context.Context) error {
 
 // leftovers are the directories that a make or remove cut short leaves; their
 // names carry the cluster's UUID.
-func (m *machine) leftovers() (unmade, removed string) {
+func (m *place) leftovers() (unmade, removed string) {
 	base := filepath.Join(filepath.Dir(m.dir), "."+m.member)
 	return base + ".new-" + shortUUID(m.uuid), base + ".gone-" + shortUUID(m.uuid)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"pgapp/appliance"
+	"pgapp/appliance/doctor"
 )
 
 // tablespaceDir is where PostgreSQL has a link to each tablespace.
@@ -15,7 +16,7 @@ const tablespaceDir = "pg_tblspc"
 type tablespace struct{ oid, location string }
 
 // tablespaces lists those that the data directory links to.
-func (m *machine) tablespaces() []tablespace {
+func (m *place) tablespaces() []tablespace {
 	dir := filepath.Join(m.Layout().DataDir, tablespaceDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -33,14 +34,14 @@ func (m *machine) tablespaces() []tablespace {
 func tablespaceFinding(landlock int) appliance.Finding {
 	const id = "local-tablespace"
 	if landlock == 0 {
-		return fix(finding(id, appliance.LevelWarn, "the kernel has no Landlock: nothing here stops a CREATE TABLESPACE, whose directory all members would write to"),
+		return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "the kernel has no Landlock: nothing here stops a CREATE TABLESPACE, whose directory all members would write to"),
 			"make no tablespace on local members; or boot a kernel with Landlock (5.13 or newer, lsm=landlock,…)")
 	}
-	return finding(id, appliance.LevelPass, "servers can't make tablespaces, whose directories all members would write to (Landlock %d)", landlock)
+	return doctor.Found(id, appliance.LevelPass, "servers can't make tablespaces, whose directories all members would write to (Landlock %d)", landlock)
 }
 
 // isStandby tells whether the data directory is one that replays.
-func (m *machine) isStandby() bool {
+func (m *place) isStandby() bool {
 	_, err := os.Lstat(filepath.Join(m.Layout().DataDir, "standby.signal"))
 	return err == nil
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // WriteTree implements [appliance.TreeWriter].
-func (m *machine) WriteTree(ctx context.Context, dir string, files appliance.TreeFiles) error {
+func (m *place) WriteTree(ctx context.Context, dir string, files appliance.TreeFiles) error {
 	if err := m.requireOwn(); err != nil {
 		return err
 	}

@@ -20,7 +20,6 @@ func tooLarge() []string {
 		"api.Server", "api.Service", "appliance.Store",
 		"appliance/cli.app", "appliance/plan.recipe",
 
-		"provisioner/local.machine",
 	}
 }
 

@@ -24,9 +24,9 @@ const (
 	pollEvery = 100 * time.Millisecond
 	// watchEvery is how often a booting domain is looked at.
 	watchEvery = 200 * time.Millisecond
-	// wordlessRetries is how often a start is repeated that met the end of the
+	// noMessageRetries is how often a start is repeated that met the end of the
 	// machine's last QEMU.
-	wordlessRetries = 3
+	noMessageRetries = 3
 )
 
 // boot is one start of a machine.
@@ -179,11 +179,11 @@ func (mc *machines) startAs(ctx context.Context, b boot, kind string) (started b
 	}
 	b.say("starting the machine")
 	err = mc.virt.StartDomain(ctx, b.spec.Name)
-	for range wordlessRetries {
-		if !errors.Is(err, rpc.ErrWordless) {
+	for range noMessageRetries {
+		if !errors.Is(err, rpc.ErrNoMessage) {
 			break
 		}
-		b.say("%v: starting the machine once more", rpc.ErrWordless)
+		b.say("%v: starting the machine once more", rpc.ErrNoMessage)
 		err = mc.virt.StartDomain(ctx, b.spec.Name)
 	}
 	return true, err

@@ -174,7 +174,7 @@ func TestFailedStartLeavesNoSeed(t *testing.T) {
 	w := newWorld(t)
 	c := w.cluster(t, "main", uuidA, 1)
 	m, spec := seeded(t, w, c)
-	w.fake.wordless = wordlessRetries + 1
+	w.fake.noMessage = noMessageRetries + 1
 	if err := w.ensureMachine(t.Context(), c, m, quiet); err == nil {
 		t.Fatal("a start that failed passed for one")
 	}

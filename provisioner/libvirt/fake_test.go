@@ -31,8 +31,8 @@ type fake struct {
 	// kvm says what KVM does: "" works, "absent", "refuses" at the start,
 	// "pauses" right after it.
 	kvm string
-	// wordless is how many of the next starts end without a word.
-	wordless int
+	// noMessage is how many of the next starts end without a word.
+	noMessage int
 	// deaf guests don't hear their power button; pressed counts who was asked.
 	deaf    bool
 	pressed int
@@ -137,9 +137,9 @@ func (f *fake) StartDomain(_ context.Context, name string) error {
 		return rpc.ErrNotFound
 	}
 	name = d.Name
-	if f.wordless > 0 {
-		f.wordless--
-		return appliance.NewProblem(appliance.ErrLibvirt, "starting: %w", rpc.ErrWordless)
+	if f.noMessage > 0 {
+		f.noMessage--
+		return appliance.NewProblem(appliance.ErrLibvirt, "starting: %w", rpc.ErrNoMessage)
 	}
 	d.Saved, d.State = false, rpc.DomainRunning
 	for _, disk := range d.XML.Devices.Disks {

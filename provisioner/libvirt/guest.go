@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -195,8 +194,12 @@ func processesWith(ctx context.Context, system System, uuid string) ([]string, e
 		if !strings.Contains(filepath.Base(p.Argv[0]), "qemu") {
 			continue
 		}
-		if i := slices.Index(p.Argv, "-uuid"); i >= 0 && i+1 < len(p.Argv) && p.Argv[i+1] == uuid {
-			pids = append(pids, strconv.Itoa(p.PID))
+		// Any -uuid counts: QEMU takes the last one, and a name may read so.
+		for i := range p.Argv[1:] {
+			if p.Argv[i] == "-uuid" && p.Argv[i+1] == uuid {
+				pids = append(pids, strconv.Itoa(p.PID))
+				break
+			}
 		}
 	}
 	return pids, nil

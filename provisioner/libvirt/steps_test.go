@@ -237,10 +237,10 @@ func TestWhatCannotBeDefinedIsToldAtOnce(t *testing.T) {
 
 func TestStartThatEndsWithoutAWord(t *testing.T) {
 	t.Parallel()
-	for ends, fails := range map[int]bool{0: false, 1: false, wordlessRetries: false, wordlessRetries + 1: true} {
+	for ends, fails := range map[int]bool{0: false, 1: false, noMessageRetries: false, noMessageRetries + 1: true} {
 		w := newWorld(t)
 		_, spec := seeded(t, w, w.cluster(t, "main", uuidA, 1))
-		w.fake.wordless = ends
+		w.fake.noMessage = ends
 		_, err := w.machines.startAs(t.Context(), boot{spec: spec, report: quiet}, typeTCG)
 		if (err != nil) != fails {
 			t.Errorf("%d starts ended so: got %v", ends, err)

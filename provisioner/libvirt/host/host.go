@@ -41,19 +41,23 @@ type File interface {
 type Local struct{}
 
 // Processes lists the processes that run now. One that ends meanwhile may be
-// missing, one without arguments, such as a kernel thread, is.
+// missing, one without arguments, such as a kernel thread, is. It is an error
+// if some can't be seen, since a fence is proven by what is not in the list.
 func (Local) Processes(context.Context) ([]Process, error) {
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		return nil, err
 	}
-	if len(files) == 0 {
-		return nil, errors.New("/proc shows no process")
+	if !slices.Contains(files, "/proc/1/cmdline") {
+		return nil, errors.New("/proc doesn't show all processes (is it mounted with hidepid?)")
 	}
 	var out []Process
 	for _, f := range files {
 		text, err := os.ReadFile(f)
-		if err != nil || len(text) == 0 {
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("reading all processes: %w", err)
+		}
+		if err != nil || len(text) == 0 { // ended since, or a thread of the kernel
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f)))

@@ -27,14 +27,14 @@ var ErrExists = errors.New("there is one already")
 // ErrBusy is in the chain where another operation on the object runs.
 var ErrBusy = errors.New("the object is busy")
 
-// ErrWordless is in the chain where QEMU ended as it was started and said
+// ErrNoMessage is in the chain where QEMU ended as it was started and said
 // nothing. Seen with libvirt 9.0 where a domain is started right after its last
 // QEMU died, as without KVM; the likely cause is libvirt's own end for the old
 // process, which meets the new one (qemuProcessBeginStopJob): it may also take
 // away the new one's monitor socket, whose connection is refused then.
-var ErrWordless = errors.New("QEMU ended without a word")
+var ErrNoMessage = errors.New("QEMU ended without a word")
 
-var wordless = regexp.MustCompile(`(process exited while connecting to monitor|qemu unexpectedly closed the monitor):?$|failed to connect to monitor socket: Connection refused$`)
+var noMessage = regexp.MustCompile(`(process exited while connecting to monitor|qemu unexpectedly closed the monitor):?$|failed to connect to monitor socket: Connection refused$`)
 
 // sentinel maps libvirt's codes to what callers act on.
 func sentinel(code uint32) error {
@@ -135,7 +135,7 @@ func (e libvirtError) Error() string { return oneLine(e.refused.Message) }
 func (e libvirtError) Unwrap() error { return e.refused }
 
 func (e libvirtError) Is(target error) bool {
-	return target == ErrWordless && wordless.MatchString(e.Error())
+	return target == ErrNoMessage && noMessage.MatchString(e.Error())
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -52,8 +52,8 @@ func TestFailuresHaveTheirIDs(t *testing.T) {
 		"internal error: qemu unexpectedly closed the monitor: qemu: cannot do this":    false,
 		"internal error: process exited while connecting to monitor: could not open it": false,
 	} {
-		if err := problem("doing it", refused(golibvirt.ErrInternalError, text)); errors.Is(err, ErrWordless) != want {
-			t.Errorf("%q: wordless is not %v", text, want)
+		if err := problem("doing it", refused(golibvirt.ErrInternalError, text)); errors.Is(err, ErrNoMessage) != want {
+			t.Errorf("%q: noMessage is not %v", text, want)
 		}
 	}
 	for code, want := range map[golibvirt.ErrorNumber]error{

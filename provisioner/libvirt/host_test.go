@@ -205,8 +205,8 @@ func TestNothingIsAskedOfAnotherMachine(t *testing.T) {
 		"os":                    {"ErrNotExist", "FileMode"},
 		"os/exec":               {"ErrNotFound"},
 		"os/user":               nil,
-		"net":                   {"JoinHostPort", "Conn", "ParseCIDR", "HardwareAddr"},
-		"syscall":               {"ECONNREFUSED", "ECONNRESET"},
+		"net":                   {"JoinHostPort", "Conn", "ParseCIDR", "HardwareAddr", "ErrClosed"},
+		"syscall":               {"ECONNREFUSED", "ECONNRESET", "ENOENT", "EACCES", "EPERM", "EPIPE", "EINVAL"},
 		"golang.org/x/sys/unix": nil,
 		"path/filepath":         {"Base", "Dir", "Join", "IsAbs", "Ext"},
 	}

@@ -19,7 +19,6 @@ func tooLarge() []string {
 	return []string{
 		"api.Server", "api.Service", "appliance.Store",
 		"appliance/cli.app", "appliance/plan.recipe",
-
 	}
 }
 

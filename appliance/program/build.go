@@ -64,6 +64,6 @@ func Executable() (string, error) {
 	return path, nil
 }
 
-// CheckFileCommand, below the command state, is hidden: it checks one file of a
+// CheckFileCommand is a hidden command below state: it checks one file of a
 // state in a process of its own.
 const CheckFileCommand = "check-file"

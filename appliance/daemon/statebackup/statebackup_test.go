@@ -1,6 +1,7 @@
 package statebackup
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -69,14 +70,7 @@ func TestAutomaticBackups(t *testing.T) {
 		}
 	}
 	count("nothing there", 0)
-	o := appliance.Operation{ID: "1", Cluster: "main", Kind: appliance.OpUp, State: appliance.OpRunning, CreatedAt: now}
-	create := &appliance.NewCluster{
-		Cluster: appliance.Cluster{Name: "main", UUID: "u", Primary: "node0", Epoch: 1, Members: []appliance.Member{{Name: "node0"}}},
-		Secrets: appliance.GenerateSecrets(),
-	}
-	if err := st.Begin(ctx, o, create, ""); err != nil {
-		t.Fatal(err)
-	}
+	cluster(t, st)
 	count("a cluster", 1)
 	count("as before", 1)
 	change(func(c *appliance.Cluster) { c.WantStopped, c.Members[0].WantStopped = true, true })
@@ -96,5 +90,59 @@ func TestAutomaticBackups(t *testing.T) {
 	for i := range 6 {
 		change(func(c *appliance.Cluster) { c.Epoch++ })
 		count("more and more", min(4+i, kept))
+	}
+}
+
+// cluster begins the creation of a cluster.
+func cluster(t *testing.T, st *store.Store) {
+	t.Helper()
+	o := appliance.Operation{ID: "1", Cluster: "main", Kind: appliance.OpUp, State: appliance.OpRunning, CreatedAt: time.Now()}
+	create := &appliance.NewCluster{
+		Cluster: appliance.Cluster{Name: "main", UUID: "u", Primary: "node0", Epoch: 1, Members: []appliance.Member{{Name: "node0"}}},
+		Secrets: appliance.GenerateSecrets(),
+	}
+	if err := st.Begin(t.Context(), o, create, ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRunReturnsTheErrorOfABackup leaves it to the supervisor to show the error
+// and to try again.
+func TestRunReturnsTheErrorOfABackup(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	st, err := store.Open(t.Context(), dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	l, err := New(dir, st, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocked := filepath.Join(dir, home.BackupsDir)
+	if err := os.WriteFile(blocked, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cluster(t, st)
+	if err := l.Run(t.Context()); err == nil {
+		t.Fatal("a backup was made below a file, or its error is lost")
+	}
+	if err := os.Remove(blocked); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx) }()
+	deadline := time.Now().Add(time.Minute)
+	for list, err := List(dir); err != nil || len(list) == 0; list, err = List(dir) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no backup after a second begin: %v", err)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -57,10 +57,9 @@ type running struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 
-	mu       sync.Mutex
-	failure  appliance.LoopFailure
-	began    time.Time // the current run; zero during a pause
-	stopping bool      // told to end, and late
+	mu      sync.Mutex
+	failure appliance.LoopFailure
+	began   time.Time // of the current run; zero during a pause
 }
 
 // Start begins the loops, each after those that it needs, and returns when the
@@ -111,7 +110,6 @@ func (s *Supervisor) join(r *running) {
 		case <-r.ended:
 			return
 		case <-tick.C:
-			r.late()
 			s.log.Error("a loop does not end", "loop", r.Name, "waited", time.Since(begin).Round(time.Second).String())
 		}
 	}
@@ -120,9 +118,6 @@ func (s *Supervisor) join(r *running) {
 // Failures lists the loops that have failed and have not settled since, in the
 // order of their beginning.
 func (s *Supervisor) Failures() []appliance.LoopFailure {
-	if s == nil {
-		return nil
-	}
 	var out []appliance.LoopFailure
 	for _, r := range s.loops {
 		if f, ok := r.state(time.Now()); ok {
@@ -140,24 +135,24 @@ func (s *Supervisor) keep(ctx context.Context, r *running, begun func()) {
 		begun()
 		err := run(ctx, r.Run)
 		if ctx.Err() != nil || err == nil {
-			r.rest()
-			if crash := (*panicError)(nil); errors.As(err, &crash) {
-				s.log.Error("a loop panicked at its end", "loop", r.Name, "error", err, "stack", crash.stack)
-			}
+			s.crashed(r, err)
 			return
 		}
 		pause := r.failed(err, time.Now())
-		attrs := []any{"loop", r.Name, "error", err, "again_in", pause.String()}
-		if crash := (*panicError)(nil); errors.As(err, &crash) {
-			attrs = append(attrs, "stack", crash.stack)
-		}
-		s.log.Error("a loop failed", attrs...)
+		s.log.Error("a loop failed", "loop", r.Name, "error", err, "again_in", pause.String(), "stack", stackOf(err))
 		again := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 		case <-again.C:
 		}
 		again.Stop()
+	}
+}
+
+// crashed logs a panic of a loop that was told to end: no other error counts then.
+func (s *Supervisor) crashed(r *running, err error) {
+	if stack := stackOf(err); stack != "" {
+		s.log.Error("a loop panicked at its end", "loop", r.Name, "error", err, "stack", stack)
 	}
 }
 
@@ -168,6 +163,15 @@ type panicError struct {
 }
 
 func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// stackOf is where the loop panicked, or empty.
+func stackOf(err error) string {
+	var p *panicError
+	if errors.As(err, &p) {
+		return p.stack
+	}
+	return ""
+}
 
 // run turns a panic into an error.
 func run(ctx context.Context, f func(context.Context) error) (err error) {
@@ -183,20 +187,6 @@ func (r *running) begin() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.began = time.Now()
-}
-
-// rest notes an end that is no failure.
-func (r *running) rest() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.stopping = false
-}
-
-// late notes that the loop was told to end and has not.
-func (r *running) late() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.stopping = true
 }
 
 // failed notes the failure and returns the pause before the next run.
@@ -219,9 +209,6 @@ func (r *running) failed(err error, now time.Time) time.Duration {
 func (r *running) state(now time.Time) (appliance.LoopFailure, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stopping {
-		return appliance.LoopFailure{Loop: r.Name, Error: "the loop was told to end and has not ended", FailedAt: now.UTC(), Failures: r.failure.Failures + 1}, true
-	}
 	over := !r.began.IsZero() && now.Sub(r.began) >= settled
 	return r.failure, r.failure.Failures > 0 && !over
 }

@@ -163,6 +163,9 @@ func TestRepeatedStateRequests(t *testing.T) {
 	if first.Primary != "node0" || second.Primary != "node0" || first.Epoch != second.Epoch {
 		t.Errorf("adopted as %+v, and again as %+v", first, second)
 	}
+	if out := b.ok("ops").out; strings.Count(out, "adopt") != 1 {
+		t.Errorf("the journal has not one adoption:\n%s", out)
+	}
 	// The request that comes late, after the cluster was adopted, is refused.
 	b.want(appliance.ExitConflict, "state", "restore", "--yes", file)
 	if m := b.mode(); m != "normal" {

@@ -111,7 +111,7 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 		return err
 	}
 	closers.add(loops.Close)
-	d.control = ctl
+	d.control, admin.alone = ctl, ctl.Alone
 	d.api = api.Config{
 		DaemonLogs: s.daemonLogs,
 		Ready: func(ctx context.Context) error {
@@ -119,7 +119,7 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 			return err
 		},
 		Service: service{ctl, loops}, Operations: runner, Tokens: tokens{st}, TokenAdmin: tokens{st}, Idempotency: idempotency{st}, Logger: log,
-		SQLFiles: sent, State: admin, Adopter: adopter{ctl, backups}, Held: d.heldBy, Machines: machinesOf(st, providers),
+		SQLFiles: sent, State: admin, Adopter: adopter{ctl, backups}, Held: d.heldBy, Machines: machinesOf(ctl, st, providers),
 	}
 	return nil
 }

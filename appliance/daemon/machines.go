@@ -5,6 +5,7 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/control"
 	"pgapp/provisioner/libvirt"
 	"pgapp/provisioner/libvirt/image"
 	"pgapp/store"
@@ -12,14 +13,15 @@ import (
 
 // machines lets the API use the provider of virtual machines.
 type machines struct {
-	st *store.Store
-	vp *libvirt.Provider
+	ctl *control.Controller
+	st  *store.Store
+	vp  *libvirt.Provider
 }
 
 // machinesOf is nil where there is no such provider.
-func machinesOf(st *store.Store, providers map[appliance.ProviderKind]appliance.Provider) api.Machines {
+func machinesOf(ctl *control.Controller, st *store.Store, providers map[appliance.ProviderKind]appliance.Provider) api.Machines {
 	if vp, ok := providers[appliance.ProviderLibvirt].(*libvirt.Provider); ok {
-		return machines{st, vp}
+		return machines{ctl, st, vp}
 	}
 	return nil
 }
@@ -84,28 +86,17 @@ func (m machines) RemoveImage(_ context.Context, name string) error {
 	return m.vp.Images().Remove(name)
 }
 
-// PruneImages implements api.Machines. An operation may be about to use what
-// nobody uses yet, so none may run.
+// PruneImages implements api.Machines. An operation may be about to use an image
+// that no machine uses yet, so no operation may run.
 func (m machines) PruneImages(ctx context.Context) (api.PrunedImages, error) {
 	var out api.PrunedImages
-	all, err := m.st.Clusters(ctx)
-	if err != nil {
-		return out, err
-	}
-	for _, c := range all {
-		o, err := m.st.Running(ctx, c.Name)
-		if err == nil {
-			return out, appliance.NewProblem(appliance.ErrOperationRunning, "operation %s (%s) runs on cluster %q and may need the images", o.ID, o.Kind, o.Cluster).
-				WithHint("pgapp ops %s --follow waits for it", o.ID)
+	err := m.ctl.Alone(ctx, control.ActPrune, func(ctx context.Context) error {
+		pruned, err := m.vp.PruneImages(ctx)
+		for _, i := range pruned {
+			out.Removed = append(out.Removed, api.PrunedImage{Name: i.Name, Bytes: int64(i.Bytes)})
 		}
-		if !appliance.IsProblem(err, appliance.ErrNotFound) {
-			return out, err
-		}
-	}
-	pruned, err := m.vp.PruneImages(ctx)
-	for _, i := range pruned {
-		out.Removed = append(out.Removed, api.PrunedImage{Name: i.Name, Bytes: int64(i.Bytes)})
-	}
+		return err
+	})
 	return out, err
 }
 

@@ -34,6 +34,8 @@ type stateAdmin struct {
 	// renew closes the store, lets change put another in its place, and has
 	// the daemon begin anew, whatever change returns.
 	renew func(change func() error) error
+	// alone is [control.Controller.Alone], nil in recovery.
+	alone func(context.Context, control.Act, func(context.Context) error) error
 	// one is held by whoever works on the state.
 	one sync.Mutex
 }
@@ -121,18 +123,24 @@ func (s *stateAdmin) Restore(ctx context.Context, r io.Reader, req api.RestoreRe
 	if err := s.accept(ctx, m, req.Adopt); err != nil {
 		return out, err
 	}
-	if err := s.idle(ctx); err != nil {
-		return out, err
-	}
 	out = api.RestoreResult{Instance: m.Instance, CreatedAt: m.CreatedAt, Clusters: clusters}
-	s.log.Info("restoring the state", "instance", m.Instance, "taken", m.CreatedAt, "clusters", clusters)
-	// From here on it is done or not, whether the client waits or not.
-	ctx = context.WithoutCancel(ctx)
-	err = s.renew(func() (err error) {
-		out.Kept, err = store.Replace(ctx, s.home, s.lock, path, time.Now())
-		return err
-	})
+	out.Kept, err = s.install(ctx, path, m)
 	return out, err
+}
+
+// install puts the unpacked state in place of the living one, and returns where that
+// is kept.
+func (s *stateAdmin) install(ctx context.Context, path string, m archive.Manifest) (kept string, err error) {
+	err = s.exclusively(ctx, control.ActRestore, func(ctx context.Context) error {
+		s.log.Info("restoring the state", "instance", m.Instance, "taken", m.CreatedAt)
+		// From here on the restore is done or not, whether the client waits or not.
+		ctx = context.WithoutCancel(ctx)
+		return s.renew(func() (err error) {
+			kept, err = store.Replace(ctx, s.home, s.lock, path, time.Now())
+			return err
+		})
+	})
+	return kept, err
 }
 
 // accept holds the archive against the living state, or what is left of it.
@@ -156,28 +164,13 @@ func (s *stateAdmin) accept(ctx context.Context, m archive.Manifest, adopt bool)
 	return m.Accept(nil, adopt)
 }
 
-// idle refuses while an operation runs.
-func (s *stateAdmin) idle(ctx context.Context) error {
-	if s.st == nil {
-		return nil
+// exclusively calls work while no operation runs, and none begins before work has
+// returned. In recovery there are none.
+func (s *stateAdmin) exclusively(ctx context.Context, act control.Act, work func(context.Context) error) error {
+	if s.alone == nil {
+		return work(ctx)
 	}
-	clusters, err := s.st.Clusters(ctx)
-	if err != nil {
-		return err
-	}
-	for _, c := range clusters {
-		o, err := s.st.Running(ctx, c.Name)
-		if err == nil {
-			p := appliance.NewProblem(appliance.ErrOperationRunning, "operation %s (%s) runs on cluster %q", o.ID, o.Kind, c.Name).
-				WithHint("pgapp ops %s --follow waits for it, --cancel stops it", o.ID)
-			p.Operation = o.ID
-			return p
-		}
-		if !appliance.IsProblem(err, appliance.ErrNotFound) {
-			return err
-		}
-	}
-	return nil
+	return s.alone(ctx, act, work)
 }
 
 // prepare makes an unpacked state fit for use: migrated, with no operation
@@ -255,14 +248,18 @@ func (s *stateAdmin) Compact(ctx context.Context) (api.CompactResult, error) {
 		return out, err
 	}
 	defer end()
-	if err := s.idle(ctx); err != nil {
-		return out, err
-	}
+	err = s.exclusively(ctx, control.ActCompact, func(ctx context.Context) error {
+		out, err = s.compact(context.WithoutCancel(ctx))
+		return err
+	})
+	return out, err
+}
+
+func (s *stateAdmin) compact(ctx context.Context) (out api.CompactResult, err error) {
 	if err := os.Mkdir(s.staging(), 0o700); err != nil {
 		return out, fmt.Errorf("compacting the state: %w", err)
 	}
 	from, to := filepath.Join(s.home, store.FileName), filepath.Join(s.staging(), store.FileName)
-	ctx = context.WithoutCancel(ctx)
 	err = s.renew(func() error {
 		if err := store.Compact(ctx, from, to); err != nil {
 			return err

@@ -27,16 +27,15 @@ const (
 )
 
 // Client calls a daemon's API. Its methods return *[appliance.Problem]s with
-// the ids that the daemon gave; one that can't be reached is
-// daemon-unreachable. It may be used by several goroutines.
+// the daemon's ids, or daemon-unreachable. It is safe for concurrent use.
 type Client struct {
 	base  string
 	token string
 	where string // for messages
 	http  *http.Client
-	// OnLost, where set, is called by WatchOperation each time that the daemon
-	// could not be reached, before it tries again: a place to start the daemon.
-	// An error of it ends the watch. Set it before the client is used.
+	// OnLost, if set, is called by WatchOperation when the daemon can't be
+	// reached, before each new attempt. It may start the daemon. Its error ends
+	// the watch. Set it before the first use of the client.
 	OnLost func(ctx context.Context) error
 }
 
@@ -60,8 +59,8 @@ func newClient(base, token, where string, dial func(context.Context, string, str
 // Close closes idle connections. The client stays usable.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Do sends a request as it is and returns the answer whatever its status; the
-// caller closes the body. path begins with a slash; body may be nil, and is JSON.
+// Do sends a request unchanged and returns the response of any status; the
+// caller closes its body. path begins with a slash; body is JSON or nil.
 func (c *Client) Do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 	return c.send(ctx, method, path, body, nil)
 }
@@ -87,7 +86,8 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	return resp, nil
 }
 
-// transportProblem tells apart the caller's end and the daemon's absence.
+// transportProblem distinguishes a context that ended from a daemon that can't
+// be reached.
 func (c *Client) transportProblem(ctx context.Context, err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {
@@ -100,8 +100,7 @@ func (c *Client) transportProblem(ctx context.Context, err error) error {
 		WithHint("start it with 'pgapp serve'")
 }
 
-// call sends in as JSON where it isn't nil, and reads the answer into out
-// where that isn't nil.
+// call sends in as JSON and decodes the response into out; both may be nil.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
@@ -113,7 +112,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	}
 	header := http.Header{}
 	if !safe(method) {
-		// With a key, a lost connection is retried without doing it twice.
+		// The key makes a retry after a lost connection safe.
 		header.Set("Idempotency-Key", uuid.NewString())
 	}
 	resp, err := c.send(ctx, method, base+path, body, header)
@@ -133,14 +132,14 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	return nil
 }
 
-// closeBody leaves the connection usable where the rest is short.
+// closeBody reads a short rest of the body, so that the connection is reused.
 func closeBody(resp *http.Response) {
 	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
 	_ = resp.Body.Close()
 }
 
-// ProblemOf returns nil for a status below 400, else what the answer says as
-// a *[appliance.Problem]. It reads the body only then, and doesn't close it.
+// ProblemOf returns nil for a status below 400. Otherwise it reads the body,
+// without closing it, and returns a *[appliance.Problem].
 func ProblemOf(resp *http.Response) error {
 	if resp.StatusCode < http.StatusBadRequest {
 		return nil
@@ -162,8 +161,8 @@ func (c *Client) Info(ctx context.Context) (appliance.Info, error) {
 	return out, err
 }
 
-// Shutdown stops the daemon; clusters run on. It returns when the daemon has
-// agreed, not when it has ended.
+// Shutdown stops the daemon; clusters keep running. It returns when the daemon
+// has accepted the request, before the daemon ends.
 func (c *Client) Shutdown(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/shutdown", nil, nil)
 }
@@ -175,7 +174,7 @@ func (c *Client) Clusters(ctx context.Context) ([]appliance.ClusterStatus, error
 	return out, err
 }
 
-// Status is a cluster's record and what is observed of it now.
+// Status returns a cluster's record and its state as observed now.
 func (c *Client) Status(ctx context.Context, cluster string) (appliance.ClusterStatus, error) {
 	var out appliance.ClusterStatus
 	err := c.call(ctx, http.MethodGet, clusterURL(cluster), nil, &out)
@@ -239,8 +238,8 @@ func (c *Client) Connection(ctx context.Context, cluster, role string, reveal bo
 	return out, err
 }
 
-// Logs copies the log of one member, or of all where member is empty, to w.
-// With follow it returns when ctx ends, or the daemon does.
+// Logs copies the log of one member to w, or of all members if member is empty.
+// With follow it returns when ctx or the daemon ends.
 func (c *Client) Logs(ctx context.Context, cluster, member string, follow bool, w io.Writer) error {
 	q := url.Values{"follow": {strconv.FormatBool(follow)}}
 	if member != "" {
@@ -294,22 +293,22 @@ func (c *Client) Cancel(ctx context.Context, id string) (appliance.Operation, er
 	return out, err
 }
 
-// CreateToken makes a token with scope read or admin and returns it; it is
-// never shown again.
+// CreateToken makes a token with scope read or admin. The result is the only
+// place where the token itself is shown.
 func (c *Client) CreateToken(ctx context.Context, name, scope string) (NewToken, error) {
 	var out NewToken
 	err := c.call(ctx, http.MethodPost, "/tokens", TokenRequest{Name: name, Scope: scope}, &out)
 	return out, err
 }
 
-// ListTokens lists the tokens, without what is secret.
+// ListTokens lists the tokens without their secrets.
 func (c *Client) ListTokens(ctx context.Context) ([]Token, error) {
 	var out []Token
 	err := c.call(ctx, http.MethodGet, "/tokens", nil, &out)
 	return out, err
 }
 
-// RevokeToken makes a token worthless.
+// RevokeToken makes a token invalid.
 func (c *Client) RevokeToken(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, "/tokens/"+url.PathEscape(name), nil, nil)
 }

@@ -21,8 +21,8 @@ func (c *Client) Images(ctx context.Context) ([]ImageEntry, error) {
 	return out, err
 }
 
-// KeepImage has the daemon fetch or copy an image, calls seen as it goes, and
-// returns it. It ends with ctx; a repeat goes on where it stopped.
+// KeepImage makes the daemon fetch or copy an image, and calls seen with the
+// progress. The work ends with ctx; a repeat resumes it.
 func (c *Client) KeepImage(ctx context.Context, req ImageRequest, seen appliance.Report) (ImageEntry, error) {
 	b, err := json.Marshal(req)
 	if err != nil {
@@ -40,29 +40,30 @@ func (c *Client) RemoveImage(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, "/images/"+url.PathEscape(name), nil, nil)
 }
 
-// PruneImages removes what was made of images in libvirt's pool and no machine
-// uses, and tells what that was. A repeat does nothing.
+// PruneImages removes the volumes that were made from images and that no machine
+// uses, and returns them. A repeat does nothing.
 func (c *Client) PruneImages(ctx context.Context) (PrunedImages, error) {
 	var out PrunedImages
 	err := c.call(ctx, http.MethodPost, "/images/prune", nil, &out)
 	return out, err
 }
 
-// Login says how to log in to a member's machine, with its private key.
+// Login returns how to log in to a member's machine, including its private key.
 func (c *Client) Login(ctx context.Context, cluster, member string) (GuestLogin, error) {
 	var out GuestLogin
 	err := c.call(ctx, http.MethodGet, clusterURL(cluster)+"/members/"+url.PathEscape(member)+"/login", nil, &out)
 	return out, err
 }
 
-// DestroyByTag removes what a cluster left that has no record at this daemon.
-// It ends with ctx; a repeat goes on where it stopped.
+// DestroyByTag removes the remains of a cluster that has no record at this
+// daemon. The work ends with ctx; a repeat resumes it.
 func (c *Client) DestroyByTag(ctx context.Context, uuid string, seen appliance.Report) error {
 	_, err := c.task(ctx, http.MethodDelete, tagsPath+url.PathEscape(uuid), nil, seen)
 	return err
 }
 
-// task follows a request that works while it is open, and returns its last event.
+// task follows a request whose work goes on while the request is open, and
+// returns its last event.
 func (c *Client) task(ctx context.Context, method, path string, body io.Reader, seen appliance.Report) (taskEvent, error) {
 	live, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -93,7 +94,7 @@ func (c *Client) task(ctx context.Context, method, path string, body io.Reader, 
 	case err == nil && last.Done:
 		return last, nil
 	case err == nil:
-		err = errors.New("it ended before it was done") // the daemon stops
+		err = errors.New("the daemon closed the connection before the work was done") // the daemon stops
 	}
 	return last, c.transportProblem(ctx, err)
 }

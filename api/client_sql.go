@@ -13,9 +13,9 @@ import (
 	"pgapp/appliance"
 )
 
-// SendSQL sends SQL to the daemon, to be loaded by an Up whose spec names the
-// path that it returns. A repeat replaces it. in is read to its end, and may
-// still be read from for a moment after ctx has ended.
+// SendSQL uploads SQL and returns its path at the daemon, for the spec of a later
+// Up. A repeat replaces the upload. in is read to its end, and may be read for a
+// moment after ctx has ended.
 func (c *Client) SendSQL(ctx context.Context, cluster, name string, in io.Reader) (SQLFile, error) {
 	var out SQLFile
 	path := base + clusterURL(cluster) + "/sql/" + url.PathEscape(name)

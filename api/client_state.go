@@ -15,7 +15,7 @@ import (
 )
 
 // Backup copies an archive of the daemon's state to w, sealed as req says.
-// After an error what w got is of no use.
+// After an error, the bytes written to w are useless.
 func (c *Client) Backup(ctx context.Context, req BackupRequest, w io.Writer) error {
 	if err := req.Check(); err != nil {
 		return err
@@ -46,9 +46,8 @@ func (c *Client) Backup(ctx context.Context, req BackupRequest, w io.Writer) err
 	return nil
 }
 
-// Restore sends an archive to be put in the place of the daemon's state. When
-// it returns nil the state is replaced and the daemon begins anew: it may not
-// answer for a moment.
+// Restore replaces the daemon's state by an archive. When it returns nil, the
+// daemon restarts itself and may not answer for a moment.
 func (c *Client) Restore(ctx context.Context, archive io.Reader, req RestoreRequest) (RestoreResult, error) {
 	var out RestoreResult
 	header := http.Header{"Content-Type": {archiveType}}
@@ -79,14 +78,14 @@ func (c *Client) CheckState(ctx context.Context) (StateReport, error) {
 	return out, err
 }
 
-// CompactState gives back the state's free pages; the daemon begins anew.
+// CompactState frees unused space of the state; the daemon restarts itself.
 func (c *Client) CompactState(ctx context.Context) (CompactResult, error) {
 	var out CompactResult
 	err := c.call(ctx, http.MethodPost, "/state/compact", nil, &out)
 	return out, err
 }
 
-// Adopt makes the cluster's record say what unambiguously runs.
+// Adopt updates the cluster's record to what unambiguously runs.
 func (c *Client) Adopt(ctx context.Context, cluster string) (appliance.Adoption, error) {
 	var out appliance.Adoption
 	err := c.call(ctx, http.MethodPost, clusterURL(cluster)+"/adopt", nil, &out)

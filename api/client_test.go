@@ -15,7 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// A leak is whatever still runs when all servers have been stopped.
+	// Goroutines that run after all servers have stopped are leaks.
 	code := m.Run()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 
 func standbys(n int) *int { return &n }
 
-// The whole conversation of a cluster's life, over both listeners.
+// The requests of a cluster's whole life, over both listeners.
 func TestClientConversation(t *testing.T) {
 	t.Parallel()
 	for _, via := range []string{"unix", "tcp"} {
@@ -121,7 +121,7 @@ func TestProblemsKeepEverything(t *testing.T) {
 	}
 }
 
-func TestUnreachable(t *testing.T) {
+func TestClientReportsUnreachableDaemon(t *testing.T) {
 	t.Parallel()
 	c := NewUnixClient(filepath.Join(t.TempDir(), "none"))
 	if _, err := c.Info(t.Context()); !appliance.IsProblem(err, appliance.ErrDaemonUnreachable) {
@@ -134,8 +134,8 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// A follower of the stream outlives a restart of the daemon and misses nothing.
-func TestWatchOverRestart(t *testing.T) {
+// A watch goes on after a restart of the daemon and misses no final snapshot.
+func TestWatchSurvivesADaemonRestart(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	sock := filepath.Join(t.TempDir(), "s")

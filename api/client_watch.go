@@ -17,14 +17,13 @@ import (
 const (
 	reconnectFirst = 10 * time.Millisecond
 	reconnectMost  = 100 * time.Millisecond
-	// silence is how long a stream may be without even a heartbeat.
+	// silence is how long a stream may send nothing, not even a heartbeat.
 	silence = 3 * heartbeat
 )
 
-// WatchOperation calls seen with each snapshot that arrives, the newest only
-// where it is slow, and returns the final one. It outlives a restart of the
-// daemon: it reconnects until ctx ends, and then returns the last snapshot
-// with the context's problem.
+// WatchOperation calls seen with each snapshot and returns the final one. A slow
+// seen misses all but the newest. WatchOperation reconnects after a restart of
+// the daemon; when ctx ends, it returns the last snapshot and a problem.
 func (c *Client) WatchOperation(ctx context.Context, id string, seen func(appliance.Operation)) (appliance.Operation, error) {
 	var last appliance.Operation
 	wait := reconnectFirst
@@ -55,7 +54,7 @@ func (c *Client) WatchOperation(ctx context.Context, id string, seen func(applia
 	}
 }
 
-// stream follows one connection to its end. got tells whether anything came.
+// stream reads one connection to its end. got tells whether an event arrived.
 func (c *Client) stream(ctx context.Context, id string, last *appliance.Operation, seen func(appliance.Operation)) (got bool, err error) {
 	live, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -73,7 +72,7 @@ func (c *Client) stream(ctx context.Context, id string, last *appliance.Operatio
 	}
 	quiet := time.AfterFunc(silence, cancel)
 	defer quiet.Stop()
-	var bad error // trying again would not mend it
+	var bad error // permanent: a new attempt would fail too
 	err = readEvents(&pulse{r: resp.Body, t: quiet}, func(data []byte) error {
 		var o appliance.Operation
 		if err := json.Unmarshal(data, &o); err != nil {
@@ -95,13 +94,13 @@ func (c *Client) stream(ctx context.Context, id string, last *appliance.Operatio
 	return got, c.transportProblem(ctx, err)
 }
 
-// pulse puts the timer off whenever something arrives.
+// pulse resets a timer whenever bytes arrive.
 type pulse struct {
 	r io.Reader
 	t *time.Timer
 }
 
-// Read reads and puts the timer off.
+// Read reads and resets the timer.
 func (p *pulse) Read(b []byte) (int, error) {
 	n, err := p.r.Read(b)
 	p.t.Reset(silence)
@@ -115,7 +114,7 @@ func readEvents(r io.Reader, event func(data []byte) error) error {
 	for {
 		line, err := br.ReadBytes('\n')
 		if err == io.EOF {
-			return nil // an event without its empty line doesn't count
+			return nil // an event without its final empty line is incomplete
 		}
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ func corpus() []string {
 	}
 }
 
-// databases are names that PostgreSQL or pg_hba.conf keep for themselves.
+// databases are names that PostgreSQL or pg_hba.conf reserve.
 func databases() []string {
 	return []string{"pg_x", "template0", "template1", "postgres", "replication", "all", "sameuser", "samerole", "samegroup"}
 }
@@ -38,7 +38,7 @@ func TestCorpusInSpec(t *testing.T) {
 		"name", "provider", "database", "dataset", "postgres_bin", "locale", "primary", "image", "image_digest", "accel",
 		"apt_mirror", "apt_proxy", "network", "first_address",
 	}
-	// What a field takes for all that it looks odd.
+	// Odd values that a field accepts.
 	fine := map[string]bool{
 		"postgres_bin /etc/passwd": true, "image /etc/passwd": true,
 		"image 0x10": true, "image 1x": true, "image xn--": true, "image 010.0.0.1": true, "image trailing-": true,
@@ -102,7 +102,7 @@ func refused(t *testing.T, d *daemon, spec map[string]any, location string) {
 	t.Errorf("%s: %s is not named in\n%s", body, location, answer)
 }
 
-// clean tells whether a terminal may print it.
+// clean tells whether the text is safe for a terminal.
 func clean(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\u202e' || r == '\u2028' })
 }
@@ -140,8 +140,8 @@ func TestCorpusInPathsQueriesAndHeaders(t *testing.T) {
 	}
 }
 
-// hostile puts the value where the route has its star. A path may be refused
-// as such; a query is always a wrong field.
+// hostile replaces the star in the route by the value. A hostile path may match
+// no route; a hostile query is a wrong field.
 func hostile(t *testing.T, d *daemon, route, value string) {
 	t.Helper()
 	method, path, _ := strings.Cut(route, " ")
@@ -178,7 +178,7 @@ func hostile(t *testing.T, d *daemon, route, value string) {
 	}
 }
 
-// Whatever a body holds, it is refused or understood, and never breaks the server.
+// Any body is either accepted or refused with a problem; none breaks the server.
 func FuzzSpecBody(f *testing.F) {
 	f.Add([]byte(`{"name":"main","standbys":2,"parameters":{"work_mem":"64MB"},"sql":["/a.sql"]}`))
 	f.Add([]byte(`{"name":null,"standbys":null,"sql":null,"parameters":null}`))

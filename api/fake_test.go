@@ -17,8 +17,8 @@ import (
 	"pgapp/appliance"
 )
 
-// fake is a daemon's inside without PostgreSQL: clusters are records that
-// operations change. An operation stays running until the test finishes it.
+// fake is a Service without PostgreSQL: clusters are records that operations
+// change. An operation stays running until the test finishes it.
 type fake struct {
 	mu       sync.Mutex
 	clusters map[string]appliance.ClusterStatus
@@ -381,7 +381,8 @@ func serve(t *testing.T, f *fake, s *Server, sock string) *daemon {
 	return d
 }
 
-// contextOfUnix is that of a request by the daemon's own user.
+// contextOfUnix is the context of a request by the daemon's own user over the
+// unix socket.
 func contextOfUnix(t *testing.T) context.Context {
 	return context.WithValue(t.Context(), connKey{}, connInfo{unix: true, uid: os.Geteuid()})
 }

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// TestFuzzedDaemon sends fuzzed requests to the real program with an empty
-// home: those that are surely wrong, and all others with a token that may only
-// read. Nothing is made, and the daemon is the same process afterwards.
+// TestFuzzedDaemon sends fuzzed requests to the real program with an empty home.
+// Valid requests have a token for reading only. Nothing may be created, and the
+// daemon has to be the same process afterwards.
 func TestFuzzedDaemon(t *testing.T) {
 	t.Parallel()
 	home, c := startProgram(t)
@@ -63,7 +63,7 @@ func TestFuzzedDaemon(t *testing.T) {
 	}
 }
 
-// inventory is what the daemon and its home have.
+// inventory lists what the daemon and its home contain.
 func inventory(t *testing.T, home string, c *Client) string {
 	t.Helper()
 	clusters, err := c.Clusters(t.Context())

@@ -21,16 +21,16 @@ type fuzzed struct {
 	auth    string // the whole header instead of token, where set
 	host    string
 	body    []byte
-	// broken says what is surely wrong with the request, so that it has to be
-	// refused; "" where nothing surely is.
+	// broken says what is certainly wrong with the request, so that it has to be
+	// refused. It is "" if nothing certainly is.
 	broken string
-	// wire is set where net/http may refuse the request by itself.
+	// wire is set if net/http itself may refuse the request.
 	wire bool
-	// only is sent instead of all above, where set.
+	// only, if set, is sent instead of all fields above.
 	only string
 }
 
-// bytes is the request.
+// bytes returns the request as it is sent.
 func (f *fuzzed) bytes(addr string) []byte {
 	if f.only != "" {
 		return []byte(strings.ReplaceAll(f.only, "ADDR", addr))
@@ -67,8 +67,7 @@ type generator struct {
 	read   string
 }
 
-// next is a request that is as the document wants it, with one thing changed,
-// or none.
+// next returns a valid request with at most one change.
 func (g *generator) next() *fuzzed {
 	op := pick(g.r, g.routes)
 	f := &fuzzed{op: op, method: op.method, token: g.admin}
@@ -127,7 +126,7 @@ func fill(path string, params map[string]string) string {
 	return path
 }
 
-// marshal keeps what Go's encoder would change for HTML.
+// marshal encodes without Go's escapes for HTML.
 func marshal(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -138,7 +137,7 @@ func marshal(v any) []byte {
 	return b.Bytes()
 }
 
-// badPath puts something hostile where a name belongs.
+// badPath replaces a name in the path by a hostile value.
 func (g *generator) badPath(f *fuzzed, good map[string]string) {
 	for _, p := range f.op.Parameters {
 		if p.In != "path" || g.r.IntN(2) == 0 {
@@ -166,7 +165,7 @@ func (g *generator) badPath(f *fuzzed, good map[string]string) {
 	}
 }
 
-// everyByte escapes what needs none, too.
+// everyByte escapes every byte, also those that need no escape.
 func everyByte(v string) string {
 	var b strings.Builder
 	for i := range len(v) {
@@ -175,8 +174,8 @@ func everyByte(v string) string {
 	return b.String()
 }
 
-// badQuery has a wrong value, a parameter twice, one that there isn't, or what
-// is no query at all.
+// badQuery has a wrong value, a repeated or unknown parameter, or bytes that are
+// no query.
 func (g *generator) badQuery(f *fuzzed) {
 	var known []paramDoc
 	for _, p := range f.op.Parameters {
@@ -251,7 +250,7 @@ func visibleHeader(v string) bool {
 	return !strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
-// oddHeader has what may be there, but should change nothing.
+// oddHeader adds headers that are allowed and have no effect.
 func (g *generator) oddHeader(f *fuzzed) {
 	f.headers = append(f.headers, pick(g.r, []string{
 		"Accept: text/html", "Accept: */*;q=0, application/xml", "Accept-Encoding: gzip, br", "X-HTTP-Method-Override: DELETE", "X-Forwarded-For: 127.0.0.1",
@@ -261,7 +260,7 @@ func (g *generator) oddHeader(f *fuzzed) {
 	}))
 }
 
-// badMethod asks in a way that the path doesn't take, mostly.
+// badMethod uses a method that the path mostly doesn't support.
 func (g *generator) badMethod(f *fuzzed) {
 	f.method = pick(g.r, []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "X"})
 	for _, other := range g.routes {
@@ -274,7 +273,7 @@ func (g *generator) badMethod(f *fuzzed) {
 	}
 }
 
-// oddPath is near one that there is.
+// oddPath is similar to an existing path.
 func (g *generator) oddPath(f *fuzzed) {
 	f.path = pick(g.r, []string{
 		f.path + "/", f.path + "//", "/" + f.path, f.path + "/x", f.path + "%00", f.path + "/..", f.path + "/%2e%2e/", strings.ToUpper(f.path),
@@ -285,7 +284,7 @@ func (g *generator) oddPath(f *fuzzed) {
 	f.wire = true
 }
 
-// stranger has no right to what it asks for.
+// stranger makes a request without the right to it.
 func (g *generator) stranger(f *fuzzed) {
 	switch g.r.IntN(4) {
 	case 0:
@@ -302,7 +301,7 @@ func (g *generator) stranger(f *fuzzed) {
 	}
 }
 
-// badBody is JSON, but not what the schema wants.
+// badBody is JSON that the schema refuses.
 func (g *generator) badBody(f *fuzzed, nice any) {
 	if f.op.json == nil {
 		if !f.op.binary && f.method != "GET" {
@@ -316,7 +315,7 @@ func (g *generator) badBody(f *fuzzed, nice any) {
 	}
 }
 
-// badBytes is no JSON.
+// badBytes is a body that is not JSON.
 func (g *generator) badBytes(f *fuzzed) {
 	if f.op.json == nil {
 		return
@@ -333,7 +332,7 @@ func (g *generator) badBytes(f *fuzzed) {
 	f.broken = fmt.Sprintf("bytes: %.40q", f.body)
 }
 
-// badType calls the body something else.
+// badType sends the body with a wrong Content-Type.
 func (g *generator) badType(f *fuzzed) {
 	if f.op.json == nil {
 		return
@@ -349,7 +348,7 @@ func (g *generator) badType(f *fuzzed) {
 	f.broken = "content type: " + v
 }
 
-// badWire is hardly HTTP.
+// badWire is not valid HTTP.
 func (g *generator) badWire(f *fuzzed) {
 	auth := "Authorization: Bearer " + g.admin + "\r\n"
 	f.wire, f.broken, f.method = true, "wire", "GET"

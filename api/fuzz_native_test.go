@@ -9,7 +9,7 @@ import (
 	"pgapp/appliance"
 )
 
-// flushing takes what streams send at once.
+// flushing is a recorder that streams can flush.
 type flushing struct{ *testRecorder }
 
 func (flushing) Flush() {}

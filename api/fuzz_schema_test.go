@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// document is what the generator reads of openapi.json.
+// document is the part of openapi.json that the generator reads.
 type document struct {
 	Paths      map[string]map[string]*described `json:"paths"`
 	Components struct {
@@ -55,8 +55,7 @@ type schema struct {
 	Additional json.RawMessage    `json:"additionalProperties"`
 }
 
-// readDocument reads the committed file, so that what is fuzzed is what is
-// promised.
+// readDocument reads the committed file, which is what clients rely on.
 func readDocument(t *testing.T) []*described {
 	t.Helper()
 	data, err := os.ReadFile("openapi.json")
@@ -94,7 +93,7 @@ func (s *schema) kind() string {
 	return k
 }
 
-// takes tells whether a string is one of the schema's.
+// takes tells whether the schema accepts a string.
 func (s *schema) takes(v string) bool {
 	if s.MaxLength != nil && len([]rune(v)) > *s.MaxLength {
 		return false
@@ -107,7 +106,7 @@ func (s *schema) takes(v string) bool {
 
 func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
-// plain are strings of every pattern that the document has.
+// plain returns strings that match the patterns of the document.
 func plain() []string {
 	return []string{
 		"main", "shop", "node0", "node1", "node2", "node9", "op1", "op2", "op3", "t1", "t2", "monitoring", "1", "2", "9", "18446744073709551615",
@@ -140,7 +139,7 @@ func hints(name string) []any {
 	return nil
 }
 
-// value makes one that the schema takes, where it can.
+// value makes a value that the schema accepts, if possible.
 func (s *schema) value(r *rand.Rand, name string) any {
 	if h := hints(name); h != nil && r.IntN(10) < 8 {
 		return pick(r, h)
@@ -184,7 +183,7 @@ func (s *schema) value(r *rand.Rand, name string) any {
 func (s *schema) object(r *rand.Rand) map[string]any {
 	out := map[string]any{}
 	names := sortedNames(s.Properties)
-	// Mostly few fields: of a spec, only few go together.
+	// Mostly few fields, since only few fields of a spec go together.
 	most := []int{0, 1, 1, 2, len(names)}[r.IntN(5)]
 	for _, n := range names {
 		if slices.Contains(s.Required, n) || r.IntN(len(names)) < most {
@@ -203,8 +202,8 @@ func sortedNames(m map[string]*schema) []string {
 	return names
 }
 
-// wrong makes a value that the schema surely refuses, and says why; "" where
-// there is none.
+// wrong makes a value that the schema certainly refuses, and says why. The
+// reason is "" if there is no such value.
 func (s *schema) wrong(r *rand.Rand, nice any) (v any, why string) {
 	huge := []any{1e30, -1e30, json.Number("1e999"), json.Number("99999999999999999999"), 0.5, 2147483648000.0, -2147483649000.0}
 	others := map[string][]any{
@@ -226,7 +225,7 @@ func (s *schema) wrong(r *rand.Rand, nice any) (v any, why string) {
 	return pick(r, others), "not a " + s.kind()
 }
 
-// refused are strings that the schema doesn't take.
+// refused returns strings that the schema refuses.
 func (s *schema) refused() []string {
 	var bad []string
 	for _, v := range append(corpus(), "", strings.Repeat("a", 70000), "ａ", "a\u0000", "nul\x00", "😀", "main ", "Main") {

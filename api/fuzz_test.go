@@ -19,13 +19,13 @@ import (
 	"time"
 )
 
-// fuzzRequests is how many a run makes; PGAPP_FUZZ_REQUESTS changes it, and
-// PGAPP_FUZZ_SEED the seed of what is made.
+// fuzzRequests is the number of requests of a run. PGAPP_FUZZ_REQUESTS changes
+// it; PGAPP_FUZZ_SEED sets the seed.
 const fuzzRequests = 10_000
 
-// TestFuzzedRequests makes requests from openapi.json, most with something
-// wrong. None gets a 5xx, each refusal is a problem with a known id, and what
-// is refused or only reads changes nothing.
+// TestFuzzedRequests makes requests from openapi.json, most of them invalid. No
+// response is a 5xx, each refusal is a problem with a known id, and requests
+// that are refused or only read change nothing.
 func TestFuzzedRequests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -77,7 +77,7 @@ func fuzzCount(t *testing.T, usual int) int {
 	return n
 }
 
-// fuzzer sends what its generator makes, and keeps the books.
+// fuzzer sends the generator's requests and counts the outcomes.
 type fuzzer struct {
 	t    *testing.T
 	gen  *generator
@@ -114,7 +114,7 @@ func newFuzzer(t *testing.T, addr string) *fuzzer {
 	return z
 }
 
-// errorIDs reads the ids from where they are declared.
+// errorIDs reads the ids from their declarations.
 func errorIDs(t *testing.T) map[string]bool {
 	t.Helper()
 	src, err := os.ReadFile("../appliance/problem.go")
@@ -131,7 +131,7 @@ func errorIDs(t *testing.T) map[string]bool {
 	return out
 }
 
-// errorf notes a failure: a defect is mostly met more than once.
+// errorf notes a failure once: most defects show up in several requests.
 func (z *fuzzer) errorf(format string, args ...any) {
 	z.t.Helper()
 	z.failures++
@@ -145,7 +145,7 @@ func (z *fuzzer) hangUp() {
 	z.conn, z.keep = nil, false
 }
 
-// name tells about a request that failed.
+// name describes a request that failed.
 func (z *fuzzer) name(i int, f *fuzzed) string {
 	b := f.bytes(z.addr)
 	return fmt.Sprintf("request %d (%s; wrong: %q)\n%.600q\n", i, f.op.ID, f.broken, b)
@@ -164,7 +164,7 @@ func (z *fuzzer) send(f *fuzzed) answer {
 		z.conn, z.in = c, bufio.NewReader(c)
 	}
 	z.must(z.conn.SetDeadline(time.Now().Add(20*time.Second)), f)
-	// A server that has refused already doesn't read the rest.
+	// A server that has already refused the request doesn't read the rest.
 	_, writeErr := z.conn.Write(f.bytes(z.addr))
 	if f.only != "" {
 		_ = z.conn.(*net.TCPConn).CloseWrite()
@@ -191,7 +191,7 @@ func (z *fuzzer) must(err error, f *fuzzed) {
 	}
 }
 
-// read reads the body: of a stream that may never end, what comes at once.
+// read reads the body. Of a stream, it reads only the first part.
 func (z *fuzzer) read(f *fuzzed, resp *http.Response) answer {
 	endless := resp.ContentLength < 0 && f.method == http.MethodGet && resp.StatusCode == http.StatusOK && resp.Header.Get("Content-Type") != "application/json"
 	if endless {
@@ -205,7 +205,7 @@ func (z *fuzzer) read(f *fuzzed, resp *http.Response) answer {
 	return answer{resp.StatusCode, resp.Header, resp.Close, string(b)}
 }
 
-// judge holds an answer against what is promised of every one.
+// judge checks the promises that hold for every response.
 func (z *fuzzer) judge(i int, f *fuzzed, a answer) {
 	z.t.Helper()
 	z.byCode[a.status]++
@@ -241,7 +241,8 @@ func (z *fuzzer) judge(i int, f *fuzzed, a answer) {
 	}
 }
 
-// problem wants an RFC 9457 problem with a known id that a terminal may show.
+// problem checks for an RFC 9457 problem with a known id and text that is safe
+// for a terminal.
 func (z *fuzzer) problem(i int, f *fuzzed, a answer) {
 	z.t.Helper()
 	if got := a.header.Get("Content-Type"); got != problemType {
@@ -280,8 +281,7 @@ func sorted[K int | string](m map[K]int) string {
 	return b.String()
 }
 
-// covered wants that each operation was done and refused, so that the run says
-// something of all of them.
+// covered checks that each operation was both accepted and refused in the run.
 func (z *fuzzer) covered() {
 	z.t.Helper()
 	for _, op := range z.gen.routes {

@@ -11,7 +11,7 @@ import (
 	"pgapp/appliance"
 )
 
-// world is a daemon's inside of which every change is seen.
+// world is a fake Service that notes every change.
 type world struct {
 	*daemon
 	server *Server
@@ -39,7 +39,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// reset begins anew with one cluster and two operations.
+// reset restores the initial state: one cluster and two operations.
 func (w *world) reset() {
 	w.mu.Lock()
 	w.clusters, w.ops, w.order, w.keys = map[string]appliance.ClusterStatus{}, map[string]appliance.Operation{}, nil, map[string]fakeKey{}
@@ -54,7 +54,7 @@ func (w *world) reset() {
 	w.begun = 2
 }
 
-// forgive takes away what slows those who guess tokens.
+// forgive resets the backoff for wrong tokens.
 func (w *world) forgive() {
 	b := w.server.backoff
 	b.mu.Lock()
@@ -62,7 +62,7 @@ func (w *world) forgive() {
 	clear(b.hosts)
 }
 
-// settle ends most operations that the last request began.
+// settle ends most operations of the last request.
 func (w *world) settle() {
 	w.mu.Lock()
 	var open []string

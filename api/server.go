@@ -18,61 +18,62 @@ import (
 	"pgapp/appliance/wait"
 )
 
-// Limits of the server. Time-outs of reading end when a request's body is in,
-// so that long answers and streams may take their time.
+// Limits of the server. The read time-out is lifted when a request's body has
+// arrived, so that it does not end long responses and streams.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second
 	idleTimeout       = 60 * time.Second
-	writeTimeout      = 30 * time.Second // to send one answer, or one event of a stream
+	writeTimeout      = 30 * time.Second // for one response, or one event of a stream
 	maxHeaderBytes    = 16 << 10
 	maxBodyBytes      = 1 << 20
 	shutdownGrace     = 5 * time.Second
 	heartbeat         = 15 * time.Second
 )
 
-// Config is what a server needs.
+// Config configures a server.
 type Config struct {
 	Service    Service
 	Operations Operations
-	// Tokens are asked over TCP; nil refuses everything there that needs one.
+	// Tokens authenticates callers over TCP. With nil, all tokens are invalid.
 	Tokens Tokens
-	// TokenAdmin may be nil: then tokens can't be made or revoked here.
+	// TokenAdmin may be nil: then tokens can't be made or revoked through the API.
 	TokenAdmin TokenAdmin
 	// Idempotency may be nil: then Idempotency-Key is refused.
 	Idempotency Idempotency
 	Logger      *slog.Logger
-	// AllowedHosts names further values of the Host header that are accepted
-	// over TCP, as host or host:port; a host alone stands for any port, "*."
-	// before it for one label. The listener's own address and, where it is
-	// loopback, localhost are accepted anyway.
+	// AllowedHosts returns further values of the Host header that are accepted
+	// over TCP, as host or host:port. A host without a port matches any port;
+	// a leading "*." matches one label. The listener's own address, and localhost
+	// for a loopback listener, are always accepted.
 	AllowedHosts func() []string
-	// TLS protects the TCP listener. Without it only loopback addresses are served.
+	// TLS is the TCP listener's. With nil, only loopback addresses are served.
 	TLS *tls.Config
 	// Shutdown is called by POST /shutdown and must not block.
 	Shutdown func()
-	// DaemonLogs writes the daemon's own log, and with follow goes on until
-	// ctx ends. It may be nil.
+	// DaemonLogs writes the daemon's own log; with follow it returns when ctx
+	// ends. It may be nil.
 	DaemonLogs func(ctx context.Context, follow bool, w io.Writer) error
-	// Ready is asked by /readyz. It may be nil.
+	// Ready returns nil while the daemon can work, for /readyz. It may be nil.
 	Ready func(ctx context.Context) error
-	// State may be nil: then the daemon's state can't be managed here. It is
-	// asked in recovery too.
+	// State may be nil: then the state can't be managed through the API. It is
+	// used in recovery too.
 	State State
 	// Adopter may be nil.
 	Adopter Adopter
 	// Machines may be nil.
 	Machines Machines
-	// SQLFiles may be nil: then clients name files of this machine only.
+	// SQLFiles may be nil: then clients can't upload SQL.
 	SQLFiles SQLFiles
-	// Held, where it is set and returns a problem, refuses all requests with
-	// it: the state is being replaced.
+	// Held, if set, returns a problem while the state is being replaced. Requests
+	// are then refused with that problem.
 	Held func() *appliance.Problem
-	// Recovery, where set, is why the daemon can serve nothing but itself.
+	// Recovery, if set, is the reason for which the state can't be used. Then
+	// only routes that work without a state are served.
 	Recovery *appliance.Problem
-	// MaxStreams is how many event and log streams may be open (default 64),
-	// MaxConcurrent how many other requests are worked on at once (default 64;
-	// more wait their turn).
+	// MaxStreams limits open event and log streams (default 64); further ones
+	// are refused. MaxConcurrent limits other requests (default 64); further
+	// ones wait.
 	MaxStreams    int
 	MaxConcurrent int
 }
@@ -89,18 +90,18 @@ type Server struct {
 	slots    chan struct{}
 	waiting  chan struct{}
 	backoff  *backoff
-	health   observations[appliance.ClusterStatus] // for health checks, which may be a bit old
+	health   observations[appliance.ClusterStatus] // for health checks, at most healthFresh old
 	statuses observations[appliance.ClusterStatus]
 	clusters observations[[]appliance.ClusterStatus]
 	once     wait.Turns // of requests with the same Idempotency-Key
 	timing   timing
 }
 
-// timing is constant but for tests.
+// timing is constant except in tests.
 type timing struct{ header, read, beat time.Duration }
 
-// New makes a server; nothing listens yet. It panics where the routes don't
-// fit together, which no input can cause.
+// New makes a server that doesn't listen yet. It panics if the routes contradict
+// each other, which no input can cause.
 func New(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -132,10 +133,10 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// Serve serves both listeners, either of which may be nil, until ctx ends or
-// one fails, and closes them. Then requests get a few seconds to finish;
-// streams are ended at once. It returns nil when ctx ended it. A TCP listener
-// that isn't loopback needs Config.TLS.
+// Serve serves both listeners until ctx ends or one fails, and closes them.
+// Either may be nil. At the end, streams are closed at once and other requests
+// have a few seconds to finish. Serve returns nil if ctx has ended. A TCP
+// listener on another address than loopback needs Config.TLS.
 func (s *Server) Serve(ctx context.Context, unix, tcp net.Listener) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -182,7 +183,7 @@ func closeAll(ls ...net.Listener) error {
 
 func (s *Server) httpServer(ctx context.Context, info connInfo) *http.Server {
 	info.stop = ctx.Done()
-	// Requests outlive ctx by the grace that shutdown gives them.
+	// Requests may outlive ctx by shutdownGrace.
 	base := context.WithoutCancel(ctx)
 	return &http.Server{
 		Handler:           s.handler,
@@ -216,7 +217,8 @@ func (s *Server) shutdown(ctx context.Context, servers []*http.Server) {
 	wg.Wait()
 }
 
-// wrapTCP refuses what would send tokens over a network in the clear.
+// wrapTCP adds TLS. It refuses a listener that would send tokens unencrypted
+// over a network.
 func (s *Server) wrapTCP(l net.Listener) (net.Listener, connInfo, error) {
 	addr, ok := l.Addr().(*net.TCPAddr)
 	if !ok {
@@ -239,7 +241,7 @@ func (s *Server) wrapTCP(l net.Listener) (net.Listener, connInfo, error) {
 	return tls.NewListener(l, cfg), info, nil
 }
 
-// connInfo is what is known of a connection before its first request.
+// connInfo describes a connection.
 type connInfo struct {
 	unix bool
 	uid  int
@@ -251,8 +253,7 @@ type connInfo struct {
 
 type connKey struct{}
 
-// connOf returns the connection's facts. Requests that came some other way
-// have none, and so no rights.
+// connOf returns the request's connection. A request without one has no rights.
 func connOf(ctx context.Context) connInfo {
 	info, ok := ctx.Value(connKey{}).(connInfo)
 	if !ok {

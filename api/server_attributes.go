@@ -11,36 +11,36 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// access says who may use a route over TCP. Over the unix socket the daemon's
-// own user and root may use all.
+// access says who may use a route over TCP. Over the unix socket, the daemon's
+// user and root may use all routes.
 type access int
 
-// The zero value is no access: a route has to name one of the others.
+// The zero value is invalid: each route names one of these.
 const (
 	anyone  access = iota + 1 // no token: load balancers and process supervisors
 	readers                   // any token
 	admins                    // a token with scope admin
 )
 
-// bodyKind says what a route takes as its request's body.
+// bodyKind says which request body a route takes.
 type bodyKind int
 
 const (
 	noBody      bodyKind = iota
 	wholeBody            // bounded, and read before the handler runs
-	archiveBody          // passed on as it arrives, each piece in time
-	pipeBody             // passed on as it arrives, for as long as the client has more
+	archiveBody          // streamed to the handler; each piece has to arrive in time
+	pipeBody             // streamed to the handler, for as long as the client sends
 )
 
-// attributes say what the guards have to know of a route. They stand where the
-// route is registered, and nowhere else.
+// attributes are what the guards need to know about a route. They are set where
+// the route is registered.
 type attributes struct {
 	access access
 	body   bodyKind
-	// stream is set for a route that stays open for long. It takes one of the
-	// places of streams instead of one of the places of short requests.
+	// stream is set for a route that stays open for long. Streams have a limit of
+	// their own.
 	stream bool
-	// recovery is set for a route that works without a readable state.
+	// recovery is set for a route that works without a usable state.
 	recovery bool
 	// held is set for a route that answers while the state is being replaced.
 	held bool
@@ -50,8 +50,8 @@ type attributes struct {
 	repeats string
 }
 
-// routes registers routes and keeps their attributes. After registration it
-// only is read.
+// routes registers routes and keeps their attributes. It is read-only after
+// registration.
 type routes struct {
 	huma.API
 	known map[string]map[string]attributes // by pattern and method
@@ -62,9 +62,9 @@ func newRoutes(api huma.API) *routes {
 	return &routes{API: api, known: map[string]map[string]attributes{}, below: map[string]attributes{}}
 }
 
-// route adds one huma operation with its attributes and the parts that all
-// routes have. It panics where the attributes are incomplete or contradict the
-// operation, which no input can cause.
+// route registers a huma operation with its attributes. It panics if the
+// attributes are incomplete or contradict the operation, which no input can
+// cause.
 func route[I, O any](api *routes, op huma.Operation, is attributes, h func(context.Context, *I) (*O, error)) {
 	problems(api, &op)
 	if is.access != anyone {
@@ -88,7 +88,7 @@ func route[I, O any](api *routes, op huma.Operation, is attributes, h func(conte
 	api.known[pattern][op.Method] = is
 }
 
-// check holds attributes against the operation as huma knows it.
+// check compares the attributes with the operation that huma has registered.
 func (a attributes) check(method string, op *huma.Operation) error {
 	switch {
 	case a.access < anyone || a.access > admins:
@@ -110,8 +110,8 @@ func (a attributes) check(method string, op *huma.Operation) error {
 	return nil
 }
 
-// accessFor is who may make the request. What a query says that can't be read
-// counts as set.
+// accessFor returns who may make this request. A value of adminFor that is no
+// boolean counts as true.
 func (a attributes) accessFor(r *http.Request) access {
 	value := r.URL.Query().Get(a.adminFor)
 	if set, err := strconv.ParseBool(value); a.adminFor != "" && value != "" && (set || err != nil) {
@@ -120,7 +120,7 @@ func (a attributes) accessFor(r *http.Request) access {
 	return a.access
 }
 
-// registered is the operation with all that huma has added to it.
+// registered returns the operation as huma has completed it.
 func registered(api huma.API, method, path string) *huma.Operation {
 	item := api.OpenAPI().Paths[path]
 	switch method {
@@ -140,9 +140,10 @@ func registered(api huma.API, method, path string) *huma.Operation {
 	panic(fmt.Errorf("no route uses method %s", method))
 }
 
-// of returns the attributes for a request that the router sent to pattern. A
-// request without a route gets those that all routes of the pattern share, or
-// those of the prefix, and else may do nothing.
+// of returns the attributes of a request whose path has that pattern. If the
+// pattern has no route for the method, the request gets the attributes that all
+// routes of the pattern share. Without a pattern, it gets those of the prefix,
+// or else the defaults.
 func (r *routes) of(method, pattern, path string) attributes {
 	known := r.known[pattern]
 	if is, ok := known[method]; ok {
@@ -180,8 +181,8 @@ func attributesOf(ctx context.Context) attributes {
 	return is
 }
 
-// attach finds the request's route, so that all guards can ask for its
-// attributes before the router runs its handler.
+// attach puts the attributes of the request's route into its context, for the
+// guards that run before the router.
 func (r *routes) attach(find func(*http.Request) (pattern string), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		is := r.of(req.Method, find(req), req.URL.Path)

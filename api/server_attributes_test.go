@@ -278,7 +278,7 @@ func TestGuardsAskAttributesForRepeatedParameters(t *testing.T) {
 	g := newGuarded(nil)
 	g.eachRoute(func(name string, p probe, is attributes) {
 		p.path += "?recipient=a&recipient=b"
-		if status, _, message := g.send(t, p); (message == "the query has recipient 2 times") != (is.repeats != "recipient") && p.method != http.MethodHead {
+		if status, _, message := g.send(t, p); (message == "the query parameter recipient is given 2 times") != (is.repeats != "recipient") && p.method != http.MethodHead {
 			t.Errorf("%s with a repeated parameter: %d %s", name, status, message)
 		}
 	})

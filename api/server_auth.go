@@ -19,9 +19,9 @@ import (
 	"pgapp/appliance"
 )
 
-// caller is who makes a request.
+// caller is the sender of a request.
 type caller struct {
-	name  string // uid:0 or token:<start of its hash>, for the log
+	name  string // for the log: uid:0 or token:<start of its hash>
 	scope string
 	local bool     // came over the unix socket
 	hash  [32]byte // of the token
@@ -34,7 +34,7 @@ func callerOf(ctx context.Context) caller {
 	return c
 }
 
-// peerUID asks the kernel who is at the other end of a unix socket.
+// peerUID returns the user id of the process at the other end of a unix socket.
 func peerUID(c net.Conn) (int, error) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
@@ -55,7 +55,7 @@ func peerUID(c net.Conn) (int, error) {
 	return int(cred.Uid), nil
 }
 
-// authenticate finds the caller, or refuses.
+// authenticate identifies the caller and refuses a caller without the right.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := connOf(r.Context())
@@ -63,7 +63,7 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 		var err error
 		switch {
 		case info.err != nil:
-			err = appliance.NewProblem(appliance.ErrForbidden, "the caller can't be told: %w", info.err)
+			err = appliance.NewProblem(appliance.ErrForbidden, "the caller can't be identified: %w", info.err)
 		case info.unix:
 			c, err = s.peer(info.uid)
 		case attributesOf(r.Context()).access == anyone:
@@ -117,11 +117,11 @@ func (s *Server) bearer(w http.ResponseWriter, r *http.Request) (caller, error) 
 	if err := s.backoff.wait(r.Context(), host); err != nil {
 		return c, err
 	}
-	return c, appliance.NewProblem(appliance.ErrUnauthorised, "this needs a valid token").
+	return c, appliance.NewProblem(appliance.ErrUnauthorised, "a valid token is required").
 		WithHint("send the header Authorization: Bearer TOKEN; the home's file 'token' holds the local one")
 }
 
-// stillAllowed looks at a token again.
+// stillAllowed tells whether the caller's token is still valid.
 func (s *Server) stillAllowed(ctx context.Context, c caller) bool {
 	if c.local {
 		return true
@@ -130,7 +130,7 @@ func (s *Server) stillAllowed(ctx context.Context, c caller) bool {
 	return ok && err == nil
 }
 
-// allowed holds who may make a request against the caller's scope.
+// allowed returns a problem if the caller's scope is too small.
 func allowed(c caller, who access) error {
 	if who == anyone || c.scope == ScopeAdmin || who == readers && c.scope == ScopeRead {
 		return nil
@@ -143,7 +143,8 @@ func safe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
-// backoff makes guessing slow without locking anyone out: only refusals wait.
+// backoff slows down guessing of tokens. Only refused requests wait, so nobody
+// with a valid token is locked out.
 type backoff struct {
 	mu      sync.Mutex
 	hosts   map[string]failures
@@ -165,8 +166,8 @@ func newBackoff() *backoff {
 	return &backoff{hosts: map[string]failures{}, waiting: make(chan struct{}, 64)}
 }
 
-// wait counts a refusal of the host and waits twice as long as the last time.
-// Where too many wait already, it is an error at once.
+// wait counts a refusal of the host and waits twice as long as for the last one.
+// It returns an error at once if too many requests wait.
 func (b *backoff) wait(ctx context.Context, host string) error {
 	d := b.next(host, time.Now())
 	if d == 0 {
@@ -188,7 +189,7 @@ func (b *backoff) wait(ctx context.Context, host string) error {
 	return nil
 }
 
-// next is nothing for the first three refusals within a minute.
+// next returns the pause; it is 0 for the first three refusals within a minute.
 func (b *backoff) next(host string, now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -59,7 +59,7 @@ func TestIdempotencyKeyOfAFailure(t *testing.T) {
 }
 
 // Two requests with one key at once begin one operation, and both get it.
-func TestIdempotencyKeyAtOnce(t *testing.T) {
+func TestIdempotencyKeyOfConcurrentRequests(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	d := start(t, f, nil)

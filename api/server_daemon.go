@@ -15,7 +15,7 @@ type textOutput struct {
 	Body        []byte
 }
 
-// text answers with lines.
+// text is a response in plain text.
 func text(s string) *textOutput {
 	return &textOutput{ContentType: "text/plain; charset=utf-8", Body: []byte(s)}
 }

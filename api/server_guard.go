@@ -16,7 +16,7 @@ import (
 	"pgapp/appliance"
 )
 
-// middleware is what every request passes, outermost first.
+// middleware wraps the router in the guards that every request passes.
 func (s *Server) middleware(router http.Handler) http.Handler {
 	h := router
 	for _, wrap := range []func(http.Handler) http.Handler{
@@ -38,8 +38,8 @@ func secureHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// checkHost ends DNS rebinding: a foreign page that made its name point here
-// still sends that name. The unix socket is out of a browser's reach.
+// checkHost prevents DNS rebinding: a page of another site, whose name resolves
+// to this host, sends that name as Host. Browsers can't reach the unix socket.
 func (s *Server) checkHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := connOf(r.Context())
@@ -57,7 +57,7 @@ func (s *Server) checkHost(next http.Handler) http.Handler {
 
 func (s *Server) hostAllowed(info connInfo, r *http.Request) bool {
 	if r.Host == "" {
-		// HTTP/1.0 checks of load balancers send none; browsers always do.
+		// Load balancers' HTTP/1.0 checks send no Host; browsers always do.
 		return attributesOf(r.Context()).access == anyone
 	}
 	for _, own := range ownHosts(info) {
@@ -71,8 +71,8 @@ func (s *Server) hostAllowed(info connInfo, r *http.Request) bool {
 	return slices.ContainsFunc(s.cfg.AllowedHosts(), func(a string) bool { return hostMatches(a, r.Host) })
 }
 
-// ownHosts are the Host headers that a client sends which was given the
-// listener's address, or localhost where that is meant.
+// ownHosts returns the Host headers for the listener's address, and those for
+// localhost if it listens there.
 func ownHosts(info connInfo) []string {
 	if info.addr == nil {
 		return nil
@@ -93,8 +93,8 @@ func ownHosts(info connInfo) []string {
 	return out
 }
 
-// checkOrigin refuses what a browser sends for a page of another origin. There
-// is no page that may use this API from elsewhere, so no CORS either.
+// checkOrigin refuses requests that a browser sends for a page of another
+// origin. No such page may use this API, so there is no CORS either.
 func (s *Server) checkOrigin(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -106,14 +106,14 @@ func (s *Server) checkOrigin(next http.Handler) http.Handler {
 			}
 		}
 		if err != nil {
-			writeProblem(w, r, appliance.NewProblem(appliance.ErrForbidden, "refused a request across origins: %w", err), 0)
+			writeProblem(w, r, appliance.NewProblem(appliance.ErrForbidden, "a cross-origin request was refused: %w", err), 0)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// held refuses everything while the state is being replaced.
+// held refuses requests while the state is being replaced.
 func (s *Server) held(next http.Handler) http.Handler {
 	if s.cfg.Held == nil {
 		return next
@@ -127,7 +127,7 @@ func (s *Server) held(next http.Handler) http.Handler {
 	})
 }
 
-// recovery leaves only what concerns the daemon itself.
+// recovery refuses, in recovery, all routes that need the state.
 func (s *Server) recovery(next http.Handler) http.Handler {
 	if s.cfg.Recovery == nil {
 		return next
@@ -145,8 +145,8 @@ func (s *Server) recovery(next http.Handler) http.Handler {
 	})
 }
 
-// limit bounds what is worked on at once. Streams have places of their own and
-// are refused where all are taken; other requests wait for one.
+// limit bounds the number of requests at once. A stream beyond its limit is
+// refused; other requests wait.
 func (s *Server) limit(next http.Handler) http.Handler {
 	const patience = 20 * time.Second
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -193,14 +193,14 @@ func (s *Server) acquire(ctx context.Context) bool {
 
 type bodyKey struct{}
 
-// bodyOf is the request's body, for hashing.
+// bodyOf returns the request's body, for hashing.
 func bodyOf(ctx context.Context) []byte {
 	b, _ := ctx.Value(bodyKey{}).([]byte)
 	return b
 }
 
-// readBody takes the whole body in under the server's read time-out and then
-// lifts that, since it would also end long answers.
+// readBody reads the whole body within the server's read time-out. Then it lifts
+// the time-out, which would also end long responses.
 func (s *Server) readBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		kind := attributesOf(r.Context()).body
@@ -216,7 +216,7 @@ func (s *Server) readBody(next http.Handler) http.Handler {
 		if p := bodyProblem(kind, body, err); p != nil {
 			status := 0
 			if p.ID == appliance.ErrTimeout {
-				status = http.StatusRequestTimeout // the client's, not ours
+				status = http.StatusRequestTimeout // the client was late, not a server behind this one
 			}
 			w.Header().Set("Connection", "close")
 			writeProblem(w, r, p, status)
@@ -242,7 +242,7 @@ func bodyProblem(kind bodyKind, body []byte, err error) *appliance.Problem {
 	case err != nil:
 		return appliance.NewProblem(appliance.ErrUsage, "the body can't be read: %w", err)
 	case kind == noBody && len(bytes.TrimSpace(body)) > 0 && !bytes.Equal(bytes.TrimSpace(body), []byte("{}")):
-		// A field that is not looked at could be one that was meant to narrow the request.
+		// An ignored field could be one that was meant to narrow the request.
 		return appliance.NewProblem(appliance.ErrUsage, "this request takes no body")
 	}
 	return nil

@@ -48,7 +48,7 @@ func raw(t *testing.T, d *daemon, request string) answer {
 	return answer{resp.StatusCode, resp.Header, resp.Close, string(b)}
 }
 
-func TestHostAndOrigin(t *testing.T) {
+func TestGuardsCheckHostAndOrigin(t *testing.T) {
 	t.Parallel()
 	d := start(t, newFake(), func(c *Config) {
 		c.AllowedHosts = func() []string { return []string{"pgapp.lan", "db.lan:99"} }
@@ -108,7 +108,7 @@ func TestHostAndOrigin(t *testing.T) {
 	}
 }
 
-func TestTokens(t *testing.T) {
+func TestGuardsCheckTokensAndScopes(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	d := start(t, f, func(c *Config) { c.Shutdown = func() { t.Error("shut down") } })
@@ -187,7 +187,7 @@ func request(t *testing.T, d *daemon, method, path, body string, h http.Header, 
 	return resp.Header, string(b)
 }
 
-func TestPeerOfAnotherUser(t *testing.T) {
+func TestUnixPeerOfAnotherUserIsRefused(t *testing.T) {
 	t.Parallel()
 	s := New(Config{})
 	s.uid = 1000
@@ -255,7 +255,7 @@ func TestBackoffSlowsGuessingOnly(t *testing.T) {
 	}
 }
 
-func TestBodies(t *testing.T) {
+func TestGuardsRefuseBadBodies(t *testing.T) {
 	t.Parallel()
 	d := start(t, newFake(), nil)
 	big := `{"name":"main","database":"` + strings.Repeat("a", maxBodyBytes) + `"}`
@@ -297,7 +297,7 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-func TestSlowClients(t *testing.T) {
+func TestSlowClientsAreDisconnected(t *testing.T) {
 	t.Parallel()
 	s := New(Config{Service: newFake()})
 	s.timing.header, s.timing.read = time.Second, 2*time.Second
@@ -347,7 +347,7 @@ func TestTCPNeedsLoopbackOrTLS(t *testing.T) {
 }
 
 // More requests than are worked on at once wait their turn; none is refused.
-func TestManyAtOnce(t *testing.T) {
+func TestRequestsBeyondTheLimitWait(t *testing.T) {
 	t.Parallel()
 	d := start(t, newFake(), func(c *Config) { c.MaxConcurrent = 2 })
 	errs := make(chan error, 100)

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	// healthFresh is how long an observation answers health checks.
+	// healthFresh is how long an observation is used for health checks.
 	healthFresh = 500 * time.Millisecond
 	// healthPatience bounds the observation of a check.
 	healthPatience = 2 * time.Second
 )
 
-// Health is the answer to a load balancer's check.
+// Health is the response to a load balancer's check.
 type Health struct {
 	Cluster string                `json:"cluster"`
 	Member  string                `json:"member"`
@@ -48,7 +48,7 @@ func (s *Server) registerHealth(api *routes) {
 		}
 		route(api, op, attributes{access: anyone}, s.checkHealth)
 	}
-	api.below["/health/"] = attributes{access: anyone, body: wholeBody} // a check that is misspelt is a 404, not a 401
+	api.below["/health/"] = attributes{access: anyone, body: wholeBody} // a misspelt check is a 404, not a 401
 }
 
 func (s *Server) checkHealth(ctx context.Context, in *healthInput) (*healthOutput, error) {

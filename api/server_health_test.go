@@ -14,7 +14,7 @@ import (
 	"pgapp/appliance"
 )
 
-func TestHealth(t *testing.T) {
+func TestHealthChecks(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	d := start(t, f, nil)
@@ -61,7 +61,7 @@ func TestHealth(t *testing.T) {
 }
 
 // One slow observation is shared by all that ask, and none is older than half a second.
-func TestHealthCache(t *testing.T) {
+func TestHealthObservationIsShared(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := &New(Config{}).health

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// hostMatches holds a Host header against an allowed one: HOST for any port, or
-// HOST:PORT. "*." at the beginning stands for one label, as in certificates.
+// hostMatches tells whether a Host header matches an allowed value: HOST for any
+// port, or HOST:PORT. A leading "*." matches one label, as in certificates.
 func hostMatches(allowed, header string) bool {
 	host, _, err := net.SplitHostPort(header)
 	if err != nil {
@@ -19,8 +19,7 @@ func hostMatches(allowed, header string) bool {
 	return host != "" && (strings.EqualFold(allowed, header) || strings.EqualFold(allowed, host))
 }
 
-// afterLabel leaves out the first label of a name, or is empty where there is
-// no other.
+// afterLabel returns a name without its first label, or "" if it has only one.
 func afterLabel(host string) string {
 	label, rest, _ := strings.Cut(host, ".")
 	if label == "" {

@@ -18,7 +18,8 @@ import (
 // This is the only file that knows both echo and huma: the adapter's signature
 // changes with echo's major version.
 
-// newRouter returns the two: huma registers routes, echo finds them.
+// newRouter returns huma's API, which registers routes, and echo's router, which
+// finds them.
 func newRouter() (huma.API, *echo.Echo) {
 	e := echo.New()
 	e.HTTPErrorHandler = func(err error, c echo.Context) {
@@ -31,8 +32,8 @@ func newRouter() (huma.API, *echo.Echo) {
 	return humaecho.New(e, humaConfig()), e
 }
 
-// patternOf returns the pattern of the routes that the request's path fits, or
-// what fits no route's pattern.
+// patternOf returns the pattern that the request's path matches. If it matches
+// none, the result is the pattern of no route.
 func patternOf(e *echo.Echo) func(*http.Request) string {
 	return func(r *http.Request) string {
 		c := e.AcquireContext()
@@ -43,12 +44,12 @@ func patternOf(e *echo.Echo) func(*http.Request) string {
 	}
 }
 
-// echoPath is huma's path as echo knows it.
+// echoPath converts huma's {name} in a path to echo's :name.
 func echoPath(path string) string { return strings.NewReplacer("{", ":", "}", "").Replace(path) }
 
-// humaConfig avoids huma's defaults that touch the network (its documentation
-// page), add to every body ($schema), or aren't safe to use concurrently (its
-// own openapi.json).
+// humaConfig turns off huma's documentation page, which loads from the network;
+// $schema in each body; and huma's openapi.json, which is not safe for
+// concurrent use.
 func humaConfig() huma.Config {
 	format := huma.Format{Marshal: marshalJSON, Unmarshal: json.Unmarshal}
 	c := huma.DefaultConfig("pgapp", "v1")
@@ -73,8 +74,8 @@ func marshalJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// fixSpecSchema makes the schema say what the domain does: every field has a
-// default, and numbers fit an int. All else is [appliance.Spec.Validate]'s.
+// fixSpecSchema adapts the schema to the domain: all fields are optional, and
+// numbers fit an int. [appliance.Spec.Validate] checks everything else.
 func fixSpecSchema(r huma.Registry) {
 	s := r.Schema(reflect.TypeFor[appliance.Spec](), false, "")
 	s.Required = nil
@@ -89,8 +90,8 @@ func fixSpecSchema(r huma.Registry) {
 	s.PrecomputeMessages()
 }
 
-// tidySchemas makes the description say of answers what is so: fields may be
-// added later, and lists are never null. What requests hold stays strict.
+// tidySchemas corrects the schemas of responses: fields may be added later, and
+// lists are never null. Schemas of requests stay strict.
 func tidySchemas(doc *huma.OpenAPI) {
 	schemas := doc.Components.Schemas.Map()
 	// huma describes its own error model whether it is used or not.
@@ -112,7 +113,7 @@ func tidySchemas(doc *huma.OpenAPI) {
 	}
 }
 
-// requestSchemas are those that bodies of requests are held against.
+// requestSchemas returns the schemas of request bodies.
 func requestSchemas(doc *huma.OpenAPI) map[*huma.Schema]bool {
 	found := map[*huma.Schema]bool{}
 	for _, path := range doc.Paths {

@@ -14,7 +14,7 @@ import (
 	"pgapp/appliance"
 )
 
-// note collects what is known of a request only further in, for its log line.
+// note collects facts for a request's log line that only inner handlers know.
 type note struct {
 	caller    atomic.Value // string
 	operation atomic.Value // string
@@ -34,8 +34,8 @@ func noteOperation(ctx context.Context, id string) {
 	}
 }
 
-// recorder remembers the status, and bounds the time that the answer's
-// sending may take; streams bound it anew with each event.
+// recorder remembers the status, and bounds the time for sending the response.
+// Streams extend that time with each event.
 type recorder struct {
 	http.ResponseWriter
 	status int
@@ -50,7 +50,7 @@ func (w *recorder) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Write begins the answer where WriteHeader wasn't called.
+// Write begins the response if WriteHeader wasn't called.
 func (w *recorder) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -58,17 +58,17 @@ func (w *recorder) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// Unwrap is http.ResponseController's way to the connection.
+// Unwrap is for http.ResponseController.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// extend gives the client time for the next write. What can't be set is not
-// there, as in tests that record answers.
+// extend sets the deadline for the next write. Recorders in tests have no
+// deadline, so the error is ignored.
 func extend(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 }
 
-// record logs each request in one line, each change in an audit line as well,
-// and turns a panic into an answer. Bodies, queries and headers are never logged.
+// record logs each request in one line, each change also in an audit line, and
+// turns a panic into a response. Bodies, queries and headers are never logged.
 func (s *Server) record(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -92,7 +92,7 @@ func (s *Server) record(next http.Handler) http.Handler {
 				s.log.Error("a request panicked", "request", id, "panic", p, "stack", string(debug.Stack()))
 			}
 			if begun {
-				panic(http.ErrAbortHandler) // the answer may be incomplete: end the connection
+				panic(http.ErrAbortHandler) // the response may be incomplete: close the connection
 			}
 		}()
 		next.ServeHTTP(rec, r)
@@ -112,9 +112,9 @@ func (s *Server) logRequest(r *http.Request, rec *recorder, n *note, id string, 
 	}
 	level := slog.LevelInfo
 	if attributesOf(r.Context()).access == anyone {
-		level = slog.LevelDebug // asked every second
+		level = slog.LevelDebug // health checks come every second
 	}
-	// The request's context has ended where the client went away.
+	// The request's context ends when the client disconnects.
 	ctx := context.WithoutCancel(r.Context())
 	s.log.LogAttrs(ctx, level, "request", attrs...)
 	if safe(r.Method) {

@@ -32,7 +32,7 @@ func (s *syncBuffer) String() string {
 
 // Each change leaves an audit line that says who, what and how it went, and no
 // log line holds a token, a body, a query or a password.
-func TestAudit(t *testing.T) {
+func TestChangesAreAuditedWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	var log syncBuffer
 	d := start(t, newFake(), func(c *Config) {
@@ -87,7 +87,7 @@ func TestAudit(t *testing.T) {
 
 // A panic is a 500 that says nothing of its cause; the log has the stack, and
 // the next request is served.
-func TestPanic(t *testing.T) {
+func TestPanicBecomesAResponse(t *testing.T) {
 	t.Parallel()
 	var log syncBuffer
 	f := newFake()

@@ -13,19 +13,19 @@ import (
 	"pgapp/appliance"
 )
 
-// ImageEntry is an image of the catalogue, or one that is kept.
+// ImageEntry is an image of the catalogue, or a kept image.
 type ImageEntry struct {
 	Name   string `json:"name,omitempty" yaml:"name,omitempty" doc:"what --image takes; none for what was only fetched by address"`
 	Digest string `json:"digest" yaml:"digest" doc:"sha256:HEX or sha512:HEX"`
-	// Kept is kept, partial where a transfer was cut off, or absent.
+	// Kept is kept, partial (after an interrupted transfer), or absent.
 	Kept       string     `json:"kept" yaml:"kept" enum:"kept,partial,absent"`
 	Bytes      int64      `json:"bytes,omitempty" yaml:"bytes,omitempty"`
 	ModifiedAt *time.Time `json:"modified_at,omitempty" yaml:"modified_at,omitempty"`
 	URL        string     `json:"url,omitempty" yaml:"url,omitempty" doc:"where the catalogue's image comes from"`
 }
 
-// ImageRequest asks for an image to be kept: one of the catalogue by its name,
-// or under a name what a file or address holds.
+// ImageRequest asks the daemon to keep an image: by its name in the catalogue,
+// or from a file or an address, under the given name.
 type ImageRequest struct {
 	Name   string `json:"name,omitempty" required:"false" maxLength:"60" pattern:"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$" patternDescription:"a name: a-z, 0-9, . and -" doc:"a name of the catalogue; with a source, the name to give it"`
 	Source string `json:"source,omitempty" required:"false" maxLength:"4096" doc:"absolute path on the daemon's machine, or an address"`
@@ -41,36 +41,36 @@ type GuestLogin struct {
 	HostKey string `json:"host_key" doc:"the machine's public key, as in known_hosts"`
 }
 
-// PrunedImages are what was removed from libvirt's pool.
+// PrunedImages lists the volumes that were removed from libvirt's pool.
 type PrunedImages struct {
 	Removed []PrunedImage `json:"removed" yaml:"removed"`
 }
 
-// PrunedImage is one volume that was.
+// PrunedImage is a removed volume.
 type PrunedImage struct {
 	Name  string `json:"name" yaml:"name" doc:"the volume's"`
 	Bytes int64  `json:"bytes" yaml:"bytes" doc:"what it took on disk"`
 }
 
-// Machines is what concerns virtual machines besides operations on a cluster.
-// Report may be called by several goroutines.
+// Machines offers the work on virtual machines that is no operation on a
+// cluster. Reports may come from several goroutines.
 type Machines interface {
 	Images(ctx context.Context) ([]ImageEntry, error)
 	// KeepImage fetches or copies the image and checks its digest. A repeat is
-	// safe, and goes on with what was cut off.
+	// safe and resumes an interrupted transfer.
 	KeepImage(ctx context.Context, req ImageRequest, report appliance.Report) (ImageEntry, error)
-	// RemoveImage forgets the name, and the image that no other name is for.
+	// RemoveImage removes the name, and the image if it has no other name.
 	RemoveImage(ctx context.Context, name string) error
-	// PruneImages removes from libvirt's pool what no machine uses of what was
-	// made of images. A repeat does nothing.
+	// PruneImages removes volumes from libvirt's pool that were made from images
+	// and that no machine uses. A repeat does nothing.
 	PruneImages(ctx context.Context) (PrunedImages, error)
 	Login(ctx context.Context, cluster, member string) (GuestLogin, error)
-	// DestroyByTag removes what a cluster left that has no record here.
+	// DestroyByTag removes the remains of a cluster that has no record here.
 	DestroyByTag(ctx context.Context, uuid string, report appliance.Report) error
 }
 
-// taskEvent is one event of a request that does its work while it is open.
-// The last one has Done or Error.
+// taskEvent is an event of a request whose work goes on while the request is
+// open. The last event has Done or Error.
 type taskEvent struct {
 	Progress *appliance.Progress `json:"progress,omitempty"`
 	Image    *ImageEntry         `json:"image,omitempty"`
@@ -78,7 +78,7 @@ type taskEvent struct {
 	Error    *ProblemDetails     `json:"error,omitempty"`
 }
 
-// reportEvery bounds how many events a fast transfer sends.
+// reportEvery is the shortest time between two progress events.
 const reportEvery = 100 * time.Millisecond
 
 const (
@@ -94,8 +94,8 @@ func taskResponse(description string) map[string]*huma.Response {
 }
 
 // registerMachines adds the routes of [Machines]. Keeping an image and removing
-// by tag belong to no cluster, so they are no operations: they go on while the
-// request is open, and a repeat goes on where they stopped.
+// by tag belong to no cluster, so they are no operations: the work goes on while
+// the request is open, and a repeat resumes it.
 func (s *Server) registerMachines(api *routes) {
 	type none struct{}
 	route(api, huma.Operation{
@@ -178,7 +178,7 @@ func (s *Server) machines() (Machines, error) {
 	return s.cfg.Machines, nil
 }
 
-// task answers with what work reports and how it ended.
+// task responds with the events of work: its progress and its outcome.
 func (s *Server) task(ctx context.Context, work func(context.Context, Machines, appliance.Report) (*ImageEntry, error)) (*huma.StreamResponse, error) {
 	m, err := s.machines()
 	if err != nil {
@@ -207,14 +207,14 @@ func (s *Server) task(ctx context.Context, work func(context.Context, Machines, 
 // taskWriter writes a task's events.
 type taskWriter struct {
 	w    *streamWriter
-	gone context.CancelFunc // called when the client is
+	gone context.CancelFunc // called when the client has disconnected
 
 	mu   sync.Mutex
 	last time.Time
 	said string
 }
 
-// report sends each new detail, and how far it is a few times a second.
+// report sends each new detail at once, and progress every reportEvery.
 func (t *taskWriter) report(p appliance.Progress) {
 	t.mu.Lock()
 	skip := p.Detail == t.said && p.BytesDone != p.BytesTotal && time.Since(t.last) < reportEvery
@@ -244,7 +244,7 @@ func (t *taskWriter) write(b []byte) {
 	}
 }
 
-// beat lets the client see that the daemon is there while nothing is said.
+// beat sends heartbeats until stop is called.
 func (t *taskWriter) beat(ctx context.Context, every time.Duration) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})

@@ -111,7 +111,7 @@ func TestPruneImages(t *testing.T) {
 }
 
 // An image is fetched while somebody waits for it: what is there stays.
-func TestImageEndsWithItsClient(t *testing.T) {
+func TestKeepImageEndsWithItsClient(t *testing.T) {
 	t.Parallel()
 	d := start(t, newFake(), func(c *Config) { c.Machines = &fakeMachines{wait: true} })
 	ctx, cancel := context.WithCancel(t.Context())

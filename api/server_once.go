@@ -9,8 +9,8 @@ import (
 	"pgapp/appliance"
 )
 
-// onceOnly runs begin, but where the request carries an Idempotency-Key that
-// was used before, it returns the operation that was begun then.
+// onceOnly runs begin. If the Idempotency-Key was used before, it returns the
+// operation of that time instead.
 func (s *Server) onceOnly(ctx context.Context, key, route string, begin func() (appliance.Operation, error)) (appliance.Operation, error) {
 	if key == "" {
 		return begin()
@@ -36,17 +36,17 @@ func (s *Server) onceOnly(ctx context.Context, key, route string, begin func() (
 	}
 	o, err := begin()
 	if err != nil || o.ID == "" {
-		return o, err // nothing was begun, so a repeat does no harm
+		return o, err // no operation has begun, so a repeat is harmless
 	}
-	// The operation runs by now: the key is kept even if the client is gone.
+	// The operation runs: the key is kept even if the client has disconnected.
 	if err := s.cfg.Idempotency.IdempotencyPut(context.WithoutCancel(ctx), key, hash, o.ID); err != nil {
-		// What was begun can't be taken back: the answer has to name it.
+		// The operation can't be taken back, so the response has to name it.
 		s.log.Error("an Idempotency-Key was not kept", "operation", o.ID, "error", err)
 	}
 	return o, nil
 }
 
-// requestHash is of the route and the body.
+// requestHash hashes the route and the body.
 func requestHash(route string, body []byte) [32]byte {
 	h := sha256.New()
 	_, _ = io.WriteString(h, route+"\x00") // a hash never fails

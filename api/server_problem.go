@@ -39,16 +39,16 @@ type ProblemFieldError struct {
 // statusError carries a problem through huma.
 type statusError struct{ ProblemDetails }
 
-// GetStatus is huma's way to the status.
+// GetStatus returns the HTTP status, for huma.
 func (e *statusError) GetStatus() int { return e.Status }
 
 // Error is the detail.
 func (e *statusError) Error() string { return e.Detail }
 
-// ContentType is huma's way to the media type.
+// ContentType returns the media type, for huma.
 func (e *statusError) ContentType(string) string { return problemType }
 
-// GetHeaders tells the client when to try again, where that helps.
+// GetHeaders returns Retry-After if a retry may help.
 func (e *statusError) GetHeaders() http.Header {
 	h := http.Header{}
 	if after := retryAfter(appliance.ErrorID(e.Type)); after > 0 {
@@ -57,7 +57,7 @@ func (e *statusError) GetHeaders() http.Header {
 	return h
 }
 
-// retryAfter is in seconds, 0 where a repeat won't help by itself.
+// retryAfter returns seconds, or 0 if a retry alone does not help.
 func retryAfter(id appliance.ErrorID) int {
 	switch id {
 	case appliance.ErrTooMany, appliance.ErrOperationRunning:
@@ -68,7 +68,7 @@ func retryAfter(id appliance.ErrorID) int {
 	return 0
 }
 
-// fail makes a handler's error fit for huma. It returns nil for nil.
+// fail converts a handler's error for huma. It returns nil for nil.
 func fail(err error) error {
 	if err == nil {
 		return nil
@@ -76,8 +76,8 @@ func fail(err error) error {
 	return &statusError{toDetails(appliance.AsProblem(err), 0, "body.")}
 }
 
-// toDetails converts a problem. Status 0 means the id's own; prefix is put
-// before the fields' names.
+// toDetails converts a problem. Status 0 stands for the id's own status; prefix
+// is put before the fields' names.
 func toDetails(p *appliance.Problem, status int, prefix string) ProblemDetails {
 	if status == 0 {
 		_, status = p.ID.Codes()
@@ -92,7 +92,7 @@ func toDetails(p *appliance.Problem, status int, prefix string) ProblemDetails {
 	return d
 }
 
-// problem converts back.
+// problem is the reverse of toDetails.
 func (d ProblemDetails) problem() *appliance.Problem {
 	p := &appliance.Problem{
 		ID: appliance.ErrorID(d.Type), Message: d.Detail, Hint: d.Hint, Operation: d.Operation, Detail: d.Log,
@@ -103,7 +103,7 @@ func (d ProblemDetails) problem() *appliance.Problem {
 	return p
 }
 
-// fieldOf is a location without the part of the request that it lies in.
+// fieldOf returns a location without its prefix for the part of the request.
 func fieldOf(location string) string {
 	if part, field, ok := strings.Cut(location, "."); ok {
 		switch part {
@@ -114,7 +114,7 @@ func fieldOf(location string) string {
 	return location
 }
 
-// title is the id in words.
+// title returns the id in words.
 func title(id appliance.ErrorID) string {
 	s := strings.ReplaceAll(string(id), "-", " ")
 	if s == "" {
@@ -123,8 +123,8 @@ func title(id appliance.ErrorID) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// problemTransformer turns huma's own errors into ours. It can't change the
-// status, which is sent as huma chose it.
+// problemTransformer converts huma's errors to problems. It can't change the
+// status, which huma has chosen.
 func problemTransformer(ctx huma.Context, _ string, v any) (any, error) {
 	var d ProblemDetails
 	switch e := v.(type) {
@@ -162,7 +162,7 @@ func humaDetails(e *huma.ErrorModel) ProblemDetails {
 	return toDetails(p, e.Status, "")
 }
 
-// idOf is the error id for a status that was not ours to choose.
+// idOf returns the error id for a status that huma or echo has chosen.
 func idOf(status int) appliance.ErrorID {
 	switch status {
 	case http.StatusUnprocessableEntity:
@@ -180,7 +180,7 @@ func idOf(status int) appliance.ErrorID {
 	return appliance.ErrInternal
 }
 
-// routeProblem is for what the router refuses, with the status to send.
+// routeProblem converts the router's errors; it also returns the status.
 func routeProblem(err error) (*appliance.Problem, int) {
 	var he *echo.HTTPError
 	if !errors.As(err, &he) {
@@ -188,12 +188,12 @@ func routeProblem(err error) (*appliance.Problem, int) {
 	}
 	hint := "GET /openapi.json lists the routes"
 	if he.Code == http.StatusMethodNotAllowed {
-		return appliance.NewProblem(appliance.ErrUsage, "this path does not take that method").WithHint("%s", hint), he.Code
+		return appliance.NewProblem(appliance.ErrUsage, "this path does not support that method").WithHint("%s", hint), he.Code
 	}
-	return appliance.NewProblem(idOf(he.Code), "there is nothing at this path").WithHint("%s", hint), he.Code
+	return appliance.NewProblem(idOf(he.Code), "no route matches this path").WithHint("%s", hint), he.Code
 }
 
-// writeProblem answers outside of huma. Status 0 means the id's own.
+// writeProblem sends a problem without huma. Status 0 stands for the id's own.
 func writeProblem(w http.ResponseWriter, r *http.Request, p *appliance.Problem, status int) {
 	e := &statusError{toDetails(p, status, "")}
 	e.Instance = r.URL.EscapedPath()
@@ -204,11 +204,11 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *appliance.Problem, 
 	}
 	var body bytes.Buffer
 	if err := marshalJSON(&body, e.ProblemDetails); err != nil {
-		body.Reset() // strings and numbers always marshal
+		body.Reset() // can't happen: strings and numbers always marshal
 	}
 	w.WriteHeader(e.Status)
-	_, _ = w.Write(body.Bytes()) // the client is gone where this fails
+	_, _ = w.Write(body.Bytes()) // fails only if the client has disconnected
 }
 
-// visible is foreign text for an answer or a log line.
+// visible makes text of a request safe for responses and log lines.
 func visible(s string) string { return appliance.Visible(s, 120) }

@@ -9,11 +9,11 @@ import (
 	"pgapp/appliance"
 )
 
-// base is where the API's routes begin.
+// base is the prefix of the API's paths.
 const base = "/api/v1"
 
-// ClusterPath is the part of a path that names a cluster. It and its like are
-// exported since huma passes over embedded structs that aren't.
+// ClusterPath is the part of a path that names a cluster. It is exported, as its
+// siblings are, because huma ignores embedded structs that are not.
 type ClusterPath struct {
 	Cluster string `path:"cluster" maxLength:"40" pattern:"^[a-z]([a-z0-9-]*[a-z0-9])?$" patternDescription:"a name: a-z, 0-9 and -, starting with a letter, not ending in -" doc:"cluster name" example:"main"`
 }
@@ -31,8 +31,8 @@ type IdempotencyHeader struct {
 
 type bodyOutput[T any] struct{ Body T }
 
-// operationOutput answers with an operation. Location and Retry-After tell
-// where and when to look again.
+// operationOutput is a response with an operation. Location and Retry-After say
+// where and when to look next.
 type operationOutput struct {
 	Status     int
 	Location   string `header:"Location" doc:"where the operation is"`
@@ -44,7 +44,7 @@ func accepted(ctx context.Context, o appliance.Operation) *operationOutput {
 	noteOperation(ctx, o.ID)
 	out := &operationOutput{Status: http.StatusAccepted, Body: withSteps(o)}
 	if o.ID == "" {
-		out.Status = http.StatusOK // there was nothing to do, and so nothing to look up
+		out.Status = http.StatusOK // nothing to do, so there is no operation to look up
 		return out
 	}
 	out.Location = base + "/operations/" + o.ID
@@ -54,7 +54,7 @@ func accepted(ctx context.Context, o appliance.Operation) *operationOutput {
 	return out
 }
 
-// withSteps makes no steps an empty list, for clients that iterate.
+// withSteps replaces nil by an empty list of steps, for clients that iterate.
 func withSteps(o appliance.Operation) appliance.Operation {
 	if o.Steps == nil {
 		o.Steps = []appliance.StepRecord{}
@@ -62,7 +62,7 @@ func withSteps(o appliance.Operation) appliance.Operation {
 	return o
 }
 
-// list makes nothing an empty list.
+// list replaces nil by an empty list.
 func list[T any](l []T) []T {
 	if l == nil {
 		return []T{}
@@ -70,7 +70,7 @@ func list[T any](l []T) []T {
 	return l
 }
 
-// problems documents that any failure is a problem.
+// problems documents that every failure is a problem.
 func problems(api huma.API, op *huma.Operation) {
 	if op.Responses == nil {
 		op.Responses = map[string]*huma.Response{}
@@ -94,7 +94,7 @@ func (s *Server) register(api *routes) {
 	tidySchemas(api.OpenAPI())
 }
 
-// status is that of a cluster, observed after it was asked for.
+// status returns a cluster's status, observed after the call.
 func (s *Server) status(ctx context.Context, cluster string) (appliance.ClusterStatus, error) {
 	return look(ctx, &s.statuses, cluster, lookPatience, func(ctx context.Context) (appliance.ClusterStatus, error) {
 		return s.cfg.Service.Status(ctx, cluster)

@@ -7,15 +7,14 @@ import (
 	"pgapp/appliance/wait"
 )
 
-// observations are shared by those who ask for the same at the same time.
+// observations are shared by requests that ask for the same at the same time.
 type observations[T any] = wait.Group[struct{}, T]
 
-// lookPatience bounds an observation that is made for several.
+// lookPatience bounds a shared observation.
 const lookPatience = 30 * time.Second
 
-// look returns what observe finds, for all who ask for the key at that time:
-// it must not be changed. The observation doesn't end with the request of
-// whoever makes it.
+// look calls observe for all callers of the key together. The result is shared
+// and must not be changed. The end of a single request doesn't end observe.
 func look[T any](ctx context.Context, o *observations[T], key string, patience time.Duration, observe func(context.Context) (T, error)) (T, error) {
 	return o.Do(ctx, key, struct{}{}, func(ctx context.Context, _ []struct{}) (T, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)

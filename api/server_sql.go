@@ -12,29 +12,28 @@ import (
 	"pgapp/appliance"
 )
 
-// SQLFile is SQL that the daemon keeps for a load.
+// SQLFile is uploaded SQL that the daemon keeps for a load.
 type SQLFile struct {
 	Path  string `json:"path" yaml:"path" doc:"on the daemon's machine: what the spec's sql names"`
 	Bytes int64  `json:"bytes" yaml:"bytes"`
 }
 
-// SQLFiles keeps SQL that clients send until it is loaded.
+// SQLFiles keeps uploaded SQL until it is loaded.
 type SQLFiles interface {
-	// KeepSQL stores the SQL in the place of what was sent under that name. It
-	// is on disk when it returns nil, and has changed nothing otherwise.
+	// KeepSQL stores the SQL and replaces an earlier upload of that name. When it
+	// returns nil the SQL is on disk; after an error nothing has changed.
 	KeepSQL(ctx context.Context, cluster, name string, in io.Reader) (SQLFile, error)
-	// DropSQL removes what was sent for the cluster, unless a load of it is
-	// still to come.
+	// DropSQL removes the cluster's uploads that no load still needs.
 	DropSQL(ctx context.Context, cluster string)
 }
 
-// SQLPath names SQL that is sent.
+// SQLPath names an upload of SQL.
 type SQLPath struct {
 	ClusterPath
 	Name string `path:"name" maxLength:"40" pattern:"^[a-z0-9][a-z0-9.-]*$" patternDescription:"a-z, 0-9, . and -, starting with a letter or digit" doc:"name of the SQL" example:"1-stdin"`
 }
 
-// registerSQL adds the route that takes SQL from a client's pipe.
+// registerSQL adds the route for uploads of SQL.
 func (s *Server) registerSQL(api *routes) {
 	route(api, huma.Operation{
 		OperationID: "put-sql", Method: http.MethodPut, Path: base + "/clusters/{cluster}/sql/{name}",
@@ -42,7 +41,7 @@ func (s *Server) registerSQL(api *routes) {
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{archiveType: {Schema: binary()}}}, DefaultStatus: http.StatusOK,
 	}, attributes{access: admins, body: pipeBody, stream: true}, func(ctx context.Context, in *SQLPath) (*bodyOutput[SQLFile], error) {
 		if s.cfg.SQLFiles == nil {
-			return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon keeps no SQL")
+			return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon does not accept SQL uploads")
 		}
 		body, ok := ctx.Value(uploadKey{}).(io.Reader)
 		if !ok {
@@ -53,14 +52,13 @@ func (s *Server) registerSQL(api *routes) {
 	})
 }
 
-// receiveSQL passes the body on as it comes, of any length and for as long as
-// the client has more, as a pipe does. It ends with the client, the server, or
-// the token.
+// receiveSQL streams a body of any length and duration to the handler, since its
+// source may be a pipe. It ends with the client, the server, or the token.
 func (s *Server) receiveSQL(next http.Handler, w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := s.streamContext(r.Context())
 	defer cancel()
 	c := http.NewResponseController(w)
-	_ = c.SetReadDeadline(time.Time{}) // answers that tests record have none
+	_ = c.SetReadDeadline(time.Time{}) // recorders in tests have no deadline
 	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Now()) })
 	defer stop()
 	body := io.Reader(r.Body)

@@ -113,8 +113,8 @@ func TestSendSQLOutlivesTheReadTimeout(t *testing.T) {
 	}
 }
 
-// TestSendSQLThatBreaksOff has a client that goes away: nothing is kept.
-func TestSendSQLThatBreaksOff(t *testing.T) {
+// Nothing of an upload is kept when its client disconnects.
+func TestInterruptedUploadIsAnError(t *testing.T) {
 	t.Parallel()
 	sql := &fakeSQL{}
 	d := start(t, newFake(), func(c *Config) { c.SQLFiles = sql })

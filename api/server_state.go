@@ -18,8 +18,8 @@ import (
 // statePath is where the routes of pgapp's own state begin.
 const statePath = base + "/state"
 
-// The headers that hold what opens or closes an archive: secrets belong
-// neither into URLs nor into logs.
+// The headers with the secrets that seal or open an archive. Secrets don't
+// belong into URLs, which are logged.
 const (
 	headerPassphrase = "Pgapp-Passphrase"
 	headerIdentity   = "Pgapp-Identity"
@@ -27,7 +27,7 @@ const (
 
 const archiveType = "application/octet-stream"
 
-// BackupRequest says how an archive of the state is sealed: in exactly one way.
+// BackupRequest says how an archive of the state is sealed. One way is given.
 type BackupRequest struct {
 	// Recipients are age's public keys.
 	Recipients []string
@@ -36,7 +36,7 @@ type BackupRequest struct {
 	Plaintext bool
 }
 
-// Check refuses none and more than one way of sealing.
+// Check returns a problem unless exactly one way of sealing is given.
 func (r BackupRequest) Check() error {
 	ways := 0
 	for _, given := range []bool{len(r.Recipients) > 0, !r.Passphrase.Empty(), r.Plaintext} {
@@ -51,8 +51,8 @@ func (r BackupRequest) Check() error {
 		WithHint("choose recipients, a passphrase or plaintext; plaintext shows every secret")
 }
 
-// RestoreRequest says what opens an archive, and whether one of another
-// instance is wanted. Without any key the home's own is tried.
+// RestoreRequest has the keys that open an archive, and says whether it may be of
+// another instance. Without a key, the home's own is tried.
 type RestoreRequest struct {
 	Passphrase appliance.Secret
 	// Identities are age's secret keys, separated by white space or commas.
@@ -60,7 +60,7 @@ type RestoreRequest struct {
 	Adopt      bool
 }
 
-// RestoreResult is what a restore did.
+// RestoreResult is the outcome of a restore.
 type RestoreResult struct {
 	Instance string `json:"instance" yaml:"instance" doc:"UUID of the instance that the state is of"`
 	// CreatedAt is when the archive was made.
@@ -69,7 +69,7 @@ type RestoreResult struct {
 	Kept      string    `json:"kept,omitempty" yaml:"kept,omitempty" doc:"where the replaced state is kept"`
 }
 
-// BackupFile is an archive that the daemon made by itself.
+// BackupFile is an automatic backup of the state.
 type BackupFile struct {
 	Path      string    `json:"path" yaml:"path" doc:"on the daemon's machine"`
 	Bytes     int64     `json:"bytes" yaml:"bytes"`
@@ -85,7 +85,7 @@ type StateReport struct {
 	Findings []string       `json:"findings" yaml:"findings" doc:"what is wrong, at most 50"`
 }
 
-// CompactResult is what a compaction did.
+// CompactResult is the outcome of a compaction.
 type CompactResult struct {
 	BytesBefore int64 `json:"bytes_before" yaml:"bytes_before"`
 	BytesAfter  int64 `json:"bytes_after" yaml:"bytes_after"`
@@ -93,16 +93,17 @@ type CompactResult struct {
 
 // State is pgapp's own state. Its methods may be called by several goroutines.
 type State interface {
-	// Backup writes an archive; after an error what w got is of no use.
+	// Backup writes an archive. After an error, the bytes written to w are
+	// useless.
 	Backup(ctx context.Context, req BackupRequest, w io.Writer) error
-	// Restore reads an archive, checks all of it, and puts it in the state's
-	// place. After an error nothing has changed. The daemon begins anew after it.
+	// Restore reads and checks an archive, and replaces the state by it. After an
+	// error nothing has changed; after success the daemon restarts itself.
 	Restore(ctx context.Context, archive io.Reader, req RestoreRequest) (RestoreResult, error)
-	// Backups lists those that were made automatically, newest first.
+	// Backups lists the automatic backups, newest first.
 	Backups(ctx context.Context) ([]BackupFile, error)
 	// Check examines the state; a report that is not OK is no error.
 	Check(ctx context.Context) (StateReport, error)
-	// Compact gives back the state's free pages. The daemon begins anew after it.
+	// Compact frees unused space of the state. Then the daemon restarts itself.
 	Compact(ctx context.Context) (CompactResult, error)
 }
 
@@ -111,8 +112,8 @@ type Adopter interface {
 	Adopt(ctx context.Context, cluster string) (appliance.Adoption, error)
 }
 
-// state is where the routes of the state go. All of them are for admins only,
-// whatever the method: the state holds every secret.
+// state returns the service behind the state's routes. All of these routes are
+// for admins, also those that only read: the state holds every secret.
 func (s *Server) state() (State, error) {
 	if s.cfg.State == nil {
 		return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon's state can't be managed through its API")
@@ -162,7 +163,7 @@ func (s *Server) registerState(api *routes) {
 		Summary: "Make the record say what unambiguously runs, as after a restore", DefaultStatus: http.StatusOK,
 	}, attributes{access: admins}, func(ctx context.Context, in *ClusterPath) (*bodyOutput[appliance.Adoption], error) {
 		if s.cfg.Adopter == nil {
-			return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon adopts no clusters")
+			return nil, appliance.NewProblem(appliance.ErrNotFound, "this daemon can't adopt clusters")
 		}
 		a, err := s.cfg.Adopter.Adopt(ctx, in.Cluster)
 		a.Notes = list(a.Notes)
@@ -192,8 +193,8 @@ func (s *Server) registerBackup(api *routes) {
 		if err := req.Check(); err != nil {
 			return nil, err
 		}
-		// Whole before the first byte is sent: a failure is still a problem,
-		// and a slow client holds nothing but this memory.
+		// The archive is complete before the first byte is sent, so that a failure
+		// is still a problem and a slow client holds nothing but this memory.
 		var out bytes.Buffer
 		if err := st.Backup(ctx, req, &out); err != nil {
 			return nil, err
@@ -202,7 +203,7 @@ func (s *Server) registerBackup(api *routes) {
 	})
 }
 
-// sendArchive gives the client time for each piece.
+// sendArchive sends the archive in pieces, each with a deadline of its own.
 func sendArchive(w http.ResponseWriter, archive *bytes.Buffer) {
 	const piece = 256 << 10
 	w.Header().Set("Content-Type", archiveType)
@@ -211,7 +212,7 @@ func sendArchive(w http.ResponseWriter, archive *bytes.Buffer) {
 	out := &streamWriter{w: w}
 	for archive.Len() > 0 {
 		if _, err := out.Write(archive.Next(piece)); err != nil {
-			return // the length tells the client that something is missing
+			return // the client notices by Content-Length
 		}
 	}
 }
@@ -245,20 +246,20 @@ func (s *Server) registerRestore(api *routes) {
 	})
 }
 
-// splitIdentities makes lines of what stands in one header.
+// splitIdentities converts a header's list to lines.
 func splitIdentities(s string) string {
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }), "\n")
 }
 
-// restorePath takes the one body that is too large to be held.
+// restorePath is the path for archives, which are too large for memory.
 const restorePath = statePath + "/restore"
 
-// maxUploadBytes is that of the archive's own limits.
+// maxUploadBytes is the limit of the archive format.
 const maxUploadBytes = 1 << 30
 
 type uploadKey struct{}
 
-// upload passes the body on as it comes. Each piece has to come in time.
+// upload streams the body to the handler. Each piece has to arrive in time.
 func (s *Server) upload(next http.Handler, w http.ResponseWriter, r *http.Request) {
 	body := &patientReader{r: http.MaxBytesReader(w, r.Body, maxUploadBytes), w: w, patience: s.timing.read}
 	r = r.WithContext(context.WithValue(r.Context(), uploadKey{}, io.Reader(body)))
@@ -266,7 +267,7 @@ func (s *Server) upload(next http.Handler, w http.ResponseWriter, r *http.Reques
 	next.ServeHTTP(w, r)
 }
 
-// patientReader bounds the time between two pieces instead of that for all.
+// patientReader bounds the time for each piece instead of the time for all.
 type patientReader struct {
 	r        io.Reader
 	w        http.ResponseWriter
@@ -275,7 +276,7 @@ type patientReader struct {
 
 // Read reads the next piece.
 func (p *patientReader) Read(b []byte) (int, error) {
-	// What can't be set is not there, as in tests that record answers.
+	// Recorders in tests have no deadline, so the error is ignored.
 	_ = http.NewResponseController(p.w).SetReadDeadline(time.Now().Add(p.patience))
 	return p.r.Read(b)
 }

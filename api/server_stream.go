@@ -14,8 +14,8 @@ import (
 	"pgapp/appliance"
 )
 
-// watchPoll is how often an operation is looked at that is running by the
-// journal but not (yet) in this process.
+// watchPoll is the pause between two looks at an operation that is running
+// according to the journal, but not in this process (yet).
 const watchPoll = 100 * time.Millisecond
 
 // registerStreams adds the routes that stay open.
@@ -67,8 +67,8 @@ func (s *Server) registerStreams(api *routes) {
 	})
 }
 
-// streamContext ends with the request, when the server stops, or soon after
-// the token was revoked that the stream was opened with.
+// streamContext returns a context that ends with the request, with the server,
+// or soon after the caller's token was revoked.
 func (s *Server) streamContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	stop, who := connOf(ctx).stop, callerOf(ctx)
 	ctx, cancel := context.WithCancel(ctx)
@@ -100,7 +100,7 @@ type streamWriter struct {
 	sent bool
 }
 
-// Write sends the bytes, or fails where the client doesn't take them in time.
+// Write sends the bytes. It fails if the client doesn't read them in time.
 func (s *streamWriter) Write(b []byte) (int, error) {
 	s.sent = true
 	extend(s.w)
@@ -111,7 +111,7 @@ func (s *streamWriter) Write(b []byte) (int, error) {
 	return n, http.NewResponseController(s.w).Flush()
 }
 
-// writerOf is the answer that huma would write.
+// writerOf returns the response writer below huma's context.
 func writerOf(c huma.Context) http.ResponseWriter {
 	w, ok := c.BodyWriter().(http.ResponseWriter)
 	if !ok {
@@ -120,8 +120,8 @@ func writerOf(c huma.Context) http.ResponseWriter {
 	return w
 }
 
-// logStream answers with what write writes. A failure before the first byte is
-// a problem; after it, the connection is cut, so that the client notices.
+// logStream responds with the output of write. An error before the first byte is
+// sent as a problem; after it the connection is cut, so that the client notices.
 func (s *Server) logStream(ctx context.Context, write func(ctx context.Context, w *streamWriter) error) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		ctx, cancel := s.streamContext(ctx)
@@ -144,8 +144,8 @@ func (s *Server) logStream(ctx context.Context, write func(ctx context.Context, 
 	}}
 }
 
-// sendEvents sends snapshots until the final one, the client's or the
-// server's end. A client that has seen the newest waits for the next.
+// sendEvents sends snapshots until the final one, or until the client or the
+// server ends. A client that has seen the newest snapshot waits for the next.
 func (s *Server) sendEvents(ctx context.Context, w http.ResponseWriter, id, last string) {
 	ctx, cancel := s.streamContext(ctx)
 	defer cancel()
@@ -167,7 +167,7 @@ func (s *Server) sendEvents(ctx context.Context, w http.ResponseWriter, id, last
 	for {
 		changes, err := s.cfg.Operations.Watch(ctx, id)
 		if err != nil || !out.follow(changes, beat.C) {
-			return // the client comes back and is told what is wrong
+			return // the client reconnects and gets the problem
 		}
 		select {
 		case <-again.C:
@@ -184,14 +184,14 @@ type eventWriter struct {
 	any  bool // last is set
 }
 
-// comment keeps proxies and the client from giving up.
+// comment sends a heartbeat, for proxies and the client.
 func (e *eventWriter) comment() error {
 	_, err := e.w.Write([]byte(": pgapp\n\n"))
 	return err
 }
 
-// follow sends what comes until the channel closes. It returns false where the
-// stream is at its end.
+// follow sends snapshots until the channel closes. It returns false if the stream
+// has ended.
 func (e *eventWriter) follow(changes <-chan appliance.Operation, beat <-chan time.Time) bool {
 	for {
 		select {
@@ -210,7 +210,7 @@ func (e *eventWriter) follow(changes <-chan appliance.Operation, beat <-chan tim
 	}
 }
 
-// send leaves out what the client has seen, but never the final snapshot.
+// send skips a snapshot that the client has seen, but never the final one.
 func (e *eventWriter) send(o appliance.Operation) error {
 	if e.any && o.Revision == e.last && !o.State.Final() {
 		return nil

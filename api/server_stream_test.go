@@ -96,7 +96,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-func TestStreamsAreCounted(t *testing.T) {
+func TestStreamsAreLimited(t *testing.T) {
 	t.Parallel()
 	d := start(t, newFake(), func(c *Config) { c.MaxStreams = 2 })
 	o, err := d.unix.Up(t.Context(), appliance.Spec{Name: "main"})
@@ -119,7 +119,7 @@ func TestStreamsAreCounted(t *testing.T) {
 }
 
 // Neither streams nor followed logs hold the daemon's end up.
-func TestStopEndsStreams(t *testing.T) {
+func TestServerStopEndsStreams(t *testing.T) {
 	t.Parallel()
 	d := start(t, newFake(), nil)
 	o, err := d.unix.Up(t.Context(), appliance.Spec{Name: "main"})

@@ -12,7 +12,7 @@ import (
 	"pgapp/appliance"
 )
 
-// tokenPrefix lets secret scanners know a token for what it is.
+// tokenPrefix lets secret scanners recognise a token.
 const tokenPrefix = "pgapp_"
 
 // TokenRequest asks for a token.
@@ -21,14 +21,14 @@ type TokenRequest struct {
 	Scope string `json:"scope" enum:"read,admin" doc:"read: GET only, no passwords; admin: everything"`
 }
 
-// NewToken is a token that was just made.
+// NewToken is a new token with its secret.
 type NewToken struct {
 	Token
 	// Secret is the token itself, to be sent as Authorization: Bearer.
 	Secret string `json:"token" yaml:"token" doc:"the token itself, shown only now"`
 }
 
-// registerTokens adds the routes that make and take tokens.
+// registerTokens adds the routes that list, make and revoke tokens.
 func (s *Server) registerTokens(api *routes) {
 	type none struct{}
 	route(api, huma.Operation{

@@ -52,7 +52,7 @@ func (a *fakeTokens) RevokeToken(_ context.Context, name string) error {
 	return nil
 }
 
-func TestTokenLife(t *testing.T) {
+func TestTokenIsMadeListedAndRevoked(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	d := start(t, f, func(c *Config) { c.TokenAdmin = &fakeTokens{f: f, hash: map[string][32]byte{}} })

@@ -19,7 +19,7 @@ type clusterOutput struct {
 
 func etag(revision uint64) string { return strconv.Quote(strconv.FormatUint(revision, 10)) }
 
-// DryRunQuery asks for the plan only.
+// DryRunQuery asks for the plan without executing it.
 type DryRunQuery struct {
 	DryRun bool `query:"dry_run" doc:"answer 200 with an operation in state planned, whose steps are what would be done, and do nothing"`
 }
@@ -53,7 +53,7 @@ func (s *Server) registerUp(api *routes) {
 			in.Body.Name = in.Cluster
 		}
 		if in.Body.Name != in.Cluster {
-			p := appliance.NewProblem(appliance.ErrInvalidSpec, "the spec names another cluster than the path")
+			p := appliance.NewProblem(appliance.ErrInvalidSpec, "the spec's name is not the cluster in the path")
 			p.Fields = []appliance.FieldError{{Field: "name", Message: "has to be " + in.Cluster + ", or left out"}}
 			return nil, p
 		}
@@ -64,8 +64,8 @@ func (s *Server) registerUp(api *routes) {
 	})
 }
 
-// precondition holds If-Match (RFC 9110, section 13.1.1) against the revision
-// of the cluster, 0 where there is none. Only strong tags match.
+// precondition compares If-Match (RFC 9110, section 13.1.1) with the cluster's
+// revision, which is 0 if there is no cluster. Only strong tags match.
 func precondition(ifMatch string, revision uint64, dryRun bool) error {
 	if ifMatch == "" {
 		if revision == 0 || dryRun {
@@ -81,10 +81,10 @@ func precondition(ifMatch string, revision uint64, dryRun bool) error {
 		}
 	}
 	if revision == 0 {
-		return appliance.NewProblem(appliance.ErrPrecondition, "there is no cluster that If-Match could match").
+		return appliance.NewProblem(appliance.ErrPrecondition, "the request has If-Match, but the cluster does not exist").
 			WithHint("leave If-Match out to create the cluster")
 	}
-	return appliance.NewProblem(appliance.ErrPrecondition, "the cluster has changed: If-Match is %s and its ETag %s", visible(ifMatch), etag(revision)).
+	return appliance.NewProblem(appliance.ErrPrecondition, "the cluster has changed: If-Match is %s, the ETag is %s", visible(ifMatch), etag(revision)).
 		WithHint("GET the cluster, look at what changed, and send the request again with its ETag")
 }
 
@@ -98,7 +98,7 @@ func (s *Server) up(ctx context.Context, key, route string, spec appliance.Spec,
 	o, err := s.onceOnly(ctx, key, route, func() (appliance.Operation, error) { return s.cfg.Service.Up(ctx, spec, w) })
 	if err != nil {
 		if s.cfg.SQLFiles != nil && !w.DryRun {
-			s.cfg.SQLFiles.DropSQL(ctx, spec.Name) // it was sent for this, in vain
+			s.cfg.SQLFiles.DropSQL(ctx, spec.Name) // uploads for this request
 		}
 		return nil, err
 	}

@@ -37,7 +37,7 @@ func TestIfMatch(t *testing.T) {
 	}
 }
 
-func TestMembers(t *testing.T) {
+func TestScaleRoutes(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	d := start(t, f, nil)

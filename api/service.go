@@ -8,15 +8,16 @@ import (
 	"pgapp/appliance"
 )
 
-// Service is what the API offers of clusters. Failures are [appliance.Problem]s.
+// Service is the work on clusters behind the API. Its errors are
+// [appliance.Problem]s.
 type Service interface {
 	// Info describes the daemon.
 	Info(ctx context.Context) appliance.Info
 	Clusters(ctx context.Context) ([]appliance.ClusterStatus, error)
-	// Status is a cluster's record and what is observed of it now.
+	// Status returns a cluster's record and its state as observed now.
 	Status(ctx context.Context, cluster string) (appliance.ClusterStatus, error)
-	// Up creates the cluster, or brings it to the spec. Where there is nothing
-	// to do, the operation that it returns is final already. A repeat is safe.
+	// Up creates the cluster, or brings it to the spec. If there is nothing to
+	// do, it returns a final operation. A repeat is safe.
 	Up(ctx context.Context, spec appliance.Spec, o appliance.UpOptions) (appliance.Operation, error)
 	// Scale adds standbys or removes some.
 	Scale(ctx context.Context, cluster string, w appliance.ScaleWish) (appliance.Operation, error)
@@ -24,24 +25,24 @@ type Service interface {
 	Submit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error)
 	// Verify proves that the cluster replicates. A report that is not OK is no error.
 	Verify(ctx context.Context, cluster string) (appliance.VerifyReport, error)
-	// Connection tells how to reach the database; role is rw, ro, any or admin. The
-	// password is in it only with reveal.
+	// Connection returns how to reach the database; role is rw, ro, any or admin.
+	// Only with reveal it contains the password.
 	Connection(ctx context.Context, cluster, role string, reveal bool) (appliance.Connection, error)
-	// Logs writes the log of one member, or of all where member is empty, with
-	// each line prefixed. With follow it returns when ctx ends.
+	// Logs writes the log of one member, or of all members with a prefix on each
+	// line if member is empty. With follow it returns when ctx ends.
 	Logs(ctx context.Context, cluster, member string, follow bool, w io.Writer) error
 }
 
-// Operations gives access to the journal and to what is running.
+// Operations gives access to the journal and to running operations.
 type Operations interface {
 	Operation(ctx context.Context, id string) (appliance.Operation, error)
 	// Operations lists newest first; cluster may be empty for all.
 	Operations(ctx context.Context, cluster string) ([]appliance.Operation, error)
-	// Cancel asks a running operation to stop and returns it as it is then.
+	// Cancel asks a running operation to stop and returns its current state.
 	Cancel(ctx context.Context, id string) (appliance.Operation, error)
-	// Watch sends snapshots, leaving out those that the receiver was too slow
-	// for. The channel closes when the operation is final or not running in
-	// this process, or when ctx ends.
+	// Watch sends snapshots. A slow receiver misses all but the newest. The
+	// channel closes when the operation is final or not running in this process,
+	// or when ctx ends.
 	Watch(ctx context.Context, id string) (<-chan appliance.Operation, error)
 }
 
@@ -51,7 +52,7 @@ const (
 	ScopeAdmin = "admin"
 )
 
-// Token describes an API token. The token itself is shown once, when it is made.
+// Token describes an API token, without its secret.
 type Token struct {
 	Name      string     `json:"name" yaml:"name"`
 	Scope     string     `json:"scope" yaml:"scope"`
@@ -61,24 +62,24 @@ type Token struct {
 
 // Tokens knows the API's tokens by their SHA-256.
 type Tokens interface {
-	// TokenScope returns the scope of the token with that hash, ok false where
-	// there is none.
+	// TokenScope returns the scope of the token with that hash; ok is false if
+	// there is no such token.
 	TokenScope(ctx context.Context, hash [32]byte) (scope string, ok bool, err error)
 }
 
-// TokenAdmin makes and takes tokens.
+// TokenAdmin manages tokens.
 type TokenAdmin interface {
 	// CreateToken keeps a token by its SHA-256. A name that is taken is a
 	// problem conflict.
 	CreateToken(ctx context.Context, name, scope string, hash [32]byte) (Token, error)
 	ListTokens(ctx context.Context) ([]Token, error)
-	// RevokeToken makes the token worthless at once; it returns not-found
-	// where there is none of that name.
+	// RevokeToken makes the token invalid at once. It returns not-found if there
+	// is no token of that name.
 	RevokeToken(ctx context.Context, name string) error
 }
 
-// Idempotency remembers which operation a request with an Idempotency-Key
-// began. Keys may be forgotten after 24 hours.
+// Idempotency remembers the operation that a request with an Idempotency-Key
+// began. It may forget keys after 24 hours.
 type Idempotency interface {
 	IdempotencyGet(ctx context.Context, key string) (bodyHash [32]byte, operationID string, ok bool, err error)
 	IdempotencyPut(ctx context.Context, key string, bodyHash [32]byte, operationID string) error

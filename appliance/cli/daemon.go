@@ -31,29 +31,38 @@ const (
 	lostGrace = time.Second
 )
 
+// link is how commands reach the daemon of a home: where its socket is, and how it
+// is started.
+type link struct {
+	screen
+	home   string
+	listen string
+	tls    tlsFiles
+}
+
 // client connects to the daemon, and starts it where it does not run. A
 // daemon of another build is restarted first; the cluster runs on.
-func (a *app) client(ctx context.Context) (*api.Client, error) {
-	c := api.NewUnixClient(filepath.Join(a.home, home.Socket))
-	c.OnLost = a.revive(c)
+func (l *link) client(ctx context.Context) (*api.Client, error) {
+	c := api.NewUnixClient(filepath.Join(l.home, home.Socket))
+	c.OnLost = l.revive(c)
 	info, err := c.Info(ctx)
 	switch {
 	case err == nil && info.Build == program.BuildID():
 		return c, nil
 	case err == nil:
-		a.note("restarting the daemon: it is version %s, this is %s", info.Version, program.Version())
+		l.note("restarting the daemon: it is version %s, this is %s", info.Version, program.Version())
 		if err := stopDaemon(ctx, c, info.PID); err != nil {
 			return nil, err
 		}
 	case !appliance.IsProblem(err, appliance.ErrDaemonUnreachable):
 		return nil, err
 	}
-	return c, a.startDaemon(ctx, c)
+	return c, l.startDaemon(ctx, c)
 }
 
 // revive starts the daemon again where it was lost while its client waits for
 // an operation: nobody else may ever do so.
-func (a *app) revive(c *api.Client) func(context.Context) error {
+func (l *link) revive(c *api.Client) func(context.Context) error {
 	var lost time.Time
 	return func(ctx context.Context) error {
 		now := time.Now()
@@ -62,16 +71,16 @@ func (a *app) revive(c *api.Client) func(context.Context) error {
 			lost = now
 		case now.Sub(lost) > lostGrace:
 			lost = time.Time{}
-			a.note("the daemon went away: starting it again")
-			return a.startDaemon(ctx, c)
+			l.note("the daemon went away: starting it again")
+			return l.startDaemon(ctx, c)
 		}
 		return nil
 	}
 }
 
 // running connects to the daemon only if there is one.
-func (a *app) running(ctx context.Context) (*api.Client, appliance.Info, error) {
-	c := api.NewUnixClient(filepath.Join(a.home, home.Socket))
+func (l *link) running(ctx context.Context) (*api.Client, appliance.Info, error) {
+	c := api.NewUnixClient(filepath.Join(l.home, home.Socket))
 	info, err := c.Info(ctx)
 	return c, info, err
 }
@@ -112,13 +121,13 @@ func ended(pid int) bool {
 // startDaemon starts `pgapp serve` in the background. When two clients do so
 // at once, one daemon finds the home locked, and its client uses the other's.
 // It may also be locked still by a daemon that was killed and isn't wholly gone.
-func (a *app) startDaemon(ctx context.Context, c *api.Client) error {
-	if err := home.Make(a.home); err != nil {
+func (l *link) startDaemon(ctx context.Context, c *api.Client) error {
+	if err := home.Make(l.home); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
 	defer cancel()
-	_, keyErr := os.Lstat(filepath.Join(a.home, home.BackupKey))
+	_, keyErr := os.Lstat(filepath.Join(l.home, home.BackupKey))
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	var locked error
@@ -126,9 +135,9 @@ func (a *app) startDaemon(ctx context.Context, c *api.Client) error {
 	for {
 		if now := time.Now(); !now.Before(next) {
 			next = now.Add(respawnEvery)
-			err := a.spawn(ctx)
+			err := l.spawn(ctx)
 			if err == nil && errors.Is(keyErr, os.ErrNotExist) {
-				a.note("pgapp backs up its state to %s; keep the key elsewhere: pgapp state key", filepath.Join(a.home, home.BackupsDir))
+				l.note("pgapp backs up its state to %s; keep the key elsewhere: pgapp state key", filepath.Join(l.home, home.BackupsDir))
 			}
 			switch {
 			case locked != nil && ctx.Err() != nil:
@@ -150,7 +159,7 @@ func (a *app) startDaemon(ctx context.Context, c *api.Client) error {
 }
 
 // spawn starts the daemon and waits for its word.
-func (a *app) spawn(ctx context.Context) error {
+func (l *link) spawn(ctx context.Context) error {
 	self, err := program.Executable()
 	if err != nil {
 		return err
@@ -160,7 +169,7 @@ func (a *app) spawn(ctx context.Context) error {
 		return fmt.Errorf("starting the daemon: %w", err)
 	}
 	defer func() { _ = r.Close() }()
-	args := append([]string{"serve", "--home", a.home}, a.listenArgs()...)
+	args := append([]string{"serve", "--home", l.home}, l.listenArgs()...)
 	// The daemon outlives this command: its context must not end it.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, args...)
 	cmd.Dir = "/"
@@ -175,7 +184,7 @@ func (a *app) spawn(ctx context.Context) error {
 	defer func() { _ = cmd.Process.Release() }()
 	stop := context.AfterFunc(ctx, func() { _ = r.Close() })
 	defer stop()
-	return program.ReadReady(r, filepath.Join(a.home, home.Log))
+	return program.ReadReady(r, filepath.Join(l.home, home.Log))
 }
 
 // daemonEnv leaves out what would make the daemon differ from one that

@@ -8,7 +8,7 @@ import (
 	"pgapp/appliance"
 )
 
-func (a *app) doctorCommand() *cobra.Command {
+func (a upCommands) doctorCommand() *cobra.Command {
 	var fix bool
 	f := &upFlags{}
 	cmd := &cobra.Command{
@@ -25,7 +25,7 @@ in the way of 'pgapp up' and makes the exit code 7; a WARN does not.`,
 	return cmd
 }
 
-func (a *app) doctor(cmd *cobra.Command, f *upFlags, fix bool) error {
+func (a upCommands) doctor(cmd *cobra.Command, f *upFlags, fix bool) error {
 	spec, err := a.specOf(cmd, f)
 	if err != nil {
 		return err
@@ -47,9 +47,9 @@ func (a *app) doctor(cmd *cobra.Command, f *upFlags, fix bool) error {
 	return a.print(map[string]any{"ok": a.exit == 0, "findings": findings}, func() error { return a.findingTable(findings) })
 }
 
-func (a *app) findingTable(findings []appliance.Finding) error {
+func (a upCommands) findingTable(findings []appliance.Finding) error {
 	colour := map[appliance.FindingLevel]string{appliance.LevelPass: "32", appliance.LevelWarn: "33", appliance.LevelFail: "31", appliance.LevelSkip: "0"}
-	t := a.newTable("", "check", "finding")
+	t := newTable("", "check", "finding")
 	for _, f := range findings {
 		t.AppendRow([]any{a.paint(colour[f.Level], string(f.Level)), f.ID, clean(f.Summary)})
 		if f.Fix != "" && f.Level != appliance.LevelPass {

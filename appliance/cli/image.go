@@ -15,7 +15,10 @@ import (
 	"pgapp/appliance"
 )
 
-func (a *app) imageCommand() *cobra.Command {
+// imageCommands manage the images of virtual machines.
+type imageCommands struct{ *app }
+
+func (a imageCommands) imageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "image", Short: "Manage the images that virtual machines are made from",
 		Long: `The catalogue names images of the distributions, each by a dated address and its
@@ -41,7 +44,7 @@ func oneArg(what string) cobra.PositionalArgs {
 	}
 }
 
-func (a *app) imageList() *cobra.Command {
+func (a imageCommands) imageList() *cobra.Command {
 	return &cobra.Command{
 		Use: "ls", Aliases: []string{"list"}, Short: "List the catalogue's images and those that are kept", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -58,8 +61,8 @@ func (a *app) imageList() *cobra.Command {
 	}
 }
 
-func (a *app) imageTable(list []api.ImageEntry) error {
-	t := a.newTable("name", "here", "size", "modified", "digest")
+func (a imageCommands) imageTable(list []api.ImageEntry) error {
+	t := newTable("name", "here", "size", "modified", "digest")
 	for _, i := range list {
 		size, modified := "", ""
 		if i.ModifiedAt != nil {
@@ -79,7 +82,7 @@ func shorten(digest string) string {
 	return digest[:enough] + "…"
 }
 
-func (a *app) imagePull() *cobra.Command {
+func (a imageCommands) imagePull() *cobra.Command {
 	return &cobra.Command{
 		Use: "pull NAME", Short: "Fetch an image of the catalogue",
 		Long: `Fetch an image of the catalogue and check its digest. A repeat goes on where a
@@ -91,7 +94,7 @@ transfer was cut off, and does nothing where the image is kept.`,
 	}
 }
 
-func (a *app) imageImport() *cobra.Command {
+func (a imageCommands) imageImport() *cobra.Command {
 	var name, digest string
 	cmd := &cobra.Command{
 		Use: "import FILE|URL", Short: "Keep an image from a file or an address, under a name",
@@ -121,7 +124,7 @@ given, and has to be given for an address.`,
 	return cmd
 }
 
-func (a *app) keepImage(ctx context.Context, req api.ImageRequest) error {
+func (a imageCommands) keepImage(ctx context.Context, req api.ImageRequest) error {
 	c, err := a.client(ctx)
 	if err != nil {
 		return err
@@ -141,7 +144,7 @@ func (a *app) keepImage(ctx context.Context, req api.ImageRequest) error {
 	return a.print(e, func() error { return a.imageTable([]api.ImageEntry{e}) })
 }
 
-func (a *app) imageRemove() *cobra.Command {
+func (a imageCommands) imageRemove() *cobra.Command {
 	return &cobra.Command{
 		Use: "rm NAME|DIGEST", Aliases: []string{"remove"}, Short: "Remove an image that is kept",
 		Long: `Remove an image that is kept, or what there is of one. An image with several
@@ -161,7 +164,7 @@ names stays while one of them does; by its digest it goes with all of them.`,
 	}
 }
 
-func (a *app) imagePrune() *cobra.Command {
+func (a imageCommands) imagePrune() *cobra.Command {
 	return &cobra.Command{
 		Use: "prune", Short: "Remove from libvirt's pool what no machine uses",
 		Long: `Remove from libvirt's pool "pgapp" the base and golden images that no machine
@@ -184,7 +187,7 @@ that 'pgapp image ls' shows stay.`,
 	}
 }
 
-func (a *app) pruned(p api.PrunedImages) error {
+func (a imageCommands) pruned(p api.PrunedImages) error {
 	var b strings.Builder
 	var total int64
 	for _, i := range p.Removed {

@@ -15,7 +15,10 @@ import (
 	"pgapp/appliance/program"
 )
 
-func (a *app) infoCommand() *cobra.Command {
+// daemonCommands are about the daemon and the program itself.
+type daemonCommands struct{ *app }
+
+func (a daemonCommands) infoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "info", Short: "Show where the daemon is", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -42,7 +45,7 @@ func (a *app) infoCommand() *cobra.Command {
 	}
 }
 
-func (a *app) shutdownCommand() *cobra.Command {
+func (a daemonCommands) shutdownCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "shutdown", Short: "Stop the daemon; the cluster runs on", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -59,7 +62,7 @@ func (a *app) shutdownCommand() *cobra.Command {
 	}
 }
 
-func (a *app) versionCommand() *cobra.Command {
+func (a daemonCommands) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -76,7 +79,7 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 }
 
-func (a *app) apiCommand() *cobra.Command {
+func (a daemonCommands) apiCommand() *cobra.Command {
 	var data string
 	cmd := &cobra.Command{
 		Use: "api METHOD PATH", Short: "Make one request to the daemon's API",
@@ -96,7 +99,7 @@ func (a *app) apiCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) callAPI(cmd *cobra.Command, method, path, data string) error {
+func (a daemonCommands) callAPI(cmd *cobra.Command, method, path, data string) error {
 	c, err := a.client(cmd.Context())
 	if err != nil {
 		return err
@@ -142,7 +145,7 @@ func indentJSON(w io.Writer, r io.Reader) error {
 	return err
 }
 
-func (a *app) helpExitCodes() *cobra.Command {
+func helpExitCodes() *cobra.Command {
 	return &cobra.Command{
 		Use: "exit-codes", Short: "What the exit codes mean",
 		Long: `  0  done

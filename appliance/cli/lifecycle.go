@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -12,23 +10,26 @@ import (
 	"pgapp/appliance"
 )
 
-func (a *app) stopCommand() *cobra.Command {
+// memberCommands start and stop what there is, and take it down.
+type memberCommands struct{ *app }
+
+func (a memberCommands) stopCommand() *cobra.Command {
 	return a.operationCommand("stop [MEMBER]", "Stop the cluster, or one member; the data stay", appliance.OpStop, false)
 }
 
-func (a *app) startCommand() *cobra.Command {
+func (a memberCommands) startCommand() *cobra.Command {
 	return a.operationCommand("start [MEMBER]", "Start the cluster, or one member", appliance.OpStart, false)
 }
 
-func (a *app) restartCommand() *cobra.Command {
+func (a memberCommands) restartCommand() *cobra.Command {
 	return a.operationCommand("restart [MEMBER]", "Restart the cluster, or one member", appliance.OpRestart, false)
 }
 
-func (a *app) reinitCommand() *cobra.Command {
+func (a memberCommands) reinitCommand() *cobra.Command {
 	return a.operationCommand("reinit MEMBER", "Clone a standby anew", appliance.OpReinit, true)
 }
 
-func (a *app) operationCommand(use, short string, kind appliance.OperationKind, needsMember bool) *cobra.Command {
+func (a memberCommands) operationCommand(use, short string, kind appliance.OperationKind, needsMember bool) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: memberArg(needsMember), ValidArgsFunction: a.completeMembers,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -38,7 +39,7 @@ func (a *app) operationCommand(use, short string, kind appliance.OperationKind, 
 }
 
 // submit starts an operation, follows it, and shows the cluster afterwards.
-func (a *app) submit(ctx context.Context, kind appliance.OperationKind, p appliance.OperationParams) error {
+func (a memberCommands) submit(ctx context.Context, kind appliance.OperationKind, p appliance.OperationParams) error {
 	c, err := a.client(ctx)
 	if err != nil {
 		return err
@@ -61,7 +62,7 @@ func (a *app) submit(ctx context.Context, kind appliance.OperationKind, p applia
 	return a.print(s, func() error { return a.memberTable(s) })
 }
 
-func (a *app) downCommand() *cobra.Command {
+func (a memberCommands) downCommand() *cobra.Command {
 	var volumes, yes bool
 	var tag string
 	cmd := &cobra.Command{
@@ -96,7 +97,7 @@ nothing is known of a primary on the host, which this leaves alone.`,
 }
 
 // downByTag removes what a cluster left that no home knows any more.
-func (a *app) downByTag(ctx context.Context, tag string, volumes, yes bool) error {
+func (a memberCommands) downByTag(ctx context.Context, tag string, volumes, yes bool) error {
 	id, err := uuid.Parse(tag)
 	if err != nil || len(tag) != len(id.String()) {
 		return appliance.NewProblem(appliance.ErrUsage, "--by-tag takes the UUID of a cluster, not %q", tag).
@@ -117,46 +118,4 @@ func (a *app) downByTag(ctx context.Context, tag string, volumes, yes bool) erro
 	}
 	a.note("nothing carries %s any more", id)
 	return nil
-}
-
-// confirm asks on the terminal. Without one, --yes is required.
-func (a *app) confirm(yes bool, question string) error {
-	if yes {
-		return nil
-	}
-	if !terminalReader(a.In) {
-		return appliance.NewProblem(appliance.ErrDeclined, "this removes data and there is no terminal to ask on").
-			WithHint("add --yes if that is what you want")
-	}
-	_, _ = fmt.Fprintf(a.Err, "%s [y/N] ", question)
-	answer, err := bufio.NewReader(a.In).ReadString('\n')
-	if err != nil {
-		return appliance.NewProblem(appliance.ErrDeclined, "reading the answer: %w", err)
-	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return nil
-	}
-	return appliance.NewProblem(appliance.ErrDeclined, "declined: nothing was changed")
-}
-
-// completeMembers offers the members' names to the shell. It never starts a
-// daemon.
-func (a *app) completeMembers(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 || a.prepare(cmd, nil) != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	c, _, err := a.running(cmd.Context())
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	s, err := c.Status(cmd.Context(), a.cluster)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	for _, m := range s.Members {
-		names = append(names, m.Name)
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"strings"
 
@@ -13,28 +12,15 @@ import (
 	"pgapp/appliance"
 )
 
-// Streams are the process's standard streams.
-type Streams struct {
-	In  io.Reader
-	Out io.Writer
-	Err io.Writer
-}
-
-// app is what every command shares.
+// app is what commands share. Each group of commands is a type of its own around
+// it.
 type app struct {
-	Streams
+	link
 	local Local
 
-	home string
 	// homeGiven is set where --home stood on the command line.
 	homeGiven bool
-
-	cluster string
-	output  string
-	quiet   bool
-	noColor bool
-	listen  string
-	tls     tlsFiles
+	cluster   string
 
 	// exit overrides 0 where a command succeeded in saying that something is
 	// not well.
@@ -43,7 +29,7 @@ type app struct {
 
 // Main runs the command line and returns the exit code.
 func Main(ctx context.Context, args []string, s Streams, local Local) int {
-	a := &app{Streams: s, local: local}
+	a := &app{link: link{screen: screen{Streams: s}}, local: local}
 	root := a.rootCommand() //nolint:contextcheck // commands take cobra's context, which is ctx
 	root.SetArgs(args)
 	root.SetIn(s.In)
@@ -96,14 +82,17 @@ func (a *app) rootCommand() *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVar(&a.home, "home", "", "directory of pgapp's state (default /var/lib/pgapp for root, else ~/.local/state/pgapp)")
 	f.StringVar(&a.cluster, "cluster", appliance.DefaultCluster, "name of the cluster")
-	f.StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
+	f.StringVarP(&a.format, "output", "o", "table", "table, json or yaml")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
 	f.BoolVar(&a.noColor, "no-color", false, "no colours")
 	a.listenFlags(f)
+	up, look, member, session := upCommands{a}, lookCommands{a}, memberCommands{a}, sessionCommands{a}
+	daemon, state := daemonCommands{a}, stateCommands{a}
 	root.AddCommand(
-		a.upCommand(), a.psCommand(), a.verifyCommand(), a.urlCommand(), a.psqlCommand(), a.sshCommand(), a.logsCommand(),
-		a.opsCommand(), a.stopCommand(), a.startCommand(), a.restartCommand(), a.reinitCommand(), a.scaleCommand(), a.downCommand(),
-		a.infoCommand(), a.doctorCommand(), a.serveCommand(), a.shutdownCommand(), a.apiCommand(), a.tokenCommand(), a.imageCommand(), a.stateCommand(), a.adoptCommand(), a.versionCommand(), a.helpExitCodes(),
+		up.upCommand(), look.psCommand(), look.verifyCommand(), session.urlCommand(), session.psqlCommand(), session.sshCommand(), look.logsCommand(),
+		look.opsCommand(), member.stopCommand(), member.startCommand(), member.restartCommand(), member.reinitCommand(), up.scaleCommand(), member.downCommand(),
+		daemon.infoCommand(), up.doctorCommand(), daemon.serveCommand(), daemon.shutdownCommand(), daemon.apiCommand(),
+		tokenCommands{a}.tokenCommand(), imageCommands{a}.imageCommand(), state.stateCommand(), state.adoptCommand(), daemon.versionCommand(), helpExitCodes(),
 	)
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
@@ -138,10 +127,10 @@ func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	switch a.output {
+	switch a.format {
 	case "table", "json", "yaml":
 	default:
-		return appliance.NewProblem(appliance.ErrUsage, "--output has to be table, json or yaml, not %q", a.output)
+		return appliance.NewProblem(appliance.ErrUsage, "--output has to be table, json or yaml, not %q", a.format)
 	}
 	if !appliance.ValidName(a.cluster) {
 		return &appliance.Problem{
@@ -183,4 +172,25 @@ func first(args []string) string {
 		return ""
 	}
 	return args[0]
+}
+
+// completeMembers offers the members' names to the shell. It never starts a
+// daemon.
+func (a *app) completeMembers(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 || a.prepare(cmd, nil) != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	c, _, err := a.running(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	s, err := c.Status(cmd.Context(), a.cluster)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, m := range s.Members {
+		names = append(names, m.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }

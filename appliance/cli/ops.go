@@ -9,7 +9,7 @@ import (
 	"pgapp/appliance"
 )
 
-func (a *app) opsCommand() *cobra.Command {
+func (a lookCommands) opsCommand() *cobra.Command {
 	var follow, cancel bool
 	cmd := &cobra.Command{
 		Use: "ops [ID]", Short: "List the operations, or show one",
@@ -37,7 +37,7 @@ func (a *app) opsCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) listOperations(cmd *cobra.Command) error {
+func (a lookCommands) listOperations(cmd *cobra.Command) error {
 	c, err := a.client(cmd.Context())
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (a *app) listOperations(cmd *cobra.Command) error {
 		return err
 	}
 	return a.print(list, func() error {
-		t := a.newTable("id", "cluster", "kind", "member", "state", "began", "took")
+		t := newTable("id", "cluster", "kind", "member", "state", "began", "took")
 		for _, o := range list {
 			took := ""
 			if o.EndedAt != nil {
@@ -63,7 +63,7 @@ func (a *app) listOperations(cmd *cobra.Command) error {
 	})
 }
 
-func (a *app) oneOperation(cmd *cobra.Command, id string, follow, cancel bool) error {
+func (a lookCommands) oneOperation(cmd *cobra.Command, id string, follow, cancel bool) error {
 	c, err := a.client(cmd.Context())
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (a *app) oneOperation(cmd *cobra.Command, id string, follow, cancel bool) e
 		}
 	}
 	return a.print(o, func() error {
-		t := a.newTable("step", "member", "state", "seconds", "")
+		t := newTable("step", "member", "state", "seconds", "")
 		for _, s := range o.Steps {
 			detail := describe(s.Progress)
 			if s.Error != nil {
@@ -96,7 +96,7 @@ func (a *app) oneOperation(cmd *cobra.Command, id string, follow, cancel bool) e
 	})
 }
 
-func (a *app) logsCommand() *cobra.Command {
+func (a lookCommands) logsCommand() *cobra.Command {
 	var follow, daemon bool
 	cmd := &cobra.Command{
 		Use: "logs [MEMBER]", Short: "Show the servers' logs, or one member's",

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,11 +16,26 @@ import (
 	"pgapp/appliance"
 )
 
+// Streams are the process's standard streams.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// screen is where commands write to and what they ask on, as the flags want it.
+type screen struct {
+	Streams
+	format  string
+	quiet   bool
+	noColor bool
+}
+
 // print writes v as JSON or YAML, or calls asTable.
-func (a *app) print(v any, asTable func() error) error {
-	switch a.output {
+func (s *screen) print(v any, asTable func() error) error {
+	switch s.format {
 	case "json":
-		e := json.NewEncoder(a.Out)
+		e := json.NewEncoder(s.Out)
 		e.SetIndent("", "  ")
 		e.SetEscapeHTML(false)
 		return e.Encode(v)
@@ -28,14 +44,14 @@ func (a *app) print(v any, asTable func() error) error {
 		if err != nil {
 			return fmt.Errorf("writing YAML: %w", err)
 		}
-		_, err = a.Out.Write(b)
+		_, err = s.Out.Write(b)
 		return err
 	}
 	return asTable()
 }
 
 // newTable makes a table in the plain style of psql's and docker's lists.
-func (a *app) newTable(header ...any) table.Writer {
+func newTable(header ...any) table.Writer {
 	t := table.NewWriter()
 	s := table.StyleDefault
 	s.Options = table.OptionsNoBordersAndSeparators
@@ -47,16 +63,16 @@ func (a *app) newTable(header ...any) table.Writer {
 }
 
 // renderTable writes the table.
-func (a *app) renderTable(t table.Writer) error {
+func (s *screen) renderTable(t table.Writer) error {
 	t.SuppressTrailingSpaces()
-	_, err := fmt.Fprintln(a.Out, t.Render())
+	_, err := fmt.Fprintln(s.Out, t.Render())
 	return err
 }
 
 // note writes one line of progress to standard error.
-func (a *app) note(format string, args ...any) {
-	if !a.quiet {
-		_, _ = fmt.Fprintf(a.Err, format+"\n", args...) // nobody is left to tell
+func (s *screen) note(format string, args ...any) {
+	if !s.quiet {
+		_, _ = fmt.Fprintf(s.Err, format+"\n", args...) // nobody is left to tell
 	}
 }
 
@@ -72,9 +88,9 @@ func terminalReader(r io.Reader) bool {
 }
 
 // colours tells whether standard error may have them.
-func (a *app) colours() bool {
+func (s *screen) colours() bool {
 	kind := os.Getenv("TERM")
-	return !a.noColor && os.Getenv("NO_COLOR") == "" && kind != "" && kind != "dumb" && terminal(a.Err)
+	return !s.noColor && os.Getenv("NO_COLOR") == "" && kind != "" && kind != "dumb" && terminal(s.Err)
 }
 
 // width is how many columns w's terminal has; 80 where it doesn't say.
@@ -109,8 +125,8 @@ func fit(line string, columns int) string {
 	return b.String() + "…"
 }
 
-// program is how the user called this one: by its name, or by a path.
-func (a *app) program() string {
+// programName is how the user called this one: by its name, or by a path.
+func programName() string {
 	if name := os.Args[0]; strings.ContainsRune(name, os.PathSeparator) {
 		return shellWord(name)
 	}
@@ -128,25 +144,25 @@ func shellWord(s string) string {
 	return shellQuote(s)
 }
 
-func (a *app) paint(code, s string) string {
-	if !a.colours() {
-		return s
+func (s *screen) paint(code, text string) string {
+	if !s.colours() {
+		return text
 	}
-	return "\x1b[" + code + "m" + s + "\x1b[0m"
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
 // printProblem says what failed, why, and what to do next. With -o json it is
 // an object on standard error.
-func (a *app) printProblem(p *appliance.Problem) {
-	if a.output == "json" {
+func (s *screen) printProblem(p *appliance.Problem) {
+	if s.format == "json" {
 		b, err := json.Marshal(map[string]*appliance.Problem{"error": p})
 		if err == nil {
-			_, _ = fmt.Fprintf(a.Err, "%s\n", b)
+			_, _ = fmt.Fprintf(s.Err, "%s\n", b)
 			return
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s\n", a.paint("31", "error["+string(p.ID)+"]:"), clean(p.Message))
+	fmt.Fprintf(&b, "%s %s\n", s.paint("31", "error["+string(p.ID)+"]:"), clean(p.Message))
 	for _, f := range p.Fields {
 		fmt.Fprintf(&b, "  %s %s\n", clean(f.Field), clean(f.Message))
 	}
@@ -158,7 +174,28 @@ func (a *app) printProblem(p *appliance.Problem) {
 	if p.Hint != "" {
 		fmt.Fprintf(&b, "  → %s\n", clean(p.Hint))
 	}
-	_, _ = io.WriteString(a.Err, b.String())
+	_, _ = io.WriteString(s.Err, b.String())
+}
+
+// confirm asks on the terminal. Without one, --yes is required.
+func (s *screen) confirm(yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	if !terminalReader(s.In) {
+		return appliance.NewProblem(appliance.ErrDeclined, "this removes data and there is no terminal to ask on").
+			WithHint("add --yes if that is what you want")
+	}
+	_, _ = fmt.Fprintf(s.Err, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(s.In).ReadString('\n')
+	if err != nil {
+		return appliance.NewProblem(appliance.ErrDeclined, "reading the answer: %w", err)
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return appliance.NewProblem(appliance.ErrDeclined, "declined: nothing was changed")
 }
 
 // clean keeps control characters of foreign text away from the terminal.

@@ -15,7 +15,7 @@ import (
 // and on a terminal one line more, rewritten in place, for what is under way.
 // Elsewhere a long step has lines of its own.
 type progress struct {
-	a      *app
+	to     *screen
 	shown  map[string]bool
 	live   bool
 	status string
@@ -34,13 +34,13 @@ type telling struct {
 // script's log is to show that it lives, and be readable afterwards.
 const tellEvery = 10 * time.Second
 
-func (a *app) newProgress() *progress {
-	return &progress{a: a, shown: map[string]bool{}, told: map[string]telling{}, live: terminal(a.Err) && a.colours()}
+func (s *screen) newProgress() *progress {
+	return &progress{to: s, shown: map[string]bool{}, told: map[string]telling{}, live: terminal(s.Err) && s.colours()}
 }
 
 // show takes a snapshot. Calling it again with the same one prints nothing new.
 func (p *progress) show(o appliance.Operation) {
-	if p.a.quiet {
+	if p.to.quiet {
 		return
 	}
 	var b strings.Builder
@@ -63,7 +63,7 @@ func (p *progress) show(o appliance.Operation) {
 	}
 	if b.Len() > 0 {
 		p.erase()
-		_, _ = io.WriteString(p.a.Err, b.String())
+		_, _ = io.WriteString(p.to.Err, b.String())
 	}
 	p.rewrite(underWay(o))
 }
@@ -92,9 +92,9 @@ const titleWidth = 34
 
 // line is that of a step that ended.
 func (p *progress) line(s appliance.StepRecord) string {
-	mark := p.a.paint("32", "✓")
+	mark := p.to.paint("32", "✓")
 	if s.State == appliance.StepFailed {
-		mark = p.a.paint("31", "✗")
+		mark = p.to.paint("31", "✗")
 	}
 	took := fmt.Sprintf("%.2fs", s.Seconds)
 	if s.AlreadyDone {
@@ -155,17 +155,17 @@ func (p *progress) rewrite(status string) {
 	if !p.live {
 		return
 	}
-	status = fit(clean(status), width(p.a.Err)-1)
+	status = fit(clean(status), width(p.to.Err)-1)
 	if status == p.status {
 		return
 	}
-	_, _ = fmt.Fprintf(p.a.Err, "\r\x1b[K%s", status)
+	_, _ = fmt.Fprintf(p.to.Err, "\r\x1b[K%s", status)
 	p.status = status
 }
 
 func (p *progress) erase() {
 	if p.live && p.status != "" {
-		_, _ = io.WriteString(p.a.Err, "\r\x1b[K")
+		_, _ = io.WriteString(p.to.Err, "\r\x1b[K")
 		p.status = ""
 	}
 }

@@ -13,7 +13,7 @@ import (
 func TestLongStepsAreHeardOf(t *testing.T) {
 	t.Parallel()
 	begun := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	p := (&app{}).newProgress()
+	p := (&screen{}).newProgress()
 	tell := func(after time.Duration, detail string) string {
 		var b strings.Builder
 		p.tell(&b, appliance.Operation{Steps: []appliance.StepRecord{
@@ -52,7 +52,7 @@ func TestFailedStepSaysWhyAtOnce(t *testing.T) {
 	for _, state := range []appliance.OperationState{appliance.OpRunning, appliance.OpFailed} {
 		var b strings.Builder
 		o.State = state
-		p := (&app{Streams: Streams{Err: &b}}).newProgress()
+		p := (&screen{Streams: Streams{Err: &b}}).newProgress()
 		p.show(o)
 		p.show(o)
 		if n := strings.Count(b.String(), "  no room?\n"); n > 1 || (n == 1) != (state == appliance.OpRunning) {

@@ -10,7 +10,10 @@ import (
 	"pgapp/appliance"
 )
 
-func (a *app) psCommand() *cobra.Command {
+// lookCommands look at a cluster, its operations and its logs.
+type lookCommands struct{ *app }
+
+func (a lookCommands) psCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use: "ps", Aliases: []string{"list", "status"}, Short: "Show the members and how far each standby is",
@@ -53,7 +56,7 @@ degraded or failed.`,
 }
 
 func (a *app) memberTable(s appliance.ClusterStatus) error {
-	t := a.newTable("name", "role", "state", "address", "tl", "lsn", "lag", "")
+	t := newTable("name", "role", "state", "address", "tl", "lsn", "lag", "")
 	for _, m := range s.Members {
 		lsn, lag := m.LSN, ""
 		if m.Role == appliance.RoleStandby {
@@ -71,8 +74,8 @@ func (a *app) memberTable(s appliance.ClusterStatus) error {
 	return a.renderTable(t)
 }
 
-func (a *app) clusterTable(list []appliance.ClusterStatus) error {
-	t := a.newTable("cluster", "provider", "phase", "primary", "members", "database")
+func (a lookCommands) clusterTable(list []appliance.ClusterStatus) error {
+	t := newTable("cluster", "provider", "phase", "primary", "members", "database")
 	for _, s := range list {
 		t.AppendRow([]any{s.Name, s.Provider, s.Phase, s.Primary, len(s.Members), s.Database})
 	}

@@ -14,7 +14,10 @@ import (
 	"pgapp/appliance"
 )
 
-func (a *app) psqlCommand() *cobra.Command {
+// sessionCommands lead to a database or a machine.
+type sessionCommands struct{ *app }
+
+func (a sessionCommands) psqlCommand() *cobra.Command {
 	var role string
 	cmd := &cobra.Command{
 		Use: "psql [MEMBER] [-- ARGS]", Short: "Open psql as the database's owner, or as superuser",
@@ -59,7 +62,7 @@ func splitDash(cmd *cobra.Command, args []string) (own, rest []string) {
 	return args, nil
 }
 
-func (a *app) psql(ctx context.Context, member, role string, args []string) error {
+func (a sessionCommands) psql(ctx context.Context, member, role string, args []string) error {
 	c, err := a.client(ctx)
 	if err != nil {
 		return err
@@ -87,7 +90,7 @@ func (a *app) psql(ctx context.Context, member, role string, args []string) erro
 }
 
 // adminPsql opens the superuser's session on the first of the hosts.
-func (a *app) adminPsql(ctx context.Context, c *api.Client, conn appliance.Connection, args []string) error {
+func (a sessionCommands) adminPsql(ctx context.Context, c *api.Client, conn appliance.Connection, args []string) error {
 	host := conn.Hosts[0]
 	if host.Local == nil {
 		return appliance.NewProblem(appliance.ErrInternal, "the daemon does not say how the superuser reaches %s", host.Member)
@@ -132,7 +135,7 @@ func guestPsql(l appliance.LocalAccess, env, args []string) []string {
 }
 
 // onlyMember keeps the named member, or all hosts without a name.
-func (a *app) onlyMember(hosts []appliance.HostPort, member string) ([]appliance.HostPort, error) {
+func (a sessionCommands) onlyMember(hosts []appliance.HostPort, member string) ([]appliance.HostPort, error) {
 	if member == "" {
 		return hosts, nil
 	}

@@ -10,7 +10,7 @@ import (
 	"pgapp/appliance"
 )
 
-func (a *app) scaleCommand() *cobra.Command {
+func (a upCommands) scaleCommand() *cobra.Command {
 	var standbys int
 	cmd := &cobra.Command{
 		Use: "scale --standbys N", Short: "Add standbys, or remove those with the highest numbers",
@@ -29,7 +29,7 @@ works on; those that go leave with their slots and all their data.`,
 	return cmd
 }
 
-func (a *app) scale(cmd *cobra.Command, standbys int) error {
+func (a upCommands) scale(cmd *cobra.Command, standbys int) error {
 	spec := appliance.Spec{Name: a.cluster, Standbys: &standbys}
 	if err := spec.WithDefaults().Validate(); err != nil {
 		return err
@@ -54,7 +54,7 @@ func (a *app) scale(cmd *cobra.Command, standbys int) error {
 }
 
 // planned prints what up would do.
-func (a *app) planned(o appliance.Operation) error {
+func (a upCommands) planned(o appliance.Operation) error {
 	return a.print(o, func() error {
 		todo := 0
 		for _, s := range o.Steps {

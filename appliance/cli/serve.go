@@ -6,7 +6,7 @@ import (
 	"pgapp/appliance/program"
 )
 
-func (a *app) serveCommand() *cobra.Command {
+func (a daemonCommands) serveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "serve", Short: "Run the daemon in the foreground",
 		Long: `Run the daemon in the foreground. It is the only process that opens the state;

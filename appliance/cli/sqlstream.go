@@ -27,7 +27,7 @@ type sqlStream struct {
 
 // takeStreams finds what of the spec's SQL is no regular file, and has the spec
 // name where the daemon will keep it.
-func (a *app) takeStreams(spec *appliance.Spec) (map[string]sqlStream, error) {
+func (a upCommands) takeStreams(spec *appliance.Spec) (map[string]sqlStream, error) {
 	out := map[string]sqlStream{}
 	stdin := 0
 	for i, path := range spec.SQL {
@@ -69,7 +69,7 @@ func streamKind(path string) string {
 }
 
 // sendStreams sends what only this process can read, in the order of the spec.
-func (a *app) sendStreams(ctx context.Context, c *api.Client, spec appliance.Spec, streams map[string]sqlStream) error {
+func (a upCommands) sendStreams(ctx context.Context, c *api.Client, spec appliance.Spec, streams map[string]sqlStream) error {
 	for _, path := range spec.SQL {
 		s, ok := streams[path]
 		if !ok {
@@ -82,7 +82,7 @@ func (a *app) sendStreams(ctx context.Context, c *api.Client, spec appliance.Spe
 	return nil
 }
 
-func (a *app) sendStream(ctx context.Context, c *api.Client, cluster string, s sqlStream) error {
+func (a upCommands) sendStream(ctx context.Context, c *api.Client, cluster string, s sqlStream) error {
 	if s.path == stdinName && terminalReader(a.In) {
 		a.note("reading SQL from the terminal; Ctrl-D ends it")
 	}
@@ -107,7 +107,7 @@ func (a *app) sendStream(ctx context.Context, c *api.Client, cluster string, s s
 	return nil
 }
 
-func (a *app) copyStream(out io.Writer, path string) error {
+func (a upCommands) copyStream(out io.Writer, path string) error {
 	in := a.In
 	if path != stdinName {
 		f, err := os.Open(path)

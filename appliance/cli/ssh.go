@@ -16,7 +16,7 @@ import (
 	"pgapp/appliance/home"
 )
 
-func (a *app) sshCommand() *cobra.Command {
+func (a sessionCommands) sshCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "ssh MEMBER [-- COMMAND...]", Short: "Log in to a member's virtual machine, or run a command there",
 		Long: `Log in to a member's virtual machine as user "pgapp", who may become any other by
@@ -46,7 +46,7 @@ const sshLost = 255
 
 // ssh runs the command on the member's machine, or a login shell without one;
 // with pty on a terminal of its own. The exit code is the command's.
-func (a *app) ssh(ctx context.Context, c *api.Client, member string, command []string, pty bool) error {
+func (a sessionCommands) ssh(ctx context.Context, c *api.Client, member string, command []string, pty bool) error {
 	login, err := c.Login(ctx, a.cluster, member)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (a *app) ssh(ctx context.Context, c *api.Client, member string, command []s
 // sshFiles writes what ssh needs into a directory that only this user may
 // enter. It lies in the home, so that removing the cluster takes with it what
 // a killed command left.
-func (a *app) sshFiles(member string, l api.GuestLogin) (string, error) {
+func (a sessionCommands) sshFiles(member string, l api.GuestLogin) (string, error) {
 	parent := filepath.Join(a.home, home.ClientDir, a.cluster)
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return "", fmt.Errorf("preparing the login: %w", err)

@@ -21,7 +21,10 @@ import (
 	"pgapp/appliance/home"
 )
 
-func (a *app) stateCommand() *cobra.Command {
+// stateCommands are about pgapp's own state.
+type stateCommands struct{ *app }
+
+func (a stateCommands) stateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "state", Short: "Back up, check, move and restore pgapp's own state",
 		Long: `pgapp's state holds the records of the clusters and their passwords, not their
@@ -44,7 +47,7 @@ func fileArg(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func (a *app) stateBackup() *cobra.Command {
+func (a stateCommands) stateBackup() *cobra.Command {
 	var req api.BackupRequest
 	var passphraseFile string
 	cmd := &cobra.Command{
@@ -77,7 +80,7 @@ func (a *app) stateBackup() *cobra.Command {
 }
 
 // backupTo writes the file whole or not at all.
-func (a *app) backupTo(ctx context.Context, c *api.Client, req api.BackupRequest, path string) error {
+func (a stateCommands) backupTo(ctx context.Context, c *api.Client, req api.BackupRequest, path string) error {
 	f, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o600))
 	if err != nil {
 		return fmt.Errorf("writing the backup: %w", err)
@@ -163,7 +166,7 @@ func (k keyFlags) read() (passphrase, identities appliance.Secret, err error) {
 	return passphrase, appliance.NewSecret(strings.Join(keys, ",")), nil
 }
 
-func (a *app) stateList() *cobra.Command {
+func (a stateCommands) stateList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List the automatic backups, newest first", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -175,7 +178,7 @@ func (a *app) stateList() *cobra.Command {
 				list = []api.BackupFile{}
 			}
 			return a.print(list, func() error {
-				t := a.newTable("file", "size", "made")
+				t := newTable("file", "size", "made")
 				for _, f := range list {
 					t.AppendRow([]any{f.Path, humanize.IBytes(uint64(max(f.Bytes, 0))), f.CreatedAt.Local().Format(time.DateTime)})
 				}
@@ -185,7 +188,7 @@ func (a *app) stateList() *cobra.Command {
 	}
 }
 
-func (a *app) stateKey() *cobra.Command {
+func (a stateCommands) stateKey() *cobra.Command {
 	return &cobra.Command{
 		Use: "key", Short: "Print the key that opens the automatic backups; keep it elsewhere", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -203,7 +206,7 @@ func (a *app) stateKey() *cobra.Command {
 	}
 }
 
-func (a *app) stateCheck() *cobra.Command {
+func (a stateCommands) stateCheck() *cobra.Command {
 	return &cobra.Command{
 		Use: "check", Short: "Examine the state down to its pages", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -223,7 +226,7 @@ func (a *app) stateCheck() *cobra.Command {
 	}
 }
 
-func (a *app) reportTable(r api.StateReport) error {
+func (a stateCommands) reportTable(r api.StateReport) error {
 	if r.OK {
 		total := 0
 		for _, n := range r.Values {
@@ -241,7 +244,7 @@ func (a *app) reportTable(r api.StateReport) error {
 	return nil
 }
 
-func (a *app) stateCompact() *cobra.Command {
+func (a stateCommands) stateCompact() *cobra.Command {
 	return &cobra.Command{
 		Use: "compact", Short: "Give back the state's free pages", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

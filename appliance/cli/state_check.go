@@ -8,7 +8,7 @@ import (
 
 // stateCheckFile is the process in which the daemon has a file of a state
 // checked: a damaged one can crash it.
-func (a *app) stateCheckFile() *cobra.Command {
+func (a stateCommands) stateCheckFile() *cobra.Command {
 	return &cobra.Command{
 		Use: program.CheckFileCommand + " FILE", Short: "Check a database that nobody uses", Hidden: true, Args: fileArg,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -13,7 +13,7 @@ import (
 	"pgapp/appliance"
 )
 
-func (a *app) stateRestore() *cobra.Command {
+func (a stateCommands) stateRestore() *cobra.Command {
 	var keys keyFlags
 	var adopt, yes bool
 	cmd := &cobra.Command{
@@ -58,7 +58,7 @@ looked at what really runs. It works when the state is damaged or gone.`,
 	return cmd
 }
 
-func (a *app) restored(r api.RestoreResult) error {
+func (a stateCommands) restored(r api.RestoreResult) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "restored the state of %s\n", r.CreatedAt.Local().Format(time.DateTime))
 	if r.Kept != "" {
@@ -90,7 +90,7 @@ func awaitDaemon(ctx context.Context, c *api.Client) error {
 	}
 }
 
-func (a *app) stateVerify() *cobra.Command {
+func (a stateCommands) stateVerify() *cobra.Command {
 	var keys keyFlags
 	cmd := &cobra.Command{
 		Use: "verify FILE", Short: "Open a backup and check all of it; nothing is changed", Args: fileArg,
@@ -114,7 +114,7 @@ func (a *app) stateVerify() *cobra.Command {
 	return cmd
 }
 
-func (a *app) adoptCommand() *cobra.Command {
+func (a stateCommands) adoptCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "adopt", Short: "Take over what really runs, as after a restored state",
 		Long: `Look at what really runs of the cluster and make the record say so: the one

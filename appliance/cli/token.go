@@ -10,7 +10,10 @@ import (
 	"pgapp/appliance"
 )
 
-func (a *app) tokenCommand() *cobra.Command {
+// tokenCommands manage the tokens of the API.
+type tokenCommands struct{ *app }
+
+func (a tokenCommands) tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "token", Short: "Manage the tokens of the API",
 		Long: `A token lets a program use the API over TCP. A read token may look, but sees no
@@ -30,7 +33,7 @@ func nameArg(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func (a *app) tokenCreate() *cobra.Command {
+func (a tokenCommands) tokenCreate() *cobra.Command {
 	var scope string
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make a token and print it; it is shown only now", Args: nameArg,
@@ -56,7 +59,7 @@ func (a *app) tokenCreate() *cobra.Command {
 	return cmd
 }
 
-func (a *app) tokenList() *cobra.Command {
+func (a tokenCommands) tokenList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List the tokens, without what is secret", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -69,7 +72,7 @@ func (a *app) tokenList() *cobra.Command {
 				return err
 			}
 			return a.print(list, func() error {
-				t := a.newTable("name", "scope", "created", "last used")
+				t := newTable("name", "scope", "created", "last used")
 				for _, k := range list {
 					used := "never"
 					if k.LastUsed != nil {
@@ -83,7 +86,7 @@ func (a *app) tokenList() *cobra.Command {
 	}
 }
 
-func (a *app) tokenRevoke() *cobra.Command {
+func (a tokenCommands) tokenRevoke() *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke NAME", Aliases: []string{"rm"}, Short: "Make a token worthless at once", Args: nameArg,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,9 +11,11 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
-	"pgapp/api"
 	"pgapp/appliance"
 )
+
+// upCommands create a cluster, change its form, and check the host for it.
+type upCommands struct{ *app }
 
 // upFlags are the flags of up. Those left out mean "as it is" on a cluster
 // that exists, and the default on a new one.
@@ -27,7 +28,7 @@ type upFlags struct {
 	dryRun   bool
 }
 
-func (a *app) upCommand() *cobra.Command {
+func (a upCommands) upCommand() *cobra.Command {
 	f := &upFlags{}
 	cmd := &cobra.Command{
 		Use: "up", Short: "Create the cluster, or bring it back",
@@ -67,7 +68,7 @@ of virtual machines too, by a rolling restart. A disk only grows.`,
 	return cmd
 }
 
-func (a *app) up(cmd *cobra.Command, f *upFlags) error {
+func (a upCommands) up(cmd *cobra.Command, f *upFlags) error {
 	ctx := cmd.Context()
 	spec, err := a.specOf(cmd, f)
 	if err != nil {
@@ -122,7 +123,7 @@ func (a *app) up(cmd *cobra.Command, f *upFlags) error {
 }
 
 // ready is the first thing that a new user sees: the members and what to try.
-func (a *app) ready(s appliance.ClusterStatus, took time.Duration) error {
+func (a upCommands) ready(s appliance.ClusterStatus, took time.Duration) error {
 	a.note("\nCluster %q is %s after %.2f s: 1 primary, %d standbys.\n", s.Name, s.Phase, took.Seconds(), len(s.Members)-1)
 	if err := a.memberTable(s); err != nil {
 		return err
@@ -132,7 +133,7 @@ func (a *app) ready(s appliance.ClusterStatus, took time.Duration) error {
 }
 
 // examples are what to try next, as the user has to type it.
-func (a *app) examples(s appliance.ClusterStatus) string {
+func (a upCommands) examples(s appliance.ClusterStatus) string {
 	flag, query := "", "SELECT current_database()"
 	if a.homeGiven {
 		flag += " --home " + shellWord(a.home)
@@ -146,11 +147,11 @@ func (a *app) examples(s appliance.ClusterStatus) string {
 	return fmt.Sprintf(`
   psql     %[1]s psql%[2]s -- -c '%[3]s'
   connect  %[1]s url%[2]s --role rw
-  next     %[1]s verify%[2]s · %[1]s ps%[2]s · %[1]s logs%[2]s · %[1]s down%[2]s`, a.program(), flag, query)
+  next     %[1]s verify%[2]s · %[1]s ps%[2]s · %[1]s logs%[2]s · %[1]s down%[2]s`, programName(), flag, query)
 }
 
 // specOf puts file and flags together; a flag wins.
-func (a *app) specOf(cmd *cobra.Command, f *upFlags) (appliance.Spec, error) {
+func (a upCommands) specOf(cmd *cobra.Command, f *upFlags) (appliance.Spec, error) {
 	spec, err := readSpec(f.file)
 	if err != nil {
 		return spec, err
@@ -241,37 +242,4 @@ func readSpec(file string) (appliance.Spec, error) {
 		}
 	}
 	return spec, nil
-}
-
-// follow shows the operation until it ends, and returns its error as the
-// command's. When the user goes away the operation doesn't.
-func (a *app) follow(ctx context.Context, c *api.Client, o appliance.Operation) (appliance.Operation, error) {
-	p := a.newProgress()
-	p.show(o)
-	if !o.State.Final() {
-		last, err := c.WatchOperation(ctx, o.ID, p.show)
-		p.erase()
-		if err != nil {
-			return o, left(ctx, o, err)
-		}
-		o = last
-	}
-	switch {
-	case o.State == appliance.OpSucceeded:
-		return o, nil
-	case o.Error != nil:
-		return o, o.Error
-	}
-	return o, appliance.NewProblem(appliance.ErrCancelled, "operation %s was %s", o.ID, o.State)
-}
-
-func left(ctx context.Context, o appliance.Operation, err error) error {
-	hint := fmt.Sprintf("it goes on in the daemon: pgapp ops %s --follow", o.ID)
-	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return appliance.NewProblem(appliance.ErrTimeout, "operation %s (%s) has not ended in time", o.ID, o.Kind).WithHint("%s", hint)
-	case ctx.Err() != nil:
-		return appliance.NewProblem(appliance.ErrInterrupted, "interrupted while operation %s (%s) was under way", o.ID, o.Kind).WithHint("%s", hint)
-	}
-	return err
 }

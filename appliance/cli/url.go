@@ -23,7 +23,7 @@ type urlFlags struct {
 	reveal             bool
 }
 
-func (a *app) urlCommand() *cobra.Command {
+func (a sessionCommands) urlCommand() *cobra.Command {
 	f := &urlFlags{}
 	cmd := &cobra.Command{
 		Use: "url", Aliases: []string{"uri", "dsn"}, Short: "Print how to connect to the database",
@@ -43,7 +43,7 @@ func (a *app) urlCommand() *cobra.Command {
 }
 
 // url prints the connection.
-func (a *app) url(ctx context.Context, f *urlFlags) error {
+func (a sessionCommands) url(ctx context.Context, f *urlFlags) error {
 	if err := errors.Join(oneOf("role", f.role, "rw", "ro", "any"), oneOf("driver", f.driver, drivers()...)); err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"pgapp/appliance"
 )
 
-func (a *app) verifyCommand() *cobra.Command {
+func (a lookCommands) verifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "verify", Short: "Prove that the cluster replicates",
 		Long: `Prove what the cluster claims: every standby streams through its slot, has the
@@ -36,8 +36,8 @@ is not held against the cluster.`,
 	}
 }
 
-func (a *app) verifyTables(v appliance.VerifyReport) error {
-	rows := a.newTable("application_name", "client_addr", "state", "sync_state", "sent_lsn", "replay_lsn")
+func (a lookCommands) verifyTables(v appliance.VerifyReport) error {
+	rows := newTable("application_name", "client_addr", "state", "sync_state", "sent_lsn", "replay_lsn")
 	for _, r := range v.Replication {
 		rows.AppendRow([]any{r.ApplicationName, r.ClientAddr, r.State, r.SyncState, r.SentLSN, r.ReplayLSN})
 	}
@@ -47,7 +47,7 @@ func (a *app) verifyTables(v appliance.VerifyReport) error {
 	if _, err := fmt.Fprintln(a.Out); err != nil {
 		return err
 	}
-	checks := a.newTable("check", "member", "", "detail")
+	checks := newTable("check", "member", "", "detail")
 	failed, skipped := 0, 0
 	for _, c := range v.Checks {
 		mark := a.paint("32", "ok")

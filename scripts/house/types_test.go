@@ -18,7 +18,7 @@ const (
 func tooLarge() []string {
 	return []string{
 		"api.Server", "api.Service", "appliance.Store",
-		"appliance/cli.app", "appliance/plan.recipe",
+		"appliance/plan.recipe",
 	}
 }
 

@@ -201,7 +201,7 @@ func TestRuleBesideTheDaemonsOwnStart(t *testing.T) {
 	}
 }
 
-func TestUpRefusedKeepsWhatTheUserStopped(t *testing.T) {
+func TestRefusedUpKeepsStoppedMembersStopped(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, host{allocate: at("127.0.0.1")})
 	d.idle(t, "main")
@@ -224,7 +224,7 @@ func TestUpRefusedKeepsWhatTheUserStopped(t *testing.T) {
 	}
 }
 
-func TestUpLeavesTheRecordToItsSteps(t *testing.T) {
+func TestUpChangesTheRecordOnlyInSteps(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, host{allocate: at("127.0.0.1")})
 	d.idle(t, "main")
@@ -244,7 +244,7 @@ func TestUpLeavesTheRecordToItsSteps(t *testing.T) {
 	}
 }
 
-func TestEveryChangeWaitsForTheClustersTurn(t *testing.T) {
+func TestChangesWaitForTheClustersTurn(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, host{allocate: at("127.0.0.1")})
 	d.idle(t, "main")
@@ -276,7 +276,7 @@ func TestEveryChangeWaitsForTheClustersTurn(t *testing.T) {
 	}
 }
 
-func TestASlowHostDelaysNoOtherCluster(t *testing.T) {
+func TestUpIgnoresASlowHostOfAnotherCluster(t *testing.T) {
 	t.Parallel()
 	asked, answer := make(chan struct{}, 1), make(chan struct{})
 	free := at("127.0.0.1")
@@ -320,7 +320,7 @@ func TestASlowHostDelaysNoOtherCluster(t *testing.T) {
 	}
 }
 
-func TestConcurrentUpsAreOneOperation(t *testing.T) {
+func TestConcurrentUpsShareOneOperation(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, host{allocate: at("127.0.0.1")})
 	const callers = 8

@@ -43,7 +43,7 @@ func (d *desk) adopting(t *testing.T) {
 	}
 }
 
-func TestAdoptIsTheOneOperationWhileObserving(t *testing.T) {
+func TestOnlyAdoptIsAdmittedWhileObserving(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, host{allocate: at("127.0.0.1")})
 	close(d.finish)
@@ -139,7 +139,7 @@ func TestAdoptKilledInTheMiddleResumes(t *testing.T) {
 	}
 }
 
-func TestAdoptRecordsNothingOfAChangedRecord(t *testing.T) {
+func TestAdoptRefusesAChangedRecord(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, host{allocate: at("127.0.0.1")})
 	d.observing(t)

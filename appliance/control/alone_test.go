@@ -49,7 +49,7 @@ func TestAloneIsRefusedWhileAnOperationRuns(t *testing.T) {
 	}
 }
 
-func TestRequestsAreToldWhatIsUnderWay(t *testing.T) {
+func TestRequestsAreRefusedWhileWorkRunsAlone(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, host{allocate: at("127.0.0.1")})
 	d.idle(t, "main")
@@ -102,7 +102,7 @@ func TestAloneEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestAloneSeesAnOperationThatWasBeginning(t *testing.T) {
+func TestAloneSeesAnOperationThatIsBeginning(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, host{allocate: at("127.0.0.1")})
 	d.idle(t, "main")

@@ -71,7 +71,7 @@ func TestMemberStatusTellsASilentPrimaryFromAMissingWalsender(t *testing.T) {
 	}
 }
 
-func TestObservedPhaseIsNotReadyWhileItChanges(t *testing.T) {
+func TestObservedPhaseIsDegradedDuringAChange(t *testing.T) {
 	t.Parallel()
 	good := []appliance.MemberStatus{{State: appliance.StateRunning}, {State: appliance.StateStreaming}}
 	for _, tt := range []struct {

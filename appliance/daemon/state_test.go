@@ -42,7 +42,7 @@ func newStateAdmin(t *testing.T) (s *stateAdmin, st *store.Store, renewed *int) 
 	}, st, renewed
 }
 
-func TestStateIsNotReplacedWhileAnOperationRuns(t *testing.T) {
+func TestRestoreAndCompactRefuseWhileAnOperationRuns(t *testing.T) {
 	t.Parallel()
 	s, st, renewed := newStateAdmin(t)
 	restore := func() error {

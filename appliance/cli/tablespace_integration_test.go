@@ -103,7 +103,7 @@ func TestTablespaceInSQLFileIsRefused(t *testing.T) {
 	file := filepath.Join(filepath.Dir(b.home), "space.sql")
 	b.must(os.WriteFile(file, []byte("CREATE TABLESPACE fast LOCATION '"+dir+"';\nCREATE TABLE t (i int) TABLESPACE fast;\n"), 0o644))
 	r := b.want(appliance.ExitFailed, "up", "--provider", "local", "--standbys", "1", "--dataset", "none", "--sql", file)
-	if !strings.Contains(r.err, "error[sql-failed]") || !strings.Contains(r.err, "leave out CREATE TABLESPACE") {
+	if !strings.Contains(r.err, "error[sql-failed]") || !strings.Contains(r.err, "remove CREATE TABLESPACE") {
 		t.Errorf("a tablespace in a script: %s", r.err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {

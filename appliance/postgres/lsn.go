@@ -2,8 +2,8 @@ package postgres
 
 import "fmt"
 
-// LSNAfter tells whether a lies behind b in the WAL. One that isn't an LSN,
-// such as an empty text, lies behind none.
+// LSNAfter tells whether position a is after b in the WAL. It is false if one of
+// them is not an LSN, such as "".
 func LSNAfter(a, b string) bool {
 	x, okX := parseLSN(a)
 	y, okY := parseLSN(b)

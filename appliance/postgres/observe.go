@@ -11,24 +11,24 @@ import (
 	"pgapp/appliance/wait"
 )
 
-// Observation is what a member says of itself.
+// Observation is a member's own report of its state.
 type Observation struct {
 	InRecovery       bool
 	Timeline         uint32
 	SystemIdentifier string
-	// LSN is the write position of a primary, the replayed one of a standby.
+	// LSN is a primary's write position, a standby's replayed position.
 	LSN string
-	// ReceiveLSN is what a standby has flushed since its receiver started: it
-	// may be behind LSN after a restart. Empty on a primary.
+	// ReceiveLSN is the position flushed by a standby's receiver since the
+	// receiver's start; after a restart it may be behind LSN. Empty on a primary.
 	ReceiveLSN string
-	// PauseState is pg_get_wal_replay_pause_state's, empty on a primary.
+	// PauseState is pg_get_wal_replay_pause_state's result, empty on a primary.
 	PauseState string
-	// ReceiverStatus is pg_stat_wal_receiver's, empty where none runs.
+	// ReceiverStatus is pg_stat_wal_receiver's, empty if no receiver runs.
 	ReceiverStatus string
-	// ReceiverHost and ReceiverPort are where the receiver is connected to.
+	// ReceiverHost and ReceiverPort are the receiver's upstream.
 	ReceiverHost string
 	ReceiverPort int
-	// PostmasterStart tells one start of the server from another.
+	// PostmasterStart identifies one start of the server.
 	PostmasterStart time.Time
 	// ClusterName is the parameter, cluster/member.
 	ClusterName string
@@ -46,7 +46,7 @@ const observeSQL = `SELECT pg_is_in_recovery(), s.system_identifier::text,
 FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() recovery
 	LEFT JOIN pg_stat_wal_receiver r ON true`
 
-// Observe asks the member what it is and how far it has come.
+// Observe queries the member's role and positions.
 func (c *Control) Observe(ctx context.Context) (Observation, error) {
 	var o Observation
 	var timeline int64
@@ -79,13 +79,14 @@ func (c *Control) Replication(ctx context.Context) ([]appliance.ReplicationRow, 
 // Slot is a row of pg_replication_slots for a physical slot.
 type Slot struct {
 	Name string
-	// Active is set while a standby streams from it; ActivePID is its walsender.
+	// Active is set while a standby streams from the slot; ActivePID is the
+	// walsender.
 	Active    bool
 	ActivePID int
-	// RestartLSN is the oldest WAL that it keeps, empty where it keeps none.
+	// RestartLSN is the oldest WAL that the slot keeps, empty if it keeps none.
 	RestartLSN string
-	// WALStatus is reserved, extended, unreserved or lost; empty where it
-	// keeps nothing.
+	// WALStatus is reserved, extended, unreserved or lost; empty if the slot keeps
+	// no WAL.
 	WALStatus string
 }
 
@@ -118,8 +119,8 @@ func (c *Control) slot(ctx context.Context, name string) (Slot, bool, error) {
 	return Slot{}, false, nil
 }
 
-// EnsureSlot makes the physical slot on the primary, keeping WAL from now on.
-// One that keeps none, or has lost what it kept, is made anew unless a standby
+// EnsureSlot creates the physical slot on the primary, which keeps WAL from now
+// on. A slot that keeps no WAL or has lost some is recreated, unless a standby
 // streams from it. A repeat does nothing.
 func (c *Control) EnsureSlot(ctx context.Context, name string) error {
 	s, ok, err := c.slot(ctx, name)

@@ -10,15 +10,14 @@ import (
 	"pgapp/appliance"
 )
 
-// sessionIdle is how long a session to a member is kept unused. Opening one
-// costs the server a process and both sides a SCRAM exchange, far more than
-// what ps asks.
+// sessionIdle is how long an unused session is kept. Opening a session costs the
+// server a process and both sides a SCRAM exchange, far more than ps's queries.
 const sessionIdle = time.Minute
 
-// Sessions keeps a session to each member's maintenance database, for looking
-// at it and for the small steps of an operation. What proves something, such as
-// [Verify], opens its own, and may leave them here. The zero value is ready,
-// and safe for concurrent use: a session is with one user at a time.
+// Sessions keeps a session to each member's maintenance database, for
+// observations and for small steps of operations. A proof such as [Verify] opens
+// new sessions, and may leave them here. The zero value is ready, and safe for
+// concurrent use: a session has one user at a time.
 type Sessions struct {
 	mu   sync.Mutex
 	idle map[string]idleSession
@@ -32,9 +31,9 @@ type idleSession struct {
 // SessionKey names a member's session.
 func SessionKey(c appliance.Cluster, member string) string { return c.UUID + "/" + member }
 
-// Use runs f in the member's session, dialling where none is idle. Where a kept
-// one turns out to have ended, f runs once more in a fresh one: the server may
-// have been restarted since. A limit of f's own that was over is no such end.
+// Use runs f in the member's idle session, or dials. If the kept session turns
+// out to have ended, as by a restart of the server, f runs once more in a new
+// session; but not if f's own time limit ended the session.
 func (s *Sessions) Use(ctx context.Context, key string, dial func(context.Context) (*Control, error), f func(*Control) error) error {
 	if c := s.take(key); c != nil {
 		err := f(c)
@@ -51,10 +50,10 @@ func (s *Sessions) Use(ctx context.Context, key string, dial func(context.Contex
 	return f(c)
 }
 
-// UseNew runs f in a session that it opens, so that a member that lets nobody
-// in isn't taken for one that does. A kept session serves only where the server
-// has no connection left; a limit of the database or of the role is another
-// matter, since it doesn't pass by itself.
+// UseNew runs f in a new session, since a kept one doesn't prove that the member
+// still accepts logins. Only if the server has no free connection does it use
+// the kept session; at a connection limit of the database or the role it doesn't,
+// since the limit doesn't pass by itself.
 func (s *Sessions) UseNew(ctx context.Context, key string, dial func(context.Context) (*Control, error), f func(*Control) error) error {
 	c, err := dial(ctx)
 	switch {
@@ -67,16 +66,16 @@ func (s *Sessions) UseNew(ctx context.Context, key string, dial func(context.Con
 	return f(c)
 }
 
-// serverFull tells whether all of the server's connections are taken. A limit's
-// refusal has the same SQLSTATE, and begins with other words.
+// serverFull tells whether all of the server's connections are taken. The refusal
+// by a connection limit has the same SQLSTATE, but another message.
 func serverFull(err error) bool {
 	var s *ServerError
 	return errors.As(err, &s) && s.Code == stateTooMany && !strings.HasPrefix(s.Message, "too many connections for ")
 }
 
-// Keep leaves a session for others, for a minute: an open one is in the way of
-// who wants to copy the database, or of a server that stops when all have left.
-// A session that has ended isn't kept, nor one more than the member's.
+// Keep keeps a session for later users, for a minute only: an open session
+// prevents copies of the database and a smart shutdown. An ended session is not
+// kept, nor a second one of the same member.
 func (s *Sessions) Keep(ctx context.Context, key string, c *Control) {
 	s.mu.Lock()
 	_, taken := s.idle[key]
@@ -109,7 +108,7 @@ func (s *Sessions) take(key string) *Control {
 	return e.control
 }
 
-// forget tells whether the session was still idle, and so is the caller's.
+// forget tells whether the session was still idle; then it belongs to the caller.
 func (s *Sessions) forget(key string, c *Control) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,8 +119,8 @@ func (s *Sessions) forget(key string, c *Control) bool {
 	return true
 }
 
-// Close ends all idle sessions. It may take a second for each whose machine is
-// away, so nobody waits for it with the lock held.
+// Close ends all idle sessions. It may take a second for each unreachable
+// machine, so it doesn't hold the lock meanwhile.
 func (s *Sessions) Close(ctx context.Context) {
 	s.mu.Lock()
 	all := s.idle

@@ -12,9 +12,9 @@ import (
 
 const streamingPoll = 10 * time.Millisecond
 
-// WaitStreaming waits until every named standby streams from the primary.
-// Where ctx's deadline comes first, the error is a [appliance.Problem] with id
-// replication-failed that names those that don't, and what they do.
+// WaitStreaming waits until every named standby streams from the primary. If
+// ctx's deadline passes first, the error is a [appliance.Problem] with id
+// replication-failed that lists the other standbys with their states.
 func WaitStreaming(ctx context.Context, primary *Control, names []string) error {
 	var missing []string
 	err := wait.Until(ctx, streamingPoll, func(ctx context.Context) (bool, error) {
@@ -30,7 +30,7 @@ func WaitStreaming(ctx context.Context, primary *Control, names []string) error 
 		return nil
 	case errors.Is(err, context.DeadlineExceeded):
 		return appliance.NewProblem(appliance.ErrReplication, "not streaming from the primary in time: %s: %w", strings.Join(missing, ", "), err).
-			WithHint("the log of the member says why: 'pgapp logs MEMBER'")
+			WithHint("see the member's log for the reason: 'pgapp logs MEMBER'")
 	}
 	return failure(appliance.ErrReplication, err, "waiting for %s to stream from the primary", strings.Join(names, ", "))
 }
@@ -38,9 +38,9 @@ func WaitStreaming(ctx context.Context, primary *Control, names []string) error 
 const replayedSQL = `SELECT count(DISTINCT application_name) FROM pg_stat_replication
 WHERE application_name = ANY($1) AND state = 'streaming' AND replay_lsn >= $2::text::pg_lsn`
 
-// WaitReplayed waits until every named standby shows what the primary holds
-// now, roles and their passwords included. A standby whose replay is paused
-// never does: give ctx a deadline.
+// WaitReplayed waits until every named standby has replayed the primary's present
+// state, roles and their passwords included. A standby with paused replay never
+// does, so ctx needs a deadline.
 func WaitReplayed(ctx context.Context, primary *Control, names []string) error {
 	var lsn string
 	if err := primary.row(ctx, "SELECT pg_current_wal_flush_lsn()::text", nil, &lsn); err != nil {
@@ -53,7 +53,7 @@ func WaitReplayed(ctx context.Context, primary *Control, names []string) error {
 	})
 }
 
-// notStreaming lists the names that don't stream, with what they do instead.
+// notStreaming lists the standbys that don't stream, with their states.
 func notStreaming(rows []appliance.ReplicationRow, names []string) []string {
 	state := map[string]string{}
 	for _, r := range rows {

@@ -7,21 +7,21 @@ import (
 	"pgapp/appliance"
 )
 
-// CheckTablespaces is verify's check of a cluster whose members share a
-// machine. It is listed where it fails.
+// CheckTablespaces is verify's check of a cluster whose members share a machine.
+// It is listed only if it fails.
 const CheckTablespaces = "tablespaces"
 
 const tablespacesSQL = `SELECT format('%s at %s', spcname, pg_tablespace_location(oid))
 FROM pg_tablespace WHERE pg_tablespace_location(oid) LIKE '/%' ORDER BY spcname`
 
-// Tablespaces names the tablespaces that have a directory outside of the data
-// directory, with their locations.
+// Tablespaces lists the tablespaces with a directory outside of the data
+// directory, and their locations.
 func (c *Control) Tablespaces(ctx context.Context) ([]string, error) {
 	return c.strings(ctx, tablespacesSQL)
 }
 
-// RefuseTablespaces returns a Problem with id tablespace-local where the
-// primary has a tablespace that what would write to as well.
+// RefuseTablespaces returns a Problem with id tablespace-local if the primary has
+// tablespaces, to which what would write too.
 func RefuseTablespaces(ctx context.Context, primary *Control, what string) error {
 	found, err := primary.Tablespaces(ctx)
 	if err != nil || len(found) == 0 {
@@ -30,21 +30,21 @@ func RefuseTablespaces(ctx context.Context, primary *Control, what string) error
 	return appliance.TablespaceProblem(what, strings.Join(found, ", "))
 }
 
-// TablespaceDetail is what ps says of a standby that shares them.
+// TablespaceDetail is ps's text for a standby that shares the tablespaces.
 func TablespaceDetail(found []string) string {
-	return string(appliance.ErrTablespace) + ": it writes to the primary's own tablespace (" + strings.Join(found, ", ") + ")"
+	return string(appliance.ErrTablespace) + ": the standby writes to the primary's tablespace (" + strings.Join(found, ", ") + ")"
 }
 
-// tablespaceHint explains a CREATE TABLESPACE that the provider has refused.
-const tablespaceHint = "members on one machine would all write to the tablespace's directory: leave out CREATE TABLESPACE, or use machines of their own (--provider libvirt)"
+// tablespaceHint explains a CREATE TABLESPACE that the provider refused.
+const tablespaceHint = "members on one machine would all write to the tablespace's directory: remove CREATE TABLESPACE, or use virtual machines (--provider libvirt)"
 
-// refusedTablespace tells whether a server's message is how a CREATE
-// TABLESPACE fails in a server that is kept to its data directory.
+// refusedTablespace tells whether the message is that of a CREATE TABLESPACE in a
+// server confined to its data directory.
 func refusedTablespace(message string) bool {
 	return strings.Contains(message, "could not create directory") && strings.Contains(message, "/PG_17_") && strings.Contains(message, "Permission denied")
 }
 
-// askTablespaces looks for tablespaces where members share a machine.
+// askTablespaces lists the tablespaces if members share a machine.
 func (v *verification) askTablespaces(ctx context.Context) {
 	if !v.in.SharedMachine || len(v.members) < 2 || v.primary == nil || v.primary.err != nil {
 		return
@@ -60,7 +60,7 @@ func (v *verification) askTablespaces(ctx context.Context) {
 	}
 }
 
-// tablespaceChecks is empty where there is nothing to tell.
+// tablespaceChecks lists the check only if it failed.
 func (v *verification) tablespaceChecks(m *subject) []appliance.Check {
 	if m != v.primary || v.tablespaces.ok || v.tablespaces.detail == "" {
 		return nil

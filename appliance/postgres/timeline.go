@@ -10,16 +10,16 @@ import (
 	"strings"
 )
 
-// Ancestor is a timeline that another one descends from.
+// Ancestor is a timeline from which another one descends.
 type Ancestor struct {
 	Timeline uint32
-	// End is the position at which the timeline was left.
+	// End is the position at which the next timeline begins.
 	End string
 }
 
-// TimelineHistory reads which timelines the member's given one descends from, the
-// oldest first. Without a history file there are none: timeline 1 has no file, and
-// a standby fetches one only when it needs it.
+// TimelineHistory reads the member's list of the timeline's ancestors, oldest
+// first. Without a history file the list is empty: timeline 1 has no file, and a
+// standby fetches a file only when needed.
 func TimelineHistory(ctx context.Context, sh Shell, timeline uint32) ([]Ancestor, error) {
 	file := path.Join(sh.Layout().DataDir, "pg_wal", fmt.Sprintf("%08X.history", timeline))
 	text, err := sh.ReadFile(ctx, file)
@@ -32,8 +32,8 @@ func TimelineHistory(ctx context.Context, sh Shell, timeline uint32) ([]Ancestor
 	return parseHistory(string(text)), nil
 }
 
-// parseHistory reads a history file (documentation 25.3.6): lines of a timeline,
-// a position and a reason, and comments.
+// parseHistory reads a history file (documentation 25.3.6): comments, and lines
+// of a timeline, a position and a reason.
 func parseHistory(text string) []Ancestor {
 	var out []Ancestor
 	for line := range strings.Lines(text) {

@@ -31,7 +31,7 @@ const (
 	CheckSettings     = "settings-owned"
 )
 
-// replayWait is how long a standby may take to show what the primary wrote.
+// replayWait is the time for a standby to replay the primary's writes.
 const replayWait = 5 * time.Second
 
 // Target is a member to verify.
@@ -39,42 +39,43 @@ type Target struct {
 	Member string
 	Host   string
 	Port   int
-	// Primary is set for the member that has to be the primary.
+	// Primary is set for the member that must be the primary.
 	Primary bool
-	// Slot is the standby's on the primary; empty: named after the member.
+	// Slot is the standby's slot on the primary; "" means the member's default.
 	Slot string
 }
 
-// VerifyInput is what [Verify] has to know of a cluster.
+// VerifyInput is [Verify]'s knowledge of a cluster.
 type VerifyInput struct {
-	// SystemIdentifier is the one on record; empty: the primary's.
+	// SystemIdentifier is the recorded one; "" means the primary's.
 	SystemIdentifier string
 	Targets          []Target
 	// Database is the application's, whose rows are counted.
 	Database string
-	// SharedMachine is set where all members use one file system.
+	// SharedMachine is set if all members use one file system.
 	SharedMachine bool
-	// Look opens a session of verify's own to the member's maintenance database,
-	// and asks the server what it is.
+	// Look opens a new session to the member's maintenance database, and observes
+	// the server.
 	Look func(ctx context.Context, member string) (*Control, Observation, error)
 	// Password is role pgapp's.
 	Password appliance.Secret
-	// AppPassword is role app's, who has to be let into Database on each member.
+	// AppPassword is role app's, which must be able to log in to Database on each
+	// member.
 	AppPassword appliance.Secret
-	// ApplyDelay is recovery_min_apply_delay of the cluster's spec, empty where
-	// there is none: what a standby's refusal may come from.
+	// ApplyDelay is recovery_min_apply_delay of the cluster's spec, or "". It may
+	// be the reason of a standby's refusal.
 	ApplyDelay string
-	// Leave gets the sessions that Look opened, when verification is done with them.
+	// Leave takes back the sessions of Look at the end.
 	Leave func(ctx context.Context, member string, c *Control)
 }
 
 // Verify proves that the members are one cluster: each standby streams from
-// the primary, shows a row written just now, refuses writes, and has the same
-// rows, settings and origin. It asks all members at once, writes nothing but
-// its marker row in database postgres, and always returns a report: what can't
-// be asked is a failed check, or one skipped with its reason. A report with a
-// skipped check is not ok, unless the user's configuration is the reason. It is
-// safe to repeat and to run side by side.
+// the primary, shows a newly written row, refuses writes, and has the same rows,
+// settings and origin. Verify queries all members at once, writes only its marker
+// row in database postgres, and always returns a report: a check that can't be
+// made fails, or is skipped with its reason. A report with a skipped check is not
+// ok, unless the user's configuration is the reason. A repeat is safe, and so are
+// concurrent calls.
 func Verify(ctx context.Context, in VerifyInput) appliance.VerifyReport {
 	v := newVerification(in)
 	defer v.close(ctx)
@@ -89,21 +90,21 @@ func Verify(ctx context.Context, in VerifyInput) appliance.VerifyReport {
 type verification struct {
 	in      VerifyInput
 	members []*subject
-	primary *subject // nil where no target is
-	// What the primary says of its standbys.
+	primary *subject // nil if no target is
+	// The primary's view of its standbys.
 	replication []appliance.ReplicationRow
 	slots       []Slot
 	askErr      error
-	// marker is the sequence number written just now, 0 where it couldn't be.
+	// marker is the newly written sequence number; 0 if the write failed.
 	marker    int64
 	markerErr error
-	// flushed is the primary's position after all standbys were looked at.
+	// flushed is the primary's position after all standbys were observed.
 	flushed string
-	// tables are those that were counted first, nil before; tooLarge is how many
-	// were left out.
+	// tables are the tables of the first count, nil before; tooLarge is the number
+	// of omitted tables.
 	tables   map[string]int64
 	tooLarge int
-	// tablespaces is the verdict where members share a machine.
+	// tablespaces is the verdict for members on a shared machine.
 	tablespaces verdict
 }
 
@@ -112,24 +113,24 @@ type subject struct {
 	Target
 	// admin and data are sessions to the maintenance and the user's database.
 	admin, data *Control
-	// err is why the member can't be asked, dataErr why its database can't.
+	// err is the failure of queries to the member, dataErr to its database.
 	err, dataErr error
 	seen         Observation
 	facts        memberFacts
 	// app is the verdict of the application's login.
 	app verdict
-	// Verdicts of what was tried on a standby.
+	// The verdicts of the trials on a standby.
 	marker, refused, rows verdict
-	// count is the last count of rows, proven those of tables that were equal.
+	// count is the last count of rows, proven the rows of equal tables.
 	count  standbyCount
 	proven map[string]int64
 }
 
-// verdict is how a check ended.
+// verdict is the result of a check.
 type verdict struct {
-	// skipped is set where the check wasn't made, so that ok says nothing.
+	// skipped is set if the check was not made; then ok has no meaning.
 	ok, skipped bool
-	// excused is set where the user's own configuration is why it was skipped.
+	// excused is set if the user's configuration is the reason of a skip.
 	excused bool
 	detail  string
 }
@@ -139,17 +140,16 @@ func pass(format string, args ...any) verdict {
 }
 func fail(format string, args ...any) verdict { return verdict{detail: fmt.Sprintf(format, args...)} }
 
-// skip is a check that can't be made. It is not a failure, and no pass: the
-// report is not ok.
+// skip is a check that can't be made. The check doesn't fail, but the report is
+// not ok.
 func skip(format string, args ...any) verdict {
 	return verdict{ok: true, skipped: true, detail: fmt.Sprintf(format, args...)}
 }
 
-// notProven is a check that was tried, and came to no end in time.
+// notProven is a check without a result in time.
 func notProven(format string, args ...any) verdict { return skip("not proven: "+format, args...) }
 
-// excuse is a check that the user's configuration rules out. It leaves the
-// report ok.
+// excuse is a check that the user's configuration prevents. The report stays ok.
 func excuse(format string, args ...any) verdict {
 	return verdict{ok: true, skipped: true, excused: true, detail: fmt.Sprintf(format, args...)}
 }
@@ -179,7 +179,7 @@ func (v *verification) standbys() []*subject {
 	return out
 }
 
-// each runs f for all members at once. f touches nothing but its own member.
+// each runs f for all members at once. f changes only its own member.
 func (v *verification) each(members []*subject, f func(*subject)) {
 	var wg sync.WaitGroup
 	for _, m := range members {
@@ -199,7 +199,7 @@ func (v *verification) close(ctx context.Context) {
 	})
 }
 
-// askPrimary reads who streams, and writes the marker.
+// askPrimary reads the replication status and writes the marker.
 func (v *verification) askPrimary(ctx context.Context) {
 	if v.primary == nil || v.primary.err != nil {
 		return
@@ -214,7 +214,7 @@ func (v *verification) askPrimary(ctx context.Context) {
 	v.marker, v.markerErr = c.writeMarker(ctx)
 }
 
-// report judges everything that was gathered.
+// report makes the report from the gathered facts.
 func (v *verification) report() appliance.VerifyReport {
 	r := appliance.VerifyReport{OK: len(v.members) > 0, Replication: v.replication, Checks: []appliance.Check{}}
 	if r.Replication == nil {
@@ -231,7 +231,7 @@ func (v *verification) report() appliance.VerifyReport {
 	return r
 }
 
-// sentence joins what was found into one short text.
+// sentence joins findings into one short text.
 func sentence(parts []string) string {
 	const most = 5
 	if len(parts) > most {

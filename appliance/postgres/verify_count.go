@@ -12,21 +12,20 @@ import (
 )
 
 const (
-	// countBytes is how much of a database is read to count it, the smallest
-	// tables first.
+	// countBytes limits the size of the counted tables, smallest first.
 	countBytes = 512 << 20
 	countChunk = 200
 )
 
-// tableCount is what a member has of the user's tables.
+// tableCount is a member's count of the user's tables.
 type tableCount struct {
-	// sizes has every table; rows those that were counted.
+	// sizes has every table, rows the counted ones.
 	sizes map[string]int64
 	rows  map[string]int64
-	// known are the rows of the transactions that the primary's snapshot shows.
-	// It is empty where they were not told apart.
+	// known are the rows of the transactions that the primary's snapshot shows. It
+	// is empty if they were not counted separately.
 	known map[string]int64
-	// snapshot is the pg_snapshot that they were counted in.
+	// snapshot is the pg_snapshot of the count.
 	snapshot string
 }
 
@@ -36,7 +35,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p' AND c.relispopulated
 	AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'`
 
-// counting is a count within one snapshot.
+// counting is a count in one snapshot.
 type counting struct {
 	c     *Control
 	tx    pgx.Tx
@@ -44,8 +43,8 @@ type counting struct {
 	names []string
 }
 
-// beginCount takes the snapshot and chooses the tables: those in only, or, where
-// it is nil, the smallest that make up countBytes. The caller ends it.
+// beginCount takes the snapshot and chooses the tables: those in only or, if only
+// is nil, the smallest within countBytes. The caller must call end.
 func (c *Control) beginCount(ctx context.Context, only map[string]int64) (*counting, error) {
 	t := tableCount{sizes: map[string]int64{}, rows: map[string]int64{}, known: map[string]int64{}}
 	tx, err := c.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
@@ -61,7 +60,7 @@ func (c *Control) beginCount(ctx context.Context, only map[string]int64) (*count
 	return k, nil
 }
 
-// end ends a transaction that only read.
+// end ends the read-only transaction.
 func (k *counting) end(ctx context.Context) { _ = k.tx.Rollback(ctx) }
 
 // list reads the snapshot and the tables.
@@ -82,8 +81,8 @@ func (t tableCount) list(ctx context.Context, tx pgx.Tx) (tableCount, error) {
 	return t, err
 }
 
-// count counts the chosen tables' rows; where known is a snapshot, also those
-// that it shows.
+// count counts the chosen tables' rows and, if known is a snapshot, those that
+// the snapshot shows.
 func (k *counting) count(ctx context.Context, known string) (tableCount, error) {
 	filter := ""
 	if known != "" {
@@ -104,13 +103,13 @@ func (k *counting) count(ctx context.Context, known string) (tableCount, error) 
 }
 
 // shownBy is the condition on a row's xmin, x, that the snapshot shows its
-// transaction. Transaction ids in rows have 32 bits: those that are less than
-// 2^31 ahead of the snapshot's end came later.
+// transaction. Transaction ids in rows have 32 bits; ids less than 2^31 ahead of
+// the snapshot's end are later.
 func shownBy(snapshot string) (string, error) {
 	const ids = 1 << 32
 	parts := strings.Split(snapshot, ":")
 	if len(parts) != 3 {
-		return "", fmt.Errorf("reading snapshot %q: it has not three parts", snapshot)
+		return "", fmt.Errorf("reading snapshot %q: it doesn't have three parts", snapshot)
 	}
 	end, err := strconv.ParseUint(parts[1], 10, 64)
 	if err != nil {
@@ -155,8 +154,8 @@ func (t tableCount) toCount(only map[string]int64) []string {
 	return names
 }
 
-// chunk asks for many tables at once. The names come quoted from PostgreSQL's
-// own format().
+// chunk counts many tables in one query. Their names are already quoted, by
+// PostgreSQL's format().
 func (k *counting) chunk(ctx context.Context, names []string, filter string) error {
 	const counts = "SELECT %d, count(*), 0::bigint FROM ONLY %s"
 	const bothCounts = "SELECT %d, count(*), count(*)%s FROM (SELECT xmin::text::bigint x FROM ONLY %s) r"
@@ -199,8 +198,8 @@ func (t tableCount) equal(standby tableCount, table string) bool {
 	return ok && gotOK && known == got
 }
 
-// differences tells how a standby's tables differ from the primary's, except for
-// those that are proven.
+// differences lists the differences between a standby's tables and the primary's,
+// except of proven tables.
 func (t tableCount) differences(standby tableCount, proven map[string]int64) []string {
 	var out []string
 	for name := range t.sizes {
@@ -216,7 +215,7 @@ func (t tableCount) differences(standby tableCount, proven map[string]int64) []s
 	for name, want := range t.rows {
 		_, done := proven[name]
 		if got, ok := standby.rows[name]; ok && got != want && !done {
-			out = append(out, fmt.Sprintf("%s has %d rows, and %d on the primary", name, got, want))
+			out = append(out, fmt.Sprintf("%s has %d rows, but %d on the primary", name, got, want))
 		}
 	}
 	sort.Strings(out)

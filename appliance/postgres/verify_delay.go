@@ -9,8 +9,8 @@ import (
 
 const delayParameter = "recovery_min_apply_delay"
 
-// ApplyDelay returns the name and the value of recovery_min_apply_delay among a
-// spec's parameters. ok is false where standbys replay at once.
+// ApplyDelay returns the name and the value of recovery_min_apply_delay in a
+// spec's parameters. ok is false if standbys replay at once.
 func ApplyDelay(parameters map[string]string) (name, value string, ok bool) {
 	for name, value := range parameters {
 		if strings.EqualFold(name, delayParameter) {
@@ -20,24 +20,23 @@ func ApplyDelay(parameters map[string]string) (name, value string, ok bool) {
 	return "", "", false
 }
 
-// Delaying tells whether a standby's replay waits for recovery_min_apply_delay to
-// pass. After a start such a standby streams only when it has replayed what it has.
+// Delaying tells whether a standby's replay waits for recovery_min_apply_delay.
+// After a start such a standby streams only once it has replayed its WAL.
 func (c *Control) Delaying(ctx context.Context) (bool, error) {
 	var yes bool
 	err := c.row(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup' AND wait_event = 'RecoveryApplyDelay')", nil, &yes)
 	return yes, err
 }
 
-// orDelayed adds to a standby's failure to stream that a delay may be the cause.
+// orDelayed adds the delay as a possible cause to a standby's failure to stream.
 func (m *subject) orDelayed(v verdict) verdict {
 	if !v.ok && m.err == nil && m.seen.InRecovery && m.facts.delay > 0 {
-		v.detail += "; " + m.delayText() + ", and after a start it replays what it has before it streams"
+		v.detail += "; " + m.delayText() + ", and after a start the standby replays its WAL before it streams"
 	}
 	return v
 }
 
-// delayed tells whether the standby replays so much later that verify can't wait
-// for it.
+// delayed tells whether the delay is too long for verify to wait.
 func (m *subject) delayed() bool {
 	return m.seen.InRecovery && m.facts.delay >= replayWait
 }
@@ -46,7 +45,7 @@ func (m *subject) delayText() string {
 	return fmt.Sprintf("%s is %s", delayParameter, m.facts.delay)
 }
 
-// replayLimit is how long the standby is waited for.
+// replayLimit is the time to wait for the standby's replay.
 func (m *subject) replayLimit() time.Duration {
 	if m.paused() || !m.seen.InRecovery || m.delayed() {
 		return 0
@@ -54,10 +53,9 @@ func (m *subject) replayLimit() time.Duration {
 	return replayWait + m.facts.delay
 }
 
-// heldUpSQL finds the sessions that replay waits for: those that hold a lock, or
-// those with a snapshot that still shows what replay would remove. The
-// oldest is the first.
-// pg_blocking_pids knows no startup process.
+// heldUpSQL finds the sessions for which replay waits, oldest first: those with a
+// conflicting lock, or with a snapshot that shows rows which replay would remove.
+// pg_blocking_pids doesn't know the startup process.
 const heldUpSQL = `SELECT a.pid, coalesce(a.usename, '?'), coalesce(a.datname, '?'), a.state,
 	coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::bigint, count(*) OVER (),
 	current_setting('max_standby_streaming_delay')
@@ -69,14 +67,14 @@ WHERE s.backend_type = 'startup' AND a.pid <> s.pid AND a.pid <> pg_backend_pid(
 		OR (s.wait_event LIKE 'RecoveryConflict%' OR s.wait_event = 'BufferPin') AND a.xact_start IS NOT NULL AND a.backend_xmin IS NOT NULL)
 ORDER BY a.xact_start LIMIT 1`
 
-// heldUp names the session that holds up the standby's replay, as the end of a
-// sentence; it is empty where there is none.
+// heldUp names the session that blocks the standby's replay, as the end of a
+// sentence; without one it returns "".
 func (m *subject) heldUp(ctx context.Context) string {
 	var pid, sessions int
 	var age int64
 	var user, database, state, limit string
 	if err := m.admin.row(ctx, heldUpSQL, nil, &pid, &user, &database, &state, &age, &sessions, &limit); err != nil {
-		return "" // no row: nothing holds it up
+		return "" // no row: no session blocks replay
 	}
 	text := fmt.Sprintf("; replay waits for the session with pid %d of role %s in database %s, %s, whose transaction is %s old",
 		pid, user, database, state, time.Duration(age)*time.Second)

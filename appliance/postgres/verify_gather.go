@@ -15,20 +15,20 @@ import (
 	"pgapp/appliance/wait"
 )
 
-// memberFacts are what the checks of one member's own settings need.
+// memberFacts are one member's settings.
 type memberFacts struct {
 	checksums string
-	// parameters are those that a standby may not have lower than its primary.
+	// parameters are those that may not be lower on a standby than on the primary.
 	parameters map[string]int
-	// overrides name the owned parameters that another file sets.
+	// overrides are the owned parameters that another file sets.
 	overrides []string
-	// collations name the objects whose collation version isn't the system's.
+	// collations are the objects with another collation version than the system's.
 	collations []string
 	// delay is recovery_min_apply_delay.
 	delay time.Duration
 }
 
-// gather opens the sessions and reads everything that needs no other member.
+// gather opens the sessions and reads the facts that need no other member.
 func (m *subject) gather(ctx context.Context, in VerifyInput) {
 	var wg sync.WaitGroup
 	var appErr error
@@ -54,14 +54,14 @@ const settingsSQL = `SELECT name, setting, coalesce(sourcefile, '') FROM pg_sett
 WHERE sourcefile IS NOT NULL OR name IN ('data_checksums', 'recovery_min_apply_delay',
 	'max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction')`
 
-// A database of the builtin provider has a version too, and its system's
-// never changes within a major version.
+// A database of the builtin provider has a version too, which never changes
+// within a major version.
 const databaseCollationsSQL = `SELECT format('database %s was made with %s and this system has %s', datname, datcollversion, pg_database_collation_actual_version(oid))
 FROM pg_database WHERE datallowconn AND datcollversion IS DISTINCT FROM pg_database_collation_actual_version(oid) ORDER BY datname`
 
-// Initdb imports every collation of the system, so only used ones matter. They
-// are chosen first: asking ICU for the version of each of its hundreds of
-// collations takes longer than all of the rest.
+// Initdb imports every collation of the system, but only used ones matter. They
+// are selected first, since querying ICU for the versions of its hundreds of
+// collations takes longer than the rest of verify.
 const usedCollationsSQL = `WITH used AS MATERIALIZED (
 	SELECT c.oid, c.collname, c.collversion FROM pg_collation c
 	WHERE c.oid IN (SELECT a.attcollation FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid
@@ -109,7 +109,7 @@ func (f *memberFacts) add(name, value, sourceFile string) error {
 	return nil
 }
 
-// strings reads the one text column of a query.
+// strings reads a query's single text column.
 func (c *Control) strings(ctx context.Context, sql string) ([]string, error) {
 	rows, err := c.conn.Query(ctx, sql)
 	if err != nil {
@@ -119,10 +119,10 @@ func (c *Control) strings(ctx context.Context, sql string) ([]string, error) {
 	return list, c.wrap(ctx, err)
 }
 
-// writeMarker writes verify's row and returns its sequence number, when the
-// row is on the primary's disk. The number is of the clock and of chance, so that
-// one doesn't come again after the primary's disk was put back; and only grows,
-// so that several may run side by side.
+// writeMarker writes verify's row and returns its sequence number once the row
+// is on the primary's disk. The number consists of time and random bits, so that
+// it doesn't repeat after a restore of the primary's disk. It only grows, so that
+// several verifications may run at once.
 func (c *Control) writeMarker(ctx context.Context) (int64, error) {
 	var seq int64
 	err := c.row(ctx, `INSERT INTO `+markerTable+` AS m (id, seq, at) VALUES (1, `+uniqueSeq+`, now())
@@ -130,13 +130,12 @@ ON CONFLICT (id) DO UPDATE SET seq = greatest(m.seq + 1, excluded.seq), at = now
 	return seq, err
 }
 
-// uniqueSeq is microseconds since 1970, and twelve bits of chance.
+// uniqueSeq is microseconds since 1970 and twelve random bits.
 const uniqueSeq = "floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 4096 + floor(random() * 4096)::bigint"
 
 const markerPoll = 2 * time.Millisecond
 
-// prove tries on a standby what only a trial proves: that the marker arrives,
-// and that a write is refused.
+// prove tests on a standby that the marker arrives and that a write is refused.
 func (m *subject) prove(ctx context.Context, marker int64) {
 	if m.err != nil {
 		return
@@ -166,22 +165,22 @@ func (m *subject) awaitMarker(ctx context.Context, marker int64) verdict {
 	case err != nil:
 		return fail("the marker row can't be read: %v", err)
 	case got < marker && m.delayed():
-		return excuse("marker row %d of the primary was not waited for: %s; the newest here is %d", marker, m.delayText(), got)
+		return excuse("verify did not wait for marker row %d of the primary: %s; the newest row here is %d", marker, m.delayText(), got)
 	case got < marker:
-		return fail("marker row %d of the primary is not here after %s; the newest is %d", marker, limit, got)
+		return fail("marker row %d of the primary is missing after %s; the newest row here is %d", marker, limit, got)
 	}
 	return pass("marker row %d of the primary was here within %d ms", marker, time.Since(start).Milliseconds()+1)
 }
 
-// paused tells whether the standby replays nothing for now.
+// paused tells whether replay is paused.
 func (m *subject) paused() bool { return m.seen.PauseState != "" && m.seen.PauseState != "not paused" }
 
-// tryWrite writes in a transaction that is rolled back, should the write be
-// taken.
+// tryWrite tries a write, in a transaction that is rolled back if the write
+// succeeds.
 func (m *subject) tryWrite(ctx context.Context) verdict {
 	tx, err := m.admin.conn.Begin(ctx)
 	if err != nil {
-		return fail("a write can't be tried: %v", m.admin.wrap(ctx, err))
+		return fail("a test write can't begin: %v", m.admin.wrap(ctx, err))
 	}
 	_, err = tx.Exec(ctx, "INSERT INTO "+markerTable+" (id, seq, at) VALUES (0, 0, now()) ON CONFLICT (id) DO NOTHING")
 	if rollback := tx.Rollback(ctx); rollback != nil && err == nil {
@@ -189,14 +188,14 @@ func (m *subject) tryWrite(ctx context.Context) verdict {
 	}
 	switch {
 	case err == nil:
-		return fail("a write was taken, so this is no standby")
+		return fail("a write succeeded, so the server is not a standby")
 	case hasState(err, stateReadOnly):
 		return pass("a write was refused with SQLSTATE %s", stateReadOnly)
 	}
 	return fail("a write was refused for another reason: %v", m.admin.wrap(ctx, err))
 }
 
-// why is an error as a check's detail: without what led there.
+// why is an error as a check's detail: of a server's error, only its message.
 func why(err error) string {
 	var s *ServerError
 	if errors.As(err, &s) {

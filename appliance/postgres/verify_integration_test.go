@@ -137,8 +137,8 @@ func TestVerifyFindsWhatIsBroken(t *testing.T) {
 		c.sql(t, 0, "films", "INSERT INTO film VALUES (4, 'Stalker')")
 		wantFailed(t, verify(), map[string]string{
 			"node1 replay-running":    "paused",
-			"node1 marker-replicated": "not here",
-			"node1 row-counts":        "public.film has 3 rows, and 4 on the primary",
+			"node1 marker-replicated": "is missing after",
+			"node1 row-counts":        "public.film has 3 rows, but 4 on the primary",
 		})
 		c.sql(t, 1, "postgres", "SELECT pg_wal_replay_resume()")
 		if r := verify(); !r.OK {
@@ -160,7 +160,7 @@ func TestVerifyFindsWhatIsBroken(t *testing.T) {
 		in := c.input()
 		in.SystemIdentifier = "1"
 		wantFailed(t, postgres.Verify(ctx, in), map[string]string{
-			"node0 system-identifier": "", "node1 system-identifier": "and the cluster's 1", "node2 system-identifier": "",
+			"node0 system-identifier": "", "node1 system-identifier": "but the cluster's is 1", "node2 system-identifier": "",
 		})
 	})
 	t.Run("slot detached", func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestVerifyFindsWhatIsBroken(t *testing.T) {
 		must(t, postgres.ReloadConfig(ctx, c.members[1], c.members[1].port))
 		waitFor(t, func() bool { return !check(t, verify(), "node1", postgres.CheckSlotActive).OK })
 		waitFor(t, func() bool { return check(t, verify(), "node1", postgres.CheckStreaming).OK })
-		wantFailed(t, verify(), map[string]string{"node1 slot-active": "nothing streams from slot node1"})
+		wantFailed(t, verify(), map[string]string{"node1 slot-active": "no standby streams from slot node1"})
 		must(t, postgres.Configure(ctx, c.members[1], c.config(1)))
 		must(t, postgres.ReloadConfig(ctx, c.members[1], c.members[1].port))
 		waitFor(t, func() bool { return verify().OK })
@@ -180,7 +180,7 @@ func TestVerifyFindsWhatIsBroken(t *testing.T) {
 		detached(t, "node2")
 		r := verify()
 		wantFailed(t, r, map[string]string{
-			"node2 reachable": "can't be reached", "node2 streaming": "no row", "node2 slot-active": "nothing streams",
+			"node2 reachable": "can't be reached", "node2 streaming": "no row", "node2 slot-active": "no standby streams",
 		})
 		if k := check(t, r, "node2", postgres.CheckRowCounts); !k.Skipped {
 			t.Errorf("%+v: want it skipped", k)
@@ -193,8 +193,8 @@ func TestVerifyFindsWhatIsBroken(t *testing.T) {
 		detached(t, "node2")
 		wantFailed(t, verify(), map[string]string{
 			"node2 in-recovery": "", "node2 streaming": "", "node2 slot-active": "", "node2 timeline": "timeline 2",
-			"node2 replay-running": "", "node2 marker-replicated": "", "node2 write-refused": "a write was taken",
-			"node2 row-counts": "public.film has 3 rows, and 4 on the primary",
+			"node2 replay-running": "", "node2 marker-replicated": "", "node2 write-refused": "a write succeeded",
+			"node2 row-counts": "public.film has 3 rows, but 4 on the primary",
 		})
 	})
 	t.Run("primary stopped", func(t *testing.T) {
@@ -226,7 +226,7 @@ func TestVerifyFindsLowerParameters(t *testing.T) {
 		return !check(t, postgres.Verify(t.Context(), c.input()), "node1", postgres.CheckParameters).OK
 	})
 	k := check(t, postgres.Verify(t.Context(), c.input()), "node1", postgres.CheckParameters)
-	if !strings.Contains(k.Detail, "max_connections is 30, and on the primary 40") {
+	if !strings.Contains(k.Detail, "max_connections is 30, but 40 on the primary") {
 		t.Errorf("%+v", k)
 	}
 }

@@ -7,28 +7,28 @@ import (
 	"pgapp/appliance"
 )
 
-// judge lists the checks of one member, always the same and in the same order.
-// proven tells whether all of them were made, but for those that the user's
-// configuration rules out.
+// judge lists the checks of one member, always the same in the same order.
+// proven tells whether all were made, except those that the user's configuration
+// prevents.
 func (v *verification) judge(m *subject) (out []appliance.Check, proven bool) {
 	proven = true
 	add := func(name string, r verdict) {
 		proven = proven && (!r.skipped || r.excused)
 		out = append(out, appliance.Check{Name: name, Member: m.Member, OK: r.ok, Skipped: r.skipped, Detail: r.detail})
 	}
-	// own is for what needs this member, with for what needs the primary too.
+	// own is for checks that need this member, with for those that need the primary.
 	own := func(judge func() verdict) verdict {
 		if m.err != nil {
-			return skip("the member can't be asked")
+			return skip("the member can't be queried")
 		}
 		return judge()
 	}
 	with := func(judge func() verdict) verdict {
 		switch {
 		case v.primary == nil || v.primary.err != nil:
-			return skip("the primary can't be asked")
+			return skip("the primary can't be queried")
 		case v.askErr != nil:
-			return skip("the primary can't be asked: %s", why(v.askErr))
+			return skip("the primary can't be queried: %s", why(v.askErr))
 		}
 		return judge()
 	}
@@ -62,7 +62,7 @@ func (v *verification) judge(m *subject) (out []appliance.Check, proven bool) {
 func (m *subject) reachable(delay string) verdict {
 	switch {
 	case m.err != nil && !m.Primary && delay != "" && refused(m.err):
-		return fail("%s; replay is delayed here by %s (%s), and may not have come to the password yet", why(m.err), delay, delayParameter)
+		return fail("%s; replay is delayed by %s (%s), so the standby may not have the password yet", why(m.err), delay, delayParameter)
 	case m.err != nil:
 		return fail("%s", why(m.err))
 	}
@@ -72,7 +72,7 @@ func (m *subject) reachable(delay string) verdict {
 func (v *verification) writable() verdict {
 	switch {
 	case v.primary.seen.InRecovery:
-		return fail("it is in recovery, so this is no primary")
+		return fail("the server is in recovery, so it is not a primary")
 	case v.markerErr != nil:
 		return fail("the marker row can't be written: %s", why(v.markerErr))
 	}
@@ -81,7 +81,7 @@ func (v *verification) writable() verdict {
 
 func (m *subject) inRecovery() verdict {
 	if !m.seen.InRecovery {
-		return fail("it is not in recovery, so this is no standby")
+		return fail("the server is not in recovery, so it is not a standby")
 	}
 	return pass("it is in recovery")
 }
@@ -98,9 +98,9 @@ func streamingVerdict(rows []appliance.ReplicationRow, member string) verdict {
 		state = r.State
 	}
 	if state != "" {
-		return fail("its state in pg_stat_replication is %s, not streaming", state)
+		return fail("the state in pg_stat_replication is %s, not streaming", state)
 	}
-	return fail("the primary's pg_stat_replication has no row of it")
+	return fail("the primary's pg_stat_replication has no row for this member")
 }
 
 func slotVerdict(slots []Slot, name string) verdict {
@@ -110,7 +110,7 @@ func slotVerdict(slots []Slot, name string) verdict {
 		case s.WALStatus == "lost":
 			return fail("slot %s has lost WAL that the standby needs", name)
 		case !s.Active:
-			return fail("nothing streams from slot %s", name)
+			return fail("no standby streams from slot %s", name)
 		default:
 			return pass("slot %s is active, its WAL is %s", name, s.WALStatus)
 		}
@@ -127,27 +127,27 @@ func (v *verification) sameIdentifier(m *subject) verdict {
 	case want == "":
 		return skip("the cluster's system identifier isn't known")
 	case m.seen.SystemIdentifier != want:
-		return fail("its system identifier is %s, and the cluster's %s", m.seen.SystemIdentifier, want)
+		return fail("the member's system identifier is %s, but the cluster's is %s", m.seen.SystemIdentifier, want)
 	}
 	return pass("system identifier %s", want)
 }
 
 func sameTimeline(primary, standby Observation) verdict {
 	if primary.Timeline != standby.Timeline {
-		return fail("it is on timeline %d, and the primary on %d", standby.Timeline, primary.Timeline)
+		return fail("the member is on timeline %d, but the primary is on timeline %d", standby.Timeline, primary.Timeline)
 	}
 	return pass("timeline %d", standby.Timeline)
 }
 
-// notAhead compares a standby's positions with what the primary had flushed
-// later: more on the standby is WAL that the primary has lost.
+// notAhead compares a standby's positions with the primary's later flushed
+// position. A standby beyond it has WAL that the primary has lost.
 func notAhead(flushed string, standby Observation) verdict {
 	if !standby.InRecovery {
-		return skip("it is no standby")
+		return skip("the member is not a standby")
 	}
 	for _, p := range []struct{ what, lsn string }{{"has received", standby.ReceiveLSN}, {"has replayed", standby.LSN}} {
 		if LSNAfter(p.lsn, flushed) {
-			return fail("it %s %s, and the primary has only %s: the primary has lost what this member holds", p.what, p.lsn, flushed)
+			return fail("the member %s %s, but the primary is only at %s: the primary has lost WAL that this member has", p.what, p.lsn, flushed)
 		}
 	}
 	return pass("at %s, and the primary at %s", standby.LSN, flushed)
@@ -156,7 +156,7 @@ func notAhead(flushed string, standby Observation) verdict {
 func (m *subject) replaying() verdict {
 	switch {
 	case !m.seen.InRecovery:
-		return fail("it replays nothing, since it is not in recovery")
+		return fail("the server is not in recovery, so it replays nothing")
 	case m.paused():
 		return fail("replay is %s at %s", m.seen.PauseState, m.seen.LSN)
 	}
@@ -170,13 +170,13 @@ func (v *verification) markerVerdict(m *subject) verdict {
 	return m.marker
 }
 
-// notLower compares what a standby needs at least as much of as its primary:
-// else it pauses, and can't be promoted.
+// notLower compares the parameters that a standby may not have lower than its
+// primary; otherwise the standby pauses and can't be promoted.
 func notLower(primary, standby map[string]int) verdict {
 	var low []string
 	for name, want := range primary {
 		if got := standby[name]; got < want {
-			low = append(low, fmt.Sprintf("%s is %d, and on the primary %d", name, got, want))
+			low = append(low, fmt.Sprintf("%s is %d, but %d on the primary", name, got, want))
 		}
 	}
 	if len(low) > 0 {
@@ -198,9 +198,9 @@ func (m *subject) collations() verdict {
 	case len(m.facts.collations) > 0:
 		return fail("%s", sentence(m.facts.collations))
 	case m.dataErr != nil && m.delayed() && refused(m.dataErr):
-		return excuse("the database isn't here yet: %s", m.delayText())
+		return excuse("the standby doesn't have the database yet: %s", m.delayText())
 	case m.dataErr != nil:
-		return fail("the database's columns can't be looked at: %s", why(m.dataErr))
+		return fail("the database's columns can't be read: %s", why(m.dataErr))
 	}
 	return pass("collation versions are the system's")
 }

@@ -4,14 +4,14 @@ import (
 	"context"
 )
 
-// readableSQL counts the user's tables and views that the role may read. Where
-// there is none, the login itself is what was proven.
+// readableSQL counts the user's tables and views that the role may read. If there
+// are none, the login alone is proven.
 const readableSQL = `SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 	AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')`
 
-// logInAsApplication does what the application does first: it logs in with the
-// password on record, and reads.
+// logInAsApplication logs in with the recorded password, as the application does,
+// and reads.
 func (m *subject) logInAsApplication(ctx context.Context, in VerifyInput) (readable int, err error) {
 	c, err := ConnectAs(ctx, RoleApp, m.Host, m.Port, in.Database, in.AppPassword)
 	if err != nil {
@@ -25,7 +25,7 @@ func (m *subject) logInAsApplication(ctx context.Context, in VerifyInput) (reada
 func (m *subject) applicationVerdict(readable int, err error) verdict {
 	switch {
 	case err != nil && m.delayed() && refused(err):
-		return excuse("role %s is not let in yet: %s: %s", RoleApp, why(err), m.delayText())
+		return excuse("role %s can't log in yet: %s: %s", RoleApp, why(err), m.delayText())
 	case err != nil:
 		return fail("role %s can't log in and read: %s", RoleApp, why(err))
 	}
@@ -39,8 +39,8 @@ const (
 	stateBadSecret  = "28P01" // invalid_password
 )
 
-// refused tells whether the server is there and doesn't know what it is asked
-// for, as a standby whose replay hasn't come that far.
+// refused tells whether a running server doesn't know the database, the role or
+// the password, as a standby that has not replayed them yet.
 func refused(err error) bool {
 	return hasState(err, stateNoDatabase) || hasState(err, stateBadLogin) || hasState(err, stateBadSecret)
 }

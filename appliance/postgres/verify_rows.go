@@ -10,21 +10,21 @@ import (
 )
 
 const (
-	// countTries is how often rows are counted at least until they are called
-	// different: a first count may write hint bits, which moves the primary's LSN.
+	// countTries is the least number of counts before rows are called different: a
+	// first count may write hint bits, which moves the primary's LSN.
 	countTries = 3
-	// countPause is between two counts of a primary that is being written.
+	// countPause is the pause between counts of a primary under writes.
 	countPause = 50 * time.Millisecond
-	// longHeader is the most by which the insert position is ahead of the
-	// flushed one while nothing is unflushed: a page header.
+	// longHeader is the size of a page header, by which the insert position may be
+	// ahead of the flushed position with all WAL flushed.
 	longHeader = 40
 )
 
 // countRows compares the rows of all tables of the user's database. Every other
-// try is one for a primary at rest: there what differs is a failure. The others
-// are for a primary that is being written, and compare a table by what
-// transactions of one snapshot have left in it. A table that was equal once is
-// proven, and the tries end when all are, or when verify has waited long enough.
+// try is for a primary at rest, where a difference is a failure. The other tries
+// are for a primary under writes, and compare the rows of the transactions that
+// one snapshot shows. A table that was equal once is proven. The tries end when
+// all tables are proven or the time is over.
 func (v *verification) countRows(ctx context.Context) {
 	standbys := v.countable()
 	for start, try := time.Now(), 0; len(standbys) > 0; try++ {
@@ -53,8 +53,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// countable lists the standbys whose rows can be counted, and gives the others
-// their verdicts.
+// countable lists the standbys whose rows can be counted, and sets the verdicts
+// of the others.
 func (v *verification) countable() []*subject {
 	if v.primary == nil || v.primary.err != nil {
 		return nil
@@ -64,13 +64,13 @@ func (v *verification) countable() []*subject {
 		switch {
 		case m.err != nil:
 		case m.delayed():
-			m.rows = excuse("replay is delayed here: %s", m.delayText())
+			m.rows = excuse("replay is delayed: %s", m.delayText())
 		case v.primary.dataErr != nil:
-			m.rows = fail("the primary's database can't be asked: %s", why(v.primary.dataErr))
+			m.rows = fail("the primary's database can't be queried: %s", why(v.primary.dataErr))
 		case m.dataErr != nil:
-			m.rows = fail("the database can't be asked: %s", why(m.dataErr))
+			m.rows = fail("the database can't be queried: %s", why(m.dataErr))
 		case v.markerErr != nil:
-			m.rows = skip("nothing can be written on the primary")
+			m.rows = skip("the primary can't be written")
 		default:
 			m.proven = map[string]int64{}
 			out = append(out, m)
@@ -79,8 +79,8 @@ func (v *verification) countable() []*subject {
 	return out
 }
 
-// countOnce counts on the primary and on every standby at once, within one
-// snapshot each.
+// countOnce counts on the primary and on every standby at once, in one snapshot
+// each.
 func (v *verification) countOnce(ctx context.Context, standbys []*subject, written bool) {
 	fill := func(err error) {
 		for _, m := range standbys {
@@ -119,20 +119,21 @@ func (v *verification) countOnce(ctx context.Context, standbys []*subject, writt
 	}
 }
 
-// primaryCount is what a standby's rows are compared with.
+// primaryCount is the primary's count, with which the standbys' are compared.
 type primaryCount struct {
 	tableCount
 	at walPosition
-	// known is the snapshot to tell rows apart by, empty where none is needed.
+	// known is the snapshot whose transactions' rows are counted separately; ""
+	// means none.
 	known string
-	// moved is set where the primary may have been written meanwhile.
+	// moved is set if the primary may have been written meanwhile.
 	moved bool
 }
 
-// beginCount begins a count of what isn't proven yet. For a primary at rest, the
-// position is the one before the snapshot. For one that is being written it comes
-// after: so a standby that has come to it shows all that the snapshot does, and
-// the rows of what was committed in between are told apart.
+// beginCount begins a count of the unproven tables. For a primary at rest, the
+// position is read before the snapshot. For a primary under writes it is read
+// after: a standby at this position shows everything that the snapshot shows, and
+// rows committed in between are counted separately.
 func (v *verification) beginCount(ctx context.Context, standbys []*subject, written bool) (p primaryCount, k *counting, err error) {
 	p.moved = written
 	if !written {
@@ -152,8 +153,8 @@ func (v *verification) beginCount(ctx context.Context, standbys []*subject, writ
 	return p, k, err
 }
 
-// settledPosition is the primary's. All but the first write the marker before,
-// which flushes what was committed asynchronously.
+// settledPosition returns the primary's position. After the first count it writes
+// the marker before, which flushes asynchronous commits.
 func (v *verification) settledPosition(ctx context.Context) (walPosition, error) {
 	if v.tables != nil {
 		if _, err := v.primary.admin.writeMarker(ctx); err != nil {
@@ -163,7 +164,7 @@ func (v *verification) settledPosition(ctx context.Context) (walPosition, error)
 	return v.primary.admin.position(ctx)
 }
 
-// unproven are the tables that are still to be compared; nil is all.
+// unproven lists the tables that are not proven yet; nil means all.
 func (v *verification) unproven(standbys []*subject) map[string]int64 {
 	if v.tables == nil {
 		return nil
@@ -191,10 +192,10 @@ func (v *verification) allEqual(m *subject) verdict {
 	return pass("%s", detail)
 }
 
-// walPosition is where the primary's WAL stands.
+// walPosition is the primary's position in the WAL.
 type walPosition struct {
 	insert, flushed string
-	// unflushed is set where there is WAL that standbys can't have yet.
+	// unflushed is set if there is WAL that standbys can't have yet.
 	unflushed bool
 }
 
@@ -208,12 +209,13 @@ FROM pg_current_wal_flush_lsn() f, pg_current_wal_insert_lsn() i`, []any{longHea
 // standbyCount is a count on a standby.
 type standbyCount struct {
 	tableCount
-	// caughtUp is set where the standby had come to the primary's position before.
+	// caughtUp is set if the standby had reached the primary's position before.
 	caughtUp bool
 	err      error
 }
 
-// takeCount counts here when all is here that the primary's snapshot shows.
+// takeCount counts on the standby once it shows all that the primary's snapshot
+// shows.
 func (m *subject) takeCount(ctx context.Context, lsn string, names []string, known string) {
 	m.count = standbyCount{}
 	if m.count.caughtUp, m.count.err = m.awaitReplay(ctx, lsn); m.count.err != nil {
@@ -245,11 +247,11 @@ func (m *subject) compareRows(ctx context.Context, p primaryCount) verdict {
 	different := p.differences(got.tableCount, m.proven)
 	switch {
 	case len(different) == 0 && !got.caughtUp:
-		return notProven("it has not replayed %s", p.at.flushed)
+		return notProven("the standby has not replayed %s", p.at.flushed)
 	case len(different) == 0:
 		return pass("")
 	case p.moved:
-		return notProven("the primary is being written: %s", sentence(different))
+		return notProven("the primary is under writes: %s", sentence(different))
 	}
 	ahead, err := m.data.committedSince(ctx, p.snapshot)
 	switch {
@@ -258,17 +260,18 @@ func (m *subject) compareRows(ctx context.Context, p primaryCount) verdict {
 	case ahead:
 		return notProven("a transaction is being committed on the primary: %s", sentence(different))
 	case !got.caughtUp:
-		return fail("it has not replayed %s: %s", p.at.flushed, sentence(different))
+		return fail("the standby has not replayed %s: %s", p.at.flushed, sentence(different))
 	}
 	return fail("%s", sentence(different))
 }
 
-// committedSince tells whether transactions have ended here that had not in the
-// primary's snapshot: a standby may show one before the primary does, which
-// flushes the commit's record first, waits for synchronous standbys, and then
-// lets others see it (RecordTransactionCommit and CommitTransaction in xact.c).
-// A snapshot's xmax follows the last that ended, so that one under way is either
-// listed or not below xmax. verify's marker ended on the primary before.
+// committedSince tells whether the standby shows transactions that the primary's
+// snapshot doesn't. A standby may show a transaction earlier than the primary,
+// which flushes the commit record, waits for synchronous standbys, and only then
+// makes the transaction visible (RecordTransactionCommit and CommitTransaction in
+// xact.c). A snapshot's xmax follows the last ended transaction, so a running
+// transaction is either listed or not below xmax. verify's marker has been
+// committed on the primary before.
 func (c *Control) committedSince(ctx context.Context, snapshot string) (bool, error) {
 	var ahead bool
 	err := c.row(ctx, `WITH s(here, primary_) AS (SELECT pg_snapshot_xmax(pg_current_snapshot()), $1::text::pg_snapshot)
@@ -278,9 +281,8 @@ FROM s`, []any{snapshot}, &ahead)
 	return ahead, err
 }
 
-// awaitReplay waits until the standby has replayed the position, as long as
-// verify waits for anything. A standby that doesn't show the marker was waited
-// for already.
+// awaitReplay waits until the standby has replayed the position, within verify's
+// limit. If the standby lacks the marker, verify has waited already.
 func (m *subject) awaitReplay(ctx context.Context, lsn string) (bool, error) {
 	limit := m.replayLimit()
 	if !m.marker.ok {

@@ -24,22 +24,22 @@ func TestVerdicts(t *testing.T) {
 		want verdict
 	}{
 		{"streams beside an older session", streamingVerdict(rows, "node1"), pass("streaming, sync, 0 bytes behind")},
-		{"takes a backup", streamingVerdict(rows, "node2"), fail("its state in pg_stat_replication is backup, not streaming")},
-		{"is not there", streamingVerdict(rows, "node3"), fail("the primary's pg_stat_replication has no row of it")},
+		{"takes a backup", streamingVerdict(rows, "node2"), fail("the state in pg_stat_replication is backup, not streaming")},
+		{"is not there", streamingVerdict(rows, "node3"), fail("the primary's pg_stat_replication has no row for this member")},
 		{"active slot", slotVerdict(slots, "a"), pass("slot a is active, its WAL is reserved")},
-		{"idle slot", slotVerdict(slots, "b"), fail("nothing streams from slot b")},
+		{"idle slot", slotVerdict(slots, "b"), fail("no standby streams from slot b")},
 		{"lost slot", slotVerdict(slots, "c"), fail("slot c has lost WAL that the standby needs")},
 		{"no slot", slotVerdict(slots, "d"), fail("the primary has no slot d")},
-		{"timelines", sameTimeline(Observation{Timeline: 2}, Observation{Timeline: 1}), fail("it is on timeline 1, and the primary on 2")},
+		{"timelines", sameTimeline(Observation{Timeline: 2}, Observation{Timeline: 1}), fail("the member is on timeline 1, but the primary is on timeline 2")},
 		{"higher parameters", notLower(primary, map[string]int{"max_connections": 200, "max_wal_senders": 40}), pass("2 parameters are not lower than the primary's")},
 		{
 			"lower parameters", notLower(primary, map[string]int{"max_connections": 99}),
-			fail("max_connections is 99, and on the primary 100; max_wal_senders is 0, and on the primary 40"),
+			fail("max_connections is 99, but 100 on the primary; max_wal_senders is 0, but 40 on the primary"),
 		},
 		{"no checksums", checksumVerdict("off"), fail("data checksums are off")},
 		{"overrides", settingsVerdict([]string{"port is set in postgresql.auto.conf"}), fail("port is set in postgresql.auto.conf, against pgapp.conf")},
 		{"pause requested", paused.replaying(), fail("replay is pause requested at 0/1")},
-		{"differences", fail("%s", sentence(count.differences(standby, nil))), fail("a has 2 rows, and 3 on the primary; b is missing; c is not on the primary")},
+		{"differences", fail("%s", sentence(count.differences(standby, nil))), fail("a has 2 rows, but 3 on the primary; b is missing; c is not on the primary")},
 		{"locked", countError(&ServerError{stateLockTimeout, "lock timeout"}, "here"), notProven("the rows can't be counted here for now: lock timeout (SQLSTATE 55P03)")},
 		{"not allowed", countError(errors.New("no"), "here"), fail("the rows can't be counted here: no")},
 	} {
@@ -92,7 +92,7 @@ func TestReportOfAbsentPrimary(t *testing.T) {
 	}
 	for _, c := range r.Checks {
 		needs := c.Name == CheckStreaming || c.Name == CheckTimeline || c.Name == CheckMarker || c.Name == CheckRowCounts || c.Name == CheckParameters || c.Name == CheckSlotActive || c.Name == CheckNotAhead
-		if c.Member == "my-node" && needs != (c.Skipped && c.Detail == "the primary can't be asked") && c.Name != CheckIdentifier {
+		if c.Member == "my-node" && needs != (c.Skipped && c.Detail == "the primary can't be queried") && c.Name != CheckIdentifier {
 			t.Errorf("%+v", c)
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// Inspect looks at all members at once: at their servers, and at what is on their
-// machines' disks.
+// Inspect looks at all members at the same time: at their servers and their data
+// directories.
 func (o *Observer) Inspect(ctx context.Context, subjects []Subject) []Look {
 	return each(subjects, func(s Subject) Look { return inspect(ctx, s) })
 }
@@ -31,7 +31,7 @@ func inspect(ctx context.Context, s Subject) Look {
 	return l
 }
 
-// open opens a session of the caller's own, and asks the server what it is.
+// open opens a session, which the caller closes, and observes the server.
 func (s Subject) open(ctx context.Context) (*postgres.Control, postgres.Observation, error) {
 	c, err := s.dial(ctx)
 	if err != nil {

@@ -7,25 +7,25 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// ErrNotAsked is why a fact isn't known that the look had no reason to ask for.
+// ErrNotAsked is the reason for a fact that the look did not ask for.
 var ErrNotAsked = errors.New("not asked")
 
-// Fact is the answer to one question of a look: known, or not known and why. So
-// what a look could not tell is not taken for what is not so. The zero value was
-// not asked.
+// Fact is the answer to one question of a look: a known value, or the reason why
+// the value is unknown. So an unanswered question can't be mistaken for a negative
+// answer. The zero value is a question that was not asked.
 type Fact[T any] struct {
 	value T
 	known bool
 	err   error
 }
 
-// Known is an answer.
+// Known returns the fact for an answered question.
 func Known[T any](value T) Fact[T] { return Fact[T]{value: value, known: true} }
 
-// Unknown is a question that failed with err.
+// Unknown returns the fact for a question that failed with err.
 func Unknown[T any](err error) Fact[T] { return Fact[T]{err: err} }
 
-// answer is what a question returned.
+// answer returns the fact for a question's result.
 func answer[T any](value T, err error) Fact[T] {
 	if err != nil {
 		return Unknown[T](err)
@@ -33,13 +33,13 @@ func answer[T any](value T, err error) Fact[T] {
 	return Known(value)
 }
 
-// Known tells whether there is an answer.
+// Known tells whether the value is known.
 func (f Fact[T]) Known() bool { return f.known }
 
-// Value is the answer, the zero value where it isn't known.
+// Value returns the value, the zero value if it is unknown.
 func (f Fact[T]) Value() T { return f.value }
 
-// Why is the reason why the answer isn't known, nil where it is.
+// Why returns the reason why the value is unknown, nil if it is known.
 func (f Fact[T]) Why() error {
 	switch {
 	case f.known:
@@ -50,37 +50,36 @@ func (f Fact[T]) Why() error {
 	return ErrNotAsked
 }
 
-// Look is what one look at a member brought.
+// Look is the result of one look at a member.
 type Look struct {
 	Member appliance.Member
 	// Primary is set for the member that the record calls primary.
 	Primary bool
-	// Power is what the machine's host says of the machine. It isn't asked where
-	// the member has no machine of its own.
+	// Power is the machine's power as its host reports it. It is not asked for a
+	// member without a machine of its own.
 	Power Fact[appliance.Power]
 	// Process tells whether the machine has a server process of the member.
 	Process Fact[bool]
-	// Server is what the server says of itself in a session.
+	// Server is what the server reports in a session.
 	Server Fact[postgres.Observation]
-	// Walsenders are those of the primary, in the order of their names.
+	// Walsenders are the primary's, ordered by application name.
 	Walsenders Fact[[]appliance.ReplicationRow]
-	// Tablespaces are a primary's directories that its standbys would share.
+	// Tablespaces are the primary's, if its standbys would share their directories.
 	Tablespaces Fact[[]string]
-	// Missing are the tablespaces' directories that an ended standby lacked.
+	// Missing are the tablespace directories whose absence ended a standby.
 	Missing Fact[[]string]
-	// DataDir is what is on the machine's disk.
+	// DataDir describes the data directory on the machine's disk.
 	DataDir Fact[postgres.DataDir]
-	// Ancestors are the timelines that the member's own descends from.
+	// Ancestors are the timelines that the member's timeline descends from.
 	Ancestors Fact[[]postgres.Ancestor]
 }
 
-// Timeline is the highest that is known of the member, 0 where none is.
+// Timeline returns the member's highest known timeline, 0 if none is known.
 func (l Look) Timeline() uint32 {
 	return max(l.Server.Value().Timeline, l.DataDir.Value().Timeline)
 }
 
-// TakesWrites tells whether the server is no standby, or wouldn't be one if it
-// were started.
+// TakesWrites tells whether the server accepts writes, or would do so after a start.
 func (l Look) TakesWrites() bool {
 	if l.Server.Known() {
 		return !l.Server.Value().InRecovery
@@ -89,8 +88,9 @@ func (l Look) TakesWrites() bool {
 	return d.Initialised && !d.InRecovery
 }
 
-// Ahead tells whether the standby holds WAL that its primary has lost, as after
-// the primary's disk was put back. The primary has to be looked at later.
+// Ahead tells whether the standby has WAL that its primary has lost, as after the
+// primary's disk was restored to an earlier state. The look at the primary must be
+// the later one.
 func Ahead(standby, primary Look) bool {
 	s, p := standby.Server.Value(), primary.Server.Value()
 	return standby.Server.Known() && primary.Server.Known() && s.InRecovery && !p.InRecovery && postgres.LSNAfter(s.LSN, p.LSN)

@@ -10,25 +10,25 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// limit bounds one look at one member, so that a hung member doesn't hide the
-// others.
+// limit bounds each question to a member, so that a hung member doesn't hold up the
+// looks at the others.
 const limit = 2 * time.Second
 
 // Observer looks at members. It is safe for concurrent use.
 type Observer struct{ sessions *postgres.Sessions }
 
-// New makes an observer that shares the kept sessions with the operations' steps.
+// New returns an observer that shares the kept sessions with the operations' steps.
 func New(sessions *postgres.Sessions) *Observer { return &Observer{sessions} }
 
 // Close ends the kept sessions.
 func (o *Observer) Close(ctx context.Context) { o.sessions.Close(ctx) }
 
-// Subject is a member to look at, and what it takes to get there.
+// Subject is a member to look at, with its machine and password.
 type Subject struct {
 	Member  appliance.Member
 	Primary bool
 	Machine appliance.Machine
-	// shared is set where members share a machine, and so their tablespaces.
+	// shared is set if the members share a machine, and so their tablespaces.
 	shared   bool
 	session  string
 	password appliance.Secret
@@ -39,7 +39,7 @@ type Machines interface {
 	Machine(c appliance.Cluster, m appliance.Member) appliance.Machine
 }
 
-// Subjects are the cluster's members, in the record's order.
+// Subjects returns the cluster's members in the record's order.
 func Subjects(c appliance.Cluster, p Machines, s appliance.Secrets) []Subject {
 	out := make([]Subject, 0, len(c.Members))
 	for _, m := range c.Members {
@@ -59,9 +59,9 @@ func (s Subject) dial(ctx context.Context) (*postgres.Control, error) {
 
 func (s Subject) look() Look { return Look{Member: s.Member, Primary: s.Primary} }
 
-// Members looks at all members at once, for their status. Where a standby seems
-// to be ahead of its primary, the primary is looked at once more: the standby may
-// only have been asked later.
+// Members looks at all members at the same time, for their status. If a standby
+// seems to be ahead of its primary, Members looks at the primary again: the standby
+// may only have answered later.
 func (o *Observer) Members(ctx context.Context, subjects []Subject) []Look {
 	looks := each(subjects, func(s Subject) Look { return o.status(ctx, s) })
 	p := slices.IndexFunc(subjects, func(s Subject) bool { return s.Primary })
@@ -71,7 +71,7 @@ func (o *Observer) Members(ctx context.Context, subjects []Subject) []Look {
 	return looks
 }
 
-// each looks at all subjects at once.
+// each looks at all subjects at the same time.
 func each(subjects []Subject, look func(Subject) Look) []Look {
 	out := make([]Look, len(subjects))
 	var wg sync.WaitGroup
@@ -82,8 +82,8 @@ func each(subjects []Subject, look func(Subject) Look) []Look {
 	return out
 }
 
-// status asks the machine's host, then the server, then the machine for the
-// process of a silent server.
+// status asks the machine's host, then the server. If the server doesn't answer,
+// status asks the machine for the server's process.
 func (o *Observer) status(ctx context.Context, s Subject) Look {
 	l := s.look()
 	l.Power = power(ctx, s.Machine)
@@ -95,7 +95,7 @@ func (o *Observer) status(ctx context.Context, s Subject) Look {
 	if l.Server.Known() || state == appliance.PowerBooting {
 		return l
 	}
-	// A time of its own: the other one is over where nobody answered.
+	// The limit of the unanswered question is used up; this one gets its own.
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	l.Process = answer(s.Machine.ServerRunning(ctx))
@@ -106,8 +106,8 @@ func (o *Observer) status(ctx context.Context, s Subject) Look {
 	return l
 }
 
-// power asks the machine's host, which answers at once, whereas a machine that
-// is off or paused doesn't.
+// power asks the machine's host, which answers at once. A machine that is off or
+// paused doesn't answer.
 func power(ctx context.Context, mc appliance.Machine) Fact[appliance.Power] {
 	powered, ok := mc.(appliance.Powered)
 	if !ok {
@@ -118,7 +118,8 @@ func power(ctx context.Context, mc appliance.Machine) Fact[appliance.Power] {
 	return answer(powered.Power(ctx))
 }
 
-// ask asks the server in a new session, all or nothing.
+// ask asks the server in a new session. If one question fails, the look has none of
+// the answers.
 func (o *Observer) ask(ctx context.Context, s Subject, l *Look) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -7,8 +7,8 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// Verify proves that the members are one cluster, as [postgres.Verify] says. Its
-// sessions to the members' maintenance databases are kept afterwards.
+// Verify proves that the members are one cluster, as [postgres.Verify] describes. It
+// keeps the sessions to the members' maintenance databases.
 func (o *Observer) Verify(ctx context.Context, c appliance.Cluster, p Machines, s appliance.Secrets) appliance.VerifyReport {
 	in := postgres.VerifyInput{
 		SystemIdentifier: c.SystemIdentifier, Database: c.Spec.Database, Password: s.Get(appliance.SecretControl),

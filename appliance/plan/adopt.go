@@ -7,8 +7,8 @@ import (
 	"pgapp/appliance"
 )
 
-// adopt makes the record say what was decided before the operation began. Nothing
-// is started, stopped or reconfigured.
+// adopt records the decision that was made before the operation began. It starts,
+// stops and configures nothing.
 func (r recipe) adopt() ([]appliance.Step, error) {
 	d := r.op.Params.Adopt
 	if d == nil {
@@ -16,7 +16,7 @@ func (r recipe) adopt() ([]appliance.Step, error) {
 	}
 	return []appliance.Step{
 		{
-			ID: "record", Title: "record what runs",
+			ID: "record", Title: "record the primary",
 			Done: func(ctx context.Context) (bool, error) {
 				c, err := r.cfg.Store.Cluster(ctx, r.op.Cluster)
 				return err == nil && c.Revision > d.Revision && c.Epoch == d.Found.Epoch && c.Primary == d.Found.Primary, err
@@ -27,14 +27,14 @@ func (r recipe) adopt() ([]appliance.Step, error) {
 			},
 		},
 		{
-			ID: "known", Title: "note that the cluster is known", After: []string{"record"},
+			ID: "known", Title: "end observing only", After: []string{"record"},
 			Do: func(ctx context.Context, _ appliance.Report) error { return r.cfg.Adopted(ctx, r.op.Cluster) },
 		},
 	}, nil
 }
 
-// adoptInto changes the record that the decision was made from. Any other one is a
-// problem conflict.
+// adoptInto applies the decision to the record. It returns a problem conflict if the
+// record has changed since the decision.
 func adoptInto(c *appliance.Cluster, d appliance.AdoptDecision) error {
 	if c.Revision != d.Revision {
 		return appliance.NewProblem(appliance.ErrConflict, "cluster %q was changed while its members were looked at", c.Name).

@@ -15,6 +15,7 @@ import (
 	"pgapp/appliance"
 	"pgapp/appliance/home"
 	"pgapp/appliance/program"
+	"pgapp/appliance/wait"
 )
 
 const (
@@ -92,18 +93,10 @@ func stopDaemon(ctx context.Context, c *api.Client, pid int) error {
 	if err := c.Shutdown(ctx); err != nil && !appliance.IsProblem(err, appliance.ErrDaemonUnreachable) {
 		return err
 	}
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
-		if ended(pid) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return appliance.NewProblem(appliance.ErrTimeout, "the daemon (process %d) did not end in %s", pid, daemonTimeout)
-		case <-tick.C:
-		}
+	if err := wait.Until(ctx, pollEvery, func(context.Context) (bool, error) { return ended(pid), nil }); err != nil {
+		return appliance.NewProblem(appliance.ErrTimeout, "the daemon (process %d) did not end in %s", pid, daemonTimeout)
 	}
+	return nil
 }
 
 // ended tells whether the process is gone or a zombie: a container's first
@@ -128,34 +121,27 @@ func (l *link) startDaemon(ctx context.Context, c *api.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
 	defer cancel()
 	_, keyErr := os.Lstat(filepath.Join(l.home, home.BackupKey))
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
 	var locked error
 	var next time.Time
-	for {
+	err := wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
 		if now := time.Now(); !now.Before(next) {
 			next = now.Add(respawnEvery)
 			err := l.spawn(ctx)
 			if err == nil && errors.Is(keyErr, os.ErrNotExist) {
 				l.note("pgapp backs up its state to %s; keep the key elsewhere: pgapp state key", filepath.Join(l.home, home.BackupsDir))
 			}
-			switch {
-			case locked != nil && ctx.Err() != nil:
-				return locked
-			case err == nil || !appliance.IsProblem(err, appliance.ErrHomeLocked):
-				return err
+			if !appliance.IsProblem(err, appliance.ErrHomeLocked) {
+				return true, err
 			}
 			locked = err
 		}
-		if _, infoErr := c.Info(ctx); infoErr == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return locked
-		case <-tick.C:
-		}
+		_, err := c.Info(ctx)
+		return err == nil, nil
+	})
+	if err != nil && locked != nil && ctx.Err() != nil {
+		return locked
 	}
+	return err
 }
 
 // spawn starts the daemon and waits for its word.

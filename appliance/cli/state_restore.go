@@ -11,6 +11,7 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 func (a stateCommands) stateRestore() *cobra.Command {
@@ -75,19 +76,19 @@ func (a stateCommands) restored(r api.RestoreResult) error {
 func awaitDaemon(ctx context.Context, c *api.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
 	defer cancel()
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
+	var absent error
+	err := wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
 		_, err := c.Info(ctx)
-		if err == nil || !appliance.IsProblem(err, appliance.ErrDaemonUnreachable) && !appliance.IsProblem(err, appliance.ErrDaemonRecovery) {
-			return err
+		if appliance.IsProblem(err, appliance.ErrDaemonUnreachable) || appliance.IsProblem(err, appliance.ErrDaemonRecovery) {
+			absent = err
+			return false, nil
 		}
-		select {
-		case <-ctx.Done():
-			return appliance.NewProblem(appliance.ErrTimeout, "the daemon has not come back: %w", err)
-		case <-tick.C:
-		}
+		return true, err
+	})
+	if err != nil && absent != nil && ctx.Err() != nil {
+		return appliance.NewProblem(appliance.ErrTimeout, "the daemon has not come back: %w", absent)
 	}
+	return err
 }
 
 func (a stateCommands) stateVerify() *cobra.Command {

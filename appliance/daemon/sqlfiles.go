@@ -14,6 +14,7 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/durable"
 	"pgapp/appliance/home"
 )
 
@@ -73,7 +74,11 @@ func (s sqlFiles) keep(ctx context.Context, target string, in io.Reader) (n int6
 	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 		return 0, err
 	}
-	return n, os.Rename(f.Name(), target)
+	if err := os.Rename(f.Name(), target); err != nil {
+		return 0, err
+	}
+	// The file's name, and its directory's where that is new.
+	return n, errors.Join(durable.SyncDir(filepath.Dir(target)), durable.SyncDir(dir))
 }
 
 // copySQL copies until the end, or until the disk has no room to spare.

@@ -51,13 +51,3 @@ func Fix(ctx context.Context, findings []appliance.Finding) (applied []string, f
 	}
 	return applied, failed
 }
-
-// Failed tells whether a finding stands in the way. Warnings never do.
-func Failed(findings []appliance.Finding) bool {
-	for _, f := range findings {
-		if f.Level == appliance.LevelFail {
-			return true
-		}
-	}
-	return false
-}

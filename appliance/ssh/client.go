@@ -34,7 +34,7 @@ type Config struct {
 	Key  appliance.Secret
 	// HostKey is the only host key that is accepted, as a line of authorized_keys.
 	HostKey string
-	// Dial makes the connection; nil dials TCP.
+	// Dial makes the connection, from the machine that reaches Address. It is required.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Handshake limits one handshake; 0 is 30 s.
 	Handshake time.Duration
@@ -88,11 +88,11 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the host key of %s: %w", cfg.Address, err)
 	}
+	if cfg.Dial == nil {
+		return nil, fmt.Errorf("no way to dial %s is given", cfg.Address)
+	}
 	if hostKey.Type() != ssh.KeyAlgoED25519 {
 		return nil, fmt.Errorf("the host key of %s is %s, not %s", cfg.Address, hostKey.Type(), ssh.KeyAlgoED25519)
-	}
-	if cfg.Dial == nil {
-		cfg.Dial = (&net.Dialer{}).DialContext
 	}
 	if cfg.Handshake == 0 {
 		cfg.Handshake = defaultHandshake

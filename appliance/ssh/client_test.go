@@ -213,6 +213,16 @@ func TestNewRefusesBadKeysWithoutShowingThem(t *testing.T) {
 
 const rsaLine = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQDO"
 
+func TestNewRequiresDial(t *testing.T) {
+	t.Parallel()
+	cfg := newServer(t).config(t)
+	cfg.Dial = nil
+	if c, err := New(cfg); err == nil {
+		c.Close()
+		t.Error("New without Dial: got no error, want one")
+	}
+}
+
 func TestKeysRoundTrip(t *testing.T) {
 	t.Parallel()
 	key := mustKey(t)

@@ -69,7 +69,7 @@ func (s *server) config(t *testing.T) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Config{Address: s.listener.Addr().String(), User: "pgapp", Key: s.userKey, HostKey: public}
+	return Config{Address: s.listener.Addr().String(), User: "pgapp", Key: s.userKey, HostKey: public, Dial: (&net.Dialer{}).DialContext}
 }
 
 func (s *server) client(t *testing.T) *Client {

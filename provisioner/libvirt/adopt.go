@@ -69,7 +69,7 @@ func (im *imaging) checkBase(ctx context.Context, digest string) error {
 	if err != nil {
 		return err
 	}
-	if err := im.virt.ReadVolume(ctx, poolName, baseName(digest), check); err != nil {
+	if err := im.disks.read(ctx, baseName(digest), check); err != nil {
 		return err
 	}
 	return check.Err("in volume " + baseName(digest))
@@ -78,11 +78,11 @@ func (im *imaging) checkBase(ctx context.Context, digest string) error {
 // adopt is adoptBase for a golden image, whose content nothing but its clones
 // can prove: members' disks are made of a complete image only.
 func (b *build) adopt(ctx context.Context, base string) (ok bool, err error) {
-	v, ok, err := b.p.disks.volume(ctx, b.volume)
+	v, ok, err := b.disks.volume(ctx, b.volume)
 	if err != nil || !ok {
 		return false, err
 	}
-	by, err := b.p.disks.usersOf(ctx, v)
+	by, err := b.disks.usersOf(ctx, v)
 	if err != nil || len(by) == 0 {
 		return false, err
 	}
@@ -93,7 +93,7 @@ func (b *build) adopt(ctx context.Context, base string) (ok bool, err error) {
 		return false, neededProblem("volume "+b.volume+" isn't complete, and can't be made anew", by[0])
 	}
 	b.report(appliance.Progress{Detail: "the golden image has lost its marker, and is in use: it is kept"})
-	return true, b.p.disks.markComplete(ctx, b.volume)
+	return true, b.disks.markComplete(ctx, b.volume)
 }
 
 // usersOf lists what leans on an image, machines that make one left out.

@@ -38,7 +38,7 @@ func (p *Provider) Allocate(ctx context.Context, r appliance.AllocateRequest) ([
 	if err != nil {
 		return nil, err
 	}
-	a := allocation{p: p, r: r, net: n, subnet: s, taken: map[netip.Addr]string{}}
+	a := p.newAllocation(r, n, s)
 	if err := a.collect(ctx); err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (p *Provider) Allocate(ctx context.Context, r appliance.AllocateRequest) ([
 	var wanted []string
 	for i, member := range r.Names {
 		if i == 0 && len(r.Existing) == 0 && r.Spec.Primary != appliance.PrimaryVM {
-			m, err := a.local(ctx, member)
+			m, err := a.onHost(ctx, member)
 			if err != nil {
 				return nil, err
 			}
@@ -55,12 +55,17 @@ func (p *Provider) Allocate(ctx context.Context, r appliance.AllocateRequest) ([
 		}
 		wanted = append(wanted, member)
 	}
-	vms, err := a.machines(ctx, wanted)
+	vms, err := a.onMachines(ctx, wanted)
 	return append(out, vms...), err
 }
 
+// allocation is one choice of addresses in a network.
 type allocation struct {
-	p      *Provider
+	host     Network
+	local    appliance.Provider
+	networks *networks
+	machines *machines
+
 	r      appliance.AllocateRequest
 	net    rpc.Network
 	subnet subnet
@@ -78,7 +83,7 @@ func (a *allocation) take(address, by string) {
 
 // collect notes what is known to be taken without asking the network itself.
 func (a *allocation) collect(ctx context.Context) error {
-	a.ports = map[int]bool{}
+	a.ports, a.taken = map[int]bool{}, map[netip.Addr]string{}
 	a.taken[a.subnet.Host.Addr()] = "the host"
 	own := map[string]bool{}
 	for _, m := range append(append([]appliance.Member(nil), a.r.Existing...), a.r.Others...) {
@@ -98,7 +103,7 @@ func (a *allocation) collect(ctx context.Context) error {
 	if !a.net.Active {
 		return nil
 	}
-	leases, err := a.p.virt.Leases(ctx, a.net.Name)
+	leases, err := a.networks.leases(ctx, a.net.Name)
 	if err != nil {
 		return err
 	}
@@ -108,12 +113,12 @@ func (a *allocation) collect(ctx context.Context) error {
 	return nil
 }
 
-// local allocates the member that runs on the host, at the network's address
+// onHost allocates the member that runs on the host, at the network's address
 // of the host.
-func (a *allocation) local(ctx context.Context, name string) (appliance.Member, error) {
+func (a *allocation) onHost(ctx context.Context, name string) (appliance.Member, error) {
 	r := a.r
 	r.Names = []string{name}
-	ms, err := a.p.cfg.Local.Allocate(ctx, r)
+	ms, err := a.local.Allocate(ctx, r)
 	if err != nil || len(ms) != 1 {
 		return appliance.Member{}, errors.Join(err, fmt.Errorf("allocating %q on this machine", name))
 	}
@@ -123,20 +128,16 @@ func (a *allocation) local(ctx context.Context, name string) (appliance.Member, 
 		if m.Port > 65535 {
 			return m, appliance.NewProblem(appliance.ErrHostPortTaken, "no port from %d up is free at %s", appliance.DefaultPort, m.Host)
 		}
-		if !a.ports[m.Port] && !a.p.cfg.Host.Network.Listens(ctx, net.JoinHostPort(m.Host, strconv.Itoa(m.Port))) {
+		if !a.ports[m.Port] && !a.host.Listens(ctx, net.JoinHostPort(m.Host, strconv.Itoa(m.Port))) {
 			return m, nil
 		}
 	}
 }
 
-func (a *allocation) machines(ctx context.Context, names []string) ([]appliance.Member, error) {
+func (a *allocation) onMachines(ctx context.Context, names []string) ([]appliance.Member, error) {
 	out := make([]appliance.Member, len(names))
 	for i, n := range names {
-		d, err := a.p.virt.Domain(ctx, domainName(a.r.Cluster, n))
-		if err == nil {
-			err = checkOwner(d, a.r.UUID)
-		}
-		if err != nil && !errors.Is(err, rpc.ErrNotFound) {
+		if err := a.machines.checkName(ctx, domainName(a.r.Cluster, n), a.r.UUID); err != nil {
 			return nil, err
 		}
 		id := uuid.New()
@@ -165,7 +166,7 @@ func (a *allocation) addresses(ctx context.Context, members []appliance.Member) 
 		}
 		living := map[netip.Addr]bool{}
 		if a.net.Active {
-			living = aliveHosts(ctx, a.p.cfg.Host.Network, chosen)
+			living = aliveHosts(ctx, a.host, chosen)
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("looking for living hosts: %w", ctx.Err())

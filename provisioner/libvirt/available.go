@@ -11,17 +11,21 @@ import (
 // for the spec; why says so in a few words where it can't, or how where it can.
 // It changes nothing.
 func (p *Provider) Available(ctx context.Context, s appliance.Spec) (ok bool, why string) {
+	return p.checks.available(ctx, s)
+}
+
+func (ck *checks) available(ctx context.Context, s appliance.Spec) (ok bool, why string) {
 	ctx, cancel := context.WithTimeout(ctx, doctorLimit)
 	defer cancel()
-	version, err := p.virt.Version(ctx)
+	version, err := ck.virt.Version(ctx)
 	if err != nil {
 		return false, appliance.AsProblem(err).Message
 	}
-	kind, err := p.accel.domainType(ctx, s.Accel)
+	kind, err := ck.accel.domainType(ctx, s.Accel)
 	if err != nil {
 		return false, appliance.AsProblem(err).Message
 	}
-	if _, err := p.virt.Capabilities(ctx, kind); err != nil {
+	if _, err := ck.virt.Capabilities(ctx, kind); err != nil {
 		return false, appliance.AsProblem(err).Message
 	}
 	if kind == typeTCG {

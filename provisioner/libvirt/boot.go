@@ -328,15 +328,15 @@ func (mc *machines) bootProblem(ctx context.Context, b boot, err error) error {
 
 // console is the end of the serial console, empty where it can't be read.
 func (mc *machines) console(ctx context.Context, volume string) string {
-	return appliance.LastLines(mc.consoleText(ctx, volume), consoleLines)
+	return appliance.LastLines(mc.disks.consoleText(ctx, volume), consoleLines)
 }
 
 // consoleText is more of the serial console than people want to see.
-func (mc *machines) consoleText(ctx context.Context, volume string) string {
-	if mc.virt.RefreshPool(ctx, poolName) != nil {
+func (ds *disks) consoleText(ctx context.Context, volume string) string {
+	if ds.refresh(ctx) != nil {
 		return ""
 	}
-	text, err := mc.virt.Download(ctx, poolName, volume, consoleBytes)
+	text, err := ds.virt.Download(ctx, poolName, volume, consoleBytes)
 	if err != nil {
 		return ""
 	}

@@ -138,20 +138,20 @@ const (
 
 // root looks at the member's disk. A domain's is the one in its definition:
 // that may be a snapshot's overlay, or lie elsewhere. One that runs has its disk.
-func (p *Provider) root(ctx context.Context, c appliance.Cluster, m appliance.Member) (rootState, rpc.Domain, error) {
+func (mc *machines) root(ctx context.Context, c appliance.Cluster, m appliance.Member) (rootState, rpc.Domain, error) {
 	recorded := volumeName(memberTag(c, m.Name), volRoot)
-	d, err := p.machines.domainOf(ctx, c.UUID, m)
+	d, err := mc.domainOf(ctx, c.UUID, m)
 	if errors.Is(err, rpc.ErrNotFound) {
-		_, ok, err := p.disks.volume(ctx, recorded)
+		_, ok, err := mc.disks.volume(ctx, recorded)
 		if err != nil || !ok {
 			return rootNew, rpc.Domain{}, err
 		}
-		return rootThere, rpc.Domain{}, p.disks.checkBare(ctx, c, m)
+		return rootThere, rpc.Domain{}, mc.disks.checkBare(ctx, c, m)
 	}
 	if err != nil || !d.State.Off() || !hasTarget(d.XML, rootTarget) {
 		return rootThere, d, err
 	}
-	there, err := p.virt.DiskThere(ctx, d.UUID, rootTarget)
+	there, err := mc.virt.DiskThere(ctx, d.UUID, rootTarget)
 	if err != nil || there {
 		return rootThere, d, err
 	}
@@ -163,8 +163,8 @@ func (p *Provider) root(ctx context.Context, c appliance.Cluster, m appliance.Me
 // definition that said so is gone.
 func (ds *disks) checkBare(ctx context.Context, c appliance.Cluster, m appliance.Member) error {
 	path := poolPath + "/" + volumeName(memberTag(c, m.Name), volRoot)
-	_ = ds.virt.RefreshPool(ctx, poolName) // refused while something is uploaded
-	vols, err := ds.virt.Volumes(ctx, poolName)
+	_ = ds.refresh(ctx)
+	vols, err := ds.volumes(ctx)
 	if err != nil && !errors.Is(err, rpc.ErrNotFound) && !errors.Is(err, rpc.ErrInactive) {
 		return err
 	}

@@ -146,7 +146,7 @@ func TestSeedIsJudgedByItsFile(t *testing.T) {
 	if err := w.fake.StartDomain(t.Context(), m.Domain); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.dropSeed(t.Context(), spec); err != nil {
+	if err := w.machines.dropSeed(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
 	for name, x := range map[string][]string{"live": diskFiles(rpc.Domain{XML: w.fake.live[m.Domain]}), "defined": diskFiles(*w.fake.domains[m.Domain])} {
@@ -185,7 +185,7 @@ func TestFailedStartLeavesNoSeed(t *testing.T) {
 		t.Errorf("the next start would boot without a seed")
 	}
 	remove := func(report appliance.Report) error {
-		return removal{p: w.Provider, uuid: c.UUID, cluster: c.Name, member: m.Name, report: report}.run(t.Context())
+		return w.remover.removal(c.UUID, c.Name, m.Name, report).run(t.Context())
 	}
 	err := remove(func(p appliance.Progress) {
 		if strings.HasPrefix(p.Detail, "kept ") {

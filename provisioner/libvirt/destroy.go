@@ -27,7 +27,7 @@ func (p *Provider) DestroySteps(c appliance.Cluster, members []appliance.Member)
 	for _, m := range vms {
 		steps = append(steps, appliance.Step{
 			ID: "remove/" + m.Name, Title: "remove the machine and its disk", Member: m.Name,
-			Done: func(ctx context.Context) (bool, error) { return p.machineRemoved(ctx, c, m.Name) },
+			Done: func(ctx context.Context) (bool, error) { return p.remover.machineRemoved(ctx, c, m.Name) },
 			Do: func(ctx context.Context, report appliance.Report) error {
 				return p.removeMachine(ctx, c, m.Name, report)
 			},
@@ -41,88 +41,96 @@ func (p *Provider) DestroySteps(c appliance.Cluster, members []appliance.Member)
 	}
 	return append(steps, appliance.Step{
 		ID: stepRemoveShared, Title: "remove what the machines shared", After: after,
-		Done: func(ctx context.Context) (bool, error) { return p.sharedRemoved(ctx, c) },
-		Do:   func(ctx context.Context, report appliance.Report) error { return p.removeShared(ctx, c, report) },
+		Done: func(ctx context.Context) (bool, error) { return p.remover.sharedRemoved(ctx, c) },
+		Do: func(ctx context.Context, report appliance.Report) error {
+			return p.remover.removeShared(ctx, c, report)
+		},
 	})
 }
 
 // machineRemoved observes whether anything of the member's is left. What can't
 // be looked at counts as left.
-func (p *Provider) machineRemoved(ctx context.Context, c appliance.Cluster, member string) (bool, error) {
-	ds, err := p.machines.domainsOf(ctx, c.UUID, member)
+func (rm *remover) machineRemoved(ctx context.Context, c appliance.Cluster, member string) (bool, error) {
+	ds, err := rm.machines.domainsOf(ctx, c.UUID, member)
 	if err != nil || len(ds) > 0 {
 		return false, err
 	}
-	vols, seen, err := p.disks.clusterVolumes(ctx, c.UUID, c.Name, member)
+	vols, seen, err := rm.disks.clusterVolumes(ctx, c.UUID, c.Name, member)
 	if err != nil || !seen || len(vols) > 0 {
 		return false, err
 	}
-	n, err := p.virt.Network(ctx, networkName(c.Spec))
-	if errors.Is(err, rpc.ErrNotFound) {
-		return true, nil
-	}
-	name := reservationName(memberTag(c, member))
-	for _, h := range reservations(n.XML) {
-		if h.Name == name {
-			return false, nil
-		}
-	}
-	return err == nil, err
+	reserved, err := rm.networks.reserved(ctx, networkName(c.Spec), reservationName(memberTag(c, member)))
+	return err == nil && !reserved, err
+}
+
+// removeMachine forgets the member's connection, and removes the member's machine.
+func (p *Provider) removeMachine(ctx context.Context, c appliance.Cluster, member string, report appliance.Report) error {
+	p.forget(c, member)
+	return p.remover.removeMachine(ctx, c, member, report)
+}
+
+// removal starts a removal of a member's, or of the whole cluster's, machines.
+func (rm *remover) removal(uuid, cluster, member string, report appliance.Report) removal {
+	return removal{machines: rm.machines, disks: rm.disks, uuid: uuid, cluster: cluster, member: member, report: report}
 }
 
 // removeMachine removes a member's domain, volumes and reservation, whatever
 // of them is there, and leaves a domain of that name alone that isn't ours.
-func (p *Provider) removeMachine(ctx context.Context, c appliance.Cluster, member string, report appliance.Report) error {
-	p.forget(c, member)
+func (rm *remover) removeMachine(ctx context.Context, c appliance.Cluster, member string, report appliance.Report) error {
 	for _, m := range c.Members {
 		if m.Name != member || m.Placement == appliance.PlacementLocal {
 			continue
 		}
 		// libvirt may have lost a machine that still writes to its disk.
-		if _, err := p.machines.domainOf(ctx, c.UUID, m); errors.Is(err, rpc.ErrNotFound) {
-			if err := p.cfg.Host.proveEnded(ctx, m); err != nil {
+		if _, err := rm.machines.domainOf(ctx, c.UUID, m); errors.Is(err, rpc.ErrNotFound) {
+			if err := rm.host.proveEnded(ctx, m); err != nil {
 				return err
 			}
 		}
 	}
-	if err := (removal{p: p, uuid: c.UUID, cluster: c.Name, member: member, report: report}).run(ctx); err != nil {
+	if err := rm.removal(c.UUID, c.Name, member, report).run(ctx); err != nil {
 		return err
 	}
 	reservation := reservationName(memberTag(c, member))
-	return p.networks.release(ctx, networkName(c.Spec), func(n string) bool { return n == reservation })
+	return rm.networks.release(ctx, networkName(c.Spec), func(n string) bool { return n == reservation })
 }
 
 // removeShared removes a left builder and, if pgapp made it for this cluster
 // and nothing else uses it, the network.
-func (p *Provider) removeShared(ctx context.Context, c appliance.Cluster, report appliance.Report) error {
-	if err := p.removeMachine(ctx, c, builder, report); err != nil {
+func (rm *remover) removeShared(ctx context.Context, c appliance.Cluster, report appliance.Report) error {
+	if err := rm.removeMachine(ctx, c, builder, report); err != nil {
 		return err
 	}
-	if err := (removal{p: p, uuid: c.UUID, cluster: c.Name, report: report}).run(ctx); err != nil {
+	if err := rm.removal(c.UUID, c.Name, "", report).run(ctx); err != nil {
 		return err
 	}
-	return p.networks.removeOwnNetwork(ctx, networkName(c.Spec), c.UUID)
+	return rm.networks.removeOwnNetwork(ctx, networkName(c.Spec), c.UUID)
 }
 
 // sharedRemoved observes what removeShared brings about.
-func (p *Provider) sharedRemoved(ctx context.Context, c appliance.Cluster) (bool, error) {
-	if gone, err := p.machineRemoved(ctx, c, builder); err != nil || !gone {
+func (rm *remover) sharedRemoved(ctx context.Context, c appliance.Cluster) (bool, error) {
+	if gone, err := rm.machineRemoved(ctx, c, builder); err != nil || !gone {
 		return false, err
 	}
-	if ds, err := p.machines.domainsOf(ctx, c.UUID, ""); err != nil || len(ds) > 0 {
+	if ds, err := rm.machines.domainsOf(ctx, c.UUID, ""); err != nil || len(ds) > 0 {
 		return false, err
 	}
-	if vols, seen, err := p.disks.clusterVolumes(ctx, c.UUID, c.Name, ""); err != nil || !seen || len(vols) > 0 {
+	if vols, seen, err := rm.disks.clusterVolumes(ctx, c.UUID, c.Name, ""); err != nil || !seen || len(vols) > 0 {
 		return false, err
 	}
-	n, err := p.virt.Network(ctx, networkName(c.Spec))
+	return rm.networks.ownNetworkGone(ctx, networkName(c.Spec), c.UUID)
+}
+
+// ownNetworkGone observes what removeOwnNetwork brings about.
+func (ns *networks) ownNetworkGone(ctx context.Context, name, uuid string) (bool, error) {
+	n, err := ns.virt.Network(ctx, name)
 	if errors.Is(err, rpc.ErrNotFound) {
 		return true, nil
 	}
-	if t, ours := networkTag(n.XML); err != nil || !ours || t.UUID != c.UUID {
+	if t, ours := networkTag(n.XML); err != nil || !ours || t.UUID != uuid {
 		return err == nil, err
 	}
-	return p.networks.networkUsed(ctx, n.Name)
+	return ns.networkUsed(ctx, n.Name)
 }
 
 func (ns *networks) networkUsed(ctx context.Context, name string) (bool, error) {
@@ -184,7 +192,7 @@ func (p *Provider) DestroyByTag(ctx context.Context, uuid string, report applian
 			}
 		}
 	}
-	if err := (removal{p: p, uuid: uuid, report: report}).run(ctx); err != nil {
+	if err := p.remover.removal(uuid, "", "", report).run(ctx); err != nil {
 		return fmt.Errorf("removing what carries %s: %w", uuid, err)
 	}
 	for _, n := range networks {

@@ -124,7 +124,7 @@ func (ck *checks) networkFinding(ctx context.Context, s appliance.Spec) applianc
 		return doctor.Found(id, appliance.LevelPass, "network %s isn't there: it will be made, with %s", name, sub.Host.Masked())
 	case !n.Active:
 		f := doctor.Advise(doctor.Found(id, appliance.LevelWarn, "network %s isn't active; 'pgapp up' starts it", name), "virsh net-start %s", name)
-		f.Apply = func(ctx context.Context) error { return ck.virt.StartNetwork(ctx, name) }
+		f.Apply = func(ctx context.Context) error { return ck.networks.start(ctx, name) }
 		return f
 	}
 	return doctor.Found(id, appliance.LevelPass, "network %s is active, %s", name, sub.Host.Masked())
@@ -133,7 +133,7 @@ func (ck *checks) networkFinding(ctx context.Context, s appliance.Spec) applianc
 func (ck *checks) poolFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
 	const id = "libvirt-pool"
 	need := uint64(vmCount(s)) * grownMiB << 20
-	pool, err := ck.virt.Pool(ctx, poolName)
+	pool, err := ck.disks.pool(ctx)
 	if errors.Is(err, rpc.ErrNotFound) {
 		free, err := ck.cfg.Host.Files.FreeBytes("/var/lib/libvirt", "/var/lib", "/")
 		if err != nil {
@@ -146,7 +146,7 @@ func (ck *checks) poolFinding(ctx context.Context, s appliance.Spec) appliance.F
 		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "a storage pool %q is there that pgapp didn't make", poolName), "virsh pool-undefine %s, if it isn't needed", poolName)
 	} else if !pool.Active {
 		f := doctor.Advise(doctor.Found(id, appliance.LevelWarn, "pool %s isn't active; 'pgapp up' starts it", poolName), "virsh pool-start %s", poolName)
-		f.Apply = func(ctx context.Context) error { return ck.virt.StartPool(ctx, poolName) }
+		f.Apply = func(ctx context.Context) error { return ck.disks.startPool(ctx) }
 		return f
 	}
 	// What libvirt says of a pool is as old as its last refresh.

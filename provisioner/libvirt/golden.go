@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -63,7 +62,7 @@ func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report
 		return err
 	}
 	name := goldenName(digest)
-	b := &build{p: p, c: c, volume: name, report: report}
+	b := p.newBuild(c, name, report)
 	release, err := b.turn(ctx)
 	if err != nil {
 		return err
@@ -97,9 +96,16 @@ func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report
 	return errors.Join(err, b.clear(clean))
 }
 
-// build is one making of a golden image.
+// build makes a golden image once.
 type build struct {
-	p      *Provider
+	cfg      *Config
+	turns    *turns
+	disks    *disks
+	networks *networks
+	machines *machines
+	seeds    *seeds
+	remover  *remover
+
 	c      appliance.Cluster
 	volume string
 	report appliance.Report
@@ -117,7 +123,7 @@ func (b *build) turn(ctx context.Context) (release func(), err error) {
 		if err := b.awaitOthers(ctx); err != nil {
 			return nil, err
 		}
-		release, err := b.p.turns.turn(ctx, b.volume)
+		release, err := b.turns.turn(ctx, b.volume)
 		if err != nil {
 			return nil, err
 		}
@@ -138,7 +144,7 @@ var errOtherBuilder = errors.New("another cluster's machine makes the same image
 // anew would pull the disk from under that machine. One that stays off was left
 // behind.
 func (b *build) awaitOthers(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, b.p.cfg.BuildLimit, errOtherBuilder)
+	ctx, cancel := context.WithTimeoutCause(ctx, b.cfg.BuildLimit, errOtherBuilder)
 	defer cancel()
 	var offSince time.Time
 	var d rpc.Domain
@@ -160,7 +166,7 @@ func (b *build) awaitOthers(ctx context.Context) error {
 	})
 	if errors.Is(err, errOtherBuilder) {
 		t, _ := domainTag(d.XML)
-		return appliance.NewProblem(appliance.ErrImageBuild, "domain %q makes the same golden image and has not ended in %s", d.Name, b.p.cfg.BuildLimit).
+		return appliance.NewProblem(appliance.ErrImageBuild, "domain %q makes the same golden image and has not ended in %s", d.Name, b.cfg.BuildLimit).
 			WithHint("if nobody waits for it, because its cluster's home is lost, remove it: pgapp down --by-tag %s --volumes", t.UUID)
 	}
 	return err
@@ -168,37 +174,30 @@ func (b *build) awaitOthers(ctx context.Context) error {
 
 // otherBuilder finds another cluster's machine that has the image as its disk.
 func (b *build) otherBuilder(ctx context.Context) (d rpc.Domain, found bool, err error) {
-	all, err := b.p.virt.Domains(ctx)
-	for _, d := range all {
-		t, ours := domainTag(d.XML)
-		if ours && t.UUID != b.c.UUID && slices.Contains(diskFiles(d), poolPath+"/"+b.volume) {
-			return d, true, nil
-		}
-	}
-	return d, false, err
+	return b.machines.otherWith(ctx, poolPath+"/"+b.volume, b.c.UUID)
 }
 
 // clear removes the builder, and the volume unless it is complete or in use.
 func (b *build) clear(ctx context.Context) error {
-	if err := b.p.removeMachine(ctx, b.c, builder, b.report); err != nil {
+	if err := b.remover.removeMachine(ctx, b.c, builder, b.report); err != nil {
 		return err
 	}
-	v, ok, err := b.p.disks.complete(ctx, b.volume)
+	v, ok, err := b.disks.complete(ctx, b.volume)
 	if err != nil || ok {
 		return err
 	}
-	if by, err := b.p.disks.usersOf(ctx, v); err != nil || len(by) > 0 {
+	if by, err := b.disks.usersOf(ctx, v); err != nil || len(by) > 0 {
 		return err
 	}
-	return b.p.disks.dropVolume(ctx, b.volume)
+	return b.disks.dropVolume(ctx, b.volume)
 }
 
 func (b *build) run(ctx context.Context, base rpc.Volume) error {
-	net, err := b.p.networks.ensureNetwork(ctx, b.c)
+	net, err := b.networks.ensureNetwork(ctx, b.c)
 	if err != nil {
 		return err
 	}
-	root, err := b.p.disks.ensureClone(ctx, b.volume, base, base.Capacity+roomToInstall)
+	root, err := b.disks.ensureClone(ctx, b.volume, base, base.Capacity+roomToInstall)
 	if err != nil {
 		return err
 	}
@@ -206,12 +205,12 @@ func (b *build) run(ctx context.Context, base rpc.Volume) error {
 		return err
 	}
 	defer b.guest.close()
-	how, err := b.p.machines.up(ctx, boot{spec: b.spec, accel: b.c.Spec.Accel, guest: b.guest, client: b.guest.client, report: b.report})
+	how, err := b.machines.up(ctx, boot{spec: b.spec, accel: b.c.Spec.Accel, guest: b.guest, client: b.guest.client, report: b.report})
 	if err != nil {
 		return err
 	}
 	b.report(appliance.Progress{Detail: how})
-	if err := b.p.machines.cloudInit(ctx, b.guest); err != nil {
+	if err := b.machines.cloudInit(ctx, b.guest); err != nil {
 		return err
 	}
 	if err := b.install(ctx); err != nil {
@@ -221,7 +220,7 @@ func (b *build) run(ctx context.Context, base rpc.Volume) error {
 		return err
 	}
 	b.report(appliance.Progress{Detail: how})
-	return b.p.disks.markComplete(ctx, b.volume)
+	return b.disks.markComplete(ctx, b.volume)
 }
 
 // prepare chooses what the builder needs: an address, keys for this once.
@@ -251,15 +250,15 @@ func (b *build) prepare(ctx context.Context, root rpc.Volume, s subnet) error {
 	if err != nil {
 		return err
 	}
-	client, err := ssh.New(ssh.Config{Address: net.JoinHostPort(m.Host, "22"), User: guestUser, Key: user, HostKey: hostPublic, Dial: b.p.cfg.Host.Network.Dial})
+	client, err := ssh.New(ssh.Config{Address: net.JoinHostPort(m.Host, "22"), User: guestUser, Key: user, HostKey: hostPublic, Dial: b.cfg.Host.Network.Dial})
 	if err != nil {
 		return err
 	}
-	b.guest = &guest{p: b.p, cluster: b.c.Name, uuid: b.c.UUID, member: m, client: client}
-	if err := b.p.networks.reserve(ctx, networkName(b.c.Spec), b.tag(), m.MAC, m.Host); err != nil {
+	b.guest = &guest{secrets: b.cfg.Secrets, host: b.cfg.Host, machines: b.machines, cluster: b.c.Name, uuid: b.c.UUID, member: m, client: client}
+	if err := b.networks.reserve(ctx, networkName(b.c.Spec), b.tag(), m.MAC, m.Host); err != nil {
 		return err
 	}
-	seed, err := b.p.makeSeed(ctx, b.tag(), identity{InstanceID: m.UUID, Hostname: "localhost", MAC: m.MAC, UserKey: userPublic, HostKey: host}, m.Host, s)
+	seed, err := b.seeds.upload(ctx, b.tag(), identity{InstanceID: m.UUID, Hostname: "localhost", MAC: m.MAC, UserKey: userPublic, HostKey: host}, m.Host, s)
 	if err != nil {
 		return err
 	}
@@ -274,17 +273,18 @@ func (b *build) prepare(ctx context.Context, root rpc.Volume, s subnet) error {
 // address is the last one of the network that nothing has: members count from
 // the front.
 func (b *build) address(ctx context.Context, s subnet) (string, error) {
-	n, err := b.p.virt.Network(ctx, networkName(b.c.Spec))
+	n, err := b.networks.existing(ctx, networkName(b.c.Spec))
 	if err != nil {
 		return "", err
 	}
-	a := allocation{p: b.p, r: appliance.AllocateRequest{Spec: b.c.Spec, Cluster: b.c.Name, UUID: b.c.UUID, Existing: b.c.Members}, net: n, subnet: s, taken: map[netip.Addr]string{}}
+	r := appliance.AllocateRequest{Spec: b.c.Spec, Cluster: b.c.Name, UUID: b.c.UUID, Existing: b.c.Members}
+	a := allocation{networks: b.networks, r: r, net: n, subnet: s}
 	if err := a.collect(ctx); err != nil {
 		return "", err
 	}
 	for i := s.size() - 1; i > 0; i-- {
 		addr := s.at(i)
-		if s.contains(addr) && a.taken[addr] == "" && len(aliveHosts(ctx, b.p.cfg.Host.Network, []netip.Addr{addr})) == 0 {
+		if s.contains(addr) && a.taken[addr] == "" && len(aliveHosts(ctx, b.cfg.Host.Network, []netip.Addr{addr})) == 0 {
 			return addr.String(), ctx.Err()
 		}
 	}
@@ -312,7 +312,7 @@ func (b *build) install(ctx context.Context) error {
 
 // place writes one of our scripts into the guest, until its next boot.
 func (b *build) place(ctx context.Context, script string) (string, error) {
-	text, err := fs.ReadFile(b.p.cfg.Documents, script)
+	text, err := fs.ReadFile(b.cfg.Documents, script)
 	if err != nil {
 		return "", fmt.Errorf("reading the script: %w", err)
 	}
@@ -332,13 +332,13 @@ func (b *build) seal(ctx context.Context) error {
 		return fmt.Errorf("sealing the image: %w", err)
 	}
 	err = wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
-		d, err := b.p.virt.Domain(ctx, b.spec.Name)
+		d, err := b.machines.named(ctx, b.spec.Name)
 		return err == nil && d.State.Off(), err
 	})
 	if err != nil {
 		return fmt.Errorf("waiting for the image to be sealed: %w", err)
 	}
-	text := b.p.machines.consoleText(ctx, volumeName(b.tag(), volConsole))
+	text := b.disks.consoleText(ctx, volumeName(b.tag(), volConsole))
 	if !strings.Contains(text, sealDone) {
 		return appliance.NewProblem(appliance.ErrImageBuild, "the image powered off before it was sealed").WithDetail(appliance.LastLines(text, consoleLines))
 	}

@@ -24,7 +24,9 @@ const (
 
 // guest is one member's machine.
 type guest struct {
-	p             *Provider
+	secrets       SecretStore
+	host          Host
+	machines      *machines
 	cluster, uuid string
 	member        appliance.Member
 
@@ -54,7 +56,7 @@ func (g *guest) ssh(ctx context.Context) (*ssh.Client, error) {
 	if g.client != nil {
 		return g.client, nil
 	}
-	s, err := g.p.cfg.Secrets.Secrets(ctx, g.cluster)
+	s, err := g.secrets.Secrets(ctx, g.cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +66,7 @@ func (g *guest) ssh(ctx context.Context) (*ssh.Client, error) {
 	}
 	g.client, err = ssh.New(ssh.Config{
 		Address: net.JoinHostPort(g.member.Host, "22"), User: guestUser,
-		Key: s.Get(appliance.SecretSSHKey), HostKey: public, Dial: g.p.cfg.Host.Network.Dial,
+		Key: s.Get(appliance.SecretSSHKey), HostKey: public, Dial: g.host.Network.Dial,
 	})
 	return g.client, err
 }
@@ -127,9 +129,9 @@ func (g *guest) root(ctx context.Context, script string, words ...string) (strin
 
 // off tells whether it is certain that the machine doesn't run.
 func (g *guest) off(ctx context.Context) bool {
-	d, err := g.p.machines.domainOf(ctx, g.uuid, g.member)
+	d, err := g.machines.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {
-		return g.p.cfg.Host.proveEnded(ctx, g.member) == nil
+		return g.host.proveEnded(ctx, g.member) == nil
 	}
 	return err == nil && d.State.Off()
 }
@@ -137,22 +139,15 @@ func (g *guest) off(ctx context.Context) bool {
 // Fence pulls the machine's plug, throws away what could be thawed, and proves
 // that no QEMU process of it is left.
 func (g *guest) Fence(ctx context.Context) error {
-	d, err := g.p.machines.domainOf(ctx, g.uuid, g.member)
+	d, err := g.machines.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {
-		return g.p.cfg.Host.proveEnded(ctx, g.member)
+		return g.host.proveEnded(ctx, g.member)
 	}
 	if appliance.IsProblem(err, appliance.ErrForeignObject) {
 		return err
 	}
-	key := d.UUID
 	if err == nil {
-		err = g.p.virt.DestroyDomain(ctx, key)
-	}
-	if err == nil {
-		err = g.p.virt.RemoveManagedSave(ctx, key)
-	}
-	if err == nil {
-		d, err = g.p.virt.Domain(ctx, key)
+		d, err = g.machines.pullPlug(ctx, d.UUID)
 	}
 	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
 		return appliance.NewProblem(appliance.ErrFence, "fencing %q: %w", g.member.Domain, err)
@@ -163,7 +158,7 @@ func (g *guest) Fence(ctx context.Context) error {
 	if client, err := g.ssh(ctx); err == nil {
 		client.Drop()
 	}
-	return g.p.cfg.Host.proveEnded(ctx, g.member)
+	return g.host.proveEnded(ctx, g.member)
 }
 
 // proveEnded looks for the machine's process itself: libvirt may have lost it.

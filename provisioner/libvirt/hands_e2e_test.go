@@ -37,7 +37,7 @@ func tiny(t *testing.T, p *Provider) (appliance.Cluster, appliance.Member, tag) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = errors.Join(p.virt.DefineDomain(t.Context(), x), p.networks.reserve(t.Context(), appliance.DefaultNetwork, tg, m.MAC, m.Host), p.virt.StartDomain(t.Context(), m.UUID))
+	err = errors.Join(p.machines.virt.DefineDomain(t.Context(), x), p.networks.reserve(t.Context(), appliance.DefaultNetwork, tg, m.MAC, m.Host), p.machines.virt.StartDomain(t.Context(), m.UUID))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestHandsRenameAndUndefine(t *testing.T) {
 	if g.off(t.Context()) {
 		t.Error("a renamed machine that runs counts as off")
 	}
-	if done, err := p.machineRemoved(t.Context(), c, m.Name); err != nil || done {
+	if done, err := p.remover.machineRemoved(t.Context(), c, m.Name); err != nil || done {
 		t.Errorf("it runs, and counts as removed: %v, %v", done, err)
 	}
 	if err := g.Fence(t.Context()); err != nil {
@@ -130,7 +130,7 @@ func TestHandsCopyAndSnapshot(t *testing.T) {
 		t.Cleanup(func() { virshAfter(t, "vol-delete", "--pool", poolName, v) })
 	}
 	virsh(t, "snapshot-create-as", m.Domain, "nightly", "--disk-only", "--atomic")
-	d, err := p.virt.Domain(t.Context(), m.UUID)
+	d, err := p.machines.virt.Domain(t.Context(), m.UUID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestHandsCopyAndSnapshot(t *testing.T) {
 	x.Devices.Disks[0].Source.File.File = poolPath + "/" + clone
 	x.Devices.Disks[0].BackingStore = nil
 	x.Devices.Interfaces = nil
-	if err := p.virt.DefineDomain(t.Context(), x); err != nil {
+	if err := p.machines.virt.DefineDomain(t.Context(), x); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { virshAfter(t, "undefine", x.Name) })
@@ -153,7 +153,7 @@ func TestHandsCopyAndSnapshot(t *testing.T) {
 	user.Name, user.UUID, user.Metadata = "user-"+c.Name, uuid.NewString(), nil
 	disk := user.Devices.Disks[0]
 	disk.Source.File.File = file
-	if err := p.virt.DefineDomain(t.Context(), user); err != nil {
+	if err := p.machines.virt.DefineDomain(t.Context(), user); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { virshAfter(t, "undefine", user.Name) })

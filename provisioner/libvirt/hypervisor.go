@@ -9,11 +9,12 @@ import (
 	"pgapp/provisioner/libvirt/rpc"
 )
 
-// hypervisor is what the provider needs of libvirt, in small interfaces: each
-// part of the provider gets those that it needs. *rpc.Conn is the real one; the
-// tests' fake keeps state and parses what it is given.
+// hypervisor is what the provider needs of libvirt, in small interfaces. Only
+// assemble sees all of them: it gives each part those that the part calls.
+// *rpc.Conn is the real libvirt; the tests' fake keeps state and parses XML.
 type hypervisor struct {
-	domainCalls
+	domainLookup
+	powerCalls
 	definitionCalls
 	deviceCalls
 	poolCalls
@@ -22,12 +23,15 @@ type hypervisor struct {
 	hostCalls
 }
 
-// hypervisorOf is the connection as all of these.
-func hypervisorOf(c *rpc.Conn) hypervisor { return hypervisor{c, c, c, c, c, c, c} }
+// hypervisorOf gives the connection as a hypervisor.
+func hypervisorOf(c *rpc.Conn) hypervisor { return hypervisor{c, c, c, c, c, c, c, c} }
 
-type domainCalls interface {
+type domainLookup interface {
 	Domain(ctx context.Context, name string) (rpc.Domain, error)
 	Domains(ctx context.Context) ([]rpc.Domain, error)
+}
+
+type powerCalls interface {
 	StartDomain(ctx context.Context, name string) error
 	ShutdownDomain(ctx context.Context, name string) error
 	DestroyDomain(ctx context.Context, name string) error
@@ -48,7 +52,6 @@ type deviceCalls interface {
 	DiskThere(ctx context.Context, domain, target string) (bool, error)
 	DiskSize(ctx context.Context, domain, target string) (uint64, error)
 	ResizeDisk(ctx context.Context, domain, target string, size uint64) error
-	Capabilities(ctx context.Context, virtType string) (libvirtxml.DomainCaps, error)
 }
 
 type poolCalls interface {
@@ -66,6 +69,7 @@ type volumeCalls interface {
 	Download(ctx context.Context, pool, name string, limit uint64) ([]byte, error)
 	ReadVolume(ctx context.Context, pool, name string, w io.Writer) error
 	DeleteVolume(ctx context.Context, pool, name string) error
+	Leans(ctx context.Context) ([]rpc.Lean, error)
 }
 
 type networkCalls interface {
@@ -81,6 +85,10 @@ type networkCalls interface {
 type hostCalls interface {
 	Version(ctx context.Context) (string, error)
 	FreeMemory(ctx context.Context) (uint64, error)
-	Leans(ctx context.Context) ([]rpc.Lean, error)
 	RunDomain(ctx context.Context, d libvirtxml.Domain) error
+	capabilityCalls
+}
+
+type capabilityCalls interface {
+	Capabilities(ctx context.Context, virtType string) (libvirtxml.DomainCaps, error)
 }

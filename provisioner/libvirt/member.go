@@ -44,7 +44,7 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 		return err
 	}
 	spec := p.memberSpec(c, m)
-	state, d, err := p.root(ctx, c, m)
+	state, d, err := p.machines.root(ctx, c, m)
 	if err != nil {
 		return err
 	}
@@ -69,11 +69,11 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 	}
 	how, err := p.machines.up(ctx, b)
 	if err == nil && !settled {
-		err = p.settle(ctx, g, spec, c.Spec.Locale, report)
+		err = p.machines.settle(ctx, g, spec, c.Spec.Locale, report)
 	}
 	if err != nil {
 		// The disk of a machine that ran is missed only by its next start.
-		if state, _, e := p.root(ctx, c, m); e == nil && state == rootGone {
+		if state, _, e := p.machines.root(ctx, c, m); e == nil && state == rootGone {
 			err = diskGone(c, m)
 		}
 		return errors.Join(err, p.disks.dropIdleSeed(ctx, spec))
@@ -106,11 +106,11 @@ func (p *Provider) memberSeed(ctx context.Context, c appliance.Cluster, m applia
 	if id.UserKey, err = ssh.PublicKey(s.Get(appliance.SecretSSHKey)); err != nil {
 		return "", fmt.Errorf("the key for the guests of %q: %w", c.Name, err)
 	}
-	return p.makeSeed(ctx, memberTag(c, m.Name), id, m.Host, net)
+	return p.seeds.upload(ctx, memberTag(c, m.Name), id, m.Host, net)
 }
 
-// makeSeed uploads the seed of a machine, over an older one.
-func (p *Provider) makeSeed(ctx context.Context, t tag, id identity, address string, net subnet) (string, error) {
+// upload makes a machine's seed and uploads it, over an older one.
+func (sd *seeds) upload(ctx context.Context, t tag, id identity, address string, net subnet) (string, error) {
 	addr, err := netip.ParseAddr(address)
 	if err != nil {
 		return "", fmt.Errorf("the address of %q: %w", t.Member, err)
@@ -119,34 +119,34 @@ func (p *Provider) makeSeed(ctx context.Context, t tag, id identity, address str
 	if id.HostPublic, err = ssh.PublicKey(id.HostKey); err != nil {
 		return "", fmt.Errorf("the host key of %q: %w", t.Member, err)
 	}
-	files, err := id.documents(p.cfg.Documents)
+	files, err := id.documents(sd.documents)
 	if err != nil {
 		return "", err
 	}
-	img, err := files.image(p.cfg.TempDir)
+	img, err := files.image(sd.tempDir)
 	if err != nil {
 		return "", err
 	}
 	name := volumeName(t, volSeed)
-	if err := p.disks.upload(ctx, rawVolume(name, uint64(len(img))), bytes.NewReader(img), int64(len(img))); err != nil {
+	if err := sd.disks.upload(ctx, rawVolume(name, uint64(len(img))), bytes.NewReader(img), int64(len(img))); err != nil {
 		return "", err
 	}
-	v, err := p.virt.Volume(ctx, poolName, name)
+	v, err := sd.disks.virt.Volume(ctx, poolName, name)
 	return v.Path, err
 }
 
 // settle checks that the guest took its identity, gives it the cluster's
 // locale, keeps cloud-init from ever running again, and removes the seed and
 // its copies.
-func (p *Provider) settle(ctx context.Context, g *guest, spec machineSpec, locale string, report appliance.Report) error {
+func (mc *machines) settle(ctx context.Context, g *guest, spec machineSpec, locale string, report appliance.Report) error {
 	report(appliance.Progress{Detail: "waiting for cloud-init"})
-	if err := p.machines.cloudInit(ctx, g); err != nil {
+	if err := mc.cloudInit(ctx, g); err != nil {
 		return err
 	}
 	if _, err := g.root(ctx, settleScript, memberDir, serverUnit, serverUnitText(g.Layout()), locale); err != nil {
 		return fmt.Errorf("settling %q: %w", g.member.Name, err)
 	}
-	return p.dropSeed(ctx, spec)
+	return mc.dropSeed(ctx, spec)
 }
 
 const settleScript = `set -eu
@@ -244,23 +244,23 @@ func judgeCloudInit(name, text string, code int) error {
 }
 
 // dropSeed takes the seed's disk away and deletes it.
-func (p *Provider) dropSeed(ctx context.Context, spec machineSpec) error {
+func (mc *machines) dropSeed(ctx context.Context, spec machineSpec) error {
 	path := seedPath(spec.Tag)
-	if err := p.virt.DetachDisk(ctx, spec.Name, path); err != nil {
+	if err := mc.virt.DetachDisk(ctx, spec.Name, path); err != nil {
 		return err
 	}
 	// A guest that doesn't let go loses the disk with its next start.
 	limited, cancel := context.WithTimeout(ctx, detachLimit)
 	defer cancel()
 	_ = wait.Until(limited, pollEvery, func(ctx context.Context) (bool, error) {
-		x, err := p.virt.LiveDomain(ctx, spec.Name)
+		x, err := mc.virt.LiveDomain(ctx, spec.Name)
 		_, has := rpc.DiskOf(x, path)
 		return err == nil && !has, nil
 	})
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return p.disks.dropVolume(ctx, volumeName(spec.Tag, volSeed))
+	return mc.disks.dropVolume(ctx, volumeName(spec.Tag, volSeed))
 }
 
 // machineReady observes what ensureMachine brings about, the way to the host

@@ -135,6 +135,21 @@ func (ns *networks) ensureNetwork(ctx context.Context, c appliance.Cluster) (sub
 	return s, ns.virt.StartNetwork(ctx, name)
 }
 
+// existing looks up a network that has to exist.
+func (ns *networks) existing(ctx context.Context, name string) (rpc.Network, error) {
+	return ns.virt.Network(ctx, name)
+}
+
+// start starts the network. A repeat does nothing.
+func (ns *networks) start(ctx context.Context, name string) error {
+	return ns.virt.StartNetwork(ctx, name)
+}
+
+// leases lists the addresses that the network's DHCP has given out.
+func (ns *networks) leases(ctx context.Context, name string) ([]rpc.Lease, error) {
+	return ns.virt.Leases(ctx, name)
+}
+
 // checkAddress refuses a member whose address the network no longer has, as when
 // it was made again with another subnet.
 func checkAddress(c appliance.Cluster, m appliance.Member, s subnet) error {
@@ -173,6 +188,20 @@ func hasDHCP(x libvirtxml.Network) bool {
 		}
 	}
 	return false
+}
+
+// reserved tells whether the network has a reservation of that name.
+func (ns *networks) reserved(ctx context.Context, network, name string) (bool, error) {
+	n, err := ns.virt.Network(ctx, network)
+	if errors.Is(err, rpc.ErrNotFound) {
+		return false, nil
+	}
+	for _, h := range reservations(n.XML) {
+		if h.Name == name {
+			return true, nil
+		}
+	}
+	return false, err
 }
 
 // reserve keeps the network's DHCP from giving the member's address to

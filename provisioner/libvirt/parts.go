@@ -1,33 +1,37 @@
 package libvirt
 
 import (
+	"context"
+	"io/fs"
 	"sync"
 
+	"pgapp/appliance"
 	"pgapp/appliance/wait"
 	"pgapp/provisioner/libvirt/image"
+	"pgapp/provisioner/libvirt/rpc"
 )
 
-// turns gives each thing that several members need and one makes to one caller
-// at a time: an image by its volume's name, the pool, the network.
+// turns lets one caller at a time make what several members share: an image, by
+// its volume's name, the pool, the network.
 type turns struct{ building wait.Turns }
 
 // acceleration decides between KVM and emulation.
 type acceleration struct {
-	virt deviceCalls
+	virt capabilityCalls
 
 	mu sync.Mutex
-	// noKVM says why this host's KVM can't run guests, once that was seen.
+	// noKVM says why this host's KVM can't run guests, once a guest has failed.
 	noKVM string
 }
 
-// disks are the volumes of pgapp's pool, and what leans on them.
+// disks are the volumes of pgapp's pool, with the files and domains that depend
+// on them.
 type disks struct {
 	cfg  *Config
 	virt struct {
 		poolCalls
 		volumeCalls
-		hostCalls
-		domainCalls
+		domainLookup
 	}
 	turns *turns
 }
@@ -36,48 +40,66 @@ type disks struct {
 type networks struct {
 	virt struct {
 		networkCalls
-		domainCalls
+		domainLookup
 	}
 	turns *turns
 }
 
-// machines are libvirt's domains: how they are found, defined, started and ended.
+// machines are libvirt's domains: they are found, defined, started and ended here.
 type machines struct {
 	cfg  *Config
 	virt struct {
-		domainCalls
+		domainLookup
+		powerCalls
 		definitionCalls
 		deviceCalls
-		volumeCalls
-		poolCalls
 	}
 	accel *acceleration
+	disks *disks
 
 	mu sync.Mutex
-	// booting counts by UUID who brings a machine up at the moment.
+	// booting counts, by UUID, the callers that boot a machine now.
 	booting map[string]int
 }
 
-// imaging keeps images in the pool: bases as they were fetched, and golden ones.
+// imaging keeps images in the pool: fetched bases, and golden images.
 type imaging struct {
-	virt   volumeCalls
 	images *image.Store
 	disks  *disks
 	turns  *turns
 }
 
-// checks are what doctor looks at.
+// seeds makes cloud-init's seeds.
+type seeds struct {
+	documents fs.FS
+	tempDir   string
+	disks     *disks
+}
+
+// remover removes members' machines.
+type remover struct {
+	host     Host
+	machines *machines
+	disks    *disks
+	networks *networks
+}
+
+// checks are doctor's.
 type checks struct {
 	cfg  *Config
 	virt struct {
-		deviceCalls
-		domainCalls
-		networkCalls
-		poolCalls
 		hostCalls
+		trialCalls
 	}
 	accel    *acceleration
+	disks    *disks
 	networks *networks
+}
+
+// trialCalls watch and end the trial machine.
+type trialCalls interface {
+	Domain(ctx context.Context, name string) (rpc.Domain, error)
+	DestroyDomain(ctx context.Context, name string) error
 }
 
 // assemble puts the provider's parts together over a libvirt.
@@ -91,18 +113,39 @@ func assemble(cfg Config, virt hypervisor) *Provider {
 	if cfg.stopLimit == 0 {
 		cfg.stopLimit = stopLimit
 	}
-	p := &Provider{cfg: &cfg, virt: virt, turns: &turns{}, guests: map[string]*guest{}, closeConn: func() {}}
+	p := &Provider{cfg: &cfg, turns: &turns{}, guests: map[string]*guest{}, closeConn: func() {}}
 	p.accel = &acceleration{virt: virt}
 	p.disks = &disks{cfg: p.cfg, turns: p.turns}
-	p.disks.virt.poolCalls, p.disks.virt.volumeCalls, p.disks.virt.hostCalls, p.disks.virt.domainCalls = virt, virt, virt, virt
+	p.disks.virt.poolCalls, p.disks.virt.volumeCalls, p.disks.virt.domainLookup = virt, virt, virt
 	p.networks = &networks{turns: p.turns}
-	p.networks.virt.networkCalls, p.networks.virt.domainCalls = virt, virt
-	p.machines = &machines{cfg: p.cfg, accel: p.accel, booting: map[string]int{}}
+	p.networks.virt.networkCalls, p.networks.virt.domainLookup = virt, virt
+	p.machines = &machines{cfg: p.cfg, accel: p.accel, disks: p.disks, booting: map[string]int{}}
 	m := &p.machines.virt
-	m.domainCalls, m.definitionCalls, m.deviceCalls, m.volumeCalls, m.poolCalls = virt, virt, virt, virt, virt
-	p.imaging = &imaging{virt: virt, images: image.NewStore(cfg.ImageDir), disks: p.disks, turns: p.turns}
-	p.checks = &checks{cfg: p.cfg, accel: p.accel, networks: p.networks}
-	c := &p.checks.virt
-	c.deviceCalls, c.domainCalls, c.networkCalls, c.poolCalls, c.hostCalls = virt, virt, virt, virt, virt
+	m.domainLookup, m.powerCalls, m.definitionCalls, m.deviceCalls = virt, virt, virt, virt
+	p.imaging = &imaging{images: image.NewStore(cfg.ImageDir), disks: p.disks, turns: p.turns}
+	p.seeds = &seeds{documents: cfg.Documents, tempDir: cfg.TempDir, disks: p.disks}
+	p.remover = &remover{host: cfg.Host, machines: p.machines, disks: p.disks, networks: p.networks}
+	p.checks = &checks{cfg: p.cfg, accel: p.accel, disks: p.disks, networks: p.networks}
+	p.checks.virt.hostCalls, p.checks.virt.trialCalls = virt, virt
 	return p
+}
+
+// newBuild starts the making of the golden image in the volume.
+func (p *Provider) newBuild(c appliance.Cluster, volume string, report appliance.Report) *build {
+	return &build{
+		cfg: p.cfg, turns: p.turns, disks: p.disks, networks: p.networks, machines: p.machines, seeds: p.seeds, remover: p.remover,
+		c: c, volume: volume, report: report,
+	}
+}
+
+// newGuest makes a member's machine.
+func (p *Provider) newGuest(c appliance.Cluster, m appliance.Member) *guest {
+	return &guest{secrets: p.cfg.Secrets, host: p.cfg.Host, machines: p.machines, cluster: c.Name, uuid: c.UUID, member: m}
+}
+
+// newAllocation starts an allocation in the network.
+func (p *Provider) newAllocation(r appliance.AllocateRequest, net rpc.Network, s subnet) *allocation {
+	return &allocation{
+		r: r, net: net, subnet: s, host: p.cfg.Host.Network, local: p.cfg.Local, networks: p.networks, machines: p.machines,
+	}
 }

@@ -48,6 +48,26 @@ func (ds *disks) ensurePool(ctx context.Context) error {
 	return ds.virt.StartPool(ctx, poolName)
 }
 
+// pool looks the pool up.
+func (ds *disks) pool(ctx context.Context) (rpc.Pool, error) { return ds.virt.Pool(ctx, poolName) }
+
+// startPool starts the pool. A repeat does nothing.
+func (ds *disks) startPool(ctx context.Context) error { return ds.virt.StartPool(ctx, poolName) }
+
+// refresh lets libvirt see files that appeared in the pool or left it. libvirt
+// refuses while something is uploaded.
+func (ds *disks) refresh(ctx context.Context) error { return ds.virt.RefreshPool(ctx, poolName) }
+
+// volumes lists the pool's volumes.
+func (ds *disks) volumes(ctx context.Context) ([]rpc.Volume, error) {
+	return ds.virt.Volumes(ctx, poolName)
+}
+
+// read writes a volume's content to w.
+func (ds *disks) read(ctx context.Context, name string, w io.Writer) error {
+	return ds.virt.ReadVolume(ctx, poolName, name, w)
+}
+
 func ownPool(pool rpc.Pool) bool {
 	return pool.XML.Type == "dir" && pool.XML.Target != nil && pool.XML.Target.Path == poolPath
 }

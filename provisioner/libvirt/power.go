@@ -30,10 +30,27 @@ func (p *Provider) StopMachine(ctx context.Context, c appliance.Cluster, m appli
 	if err != nil {
 		return err
 	}
-	if err := p.machines.powerOff(ctx, d.UUID, p.guest(c, m), m.Name == c.Primary, report); err != nil {
+	return p.machines.stop(ctx, d.UUID, p.guest(c, m), m.Name == c.Primary, report)
+}
+
+// stop powers the machine off, and removes its saved memory.
+func (mc *machines) stop(ctx context.Context, domain string, g *guest, primary bool, report appliance.Report) error {
+	if err := mc.powerOff(ctx, domain, g, primary, report); err != nil {
 		return err
 	}
-	return p.virt.RemoveManagedSave(ctx, d.UUID)
+	return mc.virt.RemoveManagedSave(ctx, domain)
+}
+
+// pullPlug ends the domain at once, removes its saved memory, and looks at the
+// domain again.
+func (mc *machines) pullPlug(ctx context.Context, domain string) (rpc.Domain, error) {
+	if err := mc.virt.DestroyDomain(ctx, domain); err != nil {
+		return rpc.Domain{}, err
+	}
+	if err := mc.virt.RemoveManagedSave(ctx, domain); err != nil {
+		return rpc.Domain{}, err
+	}
+	return mc.virt.Domain(ctx, domain)
 }
 
 // powerOff goes from one means to the next until the machine is off: a paused

@@ -57,8 +57,7 @@ type Config struct {
 
 // Provider makes members of virtual machines. It is safe for concurrent use.
 type Provider struct {
-	cfg  *Config
-	virt hypervisor
+	cfg *Config
 	// closeConn ends the connections to libvirt.
 	closeConn func()
 
@@ -68,6 +67,8 @@ type Provider struct {
 	networks *networks
 	machines *machines
 	imaging  *imaging
+	seeds    *seeds
+	remover  *remover
 	checks   *checks
 
 	mu     sync.Mutex
@@ -122,7 +123,7 @@ func (p *Provider) guest(c appliance.Cluster, m appliance.Member) *guest {
 	defer p.mu.Unlock()
 	g, ok := p.guests[key]
 	if !ok {
-		g = &guest{p: p, cluster: c.Name, uuid: c.UUID, member: m}
+		g = p.newGuest(c, m)
 		p.guests[key] = g
 	}
 	return g

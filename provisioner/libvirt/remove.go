@@ -13,7 +13,8 @@ import (
 // removal removes what a cluster has: one member's, or everything where member
 // is empty; whatever the cluster is called where cluster is.
 type removal struct {
-	p                     *Provider
+	machines              *machines
+	disks                 *disks
 	uuid, cluster, member string
 	report                appliance.Report
 }
@@ -22,7 +23,7 @@ type removal struct {
 // that a repeat still knows which files were their disks. Nothing is ended where
 // something else leans on a volume.
 func (r removal) run(ctx context.Context) error {
-	ds, err := r.p.machines.domainsOf(ctx, r.uuid, r.member)
+	ds, err := r.machines.domainsOf(ctx, r.uuid, r.member)
 	if err != nil {
 		return err
 	}
@@ -32,19 +33,19 @@ func (r removal) run(ctx context.Context) error {
 	}
 	for _, d := range ds {
 		r.report(appliance.Progress{Detail: "removing domain " + d.Name})
-		if err := r.p.virt.DestroyDomain(ctx, d.UUID); err != nil {
+		if err := r.machines.end(ctx, d); err != nil {
 			return err
 		}
 	}
 	for _, v := range vols {
 		r.report(appliance.Progress{Detail: "removing volume " + v.Name})
-		if err := r.p.disks.deleteWhenIdle(ctx, v.Name); err != nil {
+		if err := r.disks.deleteWhenIdle(ctx, v.Name); err != nil {
 			return err
 		}
 	}
 	for _, d := range ds {
 		r.sayKept(d, vols)
-		if err := r.p.virt.UndefineDomain(ctx, d.UUID); err != nil {
+		if err := r.machines.undefine(ctx, d); err != nil {
 			return err
 		}
 	}
@@ -68,18 +69,18 @@ func (r removal) sayKept(d rpc.Domain, removed []rpc.Volume) {
 // of the domains, as a snapshot's overlay does. It is an error where anything
 // else leans on them, or the pool can't be looked at.
 func (r removal) volumes(ctx context.Context, ds []rpc.Domain) ([]rpc.Volume, error) {
-	there, err := r.p.disks.openPool(ctx)
+	there, err := r.disks.openPool(ctx)
 	if err != nil || !there {
 		return nil, err
 	}
 	// libvirt doesn't know of the console's log otherwise. Refused while
 	// something is uploaded; that isn't the console's log.
-	refreshed := r.p.virt.RefreshPool(ctx, poolName)
-	vols, _, err := r.p.disks.clusterVolumes(ctx, r.uuid, r.cluster, r.member)
+	refreshed := r.disks.refresh(ctx)
+	vols, _, err := r.disks.clusterVolumes(ctx, r.uuid, r.cluster, r.member)
 	if err != nil {
 		return nil, errors.Join(err, refreshed)
 	}
-	leans, err := r.p.disks.leans(ctx)
+	leans, err := r.disks.leans(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func (r removal) volumes(ctx context.Context, ds []rpc.Domain) ([]rpc.Volume, er
 // overlays adds the pool's volumes that lean on one of vols and that only the
 // domains have as a disk.
 func (r removal) overlays(ctx context.Context, vols []rpc.Volume, leans []rpc.Lean, ours func(rpc.Lean) bool) ([]rpc.Volume, error) {
-	all, err := r.p.virt.Volumes(ctx, poolName)
+	all, err := r.disks.volumes(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +138,16 @@ func paths(vols []rpc.Volume) []string {
 		out = append(out, v.Path)
 	}
 	return out
+}
+
+// end ends the domain at once. A repeat does nothing.
+func (mc *machines) end(ctx context.Context, d rpc.Domain) error {
+	return mc.virt.DestroyDomain(ctx, d.UUID)
+}
+
+// undefine makes libvirt forget the domain. A repeat does nothing.
+func (mc *machines) undefine(ctx context.Context, d rpc.Domain) error {
+	return mc.virt.UndefineDomain(ctx, d.UUID)
 }
 
 // domainsOf lists the cluster's domains, under whatever names, or one member's.

@@ -115,7 +115,7 @@ func TestDestroyFindsARenamedDomain(t *testing.T) {
 	t.Parallel()
 	w, c, m := inLife(t)
 	w.fake.rename(m.Domain, "billing-db")
-	if done, err := w.machineRemoved(t.Context(), c, m.Name); err != nil || done {
+	if done, err := w.remover.machineRemoved(t.Context(), c, m.Name); err != nil || done {
 		t.Errorf("a renamed domain that runs: got removed %v, %v", done, err)
 	}
 	if err := destroyed(t, w, c); err != nil {
@@ -133,7 +133,7 @@ func TestDestroyDefinesAnUndefinedPool(t *testing.T) {
 	delete(w.fake.domains, m.Domain)
 	delete(w.fake.pools, poolName)
 	w.fake.networks["default"].XML.IPs[0].DHCP.Hosts = nil
-	if done, err := w.machineRemoved(t.Context(), c, m.Name); err != nil || done {
+	if done, err := w.remover.machineRemoved(t.Context(), c, m.Name); err != nil || done {
 		t.Errorf("volumes that can't be seen: got removed %v, %v", done, err)
 	}
 	if err := destroyed(t, w, c); err != nil {

@@ -44,7 +44,12 @@ func (p *Provider) ApplySize(ctx context.Context, c appliance.Cluster, m applian
 			return false, err
 		}
 	}
-	live, err := p.virt.LiveDomain(ctx, d.UUID)
+	return p.machines.needsRestart(ctx, d.UUID, size)
+}
+
+// needsRestart tells whether the running domain lacks the size.
+func (mc *machines) needsRestart(ctx context.Context, domain string, size appliance.MachineSize) (bool, error) {
+	live, err := mc.virt.LiveDomain(ctx, domain)
 	return err == nil && !hasSize(live, size), err
 }
 

@@ -59,7 +59,7 @@ exec systemctl stop -- "$1"`
 // is off runs no server; one that is paused is a Problem with id
 // member-unreachable, at once.
 func (g *guest) StopServer(ctx context.Context, mode appliance.StopMode) error {
-	if d, err := g.p.machines.domainOf(ctx, g.uuid, g.member); err == nil && d.State == rpc.DomainPaused {
+	if d, err := g.machines.domainOf(ctx, g.uuid, g.member); err == nil && d.State == rpc.DomainPaused {
 		return appliance.NewProblem(appliance.ErrMemberUnreachable, "the machine of member %s is paused", g.member.Name).
 			WithHint("let it go on: pgapp start %s", g.member.Name)
 	}

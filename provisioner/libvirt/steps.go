@@ -129,7 +129,7 @@ func (p *Provider) memberSteps(c appliance.Cluster, m appliance.Member) []applia
 // needed that disks are made from.
 func (p *Provider) haveDisks(ctx context.Context, c appliance.Cluster, members ...appliance.Member) (bool, error) {
 	for _, m := range members {
-		if state, _, err := p.root(ctx, c, m); err != nil || state != rootThere {
+		if state, _, err := p.machines.root(ctx, c, m); err != nil || state != rootThere {
 			return false, err
 		}
 	}
@@ -143,7 +143,7 @@ func (p *Provider) ensureDisk(ctx context.Context, c appliance.Cluster, m applia
 	if err := p.disks.ensurePool(ctx); err != nil {
 		return err
 	}
-	state, _, err := p.root(ctx, c, m)
+	state, _, err := p.machines.root(ctx, c, m)
 	switch {
 	case err != nil:
 		return err
@@ -173,7 +173,7 @@ func (p *Provider) remakeDisk(ctx context.Context, c appliance.Cluster, m applia
 	if err != nil {
 		return err
 	}
-	_ = p.virt.RefreshPool(ctx, poolName) // else libvirt lists a file that was deleted by hand
+	_ = p.disks.refresh(ctx) // else libvirt lists a file that was deleted by hand
 	spec := p.memberSpec(c, m)
 	err = p.machines.edit(ctx, d.UUID, func(def *definition) error {
 		if err := def.withRoot(spec); err != nil {

@@ -112,7 +112,7 @@ func TestImageDigestIsChecked(t *testing.T) {
 func TestAnImageIsMadeOnceAtATime(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := &build{p: w.Provider, c: w.cluster(t, "main", uuidA, 1), volume: "golden-1.qcow2", report: quiet}
+	b := w.newBuild(w.cluster(t, "main", uuidA, 1), "golden-1.qcow2", quiet)
 	other := machineSpec{Type: typeTCG, Tag: tag{UUID: uuidB, Cluster: "other", Member: builder}, Name: "pgapp-other-golden", UUID: uuidB, Root: poolPath + "/golden-1.qcow2"}
 	x, err := other.domain()
 	if err != nil {

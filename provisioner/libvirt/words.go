@@ -16,9 +16,9 @@ var _ appliance.Powered = (*guest)(nil)
 
 // Power asks libvirt what the member's domain does, under whatever name.
 func (g *guest) Power(ctx context.Context) (appliance.Power, error) {
-	d, err := g.p.machines.domainOf(ctx, g.uuid, g.member)
+	d, err := g.machines.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {
-		if err := g.p.cfg.Host.proveEnded(ctx, g.member); err != nil {
+		if err := g.host.proveEnded(ctx, g.member); err != nil {
 			return appliance.Power{}, err
 		}
 		return appliance.Power{State: appliance.PowerOff, Reason: "libvirt has no domain of it"}, nil
@@ -26,7 +26,7 @@ func (g *guest) Power(ctx context.Context) (appliance.Power, error) {
 	if err != nil {
 		return appliance.Power{}, err
 	}
-	return powerOf(g.p.cfg.Host.Files, d, g.p.machines.isBooting(g.member.UUID)), nil
+	return powerOf(g.host.Files, d, g.machines.isBooting(g.member.UUID)), nil
 }
 
 // powerOf reads a domain's state. booting is set while this process brings the

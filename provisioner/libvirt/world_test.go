@@ -65,7 +65,7 @@ func newWorld(t *testing.T) world {
 		Local: fakeLocal{}, Secrets: &fakeSecrets{}, Documents: os.DirFS("../../embed/cloudinit"),
 		ImageDir: t.TempDir(), TempDir: t.TempDir(), BootLimit: 2 * time.Second, stopLimit: 300 * time.Millisecond,
 		Host: h.host(),
-	}, hypervisor{f, f, f, f, f, f, f})
+	}, hypervisor{f, f, f, f, f, f, f, f})
 	t.Cleanup(p.Close)
 	x, err := defaultNetwork(tag{})
 	if err != nil {

@@ -56,9 +56,6 @@ func newClient(base, token, where string, dial func(context.Context, string, str
 	}}
 }
 
-// Close closes idle connections. The client stays usable.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
-
 // Do sends a request unchanged and returns the response of any status; the
 // caller closes its body. path begins with a slash; body is JSON or nil.
 func (c *Client) Do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {

@@ -11,3 +11,6 @@ func NewTCPClient(url, token string) *Client {
 	d := &net.Dialer{Timeout: dialTimeout}
 	return newClient(strings.TrimSuffix(url, "/"), token, url, d.DialContext)
 }
+
+// Close closes idle connections, so that a test leaves no goroutine.
+func (c *Client) Close() { c.http.CloseIdleConnections() }

@@ -18,9 +18,6 @@ type Binaries struct {
 	Skipped []string
 }
 
-// Path returns the absolute path of a program.
-func (b Binaries) Path(program string) string { return filepath.Join(b.Dir, program) }
-
 // Env returns the variables that the programs need in their environment, as
 // KEY=VALUE; usually none. The tree's C library looks for locales in the host's
 // directory; on a host without the locale C.UTF-8 (a small container, or a system

@@ -87,7 +87,7 @@ func TestFindOrder(t *testing.T) {
 			if got.Source != c.source || got.Version != c.version || len(got.Skipped) != c.skipped {
 				t.Errorf("got %+v", got)
 			}
-			if _, err := os.Stat(got.Path("postgres")); err != nil {
+			if _, err := os.Stat(filepath.Join(got.Dir, "postgres")); err != nil {
 				t.Error(err)
 			}
 		})

@@ -87,7 +87,7 @@ func newCluster(t *testing.T, found tree.Binaries, dir string) *cluster {
 
 // command runs a program of the tree as a user with a foreign LANG would.
 func (c *cluster) command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, c.found.Path(program), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(c.found.Dir, program), args...)
 	cmd.Dir = c.dir
 	cmd.Env = append(c.found.Env(), "PATH=/nonexistent", "LANG=xx_YY.UTF-8", "HOME="+c.dir,
 		// DT_RPATH has to win over what the user's environment says.

@@ -97,8 +97,9 @@ func tidySchemas(doc *huma.OpenAPI) {
 	// huma describes its own error model whether it is used or not.
 	delete(schemas, "ErrorModel")
 	delete(schemas, "ErrorDetail")
-	// The journal keeps this for itself: the field that holds it is hidden.
+	// The journal keeps these for itself: the fields that hold them are hidden.
 	delete(schemas, "AdoptDecision")
+	delete(schemas, "Decision")
 	strict := requestSchemas(doc)
 	for _, s := range schemas {
 		if strict[s] {

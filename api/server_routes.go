@@ -54,8 +54,10 @@ func accepted(ctx context.Context, o appliance.Operation) *operationOutput {
 	return out
 }
 
-// withSteps replaces nil by an empty list of steps, for clients that iterate.
+// withSteps replaces nil by an empty list of steps, for clients that iterate, and
+// leaves out what only the journal needs.
 func withSteps(o appliance.Operation) appliance.Operation {
+	o.Decision = nil
 	if o.Steps == nil {
 		o.Steps = []appliance.StepRecord{}
 	}

@@ -44,6 +44,10 @@ type Cluster struct {
 	// Epoch grows with every change of primary.
 	Epoch            uint64 `json:"epoch"`
 	SystemIdentifier string `json:"system_identifier,omitempty"`
+	// Template identifies the template that the data directories with this system
+	// identifier are copies of. It is empty if initdb made the primary's, and in the
+	// records of programs that did not note it.
+	Template string `json:"template,omitempty"`
 	// Initialised is set once the primary's data directory has been seen whole:
 	// from then on its absence is a loss, not a beginning.
 	Initialised bool      `json:"initialised,omitempty"`

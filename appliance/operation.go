@@ -57,8 +57,10 @@ type Operation struct {
 	Kind    OperationKind   `json:"kind"`
 	State   OperationState  `json:"state"`
 	Params  OperationParams `json:"params"`
-	Steps   []StepRecord    `json:"steps"`
-	Error   *Problem        `json:"error,omitempty"`
+	// Decision is nil until it is made. Clients don't get it.
+	Decision *Decision    `json:"decision,omitempty" hidden:"true"`
+	Steps    []StepRecord `json:"steps"`
+	Error    *Problem     `json:"error,omitempty"`
 	// Note is one line for the user about a choice that was made for them.
 	Note string `json:"note,omitempty"`
 	// Build is the binary's that planned it; another build supersedes the plan.
@@ -86,9 +88,11 @@ type OperationParams struct {
 
 // StepRecord is the journal of one step.
 type StepRecord struct {
-	ID        string     `json:"id"`
-	Title     string     `json:"title"`
-	Member    string     `json:"member,omitempty"`
+	ID     string `json:"id"`
+	Title  string `json:"title"`
+	Member string `json:"member,omitempty"`
+	// Kind is not journaled: the plan says it again.
+	Kind      StepKind   `json:"-"`
 	State     StepState  `json:"state"`
 	StartedAt *time.Time `json:"started_at,omitempty"`
 	EndedAt   *time.Time `json:"ended_at,omitempty"`
@@ -119,11 +123,13 @@ type Step struct {
 	Title string
 	// Member is set where the step concerns one member.
 	Member string
+	Kind   StepKind
 	// After names the steps that must have succeeded before. A step without
 	// any begins at once; independent steps run in parallel.
 	After []string
-	// Done observes the world, never the journal, and is cheap. Nil means
-	// that it can't be observed and Do has to run.
+	// Done observes the world, never the journal, and is cheap. It changes
+	// nothing, the record included. Nil means that it can't be observed and Do
+	// has to run.
 	Done func(ctx context.Context) (bool, error)
 	// Do brings the world to where Done is true. It is safe to repeat after
 	// having been killed at any point.

@@ -61,6 +61,9 @@ func (c *Controller) admit(ctx context.Context, a Act, cluster string, decide fu
 		if err != nil {
 			return appliance.Operation{}, err
 		}
+		if d, err = c.cfg.planned(ctx, d); err != nil {
+			return appliance.Operation{}, err
+		}
 		o, begun, err := c.begin(ctx, d)
 		if err != nil || begun {
 			return o, err
@@ -68,6 +71,29 @@ func (c *Controller) admit(ctx context.Context, a Act, cluster string, decide fu
 	}
 	return appliance.Operation{}, appliance.NewProblem(appliance.ErrConflict, "cluster %q keeps changing while the request is decided", cluster).
 		WithHint("pgapp ops --cluster %s shows what runs; try again", cluster)
+}
+
+// planned adds to an operation that is to begin the facts that shape its plan. They
+// are journaled with it. Looking for them may take time, so it holds no lock.
+func (cfg Config) planned(ctx context.Context, d decision) (decision, error) {
+	if d.nothing || d.join != nil {
+		return d, nil
+	}
+	var record appliance.Cluster
+	var err error
+	if d.create != nil {
+		record = d.create.Cluster
+	} else if record, err = cfg.Store.Cluster(ctx, d.cluster); err != nil {
+		return d, err
+	}
+	d.operation, err = cfg.withDecision(ctx, d.operation, record)
+	return d, err
+}
+
+func (cfg Config) withDecision(ctx context.Context, o appliance.Operation, record appliance.Cluster) (appliance.Operation, error) {
+	facts, err := cfg.Decide(ctx, o, record)
+	o.Decision = &facts
+	return o, err
 }
 
 // begin carries out the decision in the cluster's turn. It returns false if the

@@ -88,7 +88,7 @@ func (d *desk) serve(t *testing.T, h host, crash func(string) error) {
 	providers := map[appliance.ProviderKind]appliance.Provider{appliance.ProviderLocal: h}
 	planner := plan.New(plan.Config{Store: d.st, Providers: providers, Adopted: func(ctx context.Context, cluster string) error {
 		return Adopted(ctx, d.st, cluster)
-	}})
+	}, HostPostgres: func(context.Context) (bool, error) { return true, nil }})
 	wait := appliance.Step{ID: "wait", Title: "wait", Do: func(ctx context.Context, _ appliance.Report) error {
 		select {
 		case <-d.finish:
@@ -98,7 +98,7 @@ func (d *desk) serve(t *testing.T, h host, crash func(string) error) {
 		}
 	}}
 	d.runner = op.New(context.WithoutCancel(t.Context()), op.Config{
-		Store: d.st, Log: slog.New(slog.DiscardHandler), Crash: crash,
+		Store: d.st, Log: slog.New(slog.DiscardHandler), Crash: crash, Decide: planner.Decide,
 		Plan: func(ctx context.Context, o appliance.Operation) ([]appliance.Step, error) {
 			if o.Kind != appliance.OpAdopt {
 				return []appliance.Step{wait}, nil
@@ -116,7 +116,7 @@ func (d *desk) serve(t *testing.T, h host, crash func(string) error) {
 	})
 	d.Controller = New(Config{
 		Store: d.st, Runner: d.runner, Log: slog.New(slog.DiscardHandler), Settings: d.st, Observer: observe.New(&postgres.Sessions{}),
-		Providers: providers,
+		Providers: providers, Decide: planner.DecideOn,
 	})
 }
 

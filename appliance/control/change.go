@@ -235,9 +235,8 @@ func (c *Controller) preview(ctx context.Context, o appliance.Operation, record 
 	defer cancel()
 	o.ID, o.State = "", appliance.OpPlanned
 	for _, s := range steps {
-		r := appliance.StepRecord{ID: s.ID, Title: s.Title, Member: s.Member, State: appliance.StepPending}
-		// Before the cluster is there, looking may learn facts, and store them.
-		if record.Initialised && s.Done != nil {
+		r := appliance.StepRecord{ID: s.ID, Title: s.Title, Member: s.Member, Kind: s.Kind, State: appliance.StepPending}
+		if s.Done != nil {
 			if ok, err := s.Done(ctx); err == nil && ok {
 				r.State, r.AlreadyDone = appliance.StepDone, true
 			}

@@ -19,6 +19,8 @@ import (
 type Config struct {
 	Store  appliance.Store
 	Runner *op.Runner
+	// Decide makes the decision of an operation on a record that need not be stored.
+	Decide func(ctx context.Context, o appliance.Operation, c appliance.Cluster) (appliance.Decision, error)
 	// Preview plans the steps of an operation on a record that need not be stored.
 	Preview   func(ctx context.Context, o appliance.Operation, c appliance.Cluster) ([]appliance.Step, error)
 	Providers map[appliance.ProviderKind]appliance.Provider
@@ -82,7 +84,11 @@ func (c *Controller) previewUp(ctx context.Context, wanted, s appliance.Spec, w 
 	if err != nil {
 		return appliance.Operation{}, err
 	}
-	return c.preview(ctx, d.operation, record)
+	o, err := c.cfg.withDecision(ctx, d.operation, record)
+	if err != nil {
+		return appliance.Operation{}, err
+	}
+	return c.preview(ctx, o, record)
 }
 
 // decideUp also returns the record that the operation will work on.

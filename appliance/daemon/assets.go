@@ -2,12 +2,12 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"pgapp/appliance"
 	"pgapp/appliance/home"
@@ -34,41 +34,51 @@ func (s *server) treeArchive() fs.FS {
 	return sub
 }
 
-// template returns the embedded template where it fits: made for this tree,
-// and for a cluster with nothing but the defaults in it.
-func (s *server) template(ctx context.Context, spec appliance.Spec) *template.Template {
-	archive := s.treeArchive()
-	if archive == nil || spec.Provider != appliance.ProviderLocal || spec.PostgresBin != "" || len(spec.SQL) > 0 {
-		return nil
-	}
-	t, err := template.Open(archive)
-	if err != nil {
+// template returns the embedded template if it fits the spec: made for the tree of
+// this program, and for a cluster with nothing but the defaults in it.
+func (s *server) template(spec appliance.Spec) *template.Template {
+	t := s.embedded()
+	if t == nil || spec.Provider != appliance.ProviderLocal || spec.PostgresBin != "" || len(spec.SQL) > 0 {
 		return nil
 	}
 	m := t.Manifest
 	if spec.Dataset != m.Dataset || spec.Database != m.Database || spec.Locale != m.Locale {
 		return nil
 	}
-	if tm, err := tree.ReadManifest(archive); err != nil || tm.SHA256 != m.Tree {
-		return nil
-	}
-	// A PostgreSQL of the host comes before the tree.
-	if _, err := tree.Find(ctx, tree.Search{}); err == nil || ctx.Err() != nil {
-		return nil
-	}
-	now := time.Now()
-	s.hostAbsent.Store(&now)
 	return t
 }
 
-// hostMemory is for how long the host is taken to have no PostgreSQL 17 when
-// it had none: the plan looks, and in a moment the plan's step.
-const hostMemory = 5 * time.Second
+// openTemplate opens and verifies the archive's template. It returns nil if there is
+// none, or if it was made for another tree.
+func openTemplate(archive fs.FS) *template.Template {
+	if archive == nil {
+		return nil
+	}
+	t, err := template.Open(archive)
+	if err != nil {
+		return nil
+	}
+	if tm, err := tree.ReadManifest(archive); err != nil || tm.SHA256 != t.Manifest.Tree {
+		return nil
+	}
+	return t
+}
 
-// binaries finds or unpacks the PostgreSQL of members on this machine.
-func (s *server) binaries(ctx context.Context, spec appliance.Spec) (tree.Binaries, error) {
+// hostPostgres tells whether this machine has a PostgreSQL that pgapp can use. It
+// comes before the program's tree.
+func hostPostgres(ctx context.Context) (bool, error) {
+	_, err := tree.Find(ctx, tree.Search{})
+	if errors.Is(err, tree.ErrMissing) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// binaries finds or unpacks the PostgreSQL of members on this machine. Where the
+// tree was decided on, the machine's own is not looked for again.
+func (s *server) binaries(ctx context.Context, spec appliance.Spec, origin appliance.PostgresOrigin) (tree.Binaries, error) {
 	search := tree.Search{BinDir: spec.PostgresBin, Archive: s.treeArchive(), UnpackDir: filepath.Join(s.Home, home.BinariesDir)}
-	if absent := s.hostAbsent.Load(); absent != nil && time.Since(*absent) < hostMemory {
+	if origin == appliance.PostgresOfTree {
 		search.HostDirs = []string{}
 	}
 	return tree.Find(ctx, search)

@@ -88,17 +88,17 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 	sessions := &postgres.Sessions{}
 	observer := observe.New(sessions)
 	planner := plan.New(plan.Config{
-		Store: st, Providers: providers, Dataset: s.dataset, Template: s.template,
+		Store: st, Providers: providers, Dataset: s.dataset, Template: s.template, HostPostgres: hostPostgres,
 		Adopted: func(ctx context.Context, cluster string) error { return control.Adopted(ctx, st, cluster) },
 		Forget:  s.forget, Loaded: sent.remove, Sessions: sessions, Observer: observer, Binaries: s.binaries,
 	})
 	// The runner is closed before the sessions that the controller closes.
-	runner := op.New(ctx, op.Config{Store: st, Plan: planner.Plan, End: planner.End, Log: log, Idle: func() {
+	runner := op.New(ctx, op.Config{Store: st, Decide: planner.Decide, Plan: planner.Plan, End: planner.End, Log: log, Idle: func() {
 		memory.Set()
 		backups.Wake()
 	}})
 	ctl := control.New(control.Config{
-		Store: st, Runner: runner, Preview: planner.Preview, Providers: providers, Info: d.info, Log: log, ClientDir: filepath.Join(s.Home, home.ClientDir),
+		Store: st, Runner: runner, Decide: planner.DecideOn, Preview: planner.Preview, Providers: providers, Info: d.info, Log: log, ClientDir: filepath.Join(s.Home, home.ClientDir),
 		AutoProvider: func(ctx context.Context, spec appliance.Spec) (appliance.ProviderKind, string) {
 			return autoProvider(ctx, providers, spec)
 		},

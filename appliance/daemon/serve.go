@@ -8,8 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
-	"time"
+	"sync"
 
 	"gopkg.in/natefinch/lumberjack.v2"
 
@@ -18,6 +17,7 @@ import (
 	"pgapp/appliance/daemon/statebackup"
 	"pgapp/appliance/daemon/supervise"
 	"pgapp/appliance/home"
+	"pgapp/appliance/postgres/template"
 	"pgapp/appliance/program"
 	"pgapp/store"
 )
@@ -34,8 +34,8 @@ type server struct {
 	assets Assets
 	// loops are what the supervisor runs while the state is open.
 	loops func(*statebackup.Loop, supervise.Signal) []supervise.Loop
-	// hostAbsent is when the host was found to have no PostgreSQL 17.
-	hostAbsent atomic.Pointer[time.Time]
+	// embedded is the program's template, opened at its first use. It may be nil.
+	embedded func() *template.Template
 }
 
 // Serve runs the daemon until ctx ends or a client asks it to. A client that
@@ -43,6 +43,7 @@ type server struct {
 func (a Assets) Serve(ctx context.Context, what program.Serving) error {
 	closeInherited(program.ReadyDescriptor())
 	s := &server{Serving: what, assets: a, loops: stateLoops}
+	s.embedded = sync.OnceValue(func() *template.Template { return openTemplate(s.treeArchive()) })
 	err := s.serve(ctx)
 	if err != nil {
 		program.TellReady(appliance.AsProblem(err))

@@ -155,6 +155,9 @@ func (l *run) end(ctx context.Context, state appliance.OperationState, err error
 
 // steps plans, and runs the graph.
 func (l *run) steps(ctx context.Context) error {
+	if err := l.decide(ctx); err != nil {
+		return err
+	}
 	o, _ := l.snapshot()
 	plan, err := l.cfg.Plan(ctx, o)
 	if err != nil {
@@ -199,6 +202,23 @@ func (l *run) steps(ctx context.Context) error {
 	return joinErrors(errs)
 }
 
+// decide makes the operation's decision if there is none, and journals it.
+func (l *run) decide(ctx context.Context) error {
+	o, _ := l.snapshot()
+	if o.Decision != nil || l.cfg.Decide == nil {
+		return nil
+	}
+	d, err := l.cfg.Decide(ctx, o)
+	if err != nil {
+		return err
+	}
+	l.update(func(o *appliance.Operation) { o.Decision = &d })
+	if err := l.save(ctx); err != nil {
+		return &saveError{err}
+	}
+	return nil
+}
+
 // maybe runs the step, or marks it as skipped where one that it needs failed.
 func (l *run) maybe(ctx context.Context, s appliance.Step, blocked bool) error {
 	if blocked {
@@ -215,7 +235,7 @@ func (l *run) runStep(ctx context.Context, s appliance.Step) error {
 	}
 	l.step(s.ID, func(r *appliance.StepRecord) {
 		now := start.UTC()
-		*r = appliance.StepRecord{ID: s.ID, Title: s.Title, Member: s.Member, State: appliance.StepRunning, StartedAt: &now}
+		*r = appliance.StepRecord{ID: s.ID, Title: s.Title, Member: s.Member, Kind: s.Kind, State: appliance.StepRunning, StartedAt: &now}
 	})
 	already, err := l.attempt(ctx, s)
 	if errors.Is(err, errCrash) {
@@ -329,7 +349,7 @@ func mergeRecords(old []appliance.StepRecord, plan []appliance.Step) []appliance
 		if r.State != appliance.StepDone {
 			r = appliance.StepRecord{State: appliance.StepPending}
 		}
-		r.ID, r.Title, r.Member = s.ID, s.Title, s.Member
+		r.ID, r.Title, r.Member, r.Kind = s.ID, s.Title, s.Member, s.Kind
 		out = append(out, r)
 	}
 	return out

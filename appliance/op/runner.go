@@ -21,6 +21,9 @@ var errCancelled = errors.New("the operation was cancelled")
 // Config is what a runner needs.
 type Config struct {
 	Store appliance.Store
+	// Decide makes the decision of an operation that began without one, as under an
+	// older program. It is journaled before the first step. It may be nil.
+	Decide func(ctx context.Context, o appliance.Operation) (appliance.Decision, error)
 	// Plan makes the steps of an operation from the stored facts.
 	Plan func(ctx context.Context, o appliance.Operation) ([]appliance.Step, error)
 	// End is told the outcome before it is journaled, and says whether the

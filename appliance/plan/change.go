@@ -193,7 +193,7 @@ func (r recipe) apply(member string, settle bool) func(context.Context, applianc
 			if err := configure(ctx, f, m, mc, d.Limits); err != nil {
 				return err
 			}
-			restart, err := takeOver(ctx, f, m, mc)
+			restart, err := reload(ctx, f, m, mc)
 			if err != nil || !restart {
 				return err
 			}
@@ -203,13 +203,13 @@ func (r recipe) apply(member string, settle bool) func(context.Context, applianc
 	}
 }
 
-func takeOver(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) (restart bool, err error) {
+func reload(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) (restart bool, err error) {
 	c, err := f.control(ctx, m)
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = c.Close(ctx) }()
-	return postgres.TakeOver(ctx, mc, m.Port, c)
+	return postgres.ReloadAndAsk(ctx, mc, m.Port, c)
 }
 
 // waitLimits waits until the standby knows the limits that the primary has now.

@@ -21,9 +21,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 type localProvider struct{ appliance.Provider }
 
 func (localProvider) CreateSteps(_ appliance.Cluster, members []appliance.Member) []appliance.Step {
-	out := []appliance.Step{{ID: "host", Title: "check this machine"}}
+	out := []appliance.Step{{ID: "host", Title: "check this machine", Kind: appliance.StepOfHost}}
 	for _, m := range members {
-		out = append(out, appliance.Step{ID: "machine/" + m.Name, Member: m.Name, After: []string{"host"}})
+		out = append(out, appliance.Step{ID: "machine/" + m.Name, Member: m.Name, Kind: appliance.StepOfMachine, After: []string{"host"}})
 	}
 	return out
 }
@@ -58,7 +58,7 @@ func (*guestProvider) CreateSteps(_ appliance.Cluster, members []appliance.Membe
 	}
 	for _, m := range members {
 		out = append(out, appliance.Step{ID: "disk/" + m.Name, Member: m.Name, After: []string{"golden-image"}},
-			appliance.Step{ID: "machine/" + m.Name, Member: m.Name, After: []string{"disk/" + m.Name, "keys", "network"}})
+			appliance.Step{ID: "machine/" + m.Name, Member: m.Name, Kind: appliance.StepOfMachine, After: []string{"disk/" + m.Name, "keys", "network"}})
 	}
 	return out
 }
@@ -171,7 +171,8 @@ func (d drawn) planner(t *template.Template) *Planner {
 		Providers: map[appliance.ProviderKind]appliance.Provider{
 			appliance.ProviderLocal: localProvider{}, appliance.ProviderLibvirt: &guestProvider{},
 		},
-		Template: func(context.Context, appliance.Spec) *template.Template {
+		HostPostgres: func(context.Context) (bool, error) { return !d.template, nil },
+		Template: func(appliance.Spec) *template.Template {
 			if !d.template {
 				return nil
 			}
@@ -186,7 +187,14 @@ func TestGraphs(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	for _, d := range drawings() {
-		steps, err := d.planner(&template.Template{}).Preview(t.Context(), d.op, d.cluster)
+		planner := d.planner(&template.Template{Manifest: template.Manifest{SHA256: "T"}})
+		decision, err := planner.DecideOn(t.Context(), d.op, d.cluster)
+		if err != nil {
+			t.Fatalf("%s: %v", d.name, err)
+		}
+		decision.Parallel = min(decision.Parallel, 1) // whatever machine the test runs on
+		d.op.Decision = &decision
+		steps, err := planner.Preview(t.Context(), d.op, d.cluster)
 		if err != nil {
 			t.Fatalf("%s: %v", d.name, err)
 		}

@@ -90,22 +90,29 @@ func (h *home) must(err error) {
 // knows nothing of the one before. It ends with the runner's Close.
 func (h *home) daemon(crash func(string) error) (*control.Controller, *op.Runner) {
 	providers := map[appliance.ProviderKind]appliance.Provider{
-		appliance.ProviderLocal: local.New(local.Config{Home: h.dir, FirstBlock: h.block}),
+		appliance.ProviderLocal: guardedProvider{local.New(local.Config{Home: h.dir, FirstBlock: h.block}), h.t, nil},
 	}
 	sessions := &postgres.Sessions{}
 	watcher := observe.New(sessions)
 	planner := plan.New(plan.Config{
-		Sessions: sessions, Observer: watcher, Store: h.st, Providers: providers, Dataset: dataset,
-		Template: func(context.Context, appliance.Spec) *template.Template { return h.tmpl },
-		Binaries: func(ctx context.Context, _ appliance.Spec) (tree.Binaries, error) {
+		Sessions: sessions, Observer: watcher, Store: guardedStore{h.st, h.t}, Providers: providers, Dataset: dataset,
+		Template:     func(appliance.Spec) *template.Template { return h.tmpl },
+		HostPostgres: func(context.Context) (bool, error) { return h.tmpl == nil, nil },
+		Binaries: func(ctx context.Context, _ appliance.Spec, _ appliance.PostgresOrigin) (tree.Binaries, error) {
 			return tree.Find(ctx, tree.Search{BinDir: h.pgbin})
 		},
 		Forget: func(cluster string) error { return os.RemoveAll(filepath.Join(h.dir, "client", cluster)) },
 	})
 	log := slog.New(slog.DiscardHandler)
-	runner := op.New(context.WithoutCancel(h.t.Context()), op.Config{Store: h.st, Plan: planner.Plan, End: planner.End, Log: log, Crash: crash})
+	runner := op.New(context.WithoutCancel(h.t.Context()), op.Config{
+		Store: h.st, Decide: planner.Decide, End: planner.End, Log: log, Crash: crash,
+		Plan: func(ctx context.Context, o appliance.Operation) ([]appliance.Step, error) {
+			steps, err := planner.Plan(ctx, o)
+			return onlyObserving(steps), err
+		},
+	})
 	return control.New(control.Config{
-		Store: h.st, Runner: runner, Providers: providers, Log: log, ClientDir: filepath.Join(h.dir, "client"),
+		Store: h.st, Runner: runner, Decide: planner.DecideOn, Preview: planner.Preview, Providers: providers, Log: log, ClientDir: filepath.Join(h.dir, "client"),
 		Info: appliance.Info{Build: "test"}, Observer: watcher,
 		Psql: func(context.Context, appliance.Cluster) (string, error) { return filepath.Join(h.pgbin, "psql"), nil },
 	}), runner

@@ -18,12 +18,14 @@ type Config struct {
 	Store     appliance.Store
 	Providers map[appliance.ProviderKind]appliance.Provider
 	// Binaries finds or unpacks PostgreSQL for members on this machine.
-	Binaries func(ctx context.Context, s appliance.Spec) (tree.Binaries, error)
+	Binaries func(ctx context.Context, s appliance.Spec, origin appliance.PostgresOrigin) (tree.Binaries, error)
+	// HostPostgres tells whether this machine has a PostgreSQL to use.
+	HostPostgres func(ctx context.Context) (bool, error)
 	// Dataset returns the files of an embedded data set, in loading order.
 	Dataset func(name string) ([]postgres.LoadFile, error)
-	// Template returns a packed data directory that fits the spec, or nil
-	// where there is none and the members have to be made step by step.
-	Template func(ctx context.Context, s appliance.Spec) *template.Template
+	// Template returns the program's packed data directory if it fits the spec, or
+	// nil.
+	Template func(s appliance.Spec) *template.Template
 	// Sessions are kept to members, from step to step.
 	Sessions *postgres.Sessions
 	// Observer verifies the members.
@@ -54,16 +56,21 @@ func (p *Planner) Plan(ctx context.Context, o appliance.Operation) ([]appliance.
 	return p.Preview(ctx, o, c)
 }
 
-// Preview returns the steps that the operation would have on that record,
-// which need not be stored.
-func (p *Planner) Preview(ctx context.Context, o appliance.Operation, c appliance.Cluster) ([]appliance.Step, error) {
+// Preview returns the steps that the operation has on that record, which need not
+// be stored. They follow from the record, the parameters and the decision alone.
+func (p *Planner) Preview(_ context.Context, o appliance.Operation, c appliance.Cluster) ([]appliance.Step, error) {
 	if _, ok := p.cfg.Providers[c.Spec.Provider]; !ok {
 		return nil, appliance.NewProblem(appliance.ErrHostUnable, "provider %q is not available in this program", c.Spec.Provider)
 	}
-	r := recipe{Planner: p, op: o, provider: p.cfg.Providers[c.Spec.Provider]}
-	if o.Kind == appliance.OpUp && (c.Phase == appliance.PhaseCreating || c.Phase == appliance.PhaseFailed) {
-		r.template = p.cfg.Template(ctx, c.Spec)
+	if o.Decision == nil {
+		return nil, appliance.NewProblem(appliance.ErrInternal, "operation %s has no decision", o.ID)
 	}
+	r := recipe{Planner: p, op: o, decision: *o.Decision, provider: p.cfg.Providers[c.Spec.Provider]}
+	if r.decision.Template != "" {
+		r.template = p.decidedTemplate(c.Spec, r.decision.Template)
+		r.decision.Follow = r.template == nil
+	}
+	c.Phase, c.Initialised = r.decision.Phase, r.decision.Initialised
 	switch o.Kind {
 	case appliance.OpUp:
 		return r.wanted(r.upTo(c)), nil
@@ -125,6 +132,7 @@ func phaseAfter(c appliance.Cluster, o appliance.Operation, ok bool) appliance.P
 type recipe struct {
 	*Planner
 	op       appliance.Operation
+	decision appliance.Decision
 	provider appliance.Provider
 	// template is set where members are copied from it.
 	template *template.Template

@@ -27,7 +27,7 @@ func (r recipe) reinit(c appliance.Cluster, member string) ([]appliance.Step, er
 			Done: r.wiped(m.Name), Do: r.wipe(m.Name),
 		},
 		{
-			ID: stepID("clone", m.Name), Title: "clone the standby", Member: m.Name, After: []string{stepID("wipe", m.Name)},
+			ID: stepID("clone", m.Name), Title: "clone the standby", Member: m.Name, Kind: appliance.StepOfClone, After: []string{stepID("wipe", m.Name)},
 			Done: r.initialised(m.Name), Do: r.clone(m.Name),
 		},
 		r.startStep(m, stepID("clone", m.Name)),

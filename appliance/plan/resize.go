@@ -6,15 +6,15 @@ import (
 	"pgapp/appliance"
 )
 
-// resized are the members whose machines get another size: the virtual ones
-// that there are, the primary last.
+// resized are the members whose machines get another size: the virtual ones that
+// existed before the operation, the primary last. New machines are made with it.
 func (r recipe) resized(c appliance.Cluster, ch appliance.Change) []appliance.Member {
 	if _, ok := r.provider.(appliance.Resizer); !ok || ch.Size == nil {
 		return nil
 	}
 	var out []appliance.Member
 	for _, m := range append(c.Standbys(), c.PrimaryMember()) {
-		if m.Placement == appliance.PlacementVM && !ch.Removes(m.Name) {
+		if m.Placement == appliance.PlacementVM && !ch.Removes(m.Name) && !r.adds(m.Name) {
 			out = append(out, m)
 		}
 	}

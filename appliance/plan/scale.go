@@ -28,7 +28,7 @@ func (r recipe) scale(c appliance.Cluster, ch appliance.Change) []appliance.Step
 	})
 	for _, m := range standbys {
 		steps = append(steps, appliance.Step{
-			ID: stepID("clone", m.Name), Title: "clone the standby", Member: m.Name, After: []string{"slots", stepID("machine", m.Name)},
+			ID: stepID("clone", m.Name), Title: "clone the standby", Member: m.Name, Kind: appliance.StepOfClone, After: []string{"slots", stepID("machine", m.Name)},
 			Done: r.initialised(m.Name), Do: r.clone(m.Name),
 		}, r.startStep(m, stepID("clone", m.Name)))
 	}

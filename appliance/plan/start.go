@@ -184,7 +184,7 @@ func (r recipe) startServer(member string, apart bool) func(context.Context, app
 			if err != nil {
 				return err
 			}
-			own, err := r.ownDataDir(ctx, f.cluster, member, mc, d)
+			own, err := r.recordDataDir(ctx, f.cluster, member, mc, d)
 			if err != nil {
 				return err
 			}

@@ -14,7 +14,7 @@ type stepProvider struct{ fakeProvider }
 
 func (stepProvider) CreateSteps(_ appliance.Cluster, members []appliance.Member) (out []appliance.Step) {
 	for _, m := range members {
-		out = append(out, appliance.Step{ID: stepID("machine", m.Name), Member: m.Name})
+		out = append(out, appliance.Step{ID: stepID("machine", m.Name), Member: m.Name, Kind: appliance.StepOfMachine})
 	}
 	return out
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -54,14 +53,17 @@ func (r recipe) up(c appliance.Cluster) []appliance.Step {
 	for i, m := range standbys {
 		add(
 			appliance.Step{
-				ID: stepID("clone", m.Name), Title: "clone the standby", Member: m.Name,
+				ID: stepID("clone", m.Name), Title: "clone the standby", Member: m.Name, Kind: appliance.StepOfClone,
 				After: append(r.inTurn("clone", standbys, i), source, stepID("machine", m.Name)),
 				Done:  r.made(m.Name), Do: r.clone(m.Name),
 			},
 		)
-		if r.template == nil {
+		switch {
+		case r.decision.Follow:
+			add(r.startStep(m, stepID("clone", m.Name), "slots"), r.followStep(m, stepID("start", m.Name), "slots"))
+		case r.template == nil:
 			add(r.startStep(m, stepID("clone", m.Name), "slots"))
-		} else {
+		default:
 			add(r.startApartStep(m, append(r.inTurn("start", standbys, i), stepID("clone", m.Name), "postgres")...), r.followStep(m, stepID("start", m.Name), "slots"))
 		}
 	}
@@ -80,7 +82,7 @@ func (r recipe) up(c appliance.Cluster) []appliance.Step {
 // it that are not there yet.
 func (r recipe) standbysReady(c appliance.Cluster, standbys []appliance.Member) ([]string, []appliance.Step) {
 	ready := each("start", standbys)
-	if r.template != nil {
+	if r.template != nil || r.decision.Follow {
 		ready = each("follow", standbys)
 	}
 	loaded := r.loadedTablespaces(c, standbys, append(ready, "load")...)
@@ -107,7 +109,7 @@ func (r recipe) upTo(c appliance.Cluster) []appliance.Step {
 // processor is left to the primary, which all of them need. Without one the
 // steps of standbys wait for other things most of the time.
 func (r recipe) inTurn(verb string, standbys []appliance.Member, i int) []string {
-	width := max(1, runtime.NumCPU()-1)
+	width := r.decision.Parallel
 	if r.template == nil || i < width {
 		return nil
 	}
@@ -143,7 +145,7 @@ func (r recipe) findBinaries(ctx context.Context, report appliance.Report) error
 	if err != nil {
 		return err
 	}
-	b, err := r.cfg.Binaries(ctx, f.cluster.Spec)
+	b, err := r.cfg.Binaries(ctx, f.cluster.Spec, r.decision.Postgres)
 	if err != nil {
 		return fmt.Errorf("finding PostgreSQL 17: %w", err)
 	}
@@ -163,46 +165,59 @@ func (r recipe) initialised(member string) func(context.Context) (bool, error) {
 			if err != nil {
 				return err
 			}
-			done, err = r.ownDataDir(ctx, f.cluster, member, mc, d)
+			done, err = ownDataDir(f.cluster, member, mc, d)
+			done = done && recorded(f.cluster, member)
 			return err
 		})
 		return done, err
 	}
 }
 
-// ownDataDir tells whether the directory is the cluster's; the identifier is
-// recorded where a kill came between the directory's birth and the record.
-func (r recipe) ownDataDir(ctx context.Context, c appliance.Cluster, member string, mc appliance.Machine, d postgres.DataDir) (bool, error) {
+// recordDataDir tells whether the directory is the cluster's, and records the new
+// primary's.
+func (r recipe) recordDataDir(ctx context.Context, c appliance.Cluster, member string, mc appliance.Machine, d postgres.DataDir) (bool, error) {
+	own, err := ownDataDir(c, member, mc, d)
+	if err != nil || !own || recorded(c, member) {
+		return own, err
+	}
+	return true, r.updateCluster(ctx, func(c *appliance.Cluster) {
+		c.SystemIdentifier, c.Timeline, c.Initialised = d.SystemIdentifier, d.Timeline, true
+	})
+}
+
+// ownDataDir tells whether the directory is the cluster's.
+func ownDataDir(c appliance.Cluster, member string, mc appliance.Machine, d postgres.DataDir) (bool, error) {
 	dir := mc.Layout().DataDir
 	switch {
 	case d.Foreign:
 		return false, appliance.NewProblem(appliance.ErrDataDirForeign, "%s of member %s holds files that are not a PostgreSQL 17 data directory of pgapp", dir, member).
 			WithHint("move them elsewhere; pgapp touches nothing that it did not make")
 	case !d.Exists:
-		if c.Initialised && member == c.Primary {
-			return false, appliance.NewProblem(appliance.ErrDataDirForeign, "the data directory of the primary %s is gone: %s", member, dir).
-				WithHint("put it back, or remove the cluster with 'pgapp down --volumes'")
-		}
-		return false, nil
+		return false, ownedBefore(c, member, mc)
 	case c.SystemIdentifier != "" && c.SystemIdentifier != d.SystemIdentifier:
 		return false, appliance.NewProblem(appliance.ErrDataDirForeign, "%s of member %s belongs to another cluster: its system identifier is %s, not %s", dir, member, d.SystemIdentifier, c.SystemIdentifier).
 			WithHint("move it elsewhere, then run the same command again")
-	case !c.Initialised && member == c.Primary:
-		return true, r.updateCluster(ctx, func(c *appliance.Cluster) {
-			c.SystemIdentifier, c.Timeline, c.Initialised = d.SystemIdentifier, d.Timeline, true
-		})
 	}
 	return true, nil
+}
+
+// ownedBefore refuses to make a data directory again that held the primary's data.
+func ownedBefore(c appliance.Cluster, member string, mc appliance.Machine) error {
+	if !c.Initialised || member != c.Primary {
+		return nil
+	}
+	return appliance.NewProblem(appliance.ErrDataDirForeign, "the data directory of the primary %s is gone: %s", member, mc.Layout().DataDir).
+		WithHint("put it back, or remove the cluster with 'pgapp down --volumes'")
 }
 
 func (r recipe) initialise(member string) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, _ appliance.Report) error {
 		return r.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
 			if r.template != nil {
-				if err := r.seed(ctx, f, m, mc); err != nil {
-					return err
-				}
-				return r.recordSeeded(ctx)
+				return r.copyPrimary(ctx, f, m, mc)
+			}
+			if err := r.forgetIdentifier(ctx, &f, member, mc); err != nil {
+				return err
 			}
 			if err := postgres.Initdb(ctx, mc, postgres.InitOptions{Locale: f.cluster.Spec.Locale, SyncLater: true}); err != nil {
 				return err
@@ -211,10 +226,24 @@ func (r recipe) initialise(member string) func(context.Context, appliance.Report
 			if err != nil {
 				return err
 			}
-			_, err = r.ownDataDir(ctx, f.cluster, member, mc, d)
+			_, err = r.recordDataDir(ctx, f.cluster, member, mc, d)
 			return err
 		})
 	}
+}
+
+// forgetIdentifier takes an identifier off the record that was chosen for copies of a
+// template that is not used any more. No member has it: the primary is copied first.
+func (r recipe) forgetIdentifier(ctx context.Context, f *facts, member string, mc appliance.Machine) error {
+	d, err := postgres.InspectDataDir(ctx, mc)
+	if err != nil {
+		return err
+	}
+	if own, err := ownDataDir(f.cluster, member, mc, d); err != nil || own || f.cluster.SystemIdentifier == "" {
+		return err
+	}
+	f.cluster.SystemIdentifier, f.cluster.Template = "", ""
+	return r.updateCluster(ctx, func(c *appliance.Cluster) { c.SystemIdentifier, c.Template = "", "" })
 }
 
 // rolesThere is a login as pgapp's own role with the password on record.
@@ -263,7 +292,7 @@ func (r recipe) clone(member string) func(context.Context, appliance.Report) err
 	return func(ctx context.Context, report appliance.Report) error {
 		return r.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
 			if r.template != nil && !r.adds(member) {
-				return r.seed(ctx, f, m, mc)
+				return r.copyTemplate(ctx, f, m, mc)
 			}
 			c, err := f.control(ctx, f.cluster.PrimaryMember())
 			if err != nil {

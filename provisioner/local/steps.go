@@ -18,7 +18,7 @@ import (
 // "machine/<member>" for each member.
 func (p *Provider) CreateSteps(c appliance.Cluster, members []appliance.Member) []appliance.Step {
 	steps := []appliance.Step{{
-		ID: "host", Title: "check this machine",
+		ID: "host", Title: "check this machine", Kind: appliance.StepOfHost,
 		Done: func(ctx context.Context) (bool, error) {
 			ready := p.account.exists() && p.clusterDirReady(c)
 			return ready && p.checkHost(ctx, c, members) == nil, ctx.Err()
@@ -28,7 +28,7 @@ func (p *Provider) CreateSteps(c appliance.Cluster, members []appliance.Member) 
 	for _, m := range members {
 		mc := p.machine(c, m)
 		steps = append(steps, appliance.Step{
-			ID: "machine/" + m.Name, Title: "make the member's directory", Member: m.Name, After: []string{"host"},
+			ID: "machine/" + m.Name, Title: "make the member's directory", Member: m.Name, Kind: appliance.StepOfMachine, After: []string{"host"},
 			Done: func(context.Context) (bool, error) { return mc.made() },
 			Do:   func(ctx context.Context, _ appliance.Report) error { return mc.make(ctx) },
 		})

@@ -20,19 +20,20 @@ func (r recipe) made(member string) func(context.Context) (bool, error) {
 	}
 	return func(ctx context.Context) (done bool, err error) {
 		err = r.on(ctx, member, func(f facts, _ appliance.Member, mc appliance.Machine) error {
-			if done, err = postgres.Seeded(ctx, mc); err != nil || !done || member != f.cluster.Primary || f.cluster.Initialised {
-				return err
+			done, err = postgres.Copied(ctx, mc)
+			if err == nil && !done {
+				return ownedBefore(f.cluster, member, mc)
 			}
-			return r.recordSeeded(ctx)
+			done = done && recorded(f.cluster, member)
+			return err
 		})
 		return done, err
 	}
 }
 
-// recordSeeded records that the primary is there, as a copy of the template.
-func (r recipe) recordSeeded(ctx context.Context) error {
-	return r.updateCluster(ctx, func(c *appliance.Cluster) { c.Timeline, c.Initialised = 1, true })
-}
+// recorded tells whether the record knows of the member's data directory: it has to
+// know of the primary's.
+func recorded(c appliance.Cluster, member string) bool { return member != c.Primary || c.Initialised }
 
 // chooseIdentifier makes the identifier that all copies of the template get.
 func (r recipe) chooseIdentifier(ctx context.Context, _ appliance.Report) error {
@@ -41,16 +42,29 @@ func (r recipe) chooseIdentifier(ctx context.Context, _ appliance.Report) error 
 		return err
 	}
 	id := strconv.FormatUint(template.NewIdentifier(time.Now()), 10)
-	return r.updateCluster(ctx, func(c *appliance.Cluster) { c.SystemIdentifier = id })
+	return r.updateCluster(ctx, func(c *appliance.Cluster) { c.SystemIdentifier, c.Template = id, identity(r.template) })
 }
 
-// seed copies the template to the member, configured as it will start first.
-func (r recipe) seed(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
+// copyPrimary copies the template to the primary and records that it is there. A
+// kill may have come between the two.
+func (r recipe) copyPrimary(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
+	there, err := postgres.Copied(ctx, mc)
+	if err == nil && !there {
+		err = r.copyTemplate(ctx, f, m, mc)
+	}
+	if err != nil {
+		return err
+	}
+	return r.updateCluster(ctx, func(c *appliance.Cluster) { c.Timeline, c.Initialised = 1, true })
+}
+
+// copyTemplate copies the template to the member, configured as it will start first.
+func (r recipe) copyTemplate(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
 	id, err := strconv.ParseUint(f.cluster.SystemIdentifier, 10, 64)
 	if err != nil {
 		return fmt.Errorf("reading the recorded system identifier: %w", err)
 	}
-	seeded, ok := mc.(postgres.SeedMachine)
+	target, ok := mc.(postgres.CopyMachine)
 	if !ok {
 		return appliance.NewProblem(appliance.ErrInternal, "a member of provider %s can't be copied from the template", f.cluster.Spec.Provider)
 	}
@@ -63,5 +77,5 @@ func (r recipe) seed(ctx context.Context, f facts, m appliance.Member, mc applia
 	if err != nil {
 		return err
 	}
-	return postgres.SeedDataDir(ctx, seeded, files)
+	return postgres.CopyDataDir(ctx, target, files)
 }

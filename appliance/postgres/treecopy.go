@@ -11,8 +11,8 @@ import (
 	"pgapp/appliance"
 )
 
-// SeedMachine is a machine that a data directory can be copied to.
-type SeedMachine interface {
+// CopyMachine is a machine that a data directory can be copied to.
+type CopyMachine interface {
 	Shell
 	appliance.TreeWriter
 }
@@ -22,11 +22,11 @@ type SeedMachine interface {
 const vacateScript = `if [ -e "$2" ]; then rmdir -- "$2" 2>/dev/null || { echo occupied; exit 0; }; fi
 `
 
-// SeedDataDir makes the data directory of those files, not yet durable (see
+// CopyDataDir makes the data directory of those files, not yet durable (see
 // [SyncDataDir]). There may be none yet, or an empty one. What a killed attempt
 // left is replaced; what pgapp did not make is a [appliance.Problem] with id
 // data-dir-foreign.
-func SeedDataDir(ctx context.Context, m SeedMachine, files appliance.TreeFiles) error {
+func CopyDataDir(ctx context.Context, m CopyMachine, files appliance.TreeFiles) error {
 	l := m.Layout()
 	out, err := script(ctx, m, vacateScript+prepareScript, partialDir(l), l.DataDir)
 	if err != nil {
@@ -77,9 +77,9 @@ func Configured(files appliance.TreeFiles, l appliance.Layout, c Config) (applia
 	}, nil
 }
 
-// Seeded tells whether [SeedDataDir] has ended: the directory gets its name
+// Copied tells whether [CopyDataDir] has ended: the directory gets its name
 // only when it is whole. Whose it is, [InspectDataDir] tells.
-func Seeded(ctx context.Context, sh Shell) (bool, error) {
+func Copied(ctx context.Context, sh Shell) (bool, error) {
 	_, err := sh.ReadFile(ctx, path.Join(sh.Layout().DataDir, "PG_VERSION"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

@@ -1,0 +1,44 @@
+package appliance
+
+// Decision holds the facts of the moment that shape an operation's plan. It is made
+// once, before the first step, and journaled with the operation: the operation has
+// the same graph when it is resumed, whatever has changed meanwhile.
+type Decision struct {
+	// Phase and Initialised are those of the cluster's record at the decision. The
+	// operation itself may change the record's.
+	Phase       Phase `json:"phase,omitempty"`
+	Initialised bool  `json:"initialised,omitempty"`
+	// Postgres is the origin of the server programs for members on this machine. It
+	// is empty for operations that don't look for them, and if the spec names them.
+	Postgres PostgresOrigin `json:"postgres,omitempty"`
+	// Template identifies the template that the members are copied from. If empty,
+	// the members are made step by step.
+	Template string `json:"template,omitempty"`
+	// Follow is set if an earlier attempt may have left standbys that run apart from
+	// the primary, as copies of another template.
+	Follow bool `json:"follow,omitempty"`
+	// Parallel is the number of members that are copied at the same time.
+	Parallel int `json:"parallel,omitempty"`
+}
+
+// PostgresOrigin is the origin of PostgreSQL's programs on this machine.
+type PostgresOrigin string
+
+// The origins.
+const (
+	PostgresOfHost PostgresOrigin = "host" // installed on this machine
+	PostgresOfTree PostgresOrigin = "tree" // the tree in the program
+)
+
+// StepKind classifies steps that other rooms recognise.
+type StepKind string
+
+// The kinds. Other steps have none.
+const (
+	// StepOfHost checks this machine.
+	StepOfHost StepKind = "host"
+	// StepOfMachine is the last step that makes a member's machine.
+	StepOfMachine StepKind = "machine"
+	// StepOfClone makes a standby's data directory.
+	StepOfClone StepKind = "clone"
+)

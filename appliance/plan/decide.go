@@ -1,0 +1,74 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres/template"
+)
+
+// Decide makes the decision of a stored operation.
+func (p *Planner) Decide(ctx context.Context, o appliance.Operation) (appliance.Decision, error) {
+	c, err := p.cfg.Store.Cluster(ctx, o.Cluster)
+	if err != nil {
+		return appliance.Decision{}, err
+	}
+	return p.DecideOn(ctx, o, c)
+}
+
+// DecideOn makes the decision of an operation on that record, which need not be
+// stored. It changes nothing.
+func (p *Planner) DecideOn(ctx context.Context, o appliance.Operation, c appliance.Cluster) (appliance.Decision, error) {
+	d := appliance.Decision{Phase: c.Phase, Initialised: c.Initialised}
+	if o.Kind != appliance.OpUp {
+		return d, nil
+	}
+	var err error
+	if d.Postgres, err = p.postgresOrigin(ctx, c); err != nil || !unused(c) || d.Postgres != appliance.PostgresOfTree {
+		return d, err
+	}
+	t := p.cfg.Template(c.Spec)
+	switch {
+	case t != nil && (c.SystemIdentifier == "" || c.Template == identity(t)):
+		// One processor is left to the primary, which all members need.
+		d.Template, d.Parallel = identity(t), max(1, runtime.NumCPU()-1)
+	case c.SystemIdentifier != "":
+		// The record does not say so if an older program made the copies.
+		d.Follow = c.Template != "" || t != nil
+	}
+	return d, nil
+}
+
+// postgresOrigin is the record's, if there is one on record.
+func (p *Planner) postgresOrigin(ctx context.Context, c appliance.Cluster) (appliance.PostgresOrigin, error) {
+	switch {
+	case c.Spec.PostgresBin != "":
+		return "", nil
+	case c.PostgresBin != "" && c.PostgresTree:
+		return appliance.PostgresOfTree, nil
+	case c.PostgresBin != "":
+		return appliance.PostgresOfHost, nil
+	}
+	found, err := p.cfg.HostPostgres(ctx)
+	if err != nil {
+		return "", fmt.Errorf("looking for PostgreSQL on this machine: %w", err)
+	}
+	if found {
+		return appliance.PostgresOfHost, nil
+	}
+	return appliance.PostgresOfTree, nil
+}
+
+// identity of a template is its archive's hash.
+func identity(t *template.Template) string { return t.Manifest.SHA256 }
+
+// decidedTemplate returns the template with that identity, or nil if the program has
+// another one or none. The members that are missing are then made step by step.
+func (p *Planner) decidedTemplate(s appliance.Spec, id string) *template.Template {
+	if t := p.cfg.Template(s); t != nil && identity(t) == id {
+		return t
+	}
+	return nil
+}

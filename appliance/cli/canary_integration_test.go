@@ -16,10 +16,10 @@ import (
 	"pgapp/store"
 )
 
-// TestCanaries looks for the cluster's passwords where they may not be: in
+// TestPasswordsStayOutOfLogsAndProcesses looks for the cluster's passwords where they may not be: in
 // logs, in arguments and environments of processes, in answers of the API, in
 // the state outside of its secrets, and in files that others may read.
-func TestCanaries(t *testing.T) {
+func TestPasswordsStayOutOfLogsAndProcesses(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	b.up("--standbys", "1", "--postgres-bin", pgbin(t)) // the way with pg_basebackup and SQL

@@ -19,8 +19,8 @@ import (
 )
 
 // checkFiles looks at the files that the spec names before a daemon is
-// started for it: both run on this machine. The daemon looks again. Streams are
-// no files yet.
+// started for it: both run on this machine. The daemon checks them again. Streams
+// are not files yet.
 func checkFiles(s appliance.Spec, streams map[string]sqlStream) error {
 	var wrong []appliance.FieldError
 	for i, path := range s.SQL {
@@ -34,7 +34,7 @@ func checkFiles(s appliance.Spec, streams map[string]sqlStream) error {
 	if s.PostgresBin != "" {
 		st, err := os.Stat(filepath.Join(s.PostgresBin, "postgres"))
 		if err == nil && (!st.Mode().IsRegular() || st.Mode()&0o111 == 0) {
-			err = fmt.Errorf("%s/postgres is no program", s.PostgresBin)
+			err = fmt.Errorf("%s/postgres is not an executable file", s.PostgresBin)
 		}
 		if err != nil {
 			wrong = append(wrong, appliance.FieldError{Field: "postgres_bin", Message: "holds no PostgreSQL: " + err.Error()})
@@ -50,7 +50,7 @@ func checkFiles(s appliance.Spec, streams map[string]sqlStream) error {
 	}
 	return &appliance.Problem{
 		ID: appliance.ErrInvalidSpec, Message: "a file of the cluster's spec can't be used", Fields: wrong,
-		Hint: "name files that are there and that you may read",
+		Hint: "name existing files that you can read",
 	}
 }
 
@@ -67,8 +67,8 @@ func readableFile(path string) error {
 	return err
 }
 
-// decodeSpec reads a spec that stands alone in its file. Numbers have to be
-// whole: the decoder would cut off what follows the point.
+// decodeSpec reads a spec that is the only document of its file. Numbers have to
+// be whole: the decoder would cut off decimals.
 func decodeSpec(b []byte) (appliance.Spec, error) {
 	var spec appliance.Spec
 	d := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict())

@@ -16,7 +16,8 @@ import (
 	"pgapp/appliance"
 )
 
-// switchUser makes this process, which is root's, the account's for good.
+// switchUser gives this process, which runs as root, the account's user and groups
+// for good.
 func switchUser(name string) error {
 	fail := func(err error) error {
 		return appliance.NewProblem(appliance.ErrHostNoUser, "becoming the server's user %q: %w", name, err)
@@ -54,7 +55,7 @@ func switchUser(name string) error {
 
 // runChild runs the command, passes on the signals that end a command, and
 // calls suspend when the child is stopped. The child decides when it
-// ends, so that what it needs can be removed afterwards. The exit code is the
+// ends, so that the caller can remove the child's files afterwards. The exit code is the
 // child's, or 128 and the signal's number where a signal ended it, or its
 // connection ([sshLost]).
 func runChild(ctx context.Context, cmd *exec.Cmd, suspend func()) (code int, err error) {
@@ -100,7 +101,7 @@ func childCode(state *os.ProcessState, got syscall.Signal) int {
 	return state.ExitCode()
 }
 
-// suspendSelf stops this process, as its child is, so that the shell gets its
+// suspendSelf stops this process like its child, so that the shell gets the
 // terminal back; the shell continues both.
 func suspendSelf() { _ = unix.Kill(os.Getpid(), unix.SIGSTOP) }
 
@@ -116,7 +117,7 @@ func waitChild(cmd *exec.Cmd, suspend func()) error {
 		case err != nil || info.Code != cldStopped:
 			return cmd.Wait()
 		}
-		// Taken, so that the next look waits for the next change.
+		// The stop is consumed, so that the next call waits for the next change.
 		_ = unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WSTOPPED, nil)
 		suspend()
 	}

@@ -19,16 +19,15 @@ import (
 )
 
 const (
-	// pollEvery is how often a client looks for a daemon that is on its way.
+	// pollEvery is the pause between two attempts to reach a starting daemon.
 	pollEvery = 20 * time.Millisecond
 	// daemonTimeout bounds a daemon's start and its end.
 	daemonTimeout = 30 * time.Second
-	// respawnEvery is how often a daemon is tried while the home is locked by
-	// what doesn't answer.
+	// respawnEvery is the pause between two starts of a daemon while the home is
+	// locked by a process that doesn't answer.
 	respawnEvery = 300 * time.Millisecond
-	// lostGrace is how long a daemon that went away in the middle of an
-	// operation may take to come back by itself, as when another build's
-	// client restarts it.
+	// lostGrace is how long a daemon that is lost during an operation may take to
+	// come back, as when another build's client restarts it.
 	lostGrace = time.Second
 )
 
@@ -61,8 +60,8 @@ func (l *link) client(ctx context.Context) (*api.Client, error) {
 	return c, l.startDaemon(ctx, c)
 }
 
-// revive starts the daemon again where it was lost while its client waits for
-// an operation: nobody else may ever do so.
+// revive starts the daemon again if it is lost while its client waits for an
+// operation. No other process may ever start it.
 func (l *link) revive(c *api.Client) func(context.Context) error {
 	var lost time.Time
 	return func(ctx context.Context) error {
@@ -72,7 +71,7 @@ func (l *link) revive(c *api.Client) func(context.Context) error {
 			lost = now
 		case now.Sub(lost) > lostGrace:
 			lost = time.Time{}
-			l.note("the daemon went away: starting it again")
+			l.note("the daemon is gone: starting it again")
 			return l.startDaemon(ctx, c)
 		}
 		return nil
@@ -94,26 +93,26 @@ func stopDaemon(ctx context.Context, c *api.Client, pid int) error {
 		return err
 	}
 	if err := wait.Until(ctx, pollEvery, func(context.Context) (bool, error) { return ended(pid), nil }); err != nil {
-		return appliance.NewProblem(appliance.ErrTimeout, "the daemon (process %d) did not end in %s", pid, daemonTimeout)
+		return appliance.NewProblem(appliance.ErrTimeout, "the daemon (process %d) did not stop within %s", pid, daemonTimeout)
 	}
 	return nil
 }
 
-// ended tells whether the process is gone or a zombie: a container's first
-// process may never reap what others leave.
+// ended tells whether the process is gone or a zombie: the first
+// process of a container may never reap zombies.
 func ended(pid int) bool {
 	if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
 		return true
 	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	// The state follows the name, which is in parentheses and may hold any.
+	// The state follows the name, which is in parentheses and may contain one.
 	_, state, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
 	return err == nil && bytes.HasPrefix(state, []byte("Z"))
 }
 
 // startDaemon starts `pgapp serve` in the background. When two clients do so
 // at once, one daemon finds the home locked, and its client uses the other's.
-// It may also be locked still by a daemon that was killed and isn't wholly gone.
+// A daemon that was killed may hold the lock until the kernel has removed it.
 func (l *link) startDaemon(ctx context.Context, c *api.Client) error {
 	if err := home.Make(l.home); err != nil {
 		return err
@@ -144,7 +143,7 @@ func (l *link) startDaemon(ctx context.Context, c *api.Client) error {
 	return err
 }
 
-// spawn starts the daemon and waits for its word.
+// spawn starts the daemon and waits until it reports that it is ready.
 func (l *link) spawn(ctx context.Context) error {
 	self, err := program.Executable()
 	if err != nil {
@@ -173,8 +172,8 @@ func (l *link) spawn(ctx context.Context) error {
 	return program.ReadReady(r, filepath.Join(l.home, home.Log))
 }
 
-// daemonEnv leaves out what would make the daemon differ from one that
-// somebody else started.
+// daemonEnv is the part of the environment that the daemon gets: the daemon works
+// the same whichever command starts it.
 func daemonEnv() []string {
 	env := []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	for _, k := range []string{"HOME", "USER", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "TZ", "TMPDIR", "PGAPP_LISTEN", "GOCOVERDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"} {

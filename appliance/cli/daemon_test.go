@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// TestEnded takes a zombie for ended, as a daemon is in a container whose
+// TestEndedCountsZombies takes a zombie for ended, as a daemon is in a container whose
 // first process reaps nobody.
-func TestEnded(t *testing.T) {
+func TestEndedCountsZombies(t *testing.T) {
 	t.Parallel()
 	if ended(os.Getpid()) {
 		t.Error("this process has ended")

@@ -20,9 +20,9 @@ func sqlFile(t *testing.T, b *box, name, text string) string {
 	return path
 }
 
-// TestLongWay makes the cluster step by step, with PostgreSQL's programs named,
+// TestUpWithoutTheTemplate makes the cluster step by step, with PostgreSQL's programs named,
 // and wants the same as from the template.
-func TestLongWay(t *testing.T) {
+func TestUpWithoutTheTemplate(t *testing.T) {
 	t.Parallel()
 	short, long := newBox(t).shareTree(), newBox(t)
 	short.up("--standbys", "1")
@@ -83,8 +83,8 @@ func firstDifference(x, y string) string {
 	return "one is longer"
 }
 
-// TestOwnSQL loads a user's files instead of a data set.
-func TestOwnSQL(t *testing.T) {
+// TestUpLoadsOwnSQL loads a user's files instead of a data set.
+func TestUpLoadsOwnSQL(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	one := sqlFile(t, b, "a.sql", `
@@ -114,9 +114,9 @@ func TestOwnSQL(t *testing.T) {
 	}
 }
 
-// TestBrokenSQL has a file that fails in its middle: no half database is left,
+// TestUpResumesAfterBrokenSQL has a file that fails in its middle: no half database is left,
 // and once it is mended the same command goes on.
-func TestBrokenSQL(t *testing.T) {
+func TestUpResumesAfterBrokenSQL(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	good := sqlFile(t, b, "good.sql", "CREATE TABLE a (n int);\n")

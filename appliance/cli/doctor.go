@@ -18,7 +18,7 @@ in the way of 'pgapp up' and makes the exit code 7; a WARN does not.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.doctor(cmd, f, fix) },
 	}
-	cmd.Flags().BoolVar(&fix, "fix", false, "mend what is safe to mend and can be undone")
+	cmd.Flags().BoolVar(&fix, "fix", false, "repair what is safe to repair and can be undone")
 	cmd.Flags().StringVar(&f.provider, "provider", "", "local or libvirt (default: both)")
 	cmd.Flags().StringVarP(&f.file, "file", "f", "", "YAML file with the cluster's spec")
 	cmd.Flags().IntVar(&f.standbys, "standbys", appliance.DefaultStandbys, "number of hot standbys")
@@ -39,7 +39,7 @@ func (a upCommands) doctor(cmd *cobra.Command, f *upFlags, fix bool) error {
 		return err
 	}
 	for _, id := range mended {
-		a.note("mended: %s", id)
+		a.note("repaired: %s", id)
 	}
 	if slices.ContainsFunc(findings, func(f appliance.Finding) bool { return f.Level == appliance.LevelFail }) {
 		a.exit = appliance.ExitHost

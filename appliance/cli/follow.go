@@ -9,8 +9,8 @@ import (
 	"pgapp/appliance"
 )
 
-// follow shows the operation until it ends, and returns its error as the
-// command's. When the user goes away the operation doesn't.
+// follow shows the operation until it ends, and returns the operation's error. The
+// operation continues when the user interrupts.
 func (a *app) follow(ctx context.Context, c *api.Client, o appliance.Operation) (appliance.Operation, error) {
 	p := a.newProgress()
 	p.show(o)
@@ -32,7 +32,7 @@ func (a *app) follow(ctx context.Context, c *api.Client, o appliance.Operation) 
 }
 
 func left(ctx context.Context, o appliance.Operation, err error) error {
-	hint := fmt.Sprintf("it goes on in the daemon: pgapp ops %s --follow", o.ID)
+	hint := fmt.Sprintf("the operation continues in the daemon: pgapp ops %s --follow", o.ID)
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return appliance.NewProblem(appliance.ErrTimeout, "operation %s (%s) has not ended in time", o.ID, o.Kind).WithHint("%s", hint)

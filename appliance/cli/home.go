@@ -37,5 +37,5 @@ func homeDir(flag string) (string, error) {
 	return abs, nil
 }
 
-// unprintable knows what could end a line of a configuration file.
+// unprintable tells whether r could end a line of a configuration file.
 func unprintable(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }

@@ -6,7 +6,7 @@ import (
 	"pgapp/appliance"
 )
 
-func TestHomeDirRefusesWhatNoFileCanName(t *testing.T) {
+func TestHomeDirRefusesControlCharacters(t *testing.T) {
 	t.Parallel()
 	for _, dir := range []string{"/tmp/a\nb", "/tmp/a\x00b", "/tmp/a\xff", "/tmp/a\u2028b", "/tmp/\x7f"} {
 		if _, err := homeDir(dir); !appliance.IsProblem(err, appliance.ErrUsage) {

@@ -15,8 +15,8 @@ import (
 	"pgapp/appliance"
 )
 
-// TestSideBySide has four clusters in one home.
-func TestSideBySide(t *testing.T) {
+// TestClustersSideBySide has four clusters in one home.
+func TestClustersSideBySide(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	ids, places := map[string]bool{}, map[string]bool{}
@@ -56,8 +56,8 @@ func TestStrangeLocale(t *testing.T) {
 	}
 }
 
-// TestPortTaken has another server on PostgreSQL's port, on all addresses.
-func TestPortTaken(t *testing.T) {
+// TestUpAvoidsATakenPort has another server on PostgreSQL's port, on all addresses.
+func TestUpAvoidsATakenPort(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	if isolated() {

@@ -20,7 +20,7 @@ type imageCommands struct{ *app }
 
 func (a imageCommands) imageCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "image", Short: "Manage the images that virtual machines are made from",
+		Use: "image", Short: "Manage the images of virtual machines",
 		Long: `The catalogue names images of the distributions, each by a dated address and its
 digest. 'pgapp up' fetches what it needs by itself; these commands fetch ahead,
 bring in other images, and give the space back.
@@ -46,7 +46,7 @@ func oneArg(what string) cobra.PositionalArgs {
 
 func (a imageCommands) imageList() *cobra.Command {
 	return &cobra.Command{
-		Use: "ls", Aliases: []string{"list"}, Short: "List the catalogue's images and those that are kept", Args: noArgs,
+		Use: "ls", Aliases: []string{"list"}, Short: "List the images of the catalogue and the kept ones", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.client(cmd.Context())
 			if err != nil {
@@ -73,7 +73,7 @@ func (a imageCommands) imageTable(list []api.ImageEntry) error {
 	return a.renderTable(t)
 }
 
-// shorten leaves of a digest what tells it apart; JSON has all of it.
+// shorten cuts a digest to the part that identifies it in a table.
 func shorten(digest string) string {
 	const enough = len("sha256:") + 16
 	if len(digest) <= enough {
@@ -97,7 +97,7 @@ transfer was cut off, and does nothing where the image is kept.`,
 func (a imageCommands) imageImport() *cobra.Command {
 	var name, digest string
 	cmd := &cobra.Command{
-		Use: "import FILE|URL", Short: "Keep an image from a file or an address, under a name",
+		Use: "import FILE|URL", Short: "Keep an image from a file or a URL under a name",
 		Long: `Copy an image in qcow2 format from a file, or fetch it from an address, and keep
 it under a name that 'pgapp up --image' takes. The digest is checked where it is
 given, and has to be given for an address.`,
@@ -119,8 +119,8 @@ given, and has to be given for an address.`,
 			return a.keepImage(cmd.Context(), api.ImageRequest{Name: name, Source: source, Digest: digest})
 		},
 	}
-	cmd.Flags().StringVar(&name, "name", "", "name to keep it under (default the file's, without what follows the last dot)")
-	cmd.Flags().StringVar(&digest, "digest", "", "sha256:HEX or sha512:HEX, as its publisher gives it")
+	cmd.Flags().StringVar(&name, "name", "", "name of the kept image (default: the file's name without its extension)")
+	cmd.Flags().StringVar(&digest, "digest", "", "sha256:HEX or sha512:HEX, as published")
 	return cmd
 }
 
@@ -146,8 +146,8 @@ func (a imageCommands) keepImage(ctx context.Context, req api.ImageRequest) erro
 
 func (a imageCommands) imageRemove() *cobra.Command {
 	return &cobra.Command{
-		Use: "rm NAME|DIGEST", Aliases: []string{"remove"}, Short: "Remove an image that is kept",
-		Long: `Remove an image that is kept, or what there is of one. An image with several
+		Use: "rm NAME|DIGEST", Aliases: []string{"remove"}, Short: "Remove a kept image",
+		Long: `Remove a kept image, or an incomplete one. An image with several
 names stays while one of them does; by its digest it goes with all of them.`,
 		Args: oneArg("one name or digest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -166,7 +166,7 @@ names stays while one of them does; by its digest it goes with all of them.`,
 
 func (a imageCommands) imagePrune() *cobra.Command {
 	return &cobra.Command{
-		Use: "prune", Short: "Remove from libvirt's pool what no machine uses",
+		Use: "prune", Short: "Remove unused images from libvirt's pool",
 		Long: `Remove from libvirt's pool "pgapp" the base and golden images that no machine
 uses, whichever home they were made from: what older images left, and what is
 kept for a cluster to come, whose golden image is then made anew. It is refused

@@ -51,7 +51,7 @@ func (a daemonCommands) shutdownCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, info, err := a.running(cmd.Context())
 			if appliance.IsProblem(err, appliance.ErrDaemonUnreachable) {
-				a.note("the daemon does not run")
+				a.note("the daemon is not running")
 				return nil
 			}
 			if err != nil {
@@ -157,8 +157,8 @@ func helpExitCodes() *cobra.Command {
   6  conflict: another operation runs, or the cluster is different
   7  this host can't: no memory, no disk, no KVM, no PostgreSQL
   8  declined, or there was no terminal to ask on
-124  timed out; the operation goes on in the daemon
-130  interrupted; the operation goes on in the daemon
+124  timed out; the operation continues in the daemon
+130  interrupted; the operation continues in the daemon
 
 Every error has a stable id: error[host-no-space]. With -o json the error is an
 object on standard error.`,

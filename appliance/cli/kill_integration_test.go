@@ -85,10 +85,10 @@ func steps(t *testing.T, b *box, kind appliance.OperationKind) []string {
 	return nil
 }
 
-// TestKilledDaemon kills the daemon at every step of up and of down --volumes:
+// TestUpResumesAfterAKilledDaemon kills the daemon at every step of up and of down --volumes:
 // the command that waits sees the operation through, and the cluster is what it
 // would have been.
-func TestKilledDaemon(t *testing.T) {
+func TestUpResumesAfterAKilledDaemon(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	up := []string{"up", "--provider", "local", "--standbys", "1"}
@@ -120,8 +120,8 @@ func TestKilledDaemon(t *testing.T) {
 	}
 }
 
-// TestKilledCommand kills the command that waits: the operation goes on.
-func TestKilledCommand(t *testing.T) {
+// TestOperationContinuesAfterAKilledCommand kills the command that waits: the operation goes on.
+func TestOperationContinuesAfterAKilledCommand(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	b.ok("info")
@@ -157,8 +157,8 @@ func TestKilledCommand(t *testing.T) {
 	b.verified()
 }
 
-// TestReboot kills everything, as a reboot does.
-func TestReboot(t *testing.T) {
+// TestRecoverAfterAReboot kills everything, as a reboot does.
+func TestRecoverAfterAReboot(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	before := b.up("--standbys", "2")
@@ -202,8 +202,8 @@ func settled(t *testing.T, b *box, member string, want appliance.MemberState) {
 	t.Fatalf("%s does not become %s: %+v\noperations: %s\n%s", member, want, b.ps(), b.run("ops", "-o", "json").out, b.log())
 }
 
-// TestAtOnce lets two users do the same at the same moment.
-func TestAtOnce(t *testing.T) {
+// TestTwoUpsAtOnceAreOneOperation lets two users do the same at the same moment.
+func TestTwoUpsAtOnceAreOneOperation(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	both := func(args ...string) {
@@ -228,8 +228,8 @@ func TestAtOnce(t *testing.T) {
 	b.verified()
 }
 
-// TestTwoDaemons wants one daemon a home.
-func TestTwoDaemons(t *testing.T) {
+// TestSecondDaemonIsRefused wants one daemon a home.
+func TestSecondDaemonIsRefused(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
 	b.ok("info")
@@ -255,9 +255,9 @@ func TestTwoDaemons(t *testing.T) {
 	}
 }
 
-// TestLockThatGoes finds the home locked by what answers nobody, as a killed
+// TestStartWaitsForTheLockOfADyingDaemon finds the home locked by what answers nobody, as a killed
 // daemon is that the kernel has not taken apart yet, and starts once it is gone.
-func TestLockThatGoes(t *testing.T) {
+func TestStartWaitsForTheLockOfADyingDaemon(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
 	b.must(os.MkdirAll(b.home, 0o700))
@@ -293,8 +293,8 @@ func children(client int) []int {
 	return out
 }
 
-// TestOtherBuild lets a client of another build restart the daemon.
-func TestOtherBuild(t *testing.T) {
+// TestClientRestartsDaemonOfAnotherBuild lets a client of another build restart the daemon.
+func TestClientRestartsDaemonOfAnotherBuild(t *testing.T) {
 	t.Parallel()
 	other := filepath.Join(t.TempDir(), "pgapp")
 	b := newBox(t).shareTree()

@@ -10,7 +10,7 @@ import (
 	"pgapp/appliance"
 )
 
-// memberCommands start and stop what there is, and take it down.
+// memberCommands start, stop and remove clusters and members.
 type memberCommands struct{ *app }
 
 func (a memberCommands) stopCommand() *cobra.Command {
@@ -52,7 +52,7 @@ func (a memberCommands) submit(ctx context.Context, kind appliance.OperationKind
 		return err
 	}
 	if kind == appliance.OpDestroy {
-		a.note("cluster %q is gone", a.cluster)
+		a.note("cluster %q is removed", a.cluster)
 		return nil
 	}
 	s, err := c.Status(ctx, a.cluster)
@@ -92,16 +92,17 @@ nothing is known of a primary on the host, which this leaves alone.`,
 	}
 	cmd.Flags().BoolVar(&volumes, "volumes", false, "remove the data too")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
-	cmd.Flags().StringVar(&tag, "by-tag", "", "libvirt: remove what carries this UUID of a cluster whose home is lost")
+	cmd.Flags().StringVar(&tag, "by-tag", "", "libvirt: remove the machines and disks of the cluster with this UUID, whose home is lost")
 	return cmd
 }
 
-// downByTag removes what a cluster left that no home knows any more.
+// downByTag removes the machines and disks of a cluster that no home has on
+// record.
 func (a memberCommands) downByTag(ctx context.Context, tag string, volumes, yes bool) error {
 	id, err := uuid.Parse(tag)
 	if err != nil || len(tag) != len(id.String()) {
 		return appliance.NewProblem(appliance.ErrUsage, "--by-tag takes the UUID of a cluster, not %q", tag).
-			WithHint("it stands in the machines' metadata: virsh dumpxml DOMAIN")
+			WithHint("the machines' metadata have it: virsh dumpxml DOMAIN")
 	}
 	if !volumes {
 		return appliance.NewProblem(appliance.ErrUsage, "--by-tag removes machines with their data, and needs --volumes")
@@ -116,6 +117,6 @@ func (a memberCommands) downByTag(ctx context.Context, tag string, volumes, yes 
 	if err := c.DestroyByTag(ctx, id.String(), func(p appliance.Progress) { a.note("%s", clean(p.Detail)) }); err != nil {
 		return err
 	}
-	a.note("nothing carries %s any more", id)
+	a.note("no machine or disk is tagged %s any more", id)
 	return nil
 }

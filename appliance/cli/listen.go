@@ -13,13 +13,13 @@ import (
 type tlsFiles struct{ cert, key string }
 
 func (l *link) listenFlags(f *pflag.FlagSet) {
-	f.StringVar(&l.listen, "listen", "", "TCP address of the daemon's API, where this command starts it (default 127.0.0.1:8432)")
-	f.StringVar(&l.tls.cert, "tls-cert", "", "certificate of that address, PEM with its chain (default: off loopback, one of pgapp's own CA)")
+	f.StringVar(&l.listen, "listen", "", "TCP address of the daemon's API, if this command starts the daemon (default 127.0.0.1:8432)")
+	f.StringVar(&l.tls.cert, "tls-cert", "", "certificate for --listen, PEM with its chain (default: one of pgapp's own CA, except on loopback)")
 	f.StringVar(&l.tls.key, "tls-key", "", "key of --tls-cert, PEM")
 }
 
-// prepareListen checks the flags of the API's address. The files are looked at
-// by the daemon that is to serve them.
+// prepareListen checks the flags of the API's address. The daemon, which serves
+// the files, checks those.
 func (l *link) prepareListen() error {
 	if l.listen != "" {
 		if err := program.CheckListen(l.listen); err != nil {
@@ -42,7 +42,7 @@ func (l *link) prepareListen() error {
 	return nil
 }
 
-// listenArgs hands the flags on to the daemon.
+// listenArgs are the flags for the daemon.
 func (l *link) listenArgs() (args []string) {
 	if l.listen != "" {
 		args = append(args, "--listen", l.listen)

@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// TestManyReaders has 200 clients read at once while a standby restarts: none
+// TestStandbysServeManyReaders has 200 clients read at once while a standby restarts: none
 // is refused, and the daemon's memory stays bounded. How fast it is, scripts/bench/api
 // tells. It leaves no time for others, so it isn't parallel.
-func TestManyReaders(t *testing.T) {
+func TestStandbysServeManyReaders(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "load")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "pgapp/scripts/bench/load").CombinedOutput(); err != nil {
 		t.Fatalf("building the load generator: %v\n%s", err, out)

@@ -17,7 +17,7 @@ type Local struct {
 	// Doctor checks what this host needs for a cluster of the spec. With fix it
 	// first mends what is safe to mend, and names what it mended.
 	Doctor func(ctx context.Context, dir string, s appliance.Spec, fix bool) (findings []appliance.Finding, mended []string, err error)
-	// CheckStateFile checks a database that nobody uses.
+	// CheckStateFile checks a database that no process uses.
 	CheckStateFile func(ctx context.Context, path string) (api.StateReport, error)
 	// VerifyStateBackup opens a backup of the state and checks all of it.
 	// Identities are separated by commas; without any key the home's own is taken.

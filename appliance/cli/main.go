@@ -22,8 +22,8 @@ type app struct {
 	homeGiven bool
 	cluster   string
 
-	// exit overrides 0 where a command succeeded in saying that something is
-	// not well.
+	// exit is the exit code of a command without an error, as of a verify that
+	// found a fault.
 	exit int
 }
 
@@ -40,7 +40,7 @@ func Main(ctx context.Context, args []string, s Streams, local Local) int {
 		return a.exit
 	}
 	if ctx.Err() != nil && !appliance.IsProblem(err, appliance.ErrInterrupted) && errors.Is(err, context.Canceled) {
-		err = appliance.NewProblem(appliance.ErrInterrupted, "interrupted").WithHint("an operation that has begun goes on in the daemon: pgapp ops lists them")
+		err = appliance.NewProblem(appliance.ErrInterrupted, "interrupted").WithHint("a started operation continues in the daemon: pgapp ops lists it")
 	}
 	p := appliance.AsProblem(err)
 	a.printProblem(p)

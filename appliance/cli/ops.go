@@ -32,8 +32,8 @@ func (a lookCommands) opsCommand() *cobra.Command {
 			return a.oneOperation(cmd, args[0], follow, cancel)
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait until it ends; its outcome is the exit code")
-	cmd.Flags().BoolVar(&cancel, "cancel", false, "stop it where it is")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait until the operation ends; its outcome is the exit code")
+	cmd.Flags().BoolVar(&cancel, "cancel", false, "stop the operation where it is")
 	return cmd
 }
 
@@ -117,7 +117,7 @@ func (a lookCommands) logsCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as lines come")
-	cmd.Flags().BoolVar(&daemon, "daemon", false, "the daemon's own log instead")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "print new lines as they come")
+	cmd.Flags().BoolVar(&daemon, "daemon", false, "show the daemon's log instead")
 	return cmd
 }

@@ -23,7 +23,8 @@ type Streams struct {
 	Err io.Writer
 }
 
-// screen is where commands write to and what they ask on, as the flags want it.
+// screen is where commands write output and ask questions, formatted as the flags
+// say.
 type screen struct {
 	Streams
 	format  string
@@ -93,7 +94,7 @@ func (s *screen) colours() bool {
 	return !s.noColor && os.Getenv("NO_COLOR") == "" && kind != "" && kind != "dumb" && terminal(s.Err)
 }
 
-// width is how many columns w's terminal has; 80 where it doesn't say.
+// width is the number of columns of w's terminal, or 80 if it is unknown.
 func width(w io.Writer) int {
 	const usual = 80
 	f, ok := w.(*os.File)
@@ -125,7 +126,7 @@ func fit(line string, columns int) string {
 	return b.String() + "…"
 }
 
-// programName is how the user called this one: by its name, or by a path.
+// programName is the name or path by which the user called this program.
 func programName() string {
 	if name := os.Args[0]; strings.ContainsRune(name, os.PathSeparator) {
 		return shellWord(name)
@@ -133,7 +134,7 @@ func programName() string {
 	return "pgapp"
 }
 
-// shellWord quotes what a shell would not take as it is.
+// shellWord quotes s if a shell would change it.
 func shellWord(s string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@%,", r)
@@ -184,7 +185,7 @@ func (s *screen) confirm(yes bool, question string) error {
 	}
 	if !terminalReader(s.In) {
 		return appliance.NewProblem(appliance.ErrDeclined, "this removes data and there is no terminal to ask on").
-			WithHint("add --yes if that is what you want")
+			WithHint("add --yes to go ahead")
 	}
 	_, _ = fmt.Fprintf(s.Err, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(s.In).ReadString('\n')
@@ -198,7 +199,8 @@ func (s *screen) confirm(yes bool, question string) error {
 	return appliance.NewProblem(appliance.ErrDeclined, "declined: nothing was changed")
 }
 
-// clean keeps control characters of foreign text away from the terminal.
+// clean replaces control characters, which foreign text could send to the
+// terminal.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f {

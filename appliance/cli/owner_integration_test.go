@@ -64,9 +64,9 @@ func TestRootLeavesAUsersHomeAlone(t *testing.T) {
 	b.ok("down", "--volumes", "--yes")
 }
 
-// TestOddHome has a home whose name holds all that configuration files,
+// TestUpInAHomeWithAnOddPath has a home whose name holds all that configuration files,
 // connection strings and shells take for more than a letter.
-func TestOddHome(t *testing.T) {
+func TestUpInAHomeWithAnOddPath(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp(homesDir(), "odd-")
 	if err != nil {

@@ -92,9 +92,9 @@ parameters:
 	b.verified()
 }
 
-// TestShutOutIsTakenBack: what leaves pgapp no session, such as a library that
+// TestUpTakesBackAConfigurationThatShutsOut: what leaves pgapp no session, such as a library that
 // has gone since, can be taken back by up, which has none either.
-func TestShutOutIsTakenBack(t *testing.T) {
+func TestUpTakesBackAConfigurationThatShutsOut(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	dir, err := os.MkdirTemp("/var/tmp", "pgapp-library-") // which the servers' user can reach

@@ -11,15 +11,15 @@ import (
 	"pgapp/appliance"
 )
 
-// progress shows an operation on standard error: a line a step when it ends,
-// and on a terminal one line more, rewritten in place, for what is under way.
-// Elsewhere a long step has lines of its own.
+// progress shows an operation on standard error: a line for each step that has
+// ended. On a terminal a further line, rewritten in place, shows the running steps;
+// elsewhere a long step has lines of its own.
 type progress struct {
 	to     *screen
 	shown  map[string]bool
 	live   bool
 	status string
-	// told is what was said last of a running step.
+	// told is the last line about each running step.
 	told map[string]telling
 }
 
@@ -30,8 +30,8 @@ type telling struct {
 	what      string
 }
 
-// tellEvery is how often a running step is heard of without a terminal: a
-// script's log is to show that it lives, and be readable afterwards.
+// tellEvery is the least pause between two lines about a running step without a
+// terminal: a script's log shows progress and stays readable.
 const tellEvery = 10 * time.Second
 
 func (s *screen) newProgress() *progress {
@@ -68,7 +68,7 @@ func (p *progress) show(o appliance.Operation) {
 	p.rewrite(underWay(o))
 }
 
-// tell writes a line for each long step that has something new to say.
+// tell writes a line for each long step whose progress has changed.
 func (p *progress) tell(b *strings.Builder, o appliance.Operation, now time.Time) {
 	for _, s := range o.Steps {
 		if s.State != appliance.StepRunning {
@@ -90,7 +90,7 @@ func (p *progress) tell(b *strings.Builder, o appliance.Operation, now time.Time
 
 const titleWidth = 34
 
-// line is that of a step that ended.
+// line describes a step that has ended.
 func (p *progress) line(s appliance.StepRecord) string {
 	mark := p.to.paint("32", "✓")
 	if s.State == appliance.StepFailed {
@@ -149,7 +149,7 @@ func bar(p appliance.Progress) string {
 		humanize.IBytes(uint64(p.BytesDone)), humanize.IBytes(uint64(p.BytesTotal)))
 }
 
-// rewrite replaces the line of what is under way. The line leaves the last
+// rewrite replaces the line of the running steps. The line leaves the last
 // column free, so that no terminal breaks it.
 func (p *progress) rewrite(status string) {
 	if !p.live {

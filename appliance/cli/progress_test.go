@@ -8,9 +8,9 @@ import (
 	"pgapp/appliance"
 )
 
-// TestLongStepsAreHeardOf wants, without a terminal, a line for what is new
+// TestProgressReportsLongSteps wants, without a terminal, a line for what is new
 // about a step that takes long, and none for what takes short.
-func TestLongStepsAreHeardOf(t *testing.T) {
+func TestProgressReportsLongSteps(t *testing.T) {
 	t.Parallel()
 	begun := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	p := (&screen{}).newProgress()

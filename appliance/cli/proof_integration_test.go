@@ -13,9 +13,9 @@ import (
 	"pgapp/appliance"
 )
 
-// TestPrimaryPutBack puts an older copy of the primary's data directory in place,
+// TestVerifyFindsAnOlderCopyOfThePrimary puts an older copy of the primary's data directory in place,
 // as a restored disk does: rows are lost that a standby holds.
-func TestPrimaryPutBack(t *testing.T) {
+func TestVerifyFindsAnOlderCopyOfThePrimary(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	b.up("--standbys", "1")
@@ -59,8 +59,8 @@ func TestPrimaryPutBack(t *testing.T) {
 	b.verified()
 }
 
-// TestPrimaryThatLetsNobodyIn keeps a session, while new ones are refused.
-func TestPrimaryThatLetsNobodyIn(t *testing.T) {
+// TestVerifyNamesALimitThatShutsOut keeps a session, while new ones are refused.
+func TestVerifyNamesALimitThatShutsOut(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	b.up("--standbys", "1")

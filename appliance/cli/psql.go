@@ -14,7 +14,7 @@ import (
 	"pgapp/appliance"
 )
 
-// sessionCommands lead to a database or a machine.
+// sessionCommands open a session on a database or a machine.
 type sessionCommands struct{ *app }
 
 func (a sessionCommands) psqlCommand() *cobra.Command {
@@ -47,14 +47,14 @@ yours: pgapp psql --role admin < file.sql`,
 			return a.psql(cmd.Context(), first(own), role, rest)
 		},
 	}
-	cmd.Flags().StringVar(&role, "role", "rw", "rw, ro or admin; a named member is taken as it is")
+	cmd.Flags().StringVar(&role, "role", "rw", "rw, ro or admin; a named member is used whatever its role")
 	return cmd
 }
 
 // roleAdmin asks for the superuser's session.
 const roleAdmin = "admin"
 
-// splitDash parts our arguments from psql's.
+// splitDash separates the command's arguments from those after --.
 func splitDash(cmd *cobra.Command, args []string) (own, rest []string) {
 	if n := cmd.ArgsLenAtDash(); n >= 0 {
 		return args[:n], args[n:]

@@ -69,7 +69,7 @@ func (a upCommands) planned(o appliance.Operation) error {
 				return err
 			}
 		}
-		a.note("nothing was changed: %d steps to do (+), %d that find all as wanted (=)", todo, len(o.Steps)-todo)
+		a.note("nothing was changed: %d steps to do (+), %d already done (=)", todo, len(o.Steps)-todo)
 		return nil
 	})
 }

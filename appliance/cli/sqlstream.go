@@ -14,19 +14,19 @@ import (
 	"pgapp/appliance/home"
 )
 
-// stdinName is how psql and others call standard input.
+// stdinName means standard input, as in psql.
 const stdinName = "-"
 
 // sqlStream is SQL that only this process can read, and only once.
 type sqlStream struct {
 	// path is as the user gave it, absolute but for stdinName.
 	path string
-	// name is what the daemon calls it: the same for a repeat of the command.
+	// name is the daemon's file name for it, the same for a repeat of the command.
 	name string
 }
 
-// takeStreams finds what of the spec's SQL is no regular file, and has the spec
-// name where the daemon will keep it.
+// takeStreams finds the spec's SQL that isn't a regular file, and replaces its
+// path in the spec by the path under which the daemon will keep it.
 func (a upCommands) takeStreams(spec *appliance.Spec) (map[string]sqlStream, error) {
 	out := map[string]sqlStream{}
 	stdin := 0
@@ -48,8 +48,9 @@ func (a upCommands) takeStreams(spec *appliance.Spec) (map[string]sqlStream, err
 	return out, nil
 }
 
-// streamKind is what kind of stream the path leads to, "" for a file. What it
-// leads to may differ in another process, whatever is behind it.
+// streamKind is the kind of stream behind the path, "" for a file. A path such as
+// /dev/fd/3 leads elsewhere in another process, and so is a stream even if it leads
+// to a file here.
 func streamKind(path string) string {
 	switch path {
 	case stdinName, "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0":
@@ -68,7 +69,7 @@ func streamKind(path string) string {
 	return "device"
 }
 
-// sendStreams sends what only this process can read, in the order of the spec.
+// sendStreams sends the streams to the daemon, in the order of the spec.
 func (a upCommands) sendStreams(ctx context.Context, c *api.Client, spec appliance.Spec, streams map[string]sqlStream) error {
 	for _, path := range spec.SQL {
 		s, ok := streams[path]
@@ -87,8 +88,8 @@ func (a upCommands) sendStream(ctx context.Context, c *api.Client, cluster strin
 		a.note("reading SQL from the terminal; Ctrl-D ends it")
 	}
 	in, out := io.Pipe()
-	// Nothing ends a read of a silent pipe, so that after Ctrl-C this one ends
-	// with the process.
+	// A read of a silent pipe can't be interrupted: after Ctrl-C this goroutine
+	// ends with the process.
 	go func() { out.CloseWithError(a.copyStream(out, s.path)) }()
 	stop := context.AfterFunc(ctx, func() { in.CloseWithError(context.Cause(ctx)) })
 	defer stop()

@@ -41,7 +41,7 @@ refused. The exit code is the command's.`,
 	}
 }
 
-// sshLost is ssh's exit code where the connection failed or went.
+// sshLost is ssh's exit code if the connection failed or was lost.
 const sshLost = 255
 
 // ssh runs the command on the member's machine, or a login shell without one;
@@ -71,8 +71,8 @@ func (a sessionCommands) ssh(ctx context.Context, c *api.Client, member string, 
 }
 
 // sshFiles writes what ssh needs into a directory that only this user may
-// enter. It lies in the home, so that removing the cluster takes with it what
-// a killed command left.
+// enter. The directory is in the home, so that the removal of the cluster also
+// removes the files of a killed command.
 func (a sessionCommands) sshFiles(member string, l api.GuestLogin) (string, error) {
 	parent := filepath.Join(a.home, home.ClientDir, a.cluster)
 	if err := os.MkdirAll(parent, 0o700); err != nil {
@@ -90,9 +90,9 @@ func (a sessionCommands) sshFiles(member string, l api.GuestLogin) (string, erro
 	return dir, nil
 }
 
-// sshArgs leaves nothing to the user's configuration: neither which key is
-// offered, nor whom to trust. The files' names are relative, since ssh expands
-// signs that a path may hold.
+// sshArgs overrides the user's configuration: only pgapp's key is offered, and only
+// the pinned host key is trusted. The files' names are relative, since ssh expands
+// some characters of a path.
 func sshArgs(member string, l api.GuestLogin, command []string, pty bool) []string {
 	args := []string{"-F", "none", "-p", strconv.Itoa(l.Port), "-l", l.User}
 	for _, o := range []string{

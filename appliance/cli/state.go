@@ -51,7 +51,7 @@ func (a stateCommands) stateBackup() *cobra.Command {
 	var req api.BackupRequest
 	var passphraseFile string
 	cmd := &cobra.Command{
-		Use: "backup FILE|-", Short: "Write a sealed copy of the state, taken while it is in use",
+		Use: "backup FILE|-", Short: "Write a sealed copy of the state while the daemon runs",
 		Example: `  pgapp state backup --recipient age1... state.tar.age
   pgapp state backup --passphrase-file secret.txt - | ssh elsewhere 'cat > state.tar.age'`,
 		Args: fileArg,
@@ -73,9 +73,9 @@ func (a stateCommands) stateBackup() *cobra.Command {
 			return a.backupTo(cmd.Context(), c, req, args[0])
 		},
 	}
-	cmd.Flags().StringArrayVar(&req.Recipients, "recipient", nil, "age public key to seal it to; may be repeated")
-	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file whose first line is the passphrase to seal it by")
-	cmd.Flags().BoolVar(&req.Plaintext, "plaintext", false, "don't seal it: it shows every secret")
+	cmd.Flags().StringArrayVar(&req.Recipients, "recipient", nil, "age public key that the copy is sealed to; may be repeated")
+	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file whose first line is the passphrase that seals the copy")
+	cmd.Flags().BoolVar(&req.Plaintext, "plaintext", false, "don't seal the copy: it shows every secret")
 	return cmd
 }
 
@@ -92,7 +92,7 @@ func (a stateCommands) backupTo(ctx context.Context, c *api.Client, req api.Back
 	if err := f.CloseAtomicallyReplace(); err != nil {
 		return fmt.Errorf("writing the backup: %w", err)
 	}
-	a.note("the state is in %s", path)
+	a.note("the state is backed up to %s", path)
 	return nil
 }
 
@@ -109,7 +109,7 @@ func readPassphrase(path string) (appliance.Secret, error) {
 	line = strings.TrimSuffix(line, "\r")
 	switch {
 	case strings.TrimSpace(rest) != "":
-		return appliance.Secret{}, appliance.NewProblem(appliance.ErrUsage, "%s holds more than one line: a passphrase is one", path)
+		return appliance.Secret{}, appliance.NewProblem(appliance.ErrUsage, "%s holds more than one line; a passphrase is a single line", path)
 	case line == "":
 		return appliance.Secret{}, appliance.NewProblem(appliance.ErrUsage, "%s holds no passphrase", path)
 	case line != strings.TrimSpace(line), strings.ContainsFunc(line, unicode.IsControl):
@@ -190,7 +190,7 @@ func (a stateCommands) stateList() *cobra.Command {
 
 func (a stateCommands) stateKey() *cobra.Command {
 	return &cobra.Command{
-		Use: "key", Short: "Print the key that opens the automatic backups; keep it elsewhere", Args: noArgs,
+		Use: "key", Short: "Print the key that opens the automatic backups; keep a copy elsewhere", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			text, err := a.local.StateKey(a.home)
 			if errors.Is(err, os.ErrNotExist) {
@@ -199,7 +199,7 @@ func (a stateCommands) stateKey() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("reading the home's key: %w", err)
 			}
-			a.note("without this key nobody can open %s: keep it on another machine", filepath.Join(a.home, home.BackupsDir))
+			a.note("the backups in %s can't be opened without this key: keep a copy on another machine", filepath.Join(a.home, home.BackupsDir))
 			_, err = io.WriteString(a.Out, text.Reveal())
 			return err
 		},
@@ -208,7 +208,7 @@ func (a stateCommands) stateKey() *cobra.Command {
 
 func (a stateCommands) stateCheck() *cobra.Command {
 	return &cobra.Command{
-		Use: "check", Short: "Examine the state down to its pages", Args: noArgs,
+		Use: "check", Short: "Check every page of the state's file", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.client(cmd.Context())
 			if err != nil {
@@ -246,7 +246,7 @@ func (a stateCommands) reportTable(r api.StateReport) error {
 
 func (a stateCommands) stateCompact() *cobra.Command {
 	return &cobra.Command{
-		Use: "compact", Short: "Give back the state's free pages", Args: noArgs,
+		Use: "compact", Short: "Shrink the state's file by its free pages", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.client(cmd.Context())
 			if err != nil {

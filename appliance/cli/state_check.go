@@ -6,8 +6,8 @@ import (
 	"pgapp/appliance/program"
 )
 
-// stateCheckFile is the process in which the daemon has a file of a state
-// checked: a damaged one can crash it.
+// stateCheckFile is the command that checks a file of the state for the daemon, in
+// a process of its own: a damaged file can crash the process.
 func (a stateCommands) stateCheckFile() *cobra.Command {
 	return &cobra.Command{
 		Use: program.CheckFileCommand + " FILE", Short: "Check a database that nobody uses", Hidden: true, Args: fileArg,

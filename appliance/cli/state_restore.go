@@ -18,9 +18,9 @@ func (a stateCommands) stateRestore() *cobra.Command {
 	var keys keyFlags
 	var adopt, yes bool
 	cmd := &cobra.Command{
-		Use: "restore FILE", Short: "Put a backup in the place of the state",
-		Long: `Put a backup in the place of pgapp's state. Everything is checked before
-anything changes, and what is replaced is kept beside it. PostgreSQL's data are
+		Use: "restore FILE", Short: "Replace the state with a backup",
+		Long: `Replace pgapp's state with a backup. Everything is checked before anything
+changes, and the replaced state is kept beside the new one. PostgreSQL's data are
 not touched: afterwards pgapp only observes the clusters until 'pgapp adopt' has
 looked at what really runs. It works when the state is damaged or gone.`,
 		Args: fileArg,
@@ -54,7 +54,7 @@ looked at what really runs. It works when the state is damaged or gone.`,
 		},
 	}
 	keys.add(cmd)
-	cmd.Flags().BoolVar(&adopt, "adopt", false, "take the state of another instance too")
+	cmd.Flags().BoolVar(&adopt, "adopt", false, "accept the state of another instance too")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
 	return cmd
 }
@@ -72,7 +72,7 @@ func (a stateCommands) restored(r api.RestoreResult) error {
 	return err
 }
 
-// awaitDaemon waits until the daemon that begins anew answers.
+// awaitDaemon waits until the daemon answers again after a change of its state.
 func awaitDaemon(ctx context.Context, c *api.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
 	defer cancel()
@@ -86,7 +86,7 @@ func awaitDaemon(ctx context.Context, c *api.Client) error {
 		return true, err
 	})
 	if err != nil && absent != nil && ctx.Err() != nil {
-		return appliance.NewProblem(appliance.ErrTimeout, "the daemon has not come back: %w", absent)
+		return appliance.NewProblem(appliance.ErrTimeout, "the daemon has not started again: %w", absent)
 	}
 	return err
 }
@@ -117,7 +117,7 @@ func (a stateCommands) stateVerify() *cobra.Command {
 
 func (a stateCommands) adoptCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "adopt", Short: "Take over what really runs, as after a restored state",
+		Use: "adopt", Short: "Take over what runs, after a restore of the state",
 		Long: `Look at what really runs of the cluster and make the record say so: the one
 member that accepts writes, of a timeline that descends from the recorded one,
 is its primary. Nothing is started or stopped. What is ambiguous is shown and

@@ -36,7 +36,7 @@ func nameArg(cmd *cobra.Command, args []string) error {
 func (a tokenCommands) tokenCreate() *cobra.Command {
 	var scope string
 	cmd := &cobra.Command{
-		Use: "create NAME", Short: "Make a token and print it; it is shown only now", Args: nameArg,
+		Use: "create NAME", Short: "Create a token and print it; it can't be shown again", Args: nameArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if scope != api.ScopeRead && scope != api.ScopeAdmin {
 				return appliance.NewProblem(appliance.ErrUsage, "--scope has to be read or admin, not %q", scope)
@@ -61,7 +61,7 @@ func (a tokenCommands) tokenCreate() *cobra.Command {
 
 func (a tokenCommands) tokenList() *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List the tokens, without what is secret", Args: noArgs,
+		Use: "list", Aliases: []string{"ls"}, Short: "List the tokens, without their secrets", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.client(cmd.Context())
 			if err != nil {
@@ -88,7 +88,7 @@ func (a tokenCommands) tokenList() *cobra.Command {
 
 func (a tokenCommands) tokenRevoke() *cobra.Command {
 	return &cobra.Command{
-		Use: "revoke NAME", Aliases: []string{"rm"}, Short: "Make a token worthless at once", Args: nameArg,
+		Use: "revoke NAME", Aliases: []string{"rm"}, Short: "Revoke a token: it is refused at once", Args: nameArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client(cmd.Context())
 			if err != nil {

@@ -31,7 +31,7 @@ type upFlags struct {
 func (a upCommands) upCommand() *cobra.Command {
 	f := &upFlags{}
 	cmd := &cobra.Command{
-		Use: "up", Short: "Create the cluster, or bring it back",
+		Use: "up", Short: "Create the cluster, or start it again",
 		Long: `Create the cluster: a primary and its hot standbys, streaming, loaded and
 verified. Repeating it on a cluster that exists starts what is stopped and goes
 on where an interrupted creation stopped. With another number of standbys, or
@@ -63,8 +63,8 @@ of virtual machines too, by a rolling restart. A disk only grows.`,
 	fl.IntVar(&f.spec.VCPUs, "vcpus", 0, "libvirt: virtual CPUs of each guest")
 	fl.IntVar(&f.spec.MemoryMiB, "memory", 0, "libvirt: memory of each guest in MiB")
 	fl.IntVar(&f.spec.DiskGiB, "disk", 0, "libvirt: disk of each guest in GiB")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "show the steps that would be done, and do nothing")
-	fl.DurationVar(&f.timeout, "timeout", 0, "stop waiting after this time; the operation goes on (default: none)")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "show the steps, and do nothing")
+	fl.DurationVar(&f.timeout, "timeout", 0, "stop waiting after this time; the operation continues (default: none)")
 	return cmd
 }
 
@@ -122,7 +122,7 @@ func (a upCommands) up(cmd *cobra.Command, f *upFlags) error {
 	return a.print(s, func() error { return a.ready(s, time.Since(start)) })
 }
 
-// ready is the first thing that a new user sees: the members and what to try.
+// ready prints the members and the commands to try next.
 func (a upCommands) ready(s appliance.ClusterStatus, took time.Duration) error {
 	a.note("\nCluster %q is %s after %.2f s: 1 primary, %d standbys.\n", s.Name, s.Phase, took.Seconds(), len(s.Members)-1)
 	if err := a.memberTable(s); err != nil {
@@ -132,7 +132,7 @@ func (a upCommands) ready(s appliance.ClusterStatus, took time.Duration) error {
 	return nil
 }
 
-// examples are what to try next, as the user has to type it.
+// examples are the commands to try next, as the user has to type them.
 func (a upCommands) examples(s appliance.ClusterStatus) string {
 	flag, query := "", "SELECT current_database()"
 	if a.homeGiven {

@@ -36,7 +36,7 @@ func (a sessionCommands) urlCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.role, "role", "rw", "rw, ro or any")
-	fl.StringVar(&f.host, "host", "", "only this member, taken as it is")
+	fl.StringVar(&f.host, "host", "", "only this member, whatever its role")
 	fl.StringVar(&f.driver, "driver", driverLibpq, strings.Join(drivers()[:len(drivers())-1], ", ")+" or "+drivers()[len(drivers())-1])
 	fl.BoolVar(&f.reveal, "show-password", false, "print the password")
 	return cmd
@@ -219,8 +219,8 @@ func connectionEnv(c appliance.Connection) []string {
 	return append(env, "PGPASSFILE="+c.PassFile)
 }
 
-// unwanted are libpq's variables that lead elsewhere where an earlier
-// connection left them in a shell.
+// unwanted are libpq's variables that an earlier connection may have left in a
+// shell, and that would lead to another server.
 func unwanted(c appliance.Connection) []string {
 	names := []string{"PGHOSTADDR", "PGSERVICE", "PGPASSWORD", "PGPASSFILE", "PGLOADBALANCEHOSTS"}
 	set := connectionEnv(c)

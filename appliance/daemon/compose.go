@@ -67,8 +67,8 @@ func (s *server) compose(ctx context.Context, lock *store.HomeLock, info applian
 	return d, nil
 }
 
-// composeOn puts the rooms together on an open store. Whatever is to be closed
-// joins the closers, so that each part is closed before the parts that it uses.
+// composeOn puts the rooms together on an open store. Each part that has to be closed
+// is added to the closers, which close it before the parts that it uses.
 func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdmin, d *composition, closers *closers, log *slog.Logger) error {
 	if err := ensureToken(ctx, st, s.Home); err != nil {
 		return err
@@ -124,7 +124,7 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 	return nil
 }
 
-// closers are run in the opposite order of their coming.
+// closers are functions that are called in the opposite order of their addition.
 type closers struct{ all []func() }
 
 func (c *closers) add(f func()) { c.all = append(c.all, f) }
@@ -135,7 +135,7 @@ func (c *closers) run() {
 	}
 }
 
-// service adds to the controller's word on the daemon what the supervisor knows.
+// service is the controller with the failures of the daemon's loops in its Info.
 type service struct {
 	*control.Controller
 	loops *supervise.Supervisor
@@ -148,8 +148,7 @@ func (s service) Info(ctx context.Context) appliance.Info {
 	return info
 }
 
-// forget removes the clients' files of a cluster, and their directory with the
-// last of them, and the SQL that was sent for it.
+// forget removes the clients' files of a cluster and the SQL that was sent for it.
 func (s *server) forget(cluster string) error {
 	if err := removeSQL(s.Home, cluster); err != nil {
 		return err

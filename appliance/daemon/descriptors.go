@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// closeInherited closes the descriptors that the process got from the one that
-// started it, but for the standard streams and keep. The daemon and the servers
-// outlive that process by far: its locks would stay taken, and the readers of
-// its pipes would never see their end. Go opens every file close-on-exec, so
+// closeInherited closes the descriptors that the process inherited, except the
+// standard streams and keep. The daemon and the servers outlive the process that
+// started them: its locks would stay taken, and the readers of its pipes would
+// never see their end. Go opens every file close-on-exec, so
 // one without that flag was inherited.
 func closeInherited(keep int) {
 	entries, err := os.ReadDir("/proc/self/fd")

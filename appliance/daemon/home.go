@@ -12,9 +12,8 @@ import (
 	"pgapp/appliance/home"
 )
 
-// checkHomeOwner refuses root in a home that another user keeps a cluster in:
-// what root makes there and in the kernel, such as sockets and control groups,
-// that user can't take away again.
+// checkHomeOwner refuses root in a home of another user: files, sockets and control
+// groups that root makes can't be removed by that user.
 func checkHomeOwner(dir string, euid int) error {
 	if euid != 0 {
 		return nil // the files' own permissions do
@@ -31,6 +30,6 @@ func checkHomeOwner(dir string, euid int) error {
 	if u, err := user.LookupId(strconv.FormatUint(uint64(sys.Uid), 10)); err == nil {
 		who = u.Username
 	}
-	return appliance.NewProblem(appliance.ErrHostPermission, "the home %s belongs to user %s, who couldn't use what root makes in it", dir, who).
+	return appliance.NewProblem(appliance.ErrHostPermission, "the home %s belongs to user %s, who can't use the files that root makes in it", dir, who).
 		WithHint("run pgapp as that user: sudo -u '%s' pgapp --home '%s' …; or choose another home with --home", who, dir)
 }

@@ -41,8 +41,8 @@ func (l listeners) close() {
 	_ = l.tcp.Close()
 }
 
-// openListeners opens both. The home's lock is held, so a socket that is
-// there was left by a daemon that has gone.
+// openListeners opens both. The home's lock is held, so an existing socket is that
+// of a daemon that has ended.
 func (s *server) openListeners(ctx context.Context, log *slog.Logger) (l listeners, err error) {
 	if l.tcp, err = s.listenTCP(ctx); err != nil {
 		return l, err
@@ -98,8 +98,8 @@ func listenUnix(ctx context.Context, dir string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the socket %s: %w", path, err)
 	}
-	// The address above is that of a descriptor which closes now: the socket
-	// is removed by its own path when the next daemon starts.
+	// The listener's address names a descriptor that is closed here. The next
+	// daemon removes the socket by its path.
 	if u, ok := l.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(false)
 	}

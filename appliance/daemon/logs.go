@@ -10,8 +10,8 @@ import (
 	"pgapp/appliance/home"
 )
 
-// daemonLogs writes the end of the daemon's own log, and with follow what
-// comes, until ctx ends.
+// daemonLogs writes the end of the daemon's log, and with follow new lines until
+// ctx ends.
 func (s *server) daemonLogs(ctx context.Context, follow bool, w io.Writer) error {
 	args := []string{"-n", "200"}
 	if follow {

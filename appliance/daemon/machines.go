@@ -26,7 +26,7 @@ func machinesOf(ctl *control.Controller, st *store.Store, providers map[applianc
 	return nil
 }
 
-// Images implements api.Machines: the catalogue first, then what else is kept.
+// Images implements api.Machines: the images of the catalogue, then other kept ones.
 func (m machines) Images(context.Context) ([]api.ImageEntry, error) {
 	kept, err := m.vp.Images().List()
 	if err != nil {
@@ -119,8 +119,8 @@ func (m machines) Login(ctx context.Context, cluster, member string) (api.GuestL
 	return api.GuestLogin{}, appliance.NoMember(cluster, member)
 }
 
-// DestroyByTag implements api.Machines. A cluster that this home knows is not
-// taken apart behind the back of its record.
+// DestroyByTag implements api.Machines. A cluster of this home is removed
+// through its record instead.
 func (m machines) DestroyByTag(ctx context.Context, uuid string, report appliance.Report) error {
 	all, err := m.st.Clusters(ctx)
 	if err != nil {
@@ -128,7 +128,7 @@ func (m machines) DestroyByTag(ctx context.Context, uuid string, report applianc
 	}
 	for _, c := range all {
 		if c.UUID == uuid {
-			return appliance.NewProblem(appliance.ErrConflict, "that is cluster %q, whose record is here", c.Name).
+			return appliance.NewProblem(appliance.ErrConflict, "the UUID is that of cluster %q, which is on record here", c.Name).
 				WithHint("remove it by its name: pgapp down --cluster %s --volumes", c.Name)
 		}
 	}

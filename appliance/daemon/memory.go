@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// releaseMemory gives back what an operation needed and an idle daemon does
-// not: the heap's free pages, and those of the binary's own read-only data.
+// releaseMemory gives back memory that only operations need: the heap's free pages,
+// and those of the binary's read-only data.
 // The PostgreSQL tree and the template lie there, 28 MB that count as resident
 // once read; the kernel reads them again from the file if they are needed.
 func releaseMemory() {
@@ -43,6 +43,6 @@ func dropPages(span string) {
 	if !ok || err1 != nil || err2 != nil {
 		return
 	}
-	// Only advice: where the kernel refuses it, the pages stay.
+	// The call is advice: if the kernel refuses it, the pages stay.
 	_, _, _ = unix.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), unix.MADV_DONTNEED)
 }

@@ -14,8 +14,8 @@ import (
 	"pgapp/provisioner/local"
 )
 
-// providersOf are those that this program has. The secrets may be nil where no
-// guest is to be reached. The function closes their connections.
+// providersOf makes the providers of the home. Without secrets no guest can be
+// reached. The function closes their connections.
 func providersOf(dir string, secrets libvirt.SecretStore) (map[appliance.ProviderKind]appliance.Provider, func(), error) {
 	images := filepath.Join(dir, home.ImagesDir)
 	temp := filepath.Join(images, "tmp")
@@ -33,8 +33,8 @@ func providersOf(dir string, secrets libvirt.SecretStore) (map[appliance.Provide
 	}, vp.Close, nil
 }
 
-// autoProvider takes libvirt where nothing stands in its way, else local, and
-// says why in one line.
+// autoProvider chooses libvirt if the host can run machines, else local, and says
+// why in one line.
 func autoProvider(ctx context.Context, providers map[appliance.ProviderKind]appliance.Provider, s appliance.Spec) (appliance.ProviderKind, string) {
 	s.Provider = appliance.ProviderLibvirt
 	for _, f := range doctor.Run(ctx, s.WithDefaults(), providers[appliance.ProviderLibvirt]) {

@@ -7,9 +7,9 @@ import (
 	"pgapp/appliance"
 )
 
-// recovery is the service and the journal of a daemon without a store: it
-// knows itself and nothing else. The API answers everything else before it
-// comes here; these answers say the same.
+// recovery is the service and the journal of a daemon without a store: it answers
+// info only. The API refuses all other requests before they come here; the methods
+// refuse them for the same reason.
 type recovery struct {
 	info   appliance.Info
 	reason *appliance.Problem

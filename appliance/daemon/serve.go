@@ -79,7 +79,7 @@ func (s *server) serve(ctx context.Context) error {
 }
 
 // serveState serves the state as it is now, until ctx ends or a client asks it
-// to end; again is set where the state was replaced, so that all begins anew.
+// to end. With again the state was replaced and is to be served next.
 func (s *server) serveState(ctx context.Context, lock *store.HomeLock, log *slog.Logger) (again bool, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -112,8 +112,8 @@ func (s *server) serveState(ctx context.Context, lock *store.HomeLock, log *slog
 	return d.again.Load(), err
 }
 
-// clearPostgresEnv takes libpq's variables out of the daemon's environment:
-// its own sessions go where the records say.
+// clearPostgresEnv removes libpq's variables from the daemon's environment, so that
+// the daemon's sessions go where the records say.
 func clearPostgresEnv() error {
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
@@ -126,8 +126,8 @@ func clearPostgresEnv() error {
 	return nil
 }
 
-// logger writes JSON lines to the daemon's log, and readable ones to standard
-// error where a person started it.
+// logger writes JSON lines to the daemon's log, and readable lines to standard error
+// if a person started the daemon.
 func (s *server) logger(file io.Writer) *slog.Logger {
 	h := slog.Handler(slog.NewJSONHandler(file, nil))
 	if !program.Awaited() {

@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// sqlPart begins the names of what is still on its way.
+	// sqlPart is the prefix of files that are not complete.
 	sqlPart = ".part-"
-	// sqlReserve is the room that SQL leaves to the clusters of the home.
+	// sqlReserve is the space in bytes that SQL leaves to the clusters of the home.
 	sqlReserve = 256 << 20
 )
 
@@ -63,7 +63,7 @@ func (s sqlFiles) keep(ctx context.Context, target string, in io.Reader) (n int6
 		return 0, err
 	}
 	if n == 0 {
-		return 0, appliance.NewProblem(appliance.ErrUsage, "the SQL is empty").WithHint("look at the command that writes it")
+		return 0, appliance.NewProblem(appliance.ErrUsage, "the SQL is empty").WithHint("check the command that writes it")
 	}
 	if err := f.Sync(); err != nil {
 		return 0, err
@@ -105,8 +105,8 @@ func copySQL(ctx context.Context, f *os.File, in io.Reader) (n int64, err error)
 	return n, ctx.Err()
 }
 
-// DropSQL implements api.SQLFiles. A load is still to come where an operation
-// runs, and where the cluster's creation has failed and may be resumed.
+// DropSQL implements api.SQLFiles. The SQL is still needed while an operation runs,
+// and if the cluster's creation has failed, since it may be resumed.
 func (s sqlFiles) DropSQL(ctx context.Context, cluster string) {
 	c, err := s.st.Cluster(ctx, cluster)
 	if err == nil && (c.Phase == appliance.PhaseCreating || c.Phase == appliance.PhaseFailed) {
@@ -122,14 +122,14 @@ func (s sqlFiles) DropSQL(ctx context.Context, cluster string) {
 	}
 }
 
-// remove is for SQL that is loaded.
+// remove removes the SQL of a cluster that has loaded it.
 func (s sqlFiles) remove(_ context.Context, cluster string) {
 	if err := removeSQL(s.dir, cluster); err != nil {
 		s.log.Warn("SQL that is no longer needed stays", "cluster", cluster, "error", err)
 	}
 }
 
-// removeSQL removes what was sent for the cluster.
+// removeSQL removes the SQL that was sent for the cluster.
 func removeSQL(homeDir, cluster string) error {
 	dir := filepath.Join(homeDir, home.SQLDir)
 	err := os.RemoveAll(filepath.Join(dir, cluster))
@@ -137,7 +137,7 @@ func removeSQL(homeDir, cluster string) error {
 	return err
 }
 
-// sweep removes what a killed daemon has left.
+// sweep removes the files of a killed daemon.
 func (s sqlFiles) sweep(ctx context.Context) {
 	entries, _ := os.ReadDir(filepath.Join(s.dir, home.SQLDir))
 	for _, e := range entries {

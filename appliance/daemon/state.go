@@ -21,8 +21,8 @@ import (
 	"pgapp/store/archive"
 )
 
-// stagingPrefix begins the names of what is unpacked in the home; nothing of
-// it outlives the request, or else the next start of the daemon.
+// stagingPrefix is the prefix of directories in which archives are unpacked. They
+// are removed at the end of the request, or else at the daemon's next start.
 const stagingPrefix = ".restore"
 
 // stateAdmin is the daemon's own state behind the API.
@@ -31,21 +31,21 @@ type stateAdmin struct {
 	st   *store.Store // nil in recovery
 	lock *store.HomeLock
 	log  *slog.Logger
-	// renew closes the store, lets change put another in its place, and has
-	// the daemon begin anew, whatever change returns.
+	// renew closes the store, calls change to replace it, and starts the daemon's
+	// work again, whatever change returns.
 	renew func(change func() error) error
 	// alone is [control.Controller.Alone], nil in recovery.
 	alone func(context.Context, control.Act, func(context.Context) error) error
-	// one is held by whoever works on the state.
+	// one is held during a request that works on the state.
 	one sync.Mutex
 }
 
 var _ api.State = (*stateAdmin)(nil)
 
-// begin keeps others away; the caller calls end.
+// begin refuses a second request at the same time. The caller calls end.
 func (s *stateAdmin) begin() (end func(), err error) {
 	if !s.one.TryLock() {
-		return nil, appliance.NewProblem(appliance.ErrConflict, "another request works on the state").WithHint("try again when it has ended")
+		return nil, appliance.NewProblem(appliance.ErrConflict, "another request is working on the state").WithHint("try again when that request has ended")
 	}
 	clearStaging(s.home)
 	return func() {
@@ -54,7 +54,8 @@ func (s *stateAdmin) begin() (end func(), err error) {
 	}, nil
 }
 
-// clearStaging removes what is or was unpacked. What stays does no harm.
+// clearStaging removes unpacked archives. A directory that can't be removed does no
+// harm.
 func clearStaging(dir string) {
 	old, _ := filepath.Glob(filepath.Join(dir, stagingPrefix+"*"))
 	hidden, _ := filepath.Glob(filepath.Join(dir, "."+stagingPrefix+"*"))
@@ -118,7 +119,7 @@ func (s *stateAdmin) Restore(ctx context.Context, r io.Reader, req api.RestoreRe
 	if err != nil {
 		return out, err
 	}
-	// The epochs once more, as the migrated database itself has them.
+	// The epochs are checked again, as the migrated database has them.
 	m.Epochs = info.Epochs
 	if err := s.accept(ctx, m, req.Adopt); err != nil {
 		return out, err
@@ -143,7 +144,8 @@ func (s *stateAdmin) install(ctx context.Context, path string, m archive.Manifes
 	return kept, err
 }
 
-// accept holds the archive against the living state, or what is left of it.
+// accept compares the archive with the current state, or with the names that are
+// left of it.
 func (s *stateAdmin) accept(ctx context.Context, m archive.Manifest, adopt bool) error {
 	if s.st != nil {
 		living, err := s.st.Info(ctx)
@@ -173,8 +175,8 @@ func (s *stateAdmin) exclusively(ctx context.Context, act control.Act, work func
 	return s.alone(ctx, act, work)
 }
 
-// prepare makes an unpacked state fit for use: migrated, with no operation
-// that would go on, and marked as to be observed only, all before it is in place.
+// prepare migrates an unpacked state, ends its running operations and marks it as
+// observe-only, all before the state is in place.
 func prepare(ctx context.Context, dir string, m archive.Manifest) (info store.Info, names []string, err error) {
 	st, err := store.Open(ctx, dir, store.Options{})
 	if err != nil {

@@ -16,11 +16,12 @@ import (
 	"pgapp/store"
 )
 
-// checkTimeout bounds the check of a file, which a damaged one may never end.
+// checkTimeout bounds the check of a file: the check of a damaged file may never
+// end.
 const checkTimeout = time.Minute
 
-// checkFile checks a database in a process of its own: a damaged one can crash
-// it, or keep it busy for ever.
+// checkFile checks a database in a process of its own: a damaged database can crash
+// the process or keep it busy for ever.
 func checkFile(ctx context.Context, dir, path string) (api.StateReport, error) {
 	self, err := program.Executable()
 	if err != nil {
@@ -56,7 +57,7 @@ func unsound(format string, args ...any) api.StateReport {
 	return api.StateReport{Findings: []string{fmt.Sprintf(format, args...)}}
 }
 
-// lastWords is the problem that the check ended with, or how it crashed.
+// lastWords is the problem with which the check ended, or how it crashed.
 func lastWords(stderr string, exit *exec.ExitError) string {
 	var p struct {
 		Error *appliance.Problem `json:"error"`
@@ -68,7 +69,7 @@ func lastWords(stderr string, exit *exec.ExitError) string {
 	return fmt.Sprintf("the check crashed (%s): %.200s", exit, line)
 }
 
-// CheckStateFile checks a database that nobody uses, in this process.
+// CheckStateFile checks a database that no process uses, in this process.
 func CheckStateFile(ctx context.Context, path string) (api.StateReport, error) {
 	r, err := store.Check(ctx, path)
 	if err != nil {

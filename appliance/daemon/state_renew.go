@@ -9,20 +9,20 @@ import (
 	"pgapp/appliance/daemon/statebackup"
 )
 
-// renewal is how a daemon lets its state be replaced while it lives.
+// renewal replaces the state of a running daemon.
 type renewal struct {
-	// stop ends the serving of the state that was.
+	// stop ends the serving of the replaced state.
 	stop  func()
 	again atomic.Bool
 	held  atomic.Pointer[appliance.Problem]
 }
 
-// heldBy is why no request is served at the moment, or nil.
+// heldBy is the reason why requests are refused now, or nil.
 func (r *renewal) heldBy() *appliance.Problem { return r.held.Load() }
 
-// renew stops all work and closes the store, runs change, and has the daemon
-// begin anew with whatever state there is then. Requests are refused from the
-// first moment on; the one that calls this is still answered.
+// renew stops all work, closes the store, calls change, and ends the serving of
+// this state, so that the daemon composes itself again. New requests are refused
+// from the start; the request that calls renew is still answered.
 func (d *composition) renew(change func() error) error {
 	d.held.Store(appliance.NewProblem(appliance.ErrDaemonRecovery, "the state is being replaced").WithHint("try again in a moment"))
 	d.close()
@@ -32,7 +32,7 @@ func (d *composition) renew(change func() error) error {
 	return err
 }
 
-// adopter adopts, and has the state backed up as it is then.
+// adopter adopts a cluster and wakes the backups of the state.
 type adopter struct {
 	ctl   *control.Controller
 	saved *statebackup.Loop

@@ -23,7 +23,7 @@ func VerifyStateBackup(ctx context.Context, dir, path string, passphrase, identi
 		Identities: appliance.NewSecret(strings.ReplaceAll(identities.Reveal(), ",", "\n")),
 	}
 	if passphrase.Empty() && identities.Empty() {
-		// A backup that is sealed by a passphrase is told so by its reader.
+		// Without a key the reader says if the backup needs a passphrase.
 		keys.Identities, _ = statebackup.Key(dir)
 	}
 	m, err := verifyArchive(ctx, dir, path, keys)

@@ -61,7 +61,7 @@ func (s *server) protect(l *listeners, log *slog.Logger) error {
 				p.ID = appliance.ErrHomeUnusable
 			}
 			return appliance.NewProblem(p.ID, "the API's TLS: %w", err).
-				WithHint("without the directory %s a new CA is made, which clients then need", filepath.Join(s.Home, home.TLSDir))
+				WithHint("remove the directory %s to have a new CA made, which clients then need", filepath.Join(s.Home, home.TLSDir))
 		}
 		l.certs = own
 	}
@@ -69,8 +69,8 @@ func (s *server) protect(l *listeners, log *slog.Logger) error {
 	return nil
 }
 
-// fixListen has a daemon that begins anew listen where it does now, and
-// returns the host that the user named.
+// fixListen keeps the listener's port for the next composition, and returns the
+// host that the user named.
 func (s *server) fixListen(addr *net.TCPAddr) (host string, err error) {
 	_, port, err := net.SplitHostPort(addr.String())
 	if err != nil {
@@ -86,9 +86,9 @@ func (s *server) fixListen(addr *net.TCPAddr) (host string, err error) {
 	return host, nil
 }
 
-// ownNames are what the certificate of pgapp's own CA stands for: the address
-// and the name it was given as, and the machine's name; where it listens on all
-// addresses, those too.
+// ownNames are the names in the certificate of pgapp's own CA: the address, the host
+// that the user named, and the machine's name. With a listener on all addresses they
+// include each of them.
 func ownNames(host string, ip net.IP) []string {
 	names := []string{host}
 	if machine, err := os.Hostname(); err == nil && program.ValidHost(machine) {
@@ -103,7 +103,7 @@ func ownNames(host string, ip net.IP) []string {
 	return append(append(names, "localhost", "127.0.0.1", "::1"), machineAddresses()...)
 }
 
-// machineAddresses are those at which others may reach this machine.
+// machineAddresses are the addresses at which other machines may reach this one.
 func machineAddresses() (out []string) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
@@ -117,8 +117,8 @@ func machineAddresses() (out []string) {
 	return out
 }
 
-// reachable is the host that clients are told: the first that the certificate
-// stands for, or the address as it is.
+// reachable is the host in the API's URL: the first one that the certificate covers,
+// or the address.
 func reachable(certs certificates, host string, ip net.IP) string {
 	var hosts []string
 	if ip.IsUnspecified() {
@@ -145,7 +145,7 @@ func (l listeners) configure(cfg *api.Config) {
 		return
 	}
 	cfg.TLS = &tls.Config{GetCertificate: l.certs.GetCertificate, MinVersion: tls.VersionTLS12}
-	// At any port: a forwarded one is another than ours.
+	// At any port, since a port may be forwarded.
 	cfg.AllowedHosts = func() []string { return append(l.certs.Names(), l.host) }
 }
 

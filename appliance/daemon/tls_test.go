@@ -8,7 +8,7 @@ import (
 	"pgapp/appliance/program"
 )
 
-func TestListenAgain(t *testing.T) {
+func TestFixListenKeepsThePort(t *testing.T) {
 	t.Parallel()
 	at := func(ip string) *net.TCPAddr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 4711} }
 	for _, c := range []struct {

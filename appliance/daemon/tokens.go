@@ -20,11 +20,12 @@ import (
 // localToken is the token that the home's own file holds.
 const localToken = "local"
 
-// touchEvery is how often a token's use is noted: each note is a write.
+// touchEvery is the least pause between two records of a token's use, each of which
+// is a write.
 const touchEvery = time.Minute
 
-// ensureToken makes the local client's token: the file holds it, the store
-// only its hash. A file that doesn't match is replaced.
+// ensureToken makes the local client's token: the file holds the token, the store
+// its hash only. A file that doesn't match is replaced.
 func ensureToken(ctx context.Context, st *store.Store, dir string) error {
 	path := filepath.Join(dir, home.Token)
 	if b, err := os.ReadFile(path); err == nil {
@@ -51,7 +52,7 @@ var (
 	_ api.TokenAdmin = tokens{}
 )
 
-// TokenScope implements api.Tokens, and notes the use now and then.
+// TokenScope implements api.Tokens, and records the token's use.
 func (t tokens) TokenScope(ctx context.Context, hash [32]byte) (string, bool, error) {
 	tok, err := t.st.TokenByHash(ctx, hash)
 	if appliance.IsProblem(err, appliance.ErrNotFound) {
@@ -61,7 +62,7 @@ func (t tokens) TokenScope(ctx context.Context, hash [32]byte) (string, bool, er
 		return "", false, err
 	}
 	if now := time.Now().UTC(); now.Sub(tok.LastUsed) > touchEvery {
-		// A use that can't be noted is no reason to refuse it.
+		// A failure to record the use is no reason to refuse the token.
 		_ = t.st.TouchToken(ctx, tok.ID, now)
 	}
 	return string(tok.Scope), true, nil
@@ -75,7 +76,7 @@ func (t tokens) CreateToken(ctx context.Context, name, scope string, hash [32]by
 	}
 	for _, old := range all {
 		if old.ID == name {
-			return api.Token{}, appliance.NewProblem(appliance.ErrConflict, "there is a token %q already", name).
+			return api.Token{}, appliance.NewProblem(appliance.ErrConflict, "token %q exists already", name).
 				WithHint("choose another name, or revoke it first: pgapp token revoke %s", name)
 		}
 	}

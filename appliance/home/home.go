@@ -42,9 +42,9 @@ func SQLPath(dir, cluster, name string) string { return filepath.Join(dir, SQLDi
 // closing zero (unix(7)).
 const maxSocketPath = 107
 
-// checkPath refuses a home whose socket nobody could reach, and a new one
-// in which PostgreSQL's programs can't find each other: they quote paths for
-// the shell with double quotes only (find_other_exec).
+// checkPath refuses a home whose socket's path is too long, and a new home whose
+// path the shell would expand: PostgreSQL's programs quote the paths of others with
+// double quotes only (find_other_exec).
 func checkPath(dir string) error {
 	_, err := os.Lstat(filepath.Join(dir, Lock))
 	if strings.ContainsAny(dir, "\"$`\\") && err != nil {

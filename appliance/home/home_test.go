@@ -30,9 +30,9 @@ func TestMakeRefusesUnreachableSocket(t *testing.T) {
 	}
 }
 
-// TestMakeRefusesWhatShellsExpand makes nothing, but leaves a home alone
+// TestMakeRefusesShellCharacters makes nothing, but leaves a home alone
 // that is in use.
-func TestMakeRefusesWhatShellsExpand(t *testing.T) {
+func TestMakeRefusesShellCharacters(t *testing.T) {
 	t.Parallel()
 	for _, sign := range []string{`"`, "$", "`", `\`} {
 		dir := filepath.Join(t.TempDir(), "a"+sign+"b")

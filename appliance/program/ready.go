@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	// readyFD is where a daemon that a client started says that it is ready, or
-	// why it is not. It is the first of exec.Cmd's ExtraFiles.
+	// readyFD is the descriptor on which a daemon tells the client that started it
+	// that it is ready, or why not. It is the first of exec.Cmd's ExtraFiles.
 	readyFD   = 3
 	readyName = "PGAPP_READY_FD"
-	// ReadyEnv in a daemon's environment tells it that its client waits for the word.
+	// ReadyEnv in a daemon's environment says that a client waits for the report.
 	ReadyEnv = readyName + "=3"
 )
 
-// Awaited tells whether a client started this daemon and waits for its word.
+// Awaited tells whether a client started this daemon and waits for its report.
 func Awaited() bool { return os.Getenv(readyName) == "3" }
 
-// ReadReady reads the daemon's word: "ready", or a problem in JSON.
+// ReadReady reads the daemon's report: "ready", or a problem in JSON.
 func ReadReady(r io.Reader, log string) error {
 	line, err := bufio.NewReader(r).ReadBytes('\n')
 	if string(line) == "ready\n" {
@@ -31,7 +31,7 @@ func ReadReady(r io.Reader, log string) error {
 	if json.Unmarshal(line, &p) == nil && p.ID != "" {
 		return &p
 	}
-	return appliance.NewProblem(appliance.ErrDaemonUnreachable, "the daemon did not come up: %w", err).WithHint("its log is %s", log)
+	return appliance.NewProblem(appliance.ErrDaemonUnreachable, "the daemon did not start: %w", err).WithHint("its log is %s", log)
 }
 
 // ReadyDescriptor is the descriptor for [TellReady], or -1 where no client waits.

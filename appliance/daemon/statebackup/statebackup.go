@@ -40,8 +40,8 @@ const (
 	topologySetting = "backed-up"
 )
 
-// ensureIdentity makes the home's age identity where it has none, and returns
-// the recipients of the one it has.
+// ensureIdentity makes the home's age identity if there is none, and returns the
+// identity's recipients.
 func ensureIdentity(dir string) ([]string, error) {
 	text, err := Key(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -141,8 +141,8 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
-// once makes a backup where one is due. While pgapp only observes, none is:
-// it would take the place of a better one.
+// once makes a backup if one is due. While pgapp only observes, no backup is due:
+// it would push out a better one.
 func (l *Loop) once(ctx context.Context, now time.Time) error {
 	o, err := control.GetObserveOnly(ctx, l.st)
 	if err != nil || len(o.Clusters) > 0 {
@@ -177,8 +177,8 @@ func (l *Loop) once(ctx context.Context, now time.Time) error {
 	return errors.Join(l.st.PutSetting(ctx, topologySetting, topology), archive.Rotate(dir, kept))
 }
 
-// topology sums up which clusters there are, their members, and who is
-// primary; nil where there is none.
+// topology is a hash of the clusters, their members and primaries, or nil without
+// clusters.
 func (l *Loop) topology(ctx context.Context) ([]byte, error) {
 	clusters, err := l.st.Clusters(ctx)
 	if err != nil || len(clusters) == 0 {

@@ -14,7 +14,7 @@ import (
 	"pgapp/store"
 )
 
-func TestIdentity(t *testing.T) {
+func TestEnsureIdentityKeepsTheKey(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	first, err := ensureIdentity(dir)

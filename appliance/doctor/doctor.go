@@ -43,7 +43,7 @@ func Fix(ctx context.Context, findings []appliance.Finding) (applied []string, f
 		}
 		if err := f.Apply(ctx); err != nil {
 			failed = append(failed, appliance.Finding{
-				ID: f.ID, Level: appliance.LevelFail, Summary: fmt.Sprintf("mending it failed: %v", err), Fix: f.Fix,
+				ID: f.ID, Level: appliance.LevelFail, Summary: fmt.Sprintf("the fix failed: %v", err), Fix: f.Fix,
 			})
 			continue
 		}

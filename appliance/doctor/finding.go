@@ -32,7 +32,7 @@ func AvailableBytes(meminfo []byte) (uint64, error) {
 	_, rest, found := bytes.Cut(meminfo, []byte("MemAvailable:"))
 	fields := bytes.Fields(rest)
 	if !found || len(fields) == 0 {
-		return 0, errors.New("/proc/meminfo doesn't say what is available")
+		return 0, errors.New("/proc/meminfo has no MemAvailable")
 	}
 	kib, err := strconv.ParseUint(string(fields[0]), 10, 53)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // errNoKVM is the cause where a domain didn't survive under KVM.
-var errNoKVM = errors.New("KVM is there, but can't run this guest")
+var errNoKVM = errors.New("KVM is available, but can't run this guest")
 
 // domainType decides between KVM and emulation.
 func (a *acceleration) domainType(ctx context.Context, accel string) (string, error) {
@@ -46,7 +46,7 @@ func (a *acceleration) setNoKVM(reason string) {
 
 func noKVM(err error) error {
 	return appliance.NewProblem(appliance.ErrHostNoKVM, "this host's KVM can't run the guest: %w", err).
-		WithHint("run without KVM, more slowly: --accel tcg; or see 'pgapp doctor'")
+		WithHint("use emulation, which is slower: --accel tcg; or see 'pgapp doctor'")
 }
 
 // hasEFI tells whether libvirt finds UEFI firmware for such domains.

@@ -35,7 +35,7 @@ func (im *imaging) adoptBase(ctx context.Context, digest string, report applianc
 	report(appliance.Progress{Detail: "checking the image in pool " + poolName})
 	if err := im.checkBase(ctx, digest); err != nil {
 		if appliance.IsProblem(err, appliance.ErrImageDigest) {
-			return false, neededProblem("volume "+name+" isn't what its name says, and can't be uploaded anew", by[0])
+			return false, neededProblem("volume "+name+" doesn't have the digest in its name, and can't be uploaded again", by[0])
 		}
 		return false, err
 	}
@@ -55,12 +55,12 @@ func (im *imaging) proveBase(ctx context.Context, digest string, base rpc.Volume
 		return err
 	}
 	if len(by) > 0 {
-		return neededProblem("volume "+base.Name+" isn't what its name says, and can't be uploaded anew", by[0])
+		return neededProblem("volume "+base.Name+" doesn't have the digest in its name, and can't be uploaded again", by[0])
 	}
 	if err := im.disks.dropVolume(ctx, base.Name); err != nil {
 		return err
 	}
-	return appliance.AsProblem(wrong).WithHint("run the same command again: the image is uploaded anew")
+	return appliance.AsProblem(wrong).WithHint("run the same command again: it uploads the image again")
 }
 
 // checkBase reads the base volume and compares its digest.
@@ -90,9 +90,9 @@ func (b *build) adopt(ctx context.Context, base string) (ok bool, err error) {
 		return strings.HasPrefix(path.Base(l.Volume), prefix) && strings.HasSuffix(l.Volume, "."+volRoot)
 	})
 	if !member || v.Backing != "" && v.Backing != poolPath+"/"+base {
-		return false, neededProblem("volume "+b.volume+" isn't complete, and can't be made anew", by[0])
+		return false, neededProblem("volume "+b.volume+" isn't complete, and can't be built again", by[0])
 	}
-	b.report(appliance.Progress{Detail: "the golden image has lost its marker, and is in use: it is kept"})
+	b.report(appliance.Progress{Detail: "the golden image has lost its marker, but is in use: keeping it"})
 	return true, b.disks.markComplete(ctx, b.volume)
 }
 

@@ -78,7 +78,7 @@ func TestAnImageThatOthersLeanOnIsNeverMadeAnew(t *testing.T) {
 			if err == nil {
 				err = w.ensureGolden(t.Context(), c, quiet)
 			}
-			if !appliance.IsProblem(err, appliance.ErrForeignObject) || !strings.Contains(err.Error(), "leans on") {
+			if !appliance.IsProblem(err, appliance.ErrForeignObject) || !strings.Contains(err.Error(), "depends on") {
 				t.Errorf("got %v, want a refusal", err)
 			}
 			if diff := cmp.Diff(before, w.inventory()); diff != "" {

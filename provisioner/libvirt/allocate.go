@@ -208,7 +208,7 @@ func (a *allocation) choose(members []appliance.Member, first int, strict bool) 
 			out[i], used[addr] = addr, true
 		} else if strict && appliance.MemberNumber(m.Name) >= 0 {
 			return nil, appliance.NewProblem(appliance.ErrHostAddressTaken, "the address %s for %s is taken by %s", addr, m.Name, by).
-				WithHint("choose another first_address, or leave it out: then free addresses are found")
+				WithHint("choose another first_address, or leave it out: pgapp then picks free addresses")
 		}
 	}
 	next := first

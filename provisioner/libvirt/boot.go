@@ -61,14 +61,14 @@ func (mc *machines) up(ctx context.Context, b boot) (how string, err error) {
 		return how, err
 	}
 	why := err
-	b.say("%v: it is started again", why)
+	b.say("%v: restarting it", why)
 	if err := mc.powerOff(ctx, b.spec.Name, b.guest, b.primary, b.report); err != nil {
 		return "", err
 	}
 	if how, err = mc.upOnce(ctx, b); err != nil {
 		return "", err
 	}
-	return how + ", since " + why.Error(), nil
+	return how + ", because " + why.Error(), nil
 }
 
 // upOnce is up without that. A domain under KVM that dies or stops in the
@@ -105,7 +105,7 @@ func (mc *machines) upOnce(ctx context.Context, b boot) (how string, err error) 
 			return "", errors.Join(err, mc.virt.DestroyDomain(ctx, b.spec.Name))
 		}
 		mc.accel.setNoKVM("KVM can't run guests on this host: " + emulatorsWords(err))
-		b.say("%s: emulating, which is many times slower", mc.accel.whyNoKVM())
+		b.say("%s: using emulation, which is many times slower", mc.accel.whyNoKVM())
 		if err := mc.virt.DestroyDomain(ctx, b.spec.Name); err != nil {
 			return "", err
 		}
@@ -113,9 +113,9 @@ func (mc *machines) upOnce(ctx context.Context, b boot) (how string, err error) 
 }
 
 var (
-	errBootLimit = errors.New("the time for booting is over")
+	errBootLimit = errors.New("the boot took too long")
 	// errDeaf is the cause where a machine runs that only a new start can help.
-	errDeaf = errors.New("the machine ran and didn't answer")
+	errDeaf = errors.New("the machine ran but did not answer")
 )
 
 // halt brings a domain to run or to be off. The recorded primary's goes on where a
@@ -291,7 +291,7 @@ func (mc *machines) watch(ctx context.Context, name, kind string) error {
 		case err != nil:
 			return false, err
 		case d.State == rpc.DomainPaused && d.Reason == int32(golibvirt.DomainPausedIoerror):
-			return false, appliance.NewProblem(appliance.ErrHostNoSpace, "domain %q was paused since its disk can't be written", name).
+			return false, appliance.NewProblem(appliance.ErrHostNoSpace, "domain %q was paused, because its disk can't be written", name).
 				WithHint("free disk space in %s, then run the same command again", poolPath)
 		case (d.State == rpc.DomainPaused && !d.Resumable() && d.Reason != int32(golibvirt.DomainPausedStartingUp) || d.State.Off()) && kind == typeKVM:
 			return false, fmt.Errorf("domain %q: %w", name, errNoKVM)

@@ -54,11 +54,11 @@ func (mc *machines) edit(ctx context.Context, domain string, change func(*defini
 
 // checkDefinition refuses a definition that pgapp could not reach the machine by.
 func checkDefinition(d rpc.Domain, s machineSpec) error {
-	const hint = "put it back: virsh edit %s; or, for a standby, virsh undefine --nvram %s, then run the same command again"
+	const hint = "restore it: virsh edit %s; or, for a standby, virsh undefine --nvram %s, then run the same command again"
 	switch {
 	case d.UUID != s.UUID:
-		return appliance.NewProblem(appliance.ErrConflict, "domain %q has another UUID than pgapp made it with: %s, not %s", d.Name, d.UUID, s.UUID).
-			WithHint("virsh domrename it, if it is a copy; pgapp then starts its own")
+		return appliance.NewProblem(appliance.ErrConflict, "domain %q has the UUID %s instead of %s", d.Name, d.UUID, s.UUID).
+			WithHint("if it is a copy, rename it with virsh domrename; pgapp then starts its own domain")
 	case !hasInterface(d.XML, s.MAC):
 		return appliance.NewProblem(appliance.ErrConflict, "domain %q has no network interface with the address %s any more", d.Name, s.MAC).
 			WithHint(hint, d.Name, d.Name)
@@ -170,7 +170,7 @@ func (ds *disks) checkBare(ctx context.Context, c appliance.Cluster, m appliance
 	}
 	for _, v := range vols {
 		if v.Backing == path {
-			return appliance.NewProblem(appliance.ErrConflict, "domain %q isn't defined any more, and %s holds what was written since it was laid over the member's disk", m.Domain, v.Path).
+			return appliance.NewProblem(appliance.ErrConflict, "domain %q is no longer defined, and the overlay %s holds newer data of the member's disk", m.Domain, v.Path).
 				WithHint("merge it: qemu-img commit %s; then remove it, and run the same command again", v.Path)
 		}
 	}
@@ -181,7 +181,7 @@ func (ds *disks) checkBare(ctx context.Context, c appliance.Cluster, m appliance
 func diskGone(c appliance.Cluster, m appliance.Member) error {
 	gone := appliance.NewProblem(appliance.ErrMemberUnreachable, "the disk of %q is gone", m.Name)
 	if m.Name == c.Primary {
-		return gone.WithHint("it is the primary's: put the file back where 'virsh domblklist %s' has it; the standbys hold its data", m.Domain)
+		return gone.WithHint("the member is the primary: put the file back where 'virsh domblklist %s' shows it; the standbys hold its data", m.Domain)
 	}
-	return gone.WithHint("make the member anew, disk and all: pgapp reinit %s", m.Name)
+	return gone.WithHint("recreate the member and its disk: pgapp reinit %s", m.Name)
 }

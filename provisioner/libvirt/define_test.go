@@ -282,7 +282,7 @@ func TestStartOfAMachineThatRuns(t *testing.T) {
 		prepare func(w world, d *rpc.Domain)
 		says    string
 	}{
-		"deaf":      {func(world, *rpc.Domain) {}, "didn't answer"},
+		"deaf":      {func(world, *rpc.Domain) {}, "did not answer"},
 		"suspended": {func(_ world, d *rpc.Domain) { d.State, d.Reason = rpc.DomainPaused, int32(golibvirt.DomainPausedUser) }, "resuming"},
 	} {
 		t.Run(name, func(t *testing.T) {

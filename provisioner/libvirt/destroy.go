@@ -178,7 +178,7 @@ func networksOf(d rpc.Domain) []string {
 // does nothing.
 func (p *Provider) DestroyByTag(ctx context.Context, uuid string, report appliance.Report) error {
 	if len(uuid) < shortUUID {
-		return appliance.NewProblem(appliance.ErrUsage, "%q is no cluster's UUID", uuid)
+		return appliance.NewProblem(appliance.ErrUsage, "%q is not a cluster's UUID", uuid)
 	}
 	ds, err := p.machines.domainsOf(ctx, uuid, "")
 	if err != nil {

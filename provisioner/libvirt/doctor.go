@@ -31,7 +31,7 @@ func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Fin
 	defer cancel()
 	out := []appliance.Finding{p.checks.socketFinding(ctx)}
 	if out[0].Level == appliance.LevelFail {
-		return append(out, doctor.Found("libvirt-rest", appliance.LevelSkip, "what libvirt can do here: it doesn't answer"))
+		return append(out, doctor.Found("libvirt-rest", appliance.LevelSkip, "libvirt doesn't answer, so its other checks are skipped"))
 	}
 	out = append(out, p.checks.accelFindings(ctx, s)...)
 	out = append(out,
@@ -51,7 +51,7 @@ func (ck *checks) socketFinding(ctx context.Context) appliance.Finding {
 	if err != nil {
 		f := doctor.OfError(id, err)
 		if appliance.IsProblem(err, appliance.ErrHostLibvirtPerm) && ck.cfg.Host.System.InGroup("libvirt") {
-			f.Fix = "you are in the group libvirt, but not in this session: log in anew"
+			f.Fix = "you are in the group libvirt, but this session isn't: log in again"
 		}
 		return f
 	}
@@ -67,10 +67,10 @@ func (ck *checks) accelFindings(ctx context.Context, s appliance.Spec) []applian
 	}
 	var out []appliance.Finding
 	if _, err := ck.cfg.Host.Files.Stat(kvmDevice); err != nil {
-		out = append(out, doctor.Advise(doctor.Found("kvm-device", level, "%s isn't there: guests will be emulated, many times slower", kvmDevice),
+		out = append(out, doctor.Advise(doctor.Found("kvm-device", level, "%s is missing: guests are emulated, many times slower", kvmDevice),
 			"enable virtualisation in the firmware (or nested virtualisation), then: sudo modprobe kvm_intel || sudo modprobe kvm_amd"))
 	} else {
-		out = append(out, doctor.Found("kvm-device", appliance.LevelPass, "%s is there", kvmDevice))
+		out = append(out, doctor.Found("kvm-device", appliance.LevelPass, "%s exists", kvmDevice))
 	}
 	broken := ck.accel.whyNoKVM()
 	_, err := ck.virt.Capabilities(ctx, typeKVM)
@@ -101,9 +101,9 @@ func (ck *checks) emulatorFinding(ctx context.Context, kind string) appliance.Fi
 		return doctor.OfError(id, err)
 	}
 	if !efi {
-		return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "there is no UEFI firmware: guests will boot by BIOS, which some images can't"), "sudo apt-get install ovmf")
+		return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "there is no UEFI firmware: guests boot with BIOS, which some images don't support"), "sudo apt-get install ovmf")
 	}
-	return doctor.Found(id, appliance.LevelPass, "x86_64 guests can be made, with UEFI firmware")
+	return doctor.Found(id, appliance.LevelPass, "x86_64 guests with UEFI firmware can run")
 }
 
 func (ck *checks) networkFinding(ctx context.Context, s appliance.Spec) appliance.Finding {
@@ -118,10 +118,10 @@ func (ck *checks) networkFinding(ctx context.Context, s appliance.Spec) applianc
 	case err != nil:
 		return doctor.OfError(id, err)
 	case !holds(sub, s.FirstAddress):
-		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "network %s has %s, which first_address %s is not in", name, sub.Host.Masked(), s.FirstAddress),
-			"choose a first_address in it, or leave it out")
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "network %s has the subnet %s, without first_address %s", name, sub.Host.Masked(), s.FirstAddress),
+			"choose a first_address in the subnet, or leave it out")
 	case !exists:
-		return doctor.Found(id, appliance.LevelPass, "network %s isn't there: it will be made, with %s", name, sub.Host.Masked())
+		return doctor.Found(id, appliance.LevelPass, "network %s doesn't exist: pgapp makes it, with %s", name, sub.Host.Masked())
 	case !n.Active:
 		f := doctor.Advise(doctor.Found(id, appliance.LevelWarn, "network %s isn't active; 'pgapp up' starts it", name), "virsh net-start %s", name)
 		f.Apply = func(ctx context.Context) error { return ck.networks.start(ctx, name) }
@@ -137,13 +137,13 @@ func (ck *checks) poolFinding(ctx context.Context, s appliance.Spec) appliance.F
 	if errors.Is(err, rpc.ErrNotFound) {
 		free, err := ck.cfg.Host.Files.FreeBytes("/var/lib/libvirt", "/var/lib", "/")
 		if err != nil {
-			return doctor.Found(id, appliance.LevelSkip, "the pool isn't there yet, and the space in /var/lib/libvirt can't be read: %v", err)
+			return doctor.Found(id, appliance.LevelSkip, "the pool doesn't exist yet, and the free space of /var/lib/libvirt can't be read: %v", err)
 		}
 		pool.Free = free
 	} else if err != nil {
 		return doctor.OfError(id, err)
 	} else if pool.XML.Target == nil || pool.XML.Target.Path != poolPath {
-		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "a storage pool %q is there that pgapp didn't make", poolName), "virsh pool-undefine %s, if it isn't needed", poolName)
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "storage pool %q exists, and pgapp did not make it", poolName), "virsh pool-undefine %s, if it isn't needed", poolName)
 	} else if !pool.Active {
 		f := doctor.Advise(doctor.Found(id, appliance.LevelWarn, "pool %s isn't active; 'pgapp up' starts it", poolName), "virsh pool-start %s", poolName)
 		f.Apply = func(ctx context.Context) error { return ck.disks.startPool(ctx) }
@@ -170,11 +170,11 @@ func holds(s subnet, address string) bool {
 func imageFinding(s appliance.Spec) appliance.Finding {
 	const id = "image"
 	if !filepath.IsAbs(s.Image) {
-		return doctor.Found(id, appliance.LevelPass, "the image %s is fetched where it isn't here yet", s.Image)
+		return doctor.Found(id, appliance.LevelPass, "the image %s is fetched unless it is stored already", s.Image)
 	}
 	f, err := os.Open(s.Image)
 	if err != nil {
-		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "the image can't be read: %v", err), "name another with --image")
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "the image can't be read: %v", err), "choose another with --image")
 	}
 	defer func() { _ = f.Close() }()
 	if _, err := qcow2Capacity(f); err != nil {
@@ -239,7 +239,7 @@ func guestsFinding(files Files) appliance.Finding {
 			}
 		}
 	}
-	return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "libvirt-guests saves members when the host goes down, and thaws them before pgapp can look; pgapp boots them anew"),
+	return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "libvirt-guests saves members when the host goes down, and resumes them before pgapp can check; pgapp boots them again"),
 		"set ON_SHUTDOWN=shutdown and ON_BOOT=ignore in /etc/default/libvirt-guests")
 }
 

@@ -17,7 +17,7 @@ import (
 func firewallFindings(ctx context.Context, system System, s appliance.Spec) []appliance.Finding {
 	rules, err := system.Run(ctx, "nft", "list", "ruleset")
 	if errors.Is(err, exec.ErrNotFound) || !system.Root() {
-		return []appliance.Finding{doctor.Found("host-firewall", appliance.LevelSkip, "the firewall's rules can be read by root with nft only; members try the way to the host when they boot")}
+		return []appliance.Finding{doctor.Found("host-firewall", appliance.LevelSkip, "only root can read the firewall's rules, with nft; members test the connection to the host when they boot")}
 	}
 	if err != nil {
 		return []appliance.Finding{doctor.Found("host-firewall", appliance.LevelSkip, "the firewall's rules can't be read: %v", err)}
@@ -35,13 +35,13 @@ func judgeFirewall(rules string, s appliance.Spec) []appliance.Finding {
 	if s.Primary == appliance.PrimaryVM {
 		return []appliance.Finding{forward}
 	}
-	input := doctor.Found("host-firewall", appliance.LevelPass, "no rule is known to keep guests from the host's PostgreSQL")
+	input := doctor.Found("host-firewall", appliance.LevelPass, "no known rule blocks guests from the host's PostgreSQL")
 	port := appliance.DefaultPort
 	switch {
 	case strings.Contains(rules, "table inet firewalld") && !openPort(rules, port):
 		input = doctor.Advise(doctor.Found("host-firewall", appliance.LevelWarn, "firewalld's zone libvirt refuses guests at the host's port %d", port), "%s", firewallHint("", port))
 	case strings.Contains(rules, "ufw-user-input") && !openPort(rules, port), chainDrops(rules, "input") && !openPort(rules, port):
-		input = doctor.Advise(doctor.Found("host-firewall", appliance.LevelWarn, "the host's firewall drops what it has no rule for, and there is none for port %d", port), "%s", firewallHint("", port))
+		input = doctor.Advise(doctor.Found("host-firewall", appliance.LevelWarn, "the host's firewall drops packets that no rule accepts, and no rule accepts port %d", port), "%s", firewallHint("", port))
 	}
 	return []appliance.Finding{input, forward}
 }
@@ -84,7 +84,7 @@ func (p *Provider) reachHost(ctx context.Context, c appliance.Cluster, g *guest)
 		}
 		return appliance.NewProblem(appliance.ErrHostFirewall, "%s can't reach the host's PostgreSQL at %s port %d: %s",
 			g.member.Name, m.Host, m.Port, appliance.LastLine("timed out\n"+exit.Stderr)).
-			WithHint("open it: %s", firewallHint("", m.Port))
+			WithHint("open the port: %s", firewallHint("", m.Port))
 	}
 	return nil
 }

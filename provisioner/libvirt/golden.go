@@ -68,7 +68,7 @@ func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report
 		return err
 	}
 	defer release()
-	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.BuildLimit, errors.New("the time for building the golden image is over"))
+	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.BuildLimit, errors.New("building the golden image took too long"))
 	defer cancel()
 	if _, ok, err := p.disks.complete(ctx, name); err != nil || ok {
 		return err
@@ -82,7 +82,7 @@ func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report
 	}
 	if !ok {
 		return appliance.NewProblem(appliance.ErrImageMissing, "the base image of %s is gone", c.Spec.Image).
-			WithHint("run the same command again: it is uploaded anew")
+			WithHint("run the same command again: it uploads the image again")
 	}
 	if err := p.imaging.proveBase(ctx, digest, base, report); err != nil {
 		return err
@@ -138,7 +138,7 @@ func (b *build) turn(ctx context.Context) (release func(), err error) {
 	}
 }
 
-var errOtherBuilder = errors.New("another cluster's machine makes the same image")
+var errOtherBuilder = errors.New("another cluster's machine builds the same image")
 
 // awaitOthers waits while another cluster's builder writes the image: to make it
 // anew would pull the disk from under that machine. One that stays off was left
@@ -155,7 +155,7 @@ func (b *build) awaitOthers(ctx context.Context) error {
 		if err != nil || !found {
 			return err == nil, err
 		}
-		b.report(appliance.Progress{Detail: fmt.Sprintf("waiting for domain %q, which makes the same image", d.Name)})
+		b.report(appliance.Progress{Detail: fmt.Sprintf("waiting for domain %q, which builds the same image", d.Name)})
 		switch {
 		case !d.State.Off():
 			offSince = time.Time{}
@@ -166,8 +166,8 @@ func (b *build) awaitOthers(ctx context.Context) error {
 	})
 	if errors.Is(err, errOtherBuilder) {
 		t, _ := domainTag(d.XML)
-		return appliance.NewProblem(appliance.ErrImageBuild, "domain %q makes the same golden image and has not ended in %s", d.Name, b.cfg.BuildLimit).
-			WithHint("if nobody waits for it, because its cluster's home is lost, remove it: pgapp down --by-tag %s --volumes", t.UUID)
+		return appliance.NewProblem(appliance.ErrImageBuild, "domain %q builds the same golden image and did not finish within %s", d.Name, b.cfg.BuildLimit).
+			WithHint("if that cluster's home is lost, remove it: pgapp down --by-tag %s --volumes", t.UUID)
 	}
 	return err
 }
@@ -304,7 +304,7 @@ func (b *build) install(ctx context.Context) error {
 	var exit *appliance.ExitError
 	if errors.As(err, &exit) {
 		return appliance.NewProblem(appliance.ErrImageBuild, "installing PostgreSQL 17 in the image failed: %w", err).
-			WithHint("the guest has to reach a package mirror: see 'pgapp doctor', or name one with --apt-mirror").
+			WithHint("the guest has to reach a package mirror: see 'pgapp doctor', or choose one with --apt-mirror").
 			WithDetail(appliance.LastLines(printable([]byte(exit.Stderr)), consoleLines))
 	}
 	return err
@@ -340,7 +340,7 @@ func (b *build) seal(ctx context.Context) error {
 	}
 	text := b.disks.consoleText(ctx, volumeName(b.tag(), volConsole))
 	if !strings.Contains(text, sealDone) {
-		return appliance.NewProblem(appliance.ErrImageBuild, "the image powered off before it was sealed").WithDetail(appliance.LastLines(text, consoleLines))
+		return appliance.NewProblem(appliance.ErrImageBuild, "the machine powered off before the image was sealed").WithDetail(appliance.LastLines(text, consoleLines))
 	}
 	return nil
 }

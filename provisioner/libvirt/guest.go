@@ -153,7 +153,7 @@ func (g *guest) Fence(ctx context.Context) error {
 		return appliance.NewProblem(appliance.ErrFence, "fencing %q: %w", g.member.Domain, err)
 	}
 	if err == nil && (!d.State.Off() || d.Saved) {
-		return appliance.NewProblem(appliance.ErrFence, "fencing %q: the domain is still there after it was ended", d.Name)
+		return appliance.NewProblem(appliance.ErrFence, "fencing %q: the domain still runs, or keeps saved memory, after it was ended", d.Name)
 	}
 	if client, err := g.ssh(ctx); err == nil {
 		client.Drop()
@@ -168,7 +168,7 @@ func (h Host) proveEnded(ctx context.Context, m appliance.Member) error {
 		return appliance.NewProblem(appliance.ErrFence, "looking for QEMU processes of %q: %w", m.Domain, err)
 	}
 	if len(pids) > 0 {
-		return appliance.NewProblem(appliance.ErrFence, "QEMU processes of %q still run, and libvirt has no such domain: %s", m.Domain, strings.Join(pids, ", ")).
+		return appliance.NewProblem(appliance.ErrFence, "QEMU processes of %q still run, unknown to libvirt: %s", m.Domain, strings.Join(pids, ", ")).
 			WithHint("end them: kill -KILL %s", strings.Join(pids, " "))
 	}
 	return nil

@@ -55,11 +55,11 @@ func leaners(all []rpc.Lean, files []string, without func(rpc.Lean) bool) []rpc.
 
 // neededProblem refuses to remove or rewrite what others lean on.
 func neededProblem(what string, by rpc.Lean) error {
-	p := appliance.NewProblem(appliance.ErrForeignObject, "%s: %s leans on %s", what, by.By(), by.File)
+	p := appliance.NewProblem(appliance.ErrForeignObject, "%s: %s depends on %s", what, by.By(), by.File)
 	if by.Volume != "" {
-		return p.WithHint("remove it if it isn't needed (virsh vol-delete %[1]s), or make it stand by itself (qemu-img rebase -b '' %[1]s); then run the same command again", by.Volume)
+		return p.WithHint("remove it if it isn't needed (virsh vol-delete %[1]s), or make it independent (qemu-img rebase -b '' %[1]s); then run the same command again", by.Volume)
 	}
-	return p.WithHint("undefine that domain, or make its disk stand by itself (virsh blockpull %s vda --wait); then run the same command again", by.Domain)
+	return p.WithHint("undefine that domain, or make its disk independent (virsh blockpull %s vda --wait); then run the same command again", by.Domain)
 }
 
 // qcow2Backing reads which file a qcow2 file leans on, empty where it leans on

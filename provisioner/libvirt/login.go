@@ -34,7 +34,7 @@ func (p *Provider) Login(ctx context.Context, c appliance.Cluster, m appliance.M
 	}
 	key := s.Get(appliance.SecretSSHKey)
 	if key.Empty() {
-		return Login{}, appliance.NewProblem(appliance.ErrConflict, "%s has no keys yet: it is not made", m.Name).WithHint("run pgapp up")
+		return Login{}, appliance.NewProblem(appliance.ErrConflict, "%s has no keys yet: pgapp has not made it", m.Name).WithHint("run pgapp up")
 	}
 	host, err := ssh.PublicKey(s.Get(appliance.SecretHostKeyPrefix + m.Name))
 	if err != nil {

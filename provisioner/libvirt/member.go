@@ -212,9 +212,9 @@ exec cloud-init status --wait --format json`
 		known = known.WithDetail(known.Detail + "\nthe console's last lines:\n" + lines)
 	}
 	if g.member.Name == builder { // which is removed, whatever becomes of it
-		return known.WithHint("the image fails before pgapp has changed anything in it: boot it by hand, or choose another with --image")
+		return known.WithHint("the unmodified image fails: boot it by hand, or choose another with --image")
 	}
-	return known.WithHint("see /var/log/cloud-init.log there: virsh console %s", g.member.Domain)
+	return known.WithHint("see /var/log/cloud-init.log in the guest: virsh console %s", g.member.Domain)
 }
 
 // judgeCloudInit reads the answer. Exit code 2 says that something was

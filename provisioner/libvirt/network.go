@@ -91,8 +91,8 @@ func readSubnet(x libvirtxml.Network) (subnet, error) {
 			return subnet{netip.PrefixFrom(a, bits)}, nil
 		}
 	}
-	return subnet{}, appliance.NewProblem(appliance.ErrHostNetwork, "network %q has no IPv4 address of the host's with room for guests", x.Name).
-		WithHint("name another with --network, or see 'virsh net-dumpxml %s'", x.Name)
+	return subnet{}, appliance.NewProblem(appliance.ErrHostNetwork, "network %q has no IPv4 subnet with the host's address and room for guests", x.Name).
+		WithHint("choose another with --network, or see 'virsh net-dumpxml %s'", x.Name)
 }
 
 // network looks the network up; for the default one that isn't there it
@@ -158,8 +158,8 @@ func checkAddress(c appliance.Cluster, m appliance.Member, s subnet) error {
 		return nil
 	}
 	name := networkName(c.Spec)
-	return appliance.NewProblem(appliance.ErrHostNetwork, "network %q has %s now, with the host at %s; %s has the address %s", name, s.Host.Masked(), s.Host.Addr(), m.Name, m.Host).
-		WithHint("give the network its former addresses again: virsh net-edit %[1]s, then virsh net-destroy %[1]s && virsh net-start %[1]s; or make the cluster anew: pgapp down --volumes, pgapp up", name)
+	return appliance.NewProblem(appliance.ErrHostNetwork, "network %q now has the subnet %s and the host's address %s, but %s has the address %s", name, s.Host.Masked(), s.Host.Addr(), m.Name, m.Host).
+		WithHint("restore the network's former addresses: virsh net-edit %[1]s, then virsh net-destroy %[1]s && virsh net-start %[1]s; or recreate the cluster: pgapp down --volumes, pgapp up", name)
 }
 
 func networkName(s appliance.Spec) string {
@@ -222,8 +222,8 @@ func (ns *networks) reserve(ctx context.Context, network string, t tag, mac, add
 				return err
 			}
 		case h.IP == address || strings.EqualFold(h.MAC, mac):
-			return appliance.NewProblem(appliance.ErrHostAddressTaken, "network %q keeps %s for another machine (%s, %s)", network, address, h.Name, h.MAC).
-				WithHint(`take that entry out: virsh net-update %s delete ip-dhcp-host "<host mac='%s' ip='%s'/>" --live --config; then run the same command again`, network, h.MAC, h.IP)
+			return appliance.NewProblem(appliance.ErrHostAddressTaken, "network %q reserves %s for another machine (%s, %s)", network, address, h.Name, h.MAC).
+				WithHint(`remove that entry: virsh net-update %s delete ip-dhcp-host "<host mac='%s' ip='%s'/>" --live --config; then run the same command again`, network, h.MAC, h.IP)
 		}
 	}
 	return ns.virt.AddHost(ctx, network, want)

@@ -42,8 +42,8 @@ func (ds *disks) ensurePool(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !ownPool(pool):
-		return appliance.NewProblem(appliance.ErrForeignObject, "a storage pool %q is there that pgapp didn't make", poolName).
-			WithHint("see 'virsh pool-dumpxml %s'; pgapp's lies in %s", poolName, poolPath)
+		return appliance.NewProblem(appliance.ErrForeignObject, "storage pool %q exists, and pgapp did not make it", poolName).
+			WithHint("see 'virsh pool-dumpxml %s'; pgapp's pool is %s", poolName, poolPath)
 	}
 	return ds.virt.StartPool(ctx, poolName)
 }

@@ -76,7 +76,7 @@ func (mc *machines) powerOff(ctx context.Context, domain string, g *guest, prima
 	case d.State.Off():
 		return nil
 	case d.State != rpc.DomainRunning && (!primary || !d.Resumable() || !mc.resume(ctx, domain, say)):
-		say("the machine doesn't run: pulling its plug")
+		say("the machine isn't running: pulling its plug")
 		return mc.virt.DestroyDomain(ctx, domain)
 	}
 	pressed := mc.askOff(ctx, domain, g, say)
@@ -84,7 +84,7 @@ func (mc *machines) powerOff(ctx context.Context, domain string, g *guest, prima
 	defer cancel()
 	err = mc.awaitOff(limited, domain, pressed)
 	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		say("the machine didn't power off in %s: pulling its plug", mc.cfg.stopLimit)
+		say("the machine did not power off within %s: pulling its plug", mc.cfg.stopLimit)
 		return mc.virt.DestroyDomain(ctx, domain)
 	}
 	return err
@@ -104,7 +104,7 @@ func (mc *machines) askOff(ctx context.Context, domain string, g *guest, say fun
 	if err == nil || ctx.Err() != nil {
 		return false
 	}
-	say("the guest can't be asked (%s): pressing its power button", appliance.LastLine(err.Error()))
+	say("the guest doesn't take commands (%s): pressing its power button", appliance.LastLine(err.Error()))
 	_ = mc.virt.ShutdownDomain(ctx, domain) // a deaf guest is ended later
 	return true
 }

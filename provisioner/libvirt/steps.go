@@ -158,7 +158,7 @@ func (p *Provider) ensureDisk(ctx context.Context, c appliance.Cluster, m applia
 	}
 	if !ok {
 		return appliance.NewProblem(appliance.ErrImageMissing, "the golden image of %s is gone", c.Spec.Image).
-			WithHint("run the same command again: it is made anew")
+			WithHint("run the same command again: it makes the image again")
 	}
 	if state == rootGone {
 		return p.remakeDisk(ctx, c, m, golden)

@@ -230,7 +230,7 @@ func TestWhatCannotBeDefinedIsToldAtOnce(t *testing.T) {
 	if err := w.fake.DefineDomain(t.Context(), x); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.ensureMachine(t.Context(), c, m, quiet); !appliance.IsProblem(err, appliance.ErrConflict) || !strings.Contains(err.Error(), "another UUID") {
+	if err := w.ensureMachine(t.Context(), c, m, quiet); !appliance.IsProblem(err, appliance.ErrConflict) || !strings.Contains(err.Error(), "has the UUID") {
 		t.Errorf("got %v", err)
 	}
 }

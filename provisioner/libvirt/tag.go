@@ -80,12 +80,12 @@ func checkOwner(d rpc.Domain, uuid string) error {
 	t, ok := domainTag(d.XML)
 	switch {
 	case !ok:
-		return appliance.NewProblem(appliance.ErrForeignObject, "a domain %q is there that pgapp didn't make", d.Name).
+		return appliance.NewProblem(appliance.ErrForeignObject, "domain %q exists, and pgapp did not make it", d.Name).
 			WithHint("choose another cluster name, or rename it: virsh domrename %s NEWNAME", d.Name)
 	case t.UUID == uuid:
 		return appliance.NewProblem(appliance.ErrForeignObject, "domain %q is a copy of %s's, with its metadata", d.Name, domainName(t.Cluster, t.Member)).
 			WithHint("rename it: virsh domrename %s NEWNAME", d.Name)
 	}
-	return appliance.NewProblem(appliance.ErrForeignObject, "domain %q belongs to another cluster of pgapp's (%s, %s)", d.Name, t.Cluster, t.UUID).
+	return appliance.NewProblem(appliance.ErrForeignObject, "domain %q belongs to another pgapp cluster (%s, %s)", d.Name, t.Cluster, t.UUID).
 		WithHint("choose another cluster name; or, if that cluster's home is lost, remove it: pgapp down --by-tag %s", t.UUID)
 }

@@ -28,8 +28,8 @@ const (
 func (ck *checks) trialFinding(ctx context.Context, level appliance.FindingLevel) appliance.Finding {
 	const id = "kvm"
 	if err := ck.tryKVM(ctx); err != nil {
-		return doctor.Advise(doctor.Found(id, level, "KVM is there, but a trial machine failed: %s", emulatorsWords(err)),
-			"use --accel tcg; pgapp does so by itself unless --accel kvm is given")
+		return doctor.Advise(doctor.Found(id, level, "KVM is available, but a trial machine failed: %s", emulatorsWords(err)),
+			"use --accel tcg; pgapp does so automatically unless --accel kvm is given")
 	}
 	return doctor.Found(id, appliance.LevelPass, "KVM ran a trial machine")
 }
@@ -62,7 +62,7 @@ func (ck *checks) tryKVM(ctx context.Context) error {
 		case err != nil:
 			return false, err
 		case d.State == rpc.DomainPaused && d.Reason != int32(golibvirt.DomainPausedStartingUp):
-			return false, errors.New("it was paused, since KVM can't run its code")
+			return false, errors.New("it was paused, because KVM can't run its code")
 		case d.State.Off():
 			return false, fmt.Errorf("it is off, in state %d", d.State)
 		}

@@ -21,7 +21,7 @@ func (g *guest) Power(ctx context.Context) (appliance.Power, error) {
 		if err := g.host.proveEnded(ctx, g.member); err != nil {
 			return appliance.Power{}, err
 		}
-		return appliance.Power{State: appliance.PowerOff, Reason: "libvirt has no domain of it"}, nil
+		return appliance.Power{State: appliance.PowerOff, Reason: "libvirt has no domain for it"}, nil
 	}
 	if err != nil {
 		return appliance.Power{}, err
@@ -41,7 +41,7 @@ func powerOf(files Files, d rpc.Domain, booting bool) appliance.Power {
 	case d.State == rpc.DomainCrashed, d.State == rpc.DomainShutoff && d.Reason == int32(golibvirt.DomainShutoffCrashed):
 		return appliance.Power{State: appliance.PowerOff, Reason: "its machine is off: QEMU crashed, see /var/log/libvirt/qemu/" + d.Name + ".log"}
 	case d.State.Off() && d.Saved:
-		return appliance.Power{State: appliance.PowerOff, Reason: "its machine is off, and its memory saved; pgapp boots it anew"}
+		return appliance.Power{State: appliance.PowerOff, Reason: "its machine is off, with saved memory; pgapp discards that and boots the machine"}
 	case d.State.Off():
 		return appliance.Power{State: appliance.PowerOff, Reason: "its machine is off"}
 	case d.State == rpc.DomainPaused:
@@ -59,10 +59,10 @@ func whyPaused(files Files, d rpc.Domain) string {
 		why := "an I/O error on its disk"
 		for _, f := range diskFiles(d) {
 			if free, err := files.FreeBytes(filepath.Dir(f)); err == nil {
-				return fmt.Sprintf("%s, %d MiB are free in %s; when that is mended%s", why, free>>20, filepath.Dir(f), resume[1:])
+				return fmt.Sprintf("%s, %d MiB are free in %s; once that is fixed,%s", why, free>>20, filepath.Dir(f), resume[1:])
 			}
 		}
-		return why + "; when that is mended" + resume[1:]
+		return why + "; once that is fixed," + resume[1:]
 	case golibvirt.DomainPausedUser:
 		return "paused by hand" + resume
 	case golibvirt.DomainPausedMigration, golibvirt.DomainPausedPostcopy, golibvirt.DomainPausedPostcopyFailed:
@@ -72,7 +72,7 @@ func whyPaused(files Files, d rpc.Domain) string {
 	case golibvirt.DomainPausedWatchdog:
 		return "paused by its watchdog" + resume
 	case golibvirt.DomainPausedCrashed:
-		return "the guest's kernel panicked; start it anew: pgapp restart"
+		return "the guest's kernel panicked; restart it: pgapp restart"
 	case golibvirt.DomainPausedStartingUp:
 		return "it is being started"
 	case golibvirt.DomainPausedShuttingDown:

@@ -29,7 +29,7 @@ const (
 	usersTimeout = time.Minute
 )
 
-// account is who PostgreSQL runs as.
+// account is the user that PostgreSQL runs as.
 type account struct {
 	name string
 	// self is set where that is who pgapp runs as.
@@ -95,7 +95,7 @@ func (a account) lookup() (ids, error) {
 	u, err := user.Lookup(a.name)
 	if err != nil {
 		return ids{}, appliance.NewProblem(appliance.ErrHostNoUser, "no operating system user %q: %w", a.name, err).
-			WithHint("pgapp up makes it")
+			WithHint("pgapp up makes the user")
 	}
 	groups, err := u.GroupIds()
 	if err != nil {
@@ -118,7 +118,7 @@ func (a account) lookup() (ids, error) {
 		}
 	}
 	if out.uid == 0 {
-		return ids{}, appliance.NewProblem(appliance.ErrHostNoUser, "user %q is root by another name, which PostgreSQL refuses", a.name)
+		return ids{}, appliance.NewProblem(appliance.ErrHostNoUser, "user %q has root's user number, which PostgreSQL refuses", a.name)
 	}
 	return out, nil
 }
@@ -155,7 +155,7 @@ func (a account) ensure(ctx context.Context) error {
 		return nil
 	}
 	if err == nil {
-		err = errors.New("it is still unknown afterwards")
+		err = errors.New("the user is still unknown afterwards")
 	}
 	return appliance.NewProblem(appliance.ErrHostNoUser, "making the system user %q: %w", a.name, err).
 		WithDetail(string(out)).WithHint("make it by hand: useradd --system --shell /usr/sbin/nologin %s", a.name)

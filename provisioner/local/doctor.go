@@ -40,23 +40,23 @@ func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Fin
 func (p *Provider) accountFinding() appliance.Finding {
 	const id = "local-user"
 	if p.account.self {
-		return doctor.Found(id, appliance.LevelPass, "PostgreSQL will run as you, %s", p.account.name)
+		return doctor.Found(id, appliance.LevelPass, "PostgreSQL runs as you, %s", p.account.name)
 	}
 	if p.account.exists() {
-		return doctor.Found(id, appliance.LevelPass, "PostgreSQL will run as user %s", p.account.name)
+		return doctor.Found(id, appliance.LevelPass, "PostgreSQL runs as user %s", p.account.name)
 	}
 	if _, err := exec.LookPath("useradd"); p.account.own && err != nil {
 		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "there is no user for PostgreSQL, and no useradd to make one"),
 			"install the package that brings useradd (passwd or shadow-utils)")
 	}
-	return doctor.Found(id, appliance.LevelPass, "PostgreSQL will run as system user %s, made with the first cluster", p.account.name)
+	return doctor.Found(id, appliance.LevelPass, "PostgreSQL runs as system user %s, made with the first cluster", p.account.name)
 }
 
 func (p *Provider) homeFinding(ctx context.Context) appliance.Finding {
 	const id = "local-home"
 	if most := maxSocketPath - len(daemonSocket); len(p.home) > most {
-		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "the home's path has %d bytes; with more than %d the kernel refuses its socket", len(p.home), most),
-			"choose a shorter one with --home; a symbolic link to the directory will do")
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "the home's path has %d bytes; beyond %d the kernel refuses its socket", len(p.home), most),
+			"choose a shorter path with --home; a symbolic link to the directory works")
 	}
 	dir := existing(p.home)
 	if err := checkWritable(dir); err != nil {
@@ -139,14 +139,14 @@ func (p *Provider) cgroupFinding() appliance.Finding {
 	const id = "local-cgroup"
 	switch {
 	case p.cgroups.mount == "":
-		return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "no cgroup2 here: members are ended by looking through /proc"),
+		return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "there is no cgroup2 here: pgapp finds members' processes in /proc"),
 			"mount cgroup2: mount -t cgroup2 none /sys/fs/cgroup/unified")
 	case p.cgroups.usable():
 		return doctor.Found(id, appliance.LevelPass, "each member gets a cgroup under %s", p.cgroups.mount)
 	case p.hasUserManagerSocket():
 		return doctor.Found(id, appliance.LevelPass, "each member gets a scope of your user manager")
 	}
-	return doctor.Found(id, appliance.LevelWarn, "no cgroup can be made in %s: members are ended by looking through /proc", p.cgroups.mount)
+	return doctor.Found(id, appliance.LevelWarn, "no cgroup can be made in %s: pgapp finds members' processes in /proc", p.cgroups.mount)
 }
 
 func zoneinfoFinding() appliance.Finding {
@@ -154,7 +154,7 @@ func zoneinfoFinding() appliance.Finding {
 	if err := hasZoneinfo(); err != nil {
 		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "%s can't be read, and PostgreSQL needs it: %v", zoneinfoDir, err), "install tzdata")
 	}
-	return doctor.Found(id, appliance.LevelPass, "%s is there", zoneinfoDir)
+	return doctor.Found(id, appliance.LevelPass, "%s exists", zoneinfoDir)
 }
 
 // portFinding looks at the first cluster's usual places. A taken port is no
@@ -173,7 +173,7 @@ func (p *Provider) portFinding(ctx context.Context, members int) appliance.Findi
 		}
 	}
 	if len(taken) > 0 {
-		return doctor.Found(id, appliance.LevelWarn, "something listens at %s: another port or block will be used", strings.Join(taken, ", "))
+		return doctor.Found(id, appliance.LevelWarn, "something listens at %s: pgapp uses another port or block", strings.Join(taken, ", "))
 	}
 	return doctor.Found(id, appliance.LevelPass, "port %d is free at 127.0.%d.%d and the members' other addresses", appliance.DefaultPort, p.block, primaryOctet)
 }

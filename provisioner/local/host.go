@@ -132,7 +132,7 @@ func (p *Provider) checkPassage(ctx context.Context) error {
 			continue
 		}
 		return appliance.NewProblem(appliance.ErrHostPermission,
-			"user %s, who PostgreSQL runs as, can't pass through %s (mode %04o)", p.account.name, dir, st.Mode().Perm()).
+			"user %s, whom PostgreSQL runs as, can't enter %s (mode %04o)", p.account.name, dir, st.Mode().Perm()).
 			WithHint("chmod o+x %s, or choose another home with --home", dir)
 	}
 	return nil

@@ -74,7 +74,7 @@ func (p *Provider) checkName(ctx context.Context) *appliance.Problem {
 	if err != nil || exec.CommandContext(ctx, id, "-un").Run() == nil {
 		return nil //nolint:nilerr // without the program id nothing can be said
 	}
-	return appliance.NewProblem(appliance.ErrHostNoUser, "your user number %d has no name in the passwd database, and PostgreSQL refuses to run without", uid).
+	return appliance.NewProblem(appliance.ErrHostNoUser, "your user number %d has no name in the passwd database, and PostgreSQL refuses to run without one", uid).
 		WithHint("add one: echo 'pgapp:x:%d:%d::/:/bin/sh' >> /etc/passwd (as root), or run as a user that exists", uid, os.Getegid())
 }
 
@@ -91,7 +91,7 @@ func checkExec(home, postgresBin string) *appliance.Problem {
 			return nil
 		}
 	}
-	return appliance.NewProblem(appliance.ErrHostPermission, "the file system of %s is mounted noexec, and PostgreSQL's programs would be unpacked there", dir).
+	return appliance.NewProblem(appliance.ErrHostPermission, "the file system of %s is mounted noexec, and PostgreSQL's programs are unpacked there", dir).
 		WithHint("choose another home with --home, or name an installed PostgreSQL 17 with --postgres-bin")
 }
 
@@ -111,7 +111,7 @@ func (p *Provider) checkShm(dir string, members int) *appliance.Problem {
 			WithHint("mount -o remount,rw %s", dir)
 	}
 	if !p.mayShare(dir, st) {
-		return appliance.NewProblem(appliance.ErrHostPermission, "%s can't be written by user %s, who PostgreSQL runs as (mode %04o)", dir, p.account.name, st.Mode().Perm()).
+		return appliance.NewProblem(appliance.ErrHostPermission, "%s can't be written by user %s, whom PostgreSQL runs as (mode %04o)", dir, p.account.name, st.Mode().Perm()).
 			WithHint("chmod 1777 %s", dir)
 	}
 	free, need := int64(fs.Bavail)*fs.Bsize/mib, int64(members)*minShmMiB

@@ -94,13 +94,13 @@ func (m *place) requireOwn() error {
 		return nil
 	case own == absent:
 		return appliance.NewProblem(appliance.ErrNotFound, "member %s has no directory %s", m.member, m.dir).
-			WithHint("pgapp up makes what is missing")
+			WithHint("pgapp up makes the missing directories")
 	}
 	return foreignProblem(m.dir, m.cluster)
 }
 
 func foreignProblem(dir, cluster string) error {
-	return appliance.NewProblem(appliance.ErrDataDirForeign, "%s exists and does not belong to this cluster %q", dir, cluster).
+	return appliance.NewProblem(appliance.ErrDataDirForeign, "%s exists and does not belong to cluster %q", dir, cluster).
 		WithHint("move it away, or choose another cluster name or home; pgapp never touches it")
 }
 

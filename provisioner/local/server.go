@@ -195,7 +195,7 @@ func (m *machine) launchProblem(err error) error {
 			WithHint("install PostgreSQL 17 there again, or name another with --postgres-bin")
 	case errors.Is(err, os.ErrPermission):
 		return appliance.NewProblem(appliance.ErrHostPermission, "user %s can't run %s: %w", m.p.account.name, bin, err).
-			WithHint("let everyone pass through its directories: chmod o+x DIR")
+			WithHint("let everyone enter its directories: chmod o+x DIR")
 	}
 	return appliance.NewProblem(appliance.ErrPostgresStart, "starting %s: %w", bin, err)
 }

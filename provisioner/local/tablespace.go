@@ -34,10 +34,10 @@ func (m *place) tablespaces() []tablespace {
 func tablespaceFinding(landlock int) appliance.Finding {
 	const id = "local-tablespace"
 	if landlock == 0 {
-		return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "the kernel has no Landlock: nothing here stops a CREATE TABLESPACE, whose directory all members would write to"),
+		return doctor.Advise(doctor.Found(id, appliance.LevelWarn, "the kernel has no Landlock: nothing stops a CREATE TABLESPACE, although all members would write to its directory"),
 			"make no tablespace on local members; or boot a kernel with Landlock (5.13 or newer, lsm=landlock,…)")
 	}
-	return doctor.Found(id, appliance.LevelPass, "servers can't make tablespaces, whose directories all members would write to (Landlock %d)", landlock)
+	return doctor.Found(id, appliance.LevelPass, "servers can't make tablespaces, because all members would write to their directories (Landlock %d)", landlock)
 }
 
 // isStandby tells whether the data directory is one that replays.

@@ -47,7 +47,7 @@ func Find(name, digest string) (Image, error) {
 		if digest == "" {
 			return Image{}, &appliance.Problem{
 				ID: appliance.ErrInvalidSpec, Message: "the cluster's spec is not valid",
-				Fields: []appliance.FieldError{{Field: "image_digest", Message: "is needed for an image from an address"}},
+				Fields: []appliance.FieldError{{Field: "image_digest", Message: "is required for an image from a URL"}},
 				Hint:   "give the digest that its publisher gives, as sha256:HEX or sha512:HEX",
 			}
 		}
@@ -64,5 +64,5 @@ func Find(name, digest string) (Image, error) {
 		known = append(known, i.Name)
 	}
 	return Image{}, appliance.NewProblem(appliance.ErrImageMissing, "there is no image %q in the catalogue", name).
-		WithHint("%s", fmt.Sprintf("known are %s; or name a file or address", strings.Join(known, ", ")))
+		WithHint("%s", fmt.Sprintf("the catalogue has %s; or give a file or a URL", strings.Join(known, ", ")))
 }

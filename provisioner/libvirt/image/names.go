@@ -24,7 +24,7 @@ var errNoName = errors.New("not a name")
 // CheckName refuses what is no name for an image, and the catalogue's names.
 func CheckName(name string) error {
 	if len(name) > 60 || !regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`).MatchString(name) || strings.Contains(name, "..") {
-		return appliance.NewProblem(appliance.ErrUsage, "%q is no name for an image", name).
+		return appliance.NewProblem(appliance.ErrUsage, "%q is not a valid image name", name).
 			WithHint("a name has a-z, 0-9, . and -, at most 60 characters")
 	}
 	if slices.ContainsFunc(Catalogue(), func(i Image) bool { return i.Name == name }) {
@@ -131,5 +131,5 @@ func (s *Store) Keep(ctx context.Context, i Image, name string, progress Progres
 			return e, nil
 		}
 	}
-	return Entry{}, appliance.NewProblem(appliance.ErrImageMissing, "the image was removed while it was kept")
+	return Entry{}, appliance.NewProblem(appliance.ErrImageMissing, "the image was removed while it was being stored")
 }

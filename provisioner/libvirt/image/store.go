@@ -147,7 +147,7 @@ func (s *Store) fileDigest(ctx context.Context, i Image, progress Progress) (str
 
 func wrongDigest(what, want, got string) error {
 	return appliance.NewProblem(appliance.ErrImageDigest, "the image %s has the digest %s, not %s", what, got, want).
-		WithHint("don't use it: fetch it again, or give the digest that its publisher gives today")
+		WithHint("don't use it: fetch it again, or give the publisher's current digest")
 }
 
 // copyTo copies until the end, or until ctx ends.
@@ -301,7 +301,7 @@ func (s *Store) Remove(name string) error {
 		}
 	}
 	if digest == "" {
-		return appliance.NewProblem(appliance.ErrNotFound, "no image %q is kept here", name).WithHint("see 'pgapp image ls'")
+		return appliance.NewProblem(appliance.ErrNotFound, "there is no stored image %q", name).WithHint("see 'pgapp image ls'")
 	}
 	var paths []string
 	for n, d := range given {

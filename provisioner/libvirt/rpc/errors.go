@@ -19,10 +19,10 @@ var ErrNotFound = errors.New("no such object")
 
 // ErrInactive is in the chain where an object is there but not active, or
 // where an operation doesn't suit its state.
-var ErrInactive = errors.New("the object's state doesn't allow it")
+var ErrInactive = errors.New("the object's state doesn't allow the call")
 
 // ErrExists is in the chain where an object of that name is there already.
-var ErrExists = errors.New("there is one already")
+var ErrExists = errors.New("the object already exists")
 
 // ErrBusy is in the chain where another operation on the object runs.
 var ErrBusy = errors.New("the object is busy")
@@ -32,7 +32,7 @@ var ErrBusy = errors.New("the object is busy")
 // QEMU died, as without KVM; the likely cause is libvirt's own end for the old
 // process, which meets the new one (qemuProcessBeginStopJob): it may also take
 // away the new one's monitor socket, whose connection is refused then.
-var ErrNoMessage = errors.New("QEMU ended without a word")
+var ErrNoMessage = errors.New("QEMU ended without a message")
 
 var noMessage = regexp.MustCompile(`(process exited while connecting to monitor|qemu unexpectedly closed the monitor):?$|failed to connect to monitor socket: Connection refused$`)
 
@@ -66,12 +66,12 @@ func rules() []rule {
 	}
 	return []rule{
 		r(`no polkit agent available|authentication (unavailable|failed|cancelled)|access denied`, appliance.ErrHostLibvirtPerm,
-			"add yourself to the group and log in anew: sudo usermod -aG libvirt $USER"),
+			"add yourself to the group libvirt and log in again: sudo usermod -aG libvirt $USER"),
 		r(`No space left on device|disk quota exceeded`, appliance.ErrHostNoSpace,
-			"free disk space where the pool lies, then run the same command again: it goes on where it stopped"),
+			"free disk space in the pool's file system, then run the same command again: it goes on where it stopped"),
 		r(`could not access KVM kernel module|KVM is not (available|supported)|accel 'kvm' is not supported|failed to initialize KVM|kvm kernel module|failed to set MSR|`+
 			`host doesn't support.*kvm|Domain type of 'kvm'|domain type kvm|domaintype=kvm|invalid accelerator kvm|does not support.*virt type 'kvm'|KVM_`,
-			appliance.ErrHostNoKVM, "run without KVM, more slowly: --accel tcg"),
+			appliance.ErrHostNoKVM, "use emulation, which is slower: --accel tcg"),
 		r(`unable to find any (master var store|firmware)|Unable to find 'efi' firmware|firmware.*auto-?selection|OVMF`, appliance.ErrHostUnable,
 			"install the UEFI firmware for guests: sudo apt-get install ovmf (Fedora: edk2-ovmf)"),
 		r(`cannot (set up|allocate).*memory|Cannot allocate memory|out of memory`, appliance.ErrHostNoMemory,
@@ -116,8 +116,8 @@ func problem(what string, err error) error {
 		return appliance.NewProblem(appliance.ErrLibvirt, "%s: %w", what, err).
 			WithHint("see 'journalctl -u libvirtd' and, for a domain, /var/log/libvirt/qemu/NAME.log")
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return appliance.NewProblem(appliance.ErrHostLibvirtPerm, "%s: libvirt's socket may not be used: %w", what, err).
-			WithHint("add yourself to the group and log in anew: sudo usermod -aG libvirt $USER")
+		return appliance.NewProblem(appliance.ErrHostLibvirtPerm, "%s: no permission to use libvirt's socket: %w", what, err).
+			WithHint("add yourself to the group libvirt and log in again: sudo usermod -aG libvirt $USER")
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
 		return appliance.NewProblem(appliance.ErrHostNoLibvirt, "%s: libvirt doesn't answer: %w", what, err).
 			WithHint("install and start it: sudo apt-get install libvirt-daemon-system qemu-system-x86, sudo systemctl start libvirtd (or virtqemud.socket, where libvirt has a daemon for each driver)")

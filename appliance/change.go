@@ -8,35 +8,35 @@ import (
 	"sort"
 )
 
-// Change is how an operation changes a cluster's spec and members. It is
-// decided before the operation begins, and stored with it: an operation that
-// is resumed finds the same facts, whatever it has done of them.
+// Change is how an operation changes a cluster's spec and members. It is decided
+// before the operation begins and stored with it, so that a resumed operation
+// makes the same change.
 type Change struct {
-	// Standbys is how many the cluster shall have.
+	// Standbys is the wanted number of standbys.
 	Standbys int `json:"standbys"`
-	// Add are the new members, with what was allocated for them.
+	// Add are the new members with their allocated facts.
 	Add []Member `json:"add,omitempty"`
-	// Remove are the standbys that go, in this order.
+	// Remove are the standbys to remove, in this order.
 	Remove []Member `json:"remove,omitempty"`
-	// SetParameters is set where Parameters take the place of the spec's.
+	// SetParameters is set if Parameters replace the spec's.
 	SetParameters bool              `json:"set_parameters,omitempty"`
 	Parameters    map[string]string `json:"parameters,omitempty"`
-	// Restart names those of the changed parameters that take a restart.
+	// Restart names the changed parameters that need a restart.
 	Restart []string `json:"restart,omitempty"`
-	// Size is set where the virtual machines get another one.
+	// Size is set if the size of the virtual machines changes.
 	Size *MachineSize `json:"size,omitempty"`
 }
 
-// MachineSize is what changes of the size of virtual machines; what is 0 stays,
-// be it as a person has set it. A disk never becomes smaller.
+// MachineSize is a change of virtual machines' size. Fields that are 0 stay
+// unchanged, also values that a person has set by hand. A disk never shrinks.
 type MachineSize struct {
 	VCPUs     int `json:"vcpus,omitempty"`
 	MemoryMiB int `json:"memory_mib,omitempty"`
 	DiskGiB   int `json:"disk_gib,omitempty"`
 }
 
-// Applied is the cluster's record as it is once the members to add and the
-// spec are on record: those to remove are still in it. A repeat does nothing.
+// Applied returns the record with the new members and the changed spec. Members
+// to remove are still in it. A repeat changes nothing.
 func (ch Change) Applied(c Cluster) Cluster {
 	c.Members = slices.Clone(c.Members)
 	for _, m := range ch.Add {
@@ -57,41 +57,41 @@ func (ch Change) Applied(c Cluster) Cluster {
 	return c
 }
 
-// Without is the record without the members that the change removes.
+// Without returns the record without the removed members.
 func (ch Change) Without(c Cluster) Cluster {
 	c.Members = slices.DeleteFunc(slices.Clone(c.Members), func(m Member) bool { return ch.Removes(m.Name) && m.Name != c.Primary })
 	return c
 }
 
-// Removes tells whether the member of that name goes.
+// Removes tells whether the change removes that member.
 func (ch Change) Removes(name string) bool {
 	return slices.ContainsFunc(ch.Remove, func(m Member) bool { return m.Name == name })
 }
 
-// Equal tells whether two operations were asked for the same.
+// Equal tells whether two operations have the same arguments.
 func (p OperationParams) Equal(o OperationParams) bool { return reflect.DeepEqual(p, o) }
 
-// ScaleWish says how a cluster's standbys shall change; one field is set.
+// ScaleWish is a request to change the number of standbys; one field is set.
 type ScaleWish struct {
-	// Standbys is how many there shall be.
+	// Standbys is the wanted number.
 	Standbys *int
-	// Add is how many more.
+	// Add is the number of further standbys.
 	Add int
-	// Remove is the standby that shall go.
+	// Remove is the name of the standby to remove.
 	Remove string
 }
 
-// UpOptions qualify the wish for a cluster.
+// UpOptions are the options of a request for a cluster.
 type UpOptions struct {
-	// DryRun asks for the plan only: an operation in state planned, without an
-	// id, whose steps are what would be done.
+	// DryRun asks for the plan only: an operation without an id, in state
+	// planned, with the steps that would be done.
 	DryRun bool
-	// Check, where it is set, may refuse the wish by the revision of the
-	// cluster as it is, 0 where there is none.
+	// Check, if set, may refuse the request. It gets the cluster's revision, 0
+	// if there is no cluster.
 	Check func(revision uint64) error
 }
 
-// NewMembers chooses the names of n further members: the lowest that are free.
+// NewMembers returns the n lowest free member names.
 func (c Cluster) NewMembers(n int) []string {
 	var out []string
 	for i := 0; len(out) < n; i++ {
@@ -102,7 +102,7 @@ func (c Cluster) NewMembers(n int) []string {
 	return out
 }
 
-// LastStandbys are the n standbys with the highest numbers, the highest first.
+// LastStandbys returns the n standbys with the highest numbers, highest first.
 func (c Cluster) LastStandbys(n int) []Member {
 	s := c.Standbys()
 	sort.SliceStable(s, func(i, j int) bool {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Phase is a cluster's place in its life.
+// Phase is the phase of a cluster's life.
 type Phase string
 
 // The phases. Degraded is observed, never stored.
@@ -20,10 +20,10 @@ const (
 	PhaseRemoving Phase = "removing"
 )
 
-// Role is what a member is to be, by the record. What it really is, is observed.
+// Role is a member's role, recorded or observed.
 type Role string
 
-// The roles, PostgreSQL's words.
+// The roles.
 const (
 	RolePrimary Role = "primary"
 	RoleStandby Role = "standby"
@@ -39,7 +39,7 @@ type Cluster struct {
 	Phase Phase  `json:"phase"`
 	// WantStopped is set while the user wants the cluster, as a whole, stopped.
 	WantStopped bool `json:"want_stopped,omitempty"`
-	// Primary is the name of the member that may run as primary, and of no other.
+	// Primary is the name of the only member that may run as primary.
 	Primary string `json:"primary"`
 	// Epoch grows with every change of primary.
 	Epoch            uint64 `json:"epoch"`
@@ -48,8 +48,8 @@ type Cluster struct {
 	// identifier are copies of. It is empty if initdb made the primary's, and in the
 	// records of programs that did not note it.
 	Template string `json:"template,omitempty"`
-	// Initialised is set once the primary's data directory has been seen whole:
-	// from then on its absence is a loss, not a beginning.
+	// Initialised is set once the primary's data directory was seen complete.
+	// From then on, a missing directory is a loss of data.
 	Initialised bool      `json:"initialised,omitempty"`
 	Timeline    uint32    `json:"timeline,omitempty"`
 	Members     []Member  `json:"members"`
@@ -57,11 +57,11 @@ type Cluster struct {
 	// Binaries of PostgreSQL that local members run; fixed at creation.
 	PostgresBin     string `json:"postgres_bin,omitempty"`
 	PostgresVersion string `json:"postgres_version,omitempty"`
-	// PostgresTree is set where PostgresBin lies in pgapp's own tree.
+	// PostgresTree is set if PostgresBin is in pgapp's own tree.
 	PostgresTree bool `json:"postgres_tree,omitempty"`
-	// PostgresEnv is what those programs need in their environment, as KEY=VALUE.
+	// PostgresEnv is the environment of these programs, as KEY=VALUE.
 	PostgresEnv []string `json:"postgres_env,omitempty"`
-	// Revision grows with every stored change: the spec's ETag.
+	// Revision grows with every stored change. It is the ETag of the API.
 	Revision uint64 `json:"revision"`
 }
 
@@ -79,8 +79,8 @@ type Member struct {
 	// UUID and MAC are set for virtual machines.
 	UUID string `json:"uuid,omitempty"`
 	MAC  string `json:"mac,omitempty"`
-	// ControlFrom is the address that pgapp's own connections to a virtual
-	// machine come from: this host's in the machine's network.
+	// ControlFrom is this host's address in a virtual machine's network, from
+	// which pgapp's own connections come.
 	ControlFrom string `json:"control_from,omitempty"`
 	// Domain is the libvirt domain's name.
 	Domain string `json:"domain,omitempty"`
@@ -123,7 +123,7 @@ func (c Cluster) AnyWantStopped() bool {
 // file system, memory and clock.
 func (c Cluster) SharesMachine() bool { return c.Spec.Provider == ProviderLocal }
 
-// RoleOf is the role that the record gives to the member.
+// RoleOf returns the member's recorded role.
 func (c Cluster) RoleOf(name string) Role {
 	if name == c.Primary {
 		return RolePrimary
@@ -131,10 +131,10 @@ func (c Cluster) RoleOf(name string) Role {
 	return RoleStandby
 }
 
-// MemberName is the name of the n-th member. A name never implies a role.
+// MemberName returns the name of the n-th member. A name never implies a role.
 func MemberName(n int) string { return namePrefix + strconv.Itoa(n) }
 
-// MemberNumber is n where the name is [MemberName] of n, else -1.
+// MemberNumber returns n if the name is [MemberName] of n, else -1.
 func MemberNumber(name string) int {
 	n, err := strconv.Atoi(strings.TrimPrefix(name, namePrefix))
 	if err != nil || n < 0 || name != MemberName(n) {
@@ -145,13 +145,13 @@ func MemberNumber(name string) int {
 
 const namePrefix = "node"
 
-// NoMember is the problem of a cluster that has no member of that name.
+// NoMember returns the problem that a cluster has no member of that name.
 func NoMember(cluster, member string) *Problem {
 	return NewProblem(ErrNotFound, "cluster %q has no member %q", cluster, member).WithHint("pgapp ps shows the members")
 }
 
-// SlotName is the replication slot of a member: PostgreSQL allows lower-case
-// letters, digits and underscores there (documentation section 26.2.6.1).
+// SlotName returns the name of a member's replication slot. PostgreSQL allows
+// lower-case letters, digits and underscores (documentation section 26.2.6.1).
 func SlotName(member string) string {
 	out := []byte(member)
 	for i, b := range out {

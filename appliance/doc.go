@@ -1,5 +1,4 @@
-// Package appliance holds the domain of pgapp: what a cluster, a member and
-// an operation are, which errors a user can meet, and the two contracts that
-// other rooms implement, [Provider] and [Store]. It does nothing by itself
-// and imports none of the other rooms, so that all of them can import it.
+// Package appliance defines pgapp's domain: clusters, members, operations and
+// errors, and the contracts [Provider] and [Store]. It imports no other package
+// of pgapp, so that all of them can import it.
 package appliance

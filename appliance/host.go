@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// hostErrorID finds what the operating system refused, in an error's chain
-// or in the text that a PostgreSQL program left (its strerror messages, under
-// LC_ALL=C). It is empty where the host is not to blame.
+// hostErrorID returns the id for an error of the operating system, which is in
+// err's chain or in a program's output (a strerror text under LC_ALL=C). It
+// returns "" for all other errors.
 func hostErrorID(err error) ErrorID {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
@@ -30,15 +30,15 @@ func hostErrorID(err error) ErrorID {
 	return ""
 }
 
-// HostErrorInText finds the operating system's refusal in a program's output
-// (made under LC_ALL=C), or returns "".
+// HostErrorInText returns the id for an error of the operating system in a
+// program's output (under LC_ALL=C), or "".
 func HostErrorInText(text string) ErrorID {
 	for _, t := range []struct {
 		text string
 		id   ErrorID
 	}{
 		{"No space left on device", ErrHostNoSpace},
-		{": wrote only ", ErrHostNoSpace}, // how PostgreSQL says that a write came to less
+		{": wrote only ", ErrHostNoSpace}, // PostgreSQL's text for a short write
 		{"Disk quota exceeded", ErrHostNoSpace},
 		{"Read-only file system", ErrHostReadOnly},
 		{"Cannot allocate memory", ErrHostNoMemory},
@@ -52,8 +52,9 @@ func HostErrorInText(text string) ErrorID {
 	return ""
 }
 
-// ServerReason is the line in which a server says why it gave up: the one in
-// which it quotes the operating system, else its last word.
+// ServerReason returns the line of a server's log that says why it has failed:
+// the one with an error of the operating system, else the first FATAL or PANIC,
+// else the last line.
 func ServerReason(log string) (string, ErrorID) {
 	for line := range strings.Lines(log) {
 		if id := HostErrorInText(line); id != "" {
@@ -68,10 +69,10 @@ func ServerReason(log string) (string, ErrorID) {
 	if last := LastLine(log); last != "" {
 		return last, ErrPostgresStart
 	}
-	return "it ended at once and said nothing", ErrPostgresStart
+	return "it exited at once without a message", ErrPostgresStart
 }
 
-// messageOf cuts off what stands before the message: time, process, level.
+// messageOf returns a log line without its prefix (time, process, level).
 func messageOf(line string) string {
 	if _, message, ok := strings.Cut(line, ":  "); ok {
 		line = message

@@ -7,23 +7,22 @@ import (
 	"iter"
 )
 
-// Layout says where PostgreSQL's things are on a member's machine. All paths
-// are absolute there.
+// Layout has PostgreSQL's paths on a member's machine. All are absolute.
 type Layout struct {
 	// BinDir holds PostgreSQL 17's programs.
 	BinDir string
 	// DataDir is the data directory.
 	DataDir string
-	// SocketDir is where the server makes its unix socket.
+	// SocketDir is the directory of the server's unix socket.
 	SocketDir string
 	// LogFile is the server's log.
 	LogFile string
-	// ConfDir holds what pgapp keeps beside the data directory: password
-	// files and markers, mode 0700, owned by the member's OS user.
+	// ConfDir holds pgapp's files outside of the data directory, such as
+	// password files and markers. It has mode 0700 and belongs to OSUser.
 	ConfDir string
-	// OSUser is the account that PostgreSQL runs as there.
+	// OSUser is the account that runs PostgreSQL.
 	OSUser string
-	// ControlUser is the account that pgapp's own local connections come from.
+	// ControlUser is the account that makes pgapp's own local connections.
 	ControlUser string
 }
 
@@ -36,15 +35,14 @@ type Command struct {
 	Env map[string]string
 	// Stdin may be nil.
 	Stdin io.Reader
-	// Stdout receives standard output where it is not nil; else it is collected.
+	// Stdout receives standard output. If it is nil, the output is collected.
 	Stdout io.Writer
-	// OnStderr gets standard error line by line, or at carriage returns, as
-	// progress displays write them. It may be nil; standard error is collected
-	// (its last 64 KiB) anyway.
+	// OnStderr, if set, gets standard error line by line; a carriage return
+	// ends a line too. The last 64 KiB are always collected.
 	OnStderr func(line string)
 }
 
-// Result is how a command ended.
+// Result is the outcome of a command.
 type Result struct {
 	Stdout   []byte
 	Stderr   []byte
@@ -54,16 +52,15 @@ type Result struct {
 // StopMode is pg_ctl's shutdown mode.
 type StopMode string
 
-// The shutdown modes (pg_ctl's documentation). Smart never fences: open
-// sessions go on committing.
+// The shutdown modes (pg_ctl's documentation).
 const (
 	StopFast      StopMode = "fast"
 	StopImmediate StopMode = "immediate"
 )
 
-// Machine is what a provider gives a member: a place to run commands and to
-// keep files, and control over the server process. Its methods return a
-// [Problem] with id member-unreachable where the machine does not answer.
+// Machine runs commands, keeps files and controls the server process of one
+// member. Its methods return a [Problem] with id member-unreachable if the
+// machine does not answer.
 type Machine interface {
 	// Layout is fixed for the life of the member.
 	Layout() Layout
@@ -73,27 +70,25 @@ type Machine interface {
 	Run(ctx context.Context, c Command) (Result, error)
 	// WriteFile replaces the file atomically; parents must exist.
 	WriteFile(ctx context.Context, path string, data []byte, mode fs.FileMode) error
-	// ReadFile returns an error that is fs.ErrNotExist where there is none.
+	// ReadFile returns fs.ErrNotExist, wrapped, if there is no such file.
 	ReadFile(ctx context.Context, path string) ([]byte, error)
-	// StartServer starts PostgreSQL on the data directory and returns when
-	// the server process exists; it does not wait until it accepts. A repeat
-	// on a running server does nothing.
+	// StartServer starts PostgreSQL and returns when the server process exists,
+	// before it accepts connections. A repeat does nothing.
 	StartServer(ctx context.Context) error
-	// StopServer stops PostgreSQL and returns when no process of it is left.
-	// A repeat on a stopped server does nothing.
+	// StopServer stops PostgreSQL and returns when all its processes have ended.
+	// A repeat does nothing.
 	StopServer(ctx context.Context, mode StopMode) error
-	// ServerRunning observes whether a server process exists.
+	// ServerRunning tells whether a server process exists.
 	ServerRunning(ctx context.Context) (bool, error)
-	// Fence ends every process of the member for good, whatever state it is
-	// in, and returns nil only when it has proven that none is left.
+	// Fence kills every process of the member. It returns nil only if it has
+	// proven that none is left.
 	Fence(ctx context.Context) error
 }
 
-// PowerState is what a machine does, as its host sees it.
+// PowerState is the state of a machine as its host sees it.
 type PowerState string
 
-// The states of a machine's power. Booting is a machine that pgapp brings up at
-// the moment.
+// The states of a machine. Booting means that pgapp is starting the machine.
 const (
 	PowerOn      PowerState = "on"
 	PowerOff     PowerState = "off"
@@ -101,54 +96,53 @@ const (
 	PowerBooting PowerState = "booting"
 )
 
-// Power is a machine's power, and in words why it isn't on.
+// Power is a machine's state, and the reason if it isn't on.
 type Power struct {
 	State  PowerState
 	Reason string
 }
 
-// Powered is a [Machine] whose host tells what it does, without asking the
-// machine itself.
+// Powered is a [Machine] whose state is known from its host, without a connection
+// to the machine.
 type Powered interface {
 	Power(ctx context.Context) (Power, error)
 }
 
-// DirMaker is a [Machine] of a member's own, where directories can be made that
-// the member's OS user has no right to make.
+// DirMaker is a [Machine] of one member alone, on which directories can be made
+// that the member's OS user has no right to make.
 type DirMaker interface {
-	// MakeDir makes the directory, its parents too, mode 0700 and owned by the
-	// member's OS user, as it does with an empty one that is there already.
-	// Anything else in its place is left as it is. Made tells whether there was
-	// nothing.
+	// MakeDir makes the directory and its parents, with mode 0700 and owned by
+	// the member's OS user. An existing empty directory gets this mode and owner;
+	// anything else at the path is left unchanged. made is false if the path
+	// existed.
 	MakeDir(ctx context.Context, path string) (made bool, err error)
 }
 
-// TreeFile is a file or a directory to make.
+// TreeFile is a file or directory to create.
 type TreeFile struct {
-	// Name is its path below the tree's top, with slashes; a directory comes
-	// before what is in it.
+	// Name is the path below the tree's top, with slashes. A directory comes
+	// before its files.
 	Name string
 	Dir  bool
-	// Content of a file, to be read before the next file is asked for.
+	// Content of a file. It is valid until the next file is requested.
 	Content io.Reader
-	// Size in bytes of the file, filled with zeros and with its space taken,
-	// where that is more than Content has.
+	// Size in bytes. If Content is shorter, zeros are allocated after it.
 	Size int64
 }
 
-// TreeFiles are files to make, one after the other, or an error that ends them.
+// TreeFiles yields files to create, or an error that ends them.
 type TreeFiles = iter.Seq2[TreeFile, error]
 
-// TreeWriter is a [Machine] on this host, whose files pgapp can write itself:
-// for a thousand small files that is several times faster than a command.
+// TreeWriter is a [Machine] on this host. pgapp writes its files directly, which
+// for a thousand small files is several times faster than a command.
 type TreeWriter interface {
-	// WriteTree makes the directory dir, which may not exist, and the files in
-	// it, with modes 0700 and 0600, as the member's OS user. They are not yet
-	// durable, and after an error some of them are left.
+	// WriteTree creates the directory dir, which must not exist, and the files in
+	// it, with modes 0700 and 0600, owned by the member's OS user. They are not
+	// synced. After an error some of them may exist.
 	WriteTree(ctx context.Context, dir string, files TreeFiles) error
 }
 
-// AllocateRequest is what a provider needs to choose facts for new members.
+// AllocateRequest asks a provider to choose facts for new members.
 type AllocateRequest struct {
 	Spec    Spec
 	Cluster string
@@ -162,37 +156,36 @@ type AllocateRequest struct {
 	Others []Member
 }
 
-// Provider makes machines for members. Everything that it makes is tagged
-// with the cluster's UUID, and it never touches what is not.
+// Provider makes machines for members. It tags everything with the cluster's
+// UUID, and never touches anything without that tag.
 type Provider interface {
 	// Allocate chooses addresses, ports, MACs and UUIDs. It changes nothing.
 	Allocate(ctx context.Context, r AllocateRequest) ([]Member, error)
-	// CreateSteps are the steps that make the members' machines. The step
-	// with id "machine/<member>" is the last of each member.
+	// CreateSteps returns the steps that make the members' machines. A member's
+	// last step has id "machine/<member>".
 	CreateSteps(c Cluster, members []Member) []Step
-	// DestroySteps remove the members' machines and all their data; the last
-	// step of each member has id "remove/<member>".
+	// DestroySteps returns the steps that remove the members' machines and all
+	// their data. A member's last step has id "remove/<member>".
 	DestroySteps(c Cluster, members []Member) []Step
-	// StartMachine powers the member's machine on and returns when commands
-	// can be run there. A repeat does nothing.
+	// StartMachine turns the member's machine on and returns when it runs
+	// commands. A repeat does nothing.
 	StartMachine(ctx context.Context, c Cluster, m Member, report Report) error
-	// StopMachine powers the machine off, after PostgreSQL was stopped: in an
-	// orderly way, and where the machine doesn't follow by harder means, which
-	// it reports. A repeat does nothing.
+	// StopMachine shuts the machine down after PostgreSQL was stopped. If the
+	// machine doesn't react, it is forced off, which is reported. A repeat does
+	// nothing.
 	StopMachine(ctx context.Context, c Cluster, m Member, report Report) error
 	// Machine gives access to a machine; it does no I/O.
 	Machine(c Cluster, m Member) Machine
-	// Doctor checks what the spec needs of this host.
+	// Doctor checks whether this host meets the spec's needs.
 	Doctor(ctx context.Context, s Spec) []Finding
 }
 
-// Resizer is a [Provider] whose machines have a size of their own. Repeats are
-// safe.
+// Resizer is a [Provider] that can change the size of machines. Repeats are safe.
 type Resizer interface {
-	// SetSize sets what the member's machine has from its next start on.
+	// SetSize sets the size for the next start of the member's machine.
 	SetSize(ctx context.Context, c Cluster, m Member, size MachineSize) error
-	// ApplySize gives a machine that runs what it can have at once, its disk,
-	// with the guest's file system. restart is set where the rest takes a stop
+	// ApplySize applies the new size to a running machine as far as possible: its
+	// disk and the guest's file system. restart is set if the rest needs a stop
 	// and a start.
 	ApplySize(ctx context.Context, c Cluster, m Member, size MachineSize, report Report) (restart bool, err error)
 }
@@ -213,8 +206,8 @@ type Finding struct {
 	ID      string       `json:"id" yaml:"id"`
 	Level   FindingLevel `json:"level" yaml:"level"`
 	Summary string       `json:"summary" yaml:"summary"`
-	// Fix is one line that mends it.
+	// Fix is one line that says how to mend it.
 	Fix string `json:"fix,omitempty" yaml:"fix,omitempty"`
-	// Apply mends it where that is safe and can be undone.
+	// Apply mends it. It is set only if that is safe and can be undone.
 	Apply func(ctx context.Context) error `json:"-" yaml:"-"`
 }

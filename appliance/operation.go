@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// OperationKind says what an operation does.
+// OperationKind is the kind of an operation.
 type OperationKind string
 
 // The kinds of operation.
@@ -20,7 +20,7 @@ const (
 	OpAdopt   OperationKind = "adopt"   // record what really runs
 )
 
-// OperationState is how far an operation is.
+// OperationState is the state of an operation.
 type OperationState string
 
 // The states. All but running are final.
@@ -30,18 +30,17 @@ const (
 	OpFailed     OperationState = "failed"
 	OpCancelled  OperationState = "cancelled"
 	OpSuperseded OperationState = "superseded"
-	// OpPlanned is a dry run's: it was never begun, and is kept nowhere.
+	// OpPlanned is the state of a dry run's operation, which is never stored.
 	OpPlanned OperationState = "planned"
 )
 
 // Final tells whether an operation in this state has ended.
 func (s OperationState) Final() bool { return s != OpRunning }
 
-// StepState is how far a step is.
+// StepState is the state of a step.
 type StepState string
 
-// The states of a step. A skipped step was never begun, since one that it
-// needs failed.
+// The states of a step. A step is skipped if one that it needs has failed.
 const (
 	StepPending StepState = "pending"
 	StepRunning StepState = "running"
@@ -61,9 +60,9 @@ type Operation struct {
 	Decision *Decision    `json:"decision,omitempty" hidden:"true"`
 	Steps    []StepRecord `json:"steps"`
 	Error    *Problem     `json:"error,omitempty"`
-	// Note is one line for the user about a choice that was made for them.
+	// Note is one line for the user about an automatic choice.
 	Note string `json:"note,omitempty"`
-	// Build is the binary's that planned it; another build supersedes the plan.
+	// Build identifies the binary that made the plan; another build plans anew.
 	Build     string     `json:"build"`
 	CreatedAt time.Time  `json:"created_at"`
 	EndedAt   *time.Time `json:"ended_at,omitempty"`
@@ -73,14 +72,14 @@ type Operation struct {
 
 // OperationParams are an operation's arguments.
 type OperationParams struct {
-	// Member is set where one member is meant instead of the cluster.
+	// Member is set if the operation is for one member.
 	Member string `json:"member,omitempty"`
-	// KeepStopped leaves members alone that the user wants stopped.
+	// KeepStopped leaves members stopped that the user has stopped.
 	KeepStopped bool `json:"keep_stopped,omitempty"`
 	// WantRunning has an up first record that all members shall run, and that
 	// a creation that failed goes on.
 	WantRunning bool `json:"want_running,omitempty"`
-	// Change is set where the spec or the members change.
+	// Change is set if the spec or the members change.
 	Change *Change `json:"change,omitempty"`
 	// Adopt is what an adoption records. Clients get it as an [Adoption].
 	Adopt *AdoptDecision `json:"adopt,omitempty" hidden:"true"`
@@ -104,34 +103,33 @@ type StepRecord struct {
 	Error       *Problem `json:"error,omitempty"`
 }
 
-// Progress is how far a running step is. Bytes are zero where unknown.
+// Progress is the progress of a running step. Unknown numbers of bytes are 0.
 type Progress struct {
 	Detail     string `json:"detail,omitempty"`
 	BytesDone  int64  `json:"bytes_done,omitempty"`
 	BytesTotal int64  `json:"bytes_total,omitempty"`
 }
 
-// Report tells the world how far a step is. It never blocks and may be called
-// from several goroutines.
+// Report publishes the progress of a step. It never blocks and is safe for
+// concurrent use.
 type Report func(Progress)
 
 // Step is one idempotent part of a plan.
 type Step struct {
-	// ID is unique in the plan, such as "clone/node1", and stays the same
-	// from one run to the next.
+	// ID is unique in the plan, such as "clone/node1". A resumed operation has
+	// the same ids.
 	ID    string
 	Title string
-	// Member is set where the step concerns one member.
+	// Member is set if the step concerns one member.
 	Member string
 	Kind   StepKind
-	// After names the steps that must have succeeded before. A step without
-	// any begins at once; independent steps run in parallel.
+	// After names the steps that have to succeed first. Independent steps run in
+	// parallel.
 	After []string
 	// Done observes the world, never the journal, and is cheap. It changes
 	// nothing, the record included. Nil means that it can't be observed and Do
 	// has to run.
 	Done func(ctx context.Context) (bool, error)
-	// Do brings the world to where Done is true. It is safe to repeat after
-	// having been killed at any point.
+	// Do makes Done true. It is safe to repeat after a kill at any point.
 	Do func(ctx context.Context, report Report) error
 }

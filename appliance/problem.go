@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// ErrorID is the stable name of a kind of failure: the same in the CLI
-// (`error[host-no-kvm]: …`), in -o json and as the problem type of the API.
+// ErrorID is the stable id of an error: the same in the CLI
+// (`error[host-no-kvm]: …`), in -o json, and as the problem type of the API.
 type ErrorID string
 
 // The error ids.
@@ -144,9 +144,9 @@ func (id ErrorID) Codes() (exit, status int) {
 	return ExitFailed, 500
 }
 
-// Problem is a failure as the user meets it: what failed, why, and what to do
-// next. It carries no secret. The With methods and [AsProblem] return copies, so
-// that a problem that is in an error's chain never changes.
+// Problem is an error for the user: what failed, why, and what to do next. It
+// contains no secret. The With methods and [AsProblem] return copies, so that a
+// problem in an error's chain never changes.
 type Problem struct {
 	ID ErrorID `json:"id" yaml:"id"`
 	// Message says what failed and why, in one line.
@@ -169,8 +169,7 @@ type FieldError struct {
 	Message string `json:"message" yaml:"message"`
 }
 
-// NewProblem makes a problem. The last argument may be an error for %w, which
-// then is its cause.
+// NewProblem makes a problem. An error formatted by %w is its cause.
 func NewProblem(id ErrorID, format string, args ...any) *Problem {
 	err := fmt.Errorf(format, args...)
 	return &Problem{ID: id, Message: err.Error(), cause: errors.Unwrap(err)}
@@ -183,23 +182,22 @@ func (p *Problem) WithHint(format string, args ...any) *Problem {
 	return &c
 }
 
-// WithDetail returns a copy with these further lines in the place of those of p.
+// WithDetail returns a copy with other further lines.
 func (p *Problem) WithDetail(detail string) *Problem {
 	c := *p
 	c.Detail = strings.TrimSpace(detail)
 	return &c
 }
 
-// WithOperation returns a copy that names the operation which stands in the
-// way, or failed.
+// WithOperation returns a copy with the id of the operation that is in the way,
+// or that has failed.
 func (p *Problem) WithOperation(id string) *Problem {
 	c := *p
 	c.Operation = id
 	return &c
 }
 
-// Error is the message. The fields are shown beside it, not in it, so that an
-// error around the problem can be shown with them too.
+// Error returns the message without the fields, which are shown beside it.
 func (p *Problem) Error() string { return p.Message }
 
 // Unwrap returns the cause.
@@ -216,9 +214,9 @@ func IsProblem(err error, id ErrorID) bool {
 	return errors.Is(err, &Problem{ID: id})
 }
 
-// AsProblem returns err as a problem, nil for nil: the problem in err's chain
-// with err's text as its message, or else what the host refused, a timeout, a
-// cancellation, or internal. The result wraps err and is the caller's own.
+// AsProblem converts err to a problem, nil to nil. The problem in err's chain is
+// copied, with err's text as its message. For other errors the id says what the
+// host has refused, or is timeout, cancelled or internal. The result wraps err.
 func AsProblem(err error) *Problem {
 	if err == nil {
 		return nil
@@ -241,17 +239,17 @@ func AsProblem(err error) *Problem {
 	return &Problem{ID: ErrInternal, Message: err.Error(), cause: err}
 }
 
-// ExitError is how a command that failed ended.
+// ExitError is the error of a command that failed.
 type ExitError struct {
-	// Name is the program's, without its arguments.
+	// Name is the program without its arguments.
 	Name string
-	// Code is its exit code, or -1 where a signal ended it.
+	// Code is the exit code, or -1 if a signal ended the command.
 	Code int
-	// Stderr is the end of its standard error.
+	// Stderr is the end of the command's standard error.
 	Stderr string
 }
 
-// Error names the program, the code and the last line that it wrote.
+// Error names the program, the exit code and the last line of Stderr.
 func (e *ExitError) Error() string {
 	msg := fmt.Sprintf("%s ended with exit code %d", e.Name, e.Code)
 	if last := LastLine(e.Stderr); last != "" {

@@ -73,7 +73,7 @@ func TestServerReasonPrefersTheOperatingSystemsRefusal(t *testing.T) {
 		{"2026 [1] LOG:  could not bind IPv4 address: Address already in use\n2026 [1] FATAL:  could not create any TCP/IP sockets\n", "could not bind IPv4 address: Address already in use", appliance.ErrHostPortTaken},
 		{"2026 [1] LOG:  starting\n2026 [1] FATAL:  lock file is empty\n2026 [1] LOG:  shut down\n", "lock file is empty", appliance.ErrPostgresStart},
 		{"one\ntwo\n\n", "two", appliance.ErrPostgresStart},
-		{"", "it ended at once and said nothing", appliance.ErrPostgresStart},
+		{"", "it exited at once without a message", appliance.ErrPostgresStart},
 	} {
 		if reason, id := appliance.ServerReason(c.log); !strings.Contains(reason, c.reason) || id != c.id {
 			t.Errorf("%q: %q, %s; want %q, %s", c.log, reason, id, c.reason, c.id)

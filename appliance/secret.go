@@ -7,18 +7,18 @@ import (
 	"log/slog"
 )
 
-// redacted is what a secret shows of itself.
+// redacted is the text in the place of a secret.
 const redacted = "[redacted]"
 
-// Secret is a string that doesn't show itself: not by fmt, not in JSON, YAML
-// or logs. [Secret.Reveal] is the only way to it.
+// Secret is a string that fmt, JSON, YAML and logs don't show. Only
+// [Secret.Reveal] returns it.
 type Secret struct{ value string }
 
 // NewSecret wraps a value.
 func NewSecret(value string) Secret { return Secret{value} }
 
-// GenerateSecret makes a password of 192 random bits, 32 characters long, of
-// the URL-safe base64 alphabet.
+// GenerateSecret makes a password of 192 random bits: 32 characters of the
+// URL-safe base64 alphabet.
 func GenerateSecret() Secret {
 	var b [24]byte
 	_, _ = rand.Read(b[:]) // crypto/rand.Read never returns an error since Go 1.24
@@ -60,7 +60,7 @@ const (
 	SecretHostKeyPrefix = "host-key/"
 )
 
-// Secrets are a cluster's.
+// Secrets are the secrets of a cluster.
 type Secrets struct{ Values map[string]Secret }
 
 // GenerateSecrets makes the passwords that every cluster needs.
@@ -72,5 +72,5 @@ func GenerateSecrets() Secrets {
 	return s
 }
 
-// Get returns the secret of that key, empty where there is none.
+// Get returns the secret of that key; it is empty if there is none.
 func (s Secrets) Get(key string) Secret { return s.Values[key] }

@@ -1,12 +1,12 @@
 package appliance
 
-// ProviderKind names where members get their machines from.
+// ProviderKind names a provider of machines.
 type ProviderKind string
 
 // The providers.
 const (
-	// ProviderAuto asks for libvirt where domains can be started, else local.
-	// It is resolved before a spec is stored.
+	// ProviderAuto means libvirt if this host can start domains, else local. It
+	// is resolved before a spec is stored.
 	ProviderAuto    ProviderKind = "auto"
 	ProviderLocal   ProviderKind = "local"
 	ProviderLibvirt ProviderKind = "libvirt"
@@ -40,9 +40,9 @@ const (
 	AccelTCG  = "tcg"
 )
 
-// Spec is what a user wants a cluster to be: the one canonical form behind
-// `pgapp up`'s flags, cluster.yaml and the API's body. [Spec.WithDefaults]
-// fills what was left empty, [Spec.Validate] refuses what can't be.
+// Spec is the wanted cluster: the common form of `pgapp up`'s flags,
+// cluster.yaml and the API's body. [Spec.WithDefaults] fills empty fields, and
+// [Spec.Validate] refuses wrong ones.
 type Spec struct {
 	Name     string       `json:"name" yaml:"name" doc:"cluster name" example:"main"`
 	Provider ProviderKind `json:"provider,omitempty" yaml:"provider,omitempty" doc:"auto, local or libvirt"`
@@ -56,10 +56,10 @@ type Spec struct {
 	Locale      string            `json:"locale,omitempty" yaml:"locale,omitempty" doc:"C.UTF-8 (builtin provider) or a libc locale such as en_US.UTF-8"`
 	Parameters  map[string]string `json:"parameters,omitzero" yaml:"parameters,omitempty" doc:"PostgreSQL parameters for every member"`
 
-	// The rest matters to provider libvirt only.
+	// The following fields are for provider libvirt only.
 	Primary string `json:"primary,omitempty" yaml:"primary,omitempty" doc:"host or vm"`
 	Image   string `json:"image,omitempty" yaml:"image,omitempty" doc:"image name of the catalogue, file or URL"`
-	// ImageDigest is sha256:HEX or sha512:HEX of Image where Image is a file or URL.
+	// ImageDigest is sha256:HEX or sha512:HEX of Image, if Image is a file or URL.
 	ImageDigest string `json:"image_digest,omitempty" yaml:"image_digest,omitempty" doc:"sha256:HEX or sha512:HEX of the image"`
 	Accel       string `json:"accel,omitempty" yaml:"accel,omitempty" doc:"auto, kvm or tcg"`
 	AptMirror   string `json:"apt_mirror,omitempty" yaml:"apt_mirror,omitempty" doc:"package mirror for the guests"`
@@ -87,8 +87,8 @@ const (
 	DefaultPort = 5432
 )
 
-// WithDefaults returns the spec with every empty field set to its default.
-// It is idempotent.
+// WithDefaults returns the spec with each empty field set to its default. A repeat
+// changes nothing.
 func (s Spec) WithDefaults() Spec {
 	str := func(p *string, d string) {
 		if *p == "" {
@@ -124,7 +124,7 @@ func (s Spec) WithDefaults() Spec {
 	return s
 }
 
-// StandbyCount is the number of standbys wanted, the default where unset.
+// StandbyCount returns the wanted number of standbys, or the default.
 func (s Spec) StandbyCount() int {
 	if s.Standbys == nil {
 		return DefaultStandbys

@@ -2,7 +2,7 @@ package appliance
 
 import "time"
 
-// MemberState is what a member was observed to be doing.
+// MemberState is the observed state of a member.
 type MemberState string
 
 // The states of a member.
@@ -15,13 +15,13 @@ const (
 	StateUnreachable MemberState = "unreachable"
 	StateFenced      MemberState = "fenced"
 	StateFailed      MemberState = "failed"
-	// A virtual machine that its host has paused, or that boots.
+	// The states of a virtual machine that its host has paused, or that boots.
 	StatePaused  MemberState = "paused"
 	StateBooting MemberState = "booting"
 )
 
-// ClusterStatus is what `pgapp ps` and GET /clusters/{c} show: the record and
-// what was observed just now.
+// ClusterStatus is a cluster's record and its observed state, as `pgapp ps` and
+// GET /clusters/{c} show them.
 type ClusterStatus struct {
 	Name             string         `json:"name" yaml:"name"`
 	Provider         ProviderKind   `json:"provider" yaml:"provider"`
@@ -55,11 +55,11 @@ type MemberStatus struct {
 	ReplayLSN        string      `json:"replay_lsn,omitempty" yaml:"replay_lsn,omitempty"`
 	ReplayLagBytes   *int64      `json:"replay_lag_bytes,omitempty" yaml:"replay_lag_bytes,omitempty"`
 	ReplayLagSeconds *float64    `json:"replay_lag_seconds,omitempty" yaml:"replay_lag_seconds,omitempty"`
-	// Detail says why a member is not as it should be.
+	// Detail says what is wrong with the member.
 	Detail string `json:"detail,omitempty" yaml:"detail,omitempty"`
 }
 
-// VerifyReport is what `pgapp verify` proves.
+// VerifyReport is the result of `pgapp verify`.
 type VerifyReport struct {
 	OK bool `json:"ok" yaml:"ok"`
 	// Replication holds the primary's pg_stat_replication.
@@ -81,33 +81,33 @@ type ReplicationRow struct {
 	ReplayLagSecs   float64 `json:"replay_lag_seconds" yaml:"replay_lag_seconds"`
 }
 
-// Check is one thing that verify looked at.
+// Check is one check of verify.
 type Check struct {
 	Name   string `json:"name" yaml:"name"`
 	Member string `json:"member" yaml:"member"`
 	OK     bool   `json:"ok" yaml:"ok"`
-	// Skipped is set where the check could not be made; then OK is true and
-	// Detail says why. It is no pass: the report's OK is false, unless the user's
-	// own configuration rules the check out.
+	// Skipped is set if the check was not possible; then OK is true and Detail
+	// says why. The report's OK is then false, unless the user's configuration
+	// excludes the check.
 	Skipped bool   `json:"skipped,omitempty" yaml:"skipped,omitempty"`
 	Detail  string `json:"detail" yaml:"detail"`
 }
 
-// Info is what `pgapp info` and GET /info show of the daemon.
+// Info describes the daemon, as `pgapp info` and GET /info show it.
 type Info struct {
 	URL     string `json:"url" yaml:"url"`
 	Socket  string `json:"socket" yaml:"socket"`
 	PID     int    `json:"pid" yaml:"pid"`
 	Home    string `json:"home" yaml:"home"`
 	Version string `json:"version" yaml:"version"`
-	// Build tells one build of the binary from another.
+	// Build identifies the build of the binary.
 	Build string `json:"build" yaml:"build"`
-	// Mode is normal, or recovery where the store can't be used.
+	// Mode is normal, or recovery if the store can't be used.
 	Mode string `json:"mode" yaml:"mode"`
 	// Reason says why the daemon is in recovery.
 	Reason string `json:"reason,omitempty" yaml:"reason,omitempty"`
-	// CAFile, on the daemon's machine, is the CA that clients of an https URL
-	// have to trust. It is empty where that is not pgapp's own.
+	// CAFile is the path, on the daemon's machine, of the CA that clients have to
+	// trust. It is empty if the certificate is not signed by pgapp's own CA.
 	CAFile string `json:"ca_file,omitempty" yaml:"ca_file,omitempty"`
 	// Loops are the daemon's long-running loops that have failed lately. Each is
 	// started again.
@@ -123,16 +123,17 @@ type LoopFailure struct {
 	Failures int `json:"failures" yaml:"failures"`
 }
 
-// Connection is what a client needs to reach a cluster's database.
+// Connection is how a client reaches a cluster's database.
 type Connection struct {
 	Cluster  string     `json:"cluster" yaml:"cluster"`
 	Role     string     `json:"role" yaml:"role"`
 	Hosts    []HostPort `json:"hosts" yaml:"hosts"`
 	Database string     `json:"database" yaml:"database"`
 	User     string     `json:"user" yaml:"user"`
-	// PassFile is libpq's, mode 0600, on the daemon's machine.
+	// PassFile is the path of a libpq password file on the daemon's machine, mode
+	// 0600.
 	PassFile string `json:"passfile" yaml:"passfile"`
-	// Password is empty unless it was asked for.
+	// Password is empty unless requested.
 	Password string `json:"password,omitempty" yaml:"password,omitempty"`
 	// Psql is the path of a psql on the daemon's machine.
 	Psql string `json:"psql,omitempty" yaml:"psql,omitempty"`
@@ -143,17 +144,18 @@ type HostPort struct {
 	Member string `json:"member" yaml:"member"`
 	Host   string `json:"host" yaml:"host"`
 	Port   int    `json:"port" yaml:"port"`
-	// Local is how the superuser gets in, for role admin only.
+	// Local is the superuser's access, for role admin only.
 	Local *LocalAccess `json:"local,omitempty" yaml:"local,omitempty"`
 }
 
-// LocalAccess is the way to a member through its unix socket, which takes the
-// server's operating system user for the superuser.
+// LocalAccess is the access to a member through its unix socket, where the
+// server's operating system user is the superuser.
 type LocalAccess struct {
 	SocketDir string `json:"socket_dir" yaml:"socket_dir"`
 	OSUser    string `json:"os_user" yaml:"os_user"`
 	// Psql is the path of a psql on the member's machine.
 	Psql string `json:"psql" yaml:"psql"`
-	// Machine is set where that is a virtual machine, which is logged in to first.
+	// Machine is set if the member is on a virtual machine, which needs a login
+	// first.
 	Machine bool `json:"machine,omitempty" yaml:"machine,omitempty"`
 }

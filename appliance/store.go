@@ -2,25 +2,24 @@ package appliance
 
 import "context"
 
-// Store keeps clusters, operations and secrets. Each method is one
-// transaction: it is on disk when the method returns nil, and has changed
-// nothing when it returns an error. What is absent is a [Problem] with id
-// not-found.
+// Store keeps clusters, operations and secrets. Each method is one transaction:
+// it is on disk when the method returns nil, and has changed nothing after an
+// error. A missing record is a [Problem] with id not-found.
 type Store interface {
 	Clusters(ctx context.Context) ([]Cluster, error)
 	Cluster(ctx context.Context, name string) (Cluster, error)
-	// UpdateCluster applies change to the stored record and counts its
-	// revision up; an error of change is returned as it is.
+	// UpdateCluster applies change to the stored record and increments its
+	// revision. An error of change is returned unchanged.
 	UpdateCluster(ctx context.Context, name string, change func(*Cluster) error) (Cluster, error)
 	Secrets(ctx context.Context, cluster string) (Secrets, error)
 	// UpdateSecrets applies change to the cluster's stored secrets.
 	UpdateSecrets(ctx context.Context, cluster string, change func(*Secrets) error) error
 
-	// Begin stores a new running operation and takes the cluster's running
-	// key. Where create is set, the cluster and its secrets are stored in the
-	// same transaction and must not exist yet. Another running operation is a
-	// [Problem] with id operation-running that names it, unless supersede is
-	// its id: then it ends as superseded in the same transaction.
+	// Begin stores a new running operation and takes the cluster's running key.
+	// With create, the same transaction stores the cluster and its secrets, which
+	// must not exist. If another operation is running, Begin returns a [Problem]
+	// with id operation-running; but if supersede is the other's id, the other
+	// ends as superseded in the same transaction.
 	Begin(ctx context.Context, op Operation, create *NewCluster, supersede string) error
 	// SaveOperation stores the operation; a final state releases the running
 	// key. With removeCluster the cluster's record and secrets go too.

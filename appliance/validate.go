@@ -30,8 +30,8 @@ const (
 	maxSQLFiles = 100
 )
 
-// ValidName tells whether s can name a cluster or member: [a-z][a-z0-9-]*, at
-// most 40 characters, not ending in a hyphen.
+// ValidName tells whether s is a valid name of a cluster or member:
+// [a-z][a-z0-9-]*, at most 40 characters, not ending in a hyphen.
 func ValidName(s string) bool {
 	if s == "" || len(s) > maxNameLen || s[len(s)-1] == '-' || s[0] < 'a' || s[0] > 'z' {
 		return false
@@ -44,15 +44,15 @@ func ValidName(s string) bool {
 	return true
 }
 
-// validDatabase allows what never needs quoting and can't be mistaken for a
-// keyword of pg_hba.conf or libpq.
+// validDatabase allows names that need no quotes and are no keyword of
+// pg_hba.conf or libpq.
 func validDatabase(s string) string {
 	if len(s) == 0 || len(s) > maxIdentLen {
 		return fmt.Sprintf("has to be 1 to %d characters long", maxIdentLen)
 	}
 	for i, r := range s {
 		if (r < 'a' || r > 'z') && r != '_' && (i == 0 || r < '0' || r > '9') {
-			return "may hold a-z, 0-9 and _ only, and starts with a letter or _"
+			return "may contain only a-z, 0-9 and _, and has to start with a letter or _"
 		}
 	}
 	switch s {
@@ -65,20 +65,20 @@ func validDatabase(s string) string {
 	return ""
 }
 
-// validPath wants an absolute, clean path without control characters.
+// validPath allows an absolute, clean path without control characters.
 func validPath(p string) string {
 	switch {
 	case len(p) > maxPathLen:
 		return "is too long"
 	case strings.ContainsFunc(p, unicode.IsControl):
-		return "holds a control character"
+		return "contains a control character"
 	case !filepath.IsAbs(p) || filepath.Clean(p) != p:
 		return "has to be an absolute path without . or .."
 	}
 	return ""
 }
 
-// ownedParameters are those that pgapp sets itself; a spec can't.
+// ownedParameters are the parameters that pgapp sets. A spec can't set them.
 func ownedParameters() []string {
 	return []string{
 		"allow_alter_system", "archive_cleanup_command", "cluster_name", "config_file", "data_directory",
@@ -89,7 +89,7 @@ func ownedParameters() []string {
 	}
 }
 
-// OwnedParameter tells whether pgapp sets the PostgreSQL parameter itself.
+// OwnedParameter tells whether the parameter is one that pgapp sets.
 func OwnedParameter(name string) bool {
 	name = strings.ToLower(name)
 	own := ownedParameters()
@@ -108,8 +108,8 @@ func archivingParameter(name string) bool {
 	return false
 }
 
-// Validate checks a spec that has its defaults. The error is a [Problem] with
-// id invalid-spec that names every wrong field.
+// Validate checks a spec with its defaults. The error is a [Problem] with id
+// invalid-spec that names every wrong field.
 func (s Spec) Validate() error {
 	v := &fieldErrors{}
 	v.check("name", ValidName(s.Name), "has to match [a-z][a-z0-9-]*, at most %d characters, not ending in -", maxNameLen)
@@ -138,7 +138,7 @@ func (s Spec) validateVM(v *fieldErrors) {
 		for field, set := range map[string]bool{"primary": s.Primary == PrimaryVM, "first_address": s.FirstAddress != ""} {
 			v.check(field, !set, "needs provider libvirt")
 		}
-		// What local members don't have may be given, but not wrongly.
+		// Fields without effect on local members are checked too.
 		s.Provider, s.FirstAddress = ProviderLibvirt, ""
 		s = s.WithDefaults()
 	}
@@ -177,7 +177,7 @@ func validImage(s string) string {
 	case regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,63}$`).MatchString(s):
 		return ""
 	}
-	return "has to be a name of the catalogue, an absolute file path, or an http(s) URL"
+	return "has to be a name in the catalogue, an absolute file path, or an http(s) URL"
 }
 
 func validHTTPURL(raw string) string {
@@ -187,7 +187,7 @@ func validHTTPURL(raw string) string {
 		return "has to be an http or https URL"
 	}
 	if u.User != nil {
-		return "may not hold a user name or password"
+		return "may not contain a user name or password"
 	}
 	return ""
 }
@@ -203,7 +203,7 @@ func validParameter(name, value string) string {
 	case len(value) > maxValueLen:
 		return fmt.Sprintf("is longer than %d characters", maxValueLen)
 	case strings.ContainsFunc(value, unicode.IsControl):
-		return "holds a control character"
+		return "contains a control character"
 	}
 	return ""
 }
@@ -239,8 +239,8 @@ func (v *fieldErrors) problem(message string) error {
 	return &Problem{ID: ErrInvalidSpec, Message: message, Fields: v.list, Hint: "see 'pgapp up --help' for what each field takes"}
 }
 
-// Visible keeps a hostile text from writing to a terminal or filling it: what
-// isn't plain is quoted, and what is longer than most bytes is cut off.
+// Visible makes a hostile text safe for a terminal: it quotes a text with special
+// characters, and cuts it off after most bytes.
 func Visible(s string, most int) string {
 	q := strconv.Quote(s)
 	if q == `"`+s+`"` && len(s) <= most {

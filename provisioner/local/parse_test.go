@@ -73,7 +73,7 @@ func TestServerReason(t *testing.T) {
 		},
 		{"disk", "PANIC:  could not write: No space left on device\n", "could not write: No space left on device", appliance.ErrHostNoSpace},
 		{"loader", "postgres: error while loading shared libraries: libx.so\n", "postgres: error while loading shared libraries: libx.so", appliance.ErrPostgresStart},
-		{"silence", "\n", "it ended at once and said nothing", appliance.ErrPostgresStart},
+		{"silence", "\n", "it exited at once without a message", appliance.ErrPostgresStart},
 	} {
 		if reason, id := appliance.ServerReason(c.log); reason != c.reason || id != c.id {
 			t.Errorf("%s: got %q, %s", c.name, reason, id)

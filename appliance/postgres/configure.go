@@ -3,10 +3,12 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
 
 	"pgapp/appliance"
@@ -140,9 +142,19 @@ func rewrite(ctx context.Context, sh Shell, name string, render func([]byte) []b
 	return nil
 }
 
+// freshConf is the path of a new configuration file in the data directory. Every
+// attempt has its own file, since the script of a killed daemon may still run.
+func freshConf(l appliance.Layout) string {
+	return path.Join(l.DataDir, ConfFile+"."+strings.ToLower(rand.Text()))
+}
+
+// clearConf removes the files of attempts that ended without removing them.
+const clearConf = `find "$2" -maxdepth 1 -name '` + ConfFile + `.*' -mmin +60 -delete
+`
+
 // installScript has PostgreSQL ($1) check the new pgapp.conf ($3) as the whole
 // configuration of the data directory $2, and renames the file to $4.
-const installScript = `"$1" -D "$2" -C port -c config_file="$3" >/dev/null || exit 1
+const installScript = clearConf + `"$1" -D "$2" -C port -c config_file="$3" >/dev/null || { rm -f -- "$3"; exit 1; }
 exec mv -T -- "$3" "$4"`
 
 func installConf(ctx context.Context, sh Shell, conf []byte, check bool) error {
@@ -154,7 +166,7 @@ func installConf(ctx context.Context, sh Shell, conf []byte, check bool) error {
 	if !check {
 		return failureOrNil(sh.WriteFile(ctx, target, conf, 0o600), "writing %s", ConfFile)
 	}
-	fresh := target + ".new"
+	fresh := freshConf(l)
 	if err := sh.WriteFile(ctx, fresh, conf, 0o600); err != nil {
 		return failure(appliance.ErrPostgresConfig, err, "writing %s", ConfFile)
 	}
@@ -189,7 +201,7 @@ func confComplaint(stderr string) string {
 	for line := range strings.Lines(stderr) {
 		for _, level := range []string{"LOG:", "ERROR:", "FATAL:"} {
 			if _, text, ok := strings.Cut(line, level); ok {
-				return strings.NewReplacer(ConfFile+".new", ConfFile, ConfFile+".check", ConfFile).Replace(strings.TrimSpace(text))
+				return regexp.MustCompile(`\bpgapp\.conf\.[a-z2-7]+`).ReplaceAllString(strings.TrimSpace(text), ConfFile)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,45 @@ func TestConfigureRefusesBadParameter(t *testing.T) {
 	must(t, postgres.ReloadConfig(ctx, m, m.port))
 	m.stop(t)
 	m.start(t)
+}
+
+// beforeCheck is a shell that calls f once, before PostgreSQL checks a written
+// configuration file.
+type beforeCheck struct {
+	postgres.Shell
+	f func()
+}
+
+func (b *beforeCheck) Run(ctx context.Context, c appliance.Command) (appliance.Result, error) {
+	check := slices.ContainsFunc(c.Argv, func(a string) bool { return strings.Contains(a, "/pgapp.conf.") })
+	if f := b.f; check && f != nil {
+		b.f = nil
+		f()
+	}
+	return b.Shell.Run(ctx, c)
+}
+
+// The script of a killed daemon ends beside its successor's, and removes its file.
+func TestConfigurationChecksDontShareFiles(t *testing.T) {
+	t.Parallel()
+	c := newPrimary(t)
+	m, ctx := c.members[0], t.Context()
+	cfg := c.config(0)
+	cfg.Parameters = map[string]string{"work_mem": "16MB"}
+	other := c.config(0)
+	other.Parameters = map[string]string{"work_mem": "17MB"}
+	for name, f := range map[string]func(postgres.Shell, postgres.Config) error{
+		"check":     func(sh postgres.Shell, cfg postgres.Config) error { return postgres.CheckConfig(ctx, sh, cfg) },
+		"configure": func(sh postgres.Shell, cfg postgres.Config) error { return postgres.Configure(ctx, sh, cfg) },
+	} {
+		if err := f(&beforeCheck{m, func() { must(t, f(m, other)) }}, cfg); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	left, err := filepath.Glob(m.layout.DataDir + "/pgapp.conf.*")
+	if err != nil || len(left) > 0 {
+		t.Errorf("%q is left, %v", left, err)
+	}
 }
 
 func TestConfigureSetsRoleOfMember(t *testing.T) {

@@ -116,7 +116,7 @@ func RestartNeeded(ctx context.Context, sh Shell, port int, names []string) ([]s
 
 // checkScript has PostgreSQL ($1) check the configuration file $3 for the data
 // directory $2, and removes the file.
-const checkScript = `"$1" -D "$2" -C port -c config_file="$3" >/dev/null
+const checkScript = clearConf + `"$1" -D "$2" -C port -c config_file="$3" >/dev/null
 code=$?
 rm -f -- "$3"
 exit $code`
@@ -129,7 +129,7 @@ func CheckConfig(ctx context.Context, sh Shell, c Config) error {
 	if err != nil {
 		return fmt.Errorf("checking the parameters: %w", err)
 	}
-	fresh := l.DataDir + "/" + ConfFile + ".check"
+	fresh := freshConf(l)
 	if err := sh.WriteFile(ctx, fresh, conf, 0o600); err != nil {
 		return failure(appliance.ErrPostgresConfig, err, "checking the parameters")
 	}

@@ -31,12 +31,14 @@ type home struct {
 }
 
 type operation struct {
-	ID        string     `json:"id"`
-	Kind      string     `json:"kind"`
-	State     string     `json:"state"`
-	EndedAt   *time.Time `json:"ended_at"`
-	CreatedAt time.Time  `json:"created_at"`
-	Steps     []struct {
+	ID      string     `json:"id"`
+	Kind    string     `json:"kind"`
+	State   string     `json:"state"`
+	EndedAt *time.Time `json:"ended_at"`
+	Error   *struct {
+		Message string `json:"message"`
+	} `json:"error"`
+	Steps []struct {
 		ID    string `json:"id"`
 		State string `json:"state"`
 	} `json:"steps"`

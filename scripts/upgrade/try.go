@@ -166,7 +166,11 @@ func (h *home) ended(ctx context.Context, c takeover, interrupted operation, kil
 		return errMissed
 	}
 	if o.Kind != c.kind || o.State != "succeeded" {
-		return fmt.Errorf("operation %s (%s) is %s, not succeeded", o.ID, o.Kind, o.State)
+		why := ""
+		if o.Error != nil {
+			why = ": " + o.Error.Message
+		}
+		return fmt.Errorf("operation %s (%s) is %s, not succeeded%s", o.ID, o.Kind, o.State, why)
 	}
 	return nil
 }

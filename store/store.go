@@ -18,6 +18,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"pgapp/appliance"
+	"pgapp/appliance/home"
 )
 
 // The files of the store in the home.
@@ -25,7 +26,7 @@ const (
 	// FileName is the database.
 	FileName = "state.db"
 	// LockName is the lock, a file of its own that is never replaced.
-	LockName = "pgapp.lock"
+	LockName = home.Lock
 	// SidecarName holds the instance's UUID, so that a vanished database is
 	// noticed.
 	SidecarName = "state.id"

@@ -49,7 +49,7 @@ func rooms() []room {
 		{"appliance/doctor", []string{"appliance"}},
 		{"appliance/ssh", []string{"appliance"}},
 		{"appliance", nil},
-		{"store/...", []string{"appliance", "store/..."}},
+		{"store/...", []string{"appliance", "appliance/home", "store/..."}},
 		{"api", []string{"appliance"}},
 		{"provisioner/local", []string{"appliance", "appliance/doctor"}},
 		{"provisioner/libvirt/...", []string{"appliance", "appliance/doctor", "appliance/ssh", "provisioner/libvirt/..."}},

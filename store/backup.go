@@ -9,20 +9,19 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// spoolBytes is up to which size a backup is copied to memory first, so that
-// a slow receiver doesn't hold the transaction open, which would keep freed
-// pages and make the file grow.
+// spoolBytes is the size up to which a backup is copied to memory first. A slow
+// receiver would hold the transaction open, and the file would grow.
 const spoolBytes = 16 << 20
 
 // Backup writes a consistent copy of the database while the store is in use,
-// and returns how many bytes that were. The copy holds the secrets in plain.
-// An error leaves w with a part that is of no use.
+// and returns the number of bytes. The copy contains the secrets in plain text.
+// After an error, the bytes written to w are useless.
 func (s *Store) Backup(ctx context.Context, w io.Writer) (n int64, err error) {
 	_, n, err = s.Snapshot(ctx, w)
 	return n, err
 }
 
-// Snapshot is [Store.Backup], and returns what the copy says of itself.
+// Snapshot is like [Store.Backup] and also returns the copy's [Info].
 func (s *Store) Snapshot(ctx context.Context, w io.Writer) (info Info, n int64, err error) {
 	const doing = "backing up the state"
 	w = untilDone(ctx, w)

@@ -22,10 +22,9 @@ type CheckReport struct {
 	Findings []string
 }
 
-// Check examines the database at path, which nothing may have open for
-// writing, from the pages up to what the records say of each other. It only
-// reads. A file that can't even be opened is a problem store-damaged or
-// store-newer.
+// Check examines the database at path, from its pages to the references between
+// records. Nothing may have the file open for writing. Check only reads. A file
+// that can't be opened is a problem store-damaged or store-newer.
 //
 // On a damaged file bbolt may crash the process or not return: call Check in a
 // process of its own, with a time limit.
@@ -67,7 +66,7 @@ func (c *checker) check(ctx context.Context, tx *bolt.Tx) error {
 		return err
 	}
 	if c.report.Info.Schema != SchemaVersion {
-		return nil // records of an older schema are its pgapp's to judge
+		return nil // only the older pgapp knows the records of its schema
 	}
 	c.frames(tx)
 	if len(c.report.Findings) > 0 {
@@ -102,7 +101,7 @@ func (c *checker) frames(tx *bolt.Tx) {
 	}
 }
 
-// records checks what the records say of each other.
+// records checks the references between records.
 func (c *checker) records(tx *bolt.Tx) {
 	clusters := map[string]appliance.Cluster{}
 	each(c, tx, bucketClusters, func(key string, v appliance.Cluster) {

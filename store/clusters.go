@@ -29,10 +29,10 @@ func (s *Store) Cluster(ctx context.Context, name string) (appliance.Cluster, er
 	return c, err
 }
 
-// UpdateCluster changes the record by the function, which runs inside the
-// transaction, must not call the store, and may change everything but the
-// name. The record's revision grows by one. A failed change changes nothing
-// and its error comes back as it is; an unknown name is a problem not-found.
+// UpdateCluster applies the function to the record inside a transaction. The
+// function must not call the store or change the name. The record's revision
+// grows by one. An error of the function is returned unchanged, and nothing is
+// stored; an unknown name is a problem not-found.
 func (s *Store) UpdateCluster(ctx context.Context, name string, change func(*appliance.Cluster) error) (appliance.Cluster, error) {
 	var c appliance.Cluster
 	err := s.update(ctx, fmt.Sprintf("storing cluster %q", name), func(tx *bolt.Tx) (err error) {

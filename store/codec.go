@@ -20,8 +20,8 @@ const wrapBytes = 5
 // pgapp may have written it.
 var errFormat = errors.New("the value has an unknown format")
 
-// wrap seals the payload. The checksum covers where the value stands as well,
-// so that a value under a wrong key is noticed too.
+// wrap adds format and checksum to the payload. The checksum covers bucket and
+// key too, so that a value under a wrong key is noticed.
 func wrap(bucket string, key, payload []byte) []byte {
 	out := make([]byte, wrapBytes, wrapBytes+len(payload))
 	out[0] = formatJSON

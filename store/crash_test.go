@@ -88,9 +88,9 @@ func readNumber(ctx context.Context, s *store.Store, w int) uint64 {
 	return n
 }
 
-// TestKill kills a writing process again and again: what it acknowledged must
+// TestKilledWriterLosesNoCommit kills a writing process again and again: what it acknowledged must
 // be there, nothing older, and the file must be sound.
-func TestKill(t *testing.T) {
+func TestKilledWriterLosesNoCommit(t *testing.T) {
 	t.Parallel()
 	rounds := 12
 	if testing.Short() {
@@ -196,8 +196,8 @@ func childOpens(dir string) int {
 	return 0
 }
 
-// TestTwoProcesses lets a second process try the home of a first.
-func TestTwoProcesses(t *testing.T) {
+// TestSecondProcessIsRefused lets a second process try the home of a first.
+func TestSecondProcessIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	cmd := child(t.Context(), t, "open", dir)

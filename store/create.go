@@ -32,9 +32,9 @@ const (
 	metaCreated  = "created"
 )
 
-// create makes the first database of a home. It appears complete or not at
-// all, and before the sidecar: killed in between, the next Open writes the
-// sidecar; the other order would refuse the home for ever.
+// create makes the first database of a home, complete or not at all, and before
+// the sidecar. After a kill in between, the next Open writes the sidecar. The
+// other order would refuse the home for ever.
 func create(ctx context.Context, dir string, now time.Time) error {
 	path := filepath.Join(dir, FileName)
 	f, err := os.CreateTemp(dir, temporaryPrefix)
@@ -105,19 +105,19 @@ func openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
 		return nil, fmt.Errorf("opening %q: %w", path, err)
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, appliance.NewProblem(appliance.ErrHomeLocked, "another program has %q open", path).
-			WithHint("end it (a check or a bbolt tool, perhaps), then try again")
+			WithHint("end that program (such as a check or a bbolt tool), then try again")
 	}
 	return nil, damaged(path, "%w", err)
 }
 
-// isHostError tells a refusal of the operating system from damage.
+// isHostError distinguishes an error of the operating system from damage.
 func isHostError(err error) bool {
 	return errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) ||
 		errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOMEM) || isFull(err)
 }
 
-// openExisting opens a file without creating or following anything, and makes
-// sure that nobody else reads it.
+// openExisting opens a file, which must exist and not be a link, and makes it
+// unreadable for other users.
 func openExisting(path string, flag int, _ os.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(path, flag&^os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -153,8 +153,8 @@ func publish(temp, path string) error {
 	return durable.SyncDir(filepath.Dir(path))
 }
 
-// removeTemporary clears what a killed process left. The home's lock is held,
-// so nobody uses them; one that stays does no harm.
+// removeTemporary removes the files of a killed process. The home's lock is held,
+// so nobody uses them. A file that can't be removed does no harm.
 func removeTemporary(dir string) {
 	old, _ := filepath.Glob(filepath.Join(dir, temporaryPrefix+"*"))
 	for _, path := range old {

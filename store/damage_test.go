@@ -38,9 +38,9 @@ func reseal(db []byte, id int) {
 	binary.LittleEndian.PutUint64(m[56:], h.Sum64())
 }
 
-// TestDamage opens every kind of damaged database: each is refused as damaged,
+// TestOpenRefusesDamage opens every kind of damaged database: each is refused as damaged,
 // and left as it is.
-func TestDamage(t *testing.T) {
+func TestOpenRefusesDamage(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(db []byte) []byte{
 		"empty":               func([]byte) []byte { return nil },
@@ -107,7 +107,7 @@ func noise(b []byte) {
 	}
 }
 
-func TestVanished(t *testing.T) {
+func TestOpenRefusesAVanishedDatabase(t *testing.T) {
 	t.Parallel()
 	for name, sidecar := range map[string]func(path string) error{
 		"sidecar whole": func(string) error { return nil },
@@ -134,7 +134,7 @@ func TestVanished(t *testing.T) {
 	}
 }
 
-func TestSidecar(t *testing.T) {
+func TestSidecarNamesTheInstance(t *testing.T) {
 	t.Parallel()
 	dir, db := filledHome(t)
 	sidecar := filepath.Join(dir, store.SidecarName)
@@ -166,9 +166,9 @@ func TestSidecar(t *testing.T) {
 	wantProblem(t, err, appliance.ErrStoreDamaged, "another instance")
 }
 
-// TestFlips turns single bits: each flip is either noticed or changes nothing
+// TestFlippedBitsAreNoticed turns single bits: each flip is either noticed or changes nothing
 // that the store returns.
-func TestFlips(t *testing.T) {
+func TestFlippedBitsAreNoticed(t *testing.T) {
 	t.Parallel()
 	dir, db := filledHome(t)
 	s := open(t, dir)

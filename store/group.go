@@ -14,7 +14,7 @@ type group struct {
 	writes wait.Group[*write, struct{}]
 }
 
-// write is what one caller wants written, and its outcome.
+// write is one caller's write and its outcome.
 type write struct {
 	fn  func(*bolt.Tx) error
 	err error
@@ -24,7 +24,7 @@ type write struct {
 // fn may run more than once; its error takes only itself out.
 func (g *group) do(ctx context.Context, fn func(*bolt.Tx) error, commit func(func(*bolt.Tx) error) error) error {
 	w := &write{fn: fn}
-	// Whoever left would not know whether the write is made: nobody leaves.
+	// A caller that left would not know whether its write was made.
 	_, err := g.writes.Do(context.WithoutCancel(ctx), "", w, func(_ context.Context, all []*write) (struct{}, error) {
 		commitAll(all, commit)
 		return struct{}{}, nil

@@ -19,7 +19,7 @@ const IdempotencyLife = 24 * time.Hour
 // maxKeyBytes bounds an idempotency key and the name of a setting.
 const maxKeyBytes = 1024
 
-// Record is what an idempotency key stands for.
+// Record is the request and the operation of an idempotency key.
 type Record struct {
 	BodyHash    [32]byte // SHA-256 of the request
 	OperationID string
@@ -33,8 +33,8 @@ type storedRecord struct {
 	CreatedAt   time.Time `json:"created_at"`
 }
 
-// IdempotencyGet returns what the key stands for, or a problem not-found where
-// it is unknown or older than 24 hours.
+// IdempotencyGet returns the key's record, or a problem not-found if the key is
+// unknown or older than 24 hours.
 func (s *Store) IdempotencyGet(ctx context.Context, key string) (Record, error) {
 	var rec Record
 	err := s.view(ctx, "reading an idempotency key", func(tx *bolt.Tx) error {
@@ -51,11 +51,10 @@ func (s *Store) IdempotencyGet(ctx context.Context, key string) (Record, error) 
 	return rec, nil
 }
 
-// IdempotencyPut remembers the key for 24 hours from rec.CreatedAt, and
-// forgets those that are older. The first one wins: where the key is known,
-// another body is a problem idempotency-key-reused, another operation for the
-// same body a problem conflict that names the known one, and the same record
-// again is no error.
+// IdempotencyPut stores the key for 24 hours from rec.CreatedAt, and drops older
+// keys. The first record of a key stays: another body is a problem
+// idempotency-key-reused, another operation for the same body a problem conflict
+// with the first operation, and the same record again is no error.
 func (s *Store) IdempotencyPut(ctx context.Context, key string, rec Record) error {
 	if key == "" || len(key) > maxKeyBytes {
 		return appliance.NewProblem(appliance.ErrUsage, "an idempotency key has 1 to %d bytes, not %d", maxKeyBytes, len(key))
@@ -78,8 +77,8 @@ func (s *Store) IdempotencyPut(ctx context.Context, key string, rec Record) erro
 	})
 }
 
-// IdempotencyDelete forgets the key, for a request that came to nothing. An
-// unknown key is no error.
+// IdempotencyDelete removes the key, for a request without effect. An unknown key
+// is no error.
 func (s *Store) IdempotencyDelete(ctx context.Context, key string) error {
 	return s.updateShared(ctx, "removing an idempotency key", func(tx *bolt.Tx) error {
 		old, found, err := getRecord(tx, key)
@@ -112,7 +111,7 @@ func getRecord(tx *bolt.Tx, key string) (Record, bool, error) {
 
 func (s *Store) expired(r Record) bool { return s.now().Sub(r.CreatedAt) >= IdempotencyLife }
 
-// forget removes what is older than 24 hours: the front of the times.
+// forget removes keys older than 24 hours.
 func (s *Store) forget(tx *bolt.Tx) error {
 	b, err := bucketOf(tx, bucketIdemTimes)
 	if err != nil {

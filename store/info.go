@@ -12,13 +12,13 @@ import (
 	"pgapp/appliance"
 )
 
-// Info is what a database says of itself.
+// Info describes a database.
 type Info struct {
 	// Schema is its schema version.
 	Schema int
 	// Instance is the home's UUID, made with its first database.
 	Instance string
-	// Created is when that was.
+	// Created is when the first database was made.
 	Created time.Time
 	// Epochs are the clusters' epochs by the clusters' UUIDs.
 	Epochs map[string]uint64
@@ -33,7 +33,7 @@ func (i Info) Epoch() uint64 {
 	return out
 }
 
-// Info returns what the database says of itself.
+// Info returns the description of the open database.
 func (s *Store) Info(ctx context.Context) (Info, error) {
 	var info Info
 	err := s.view(ctx, "reading the state's description", func(tx *bolt.Tx) (err error) {
@@ -46,9 +46,9 @@ func (s *Store) Info(ctx context.Context) (Info, error) {
 	return info, err
 }
 
-// Peek returns what the closed database at path says of itself, after the
-// checks that [Open] makes. It only reads. A file that can't be used is a
-// problem store-damaged, store-newer, or home-locked where it is open.
+// Peek returns the description of the closed database at path, after the checks
+// of [Open]. It only reads. A file that can't be used is a problem store-damaged,
+// store-newer, or home-locked if it is open.
 func Peek(ctx context.Context, path string) (info Info, err error) {
 	if err := ctx.Err(); err != nil {
 		return info, fmt.Errorf("reading %q: %w", path, err)
@@ -87,7 +87,7 @@ func readInfo(tx *bolt.Tx) (Info, error) {
 		}
 	}
 	if info.Schema < 1 || info.Instance == "" {
-		return info, fmt.Errorf("schema version %d of instance %q can't be", info.Schema, info.Instance)
+		return info, fmt.Errorf("schema version %d of instance %q is not valid", info.Schema, info.Instance)
 	}
 	if info.Schema > SchemaVersion {
 		return info, newer(fmt.Sprintf("%q has schema version %d", tx.DB().Path(), info.Schema))

@@ -66,9 +66,9 @@ func inspect(r io.ReaderAt, size int64) error {
 	return walk(r, newest)
 }
 
-// readMetas wants both meta pages sound, and returns the newer one. bbolt
-// would do with one, and so silently drop the last transaction. A power cut
-// leaves no half meta page: it lies in one sector.
+// readMetas returns the newer meta page, or an error unless both are sound. bbolt
+// accepts a single one, and so silently drops the last transaction. A power cut
+// leaves no half meta page, since the page's data are in one sector.
 func readMetas(r io.ReaderAt) (meta, error) {
 	var newest meta
 	for id := range uint64(2) {

@@ -101,9 +101,9 @@ func TestMigrationsAreWhole(t *testing.T) {
 	}
 }
 
-// TestUnknownOutcome marks a commit as failed that is visible: nothing is
+// TestNothingIsWrittenAfterAnUnknownOutcome marks a commit as failed that is visible: nothing is
 // written from then on.
-func TestUnknownOutcome(t *testing.T) {
+func TestNothingIsWrittenAfterAnUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	s := openStore(t)
 	ctx := t.Context()
@@ -129,8 +129,8 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 }
 
-// TestGroup lets many writes share transactions: each has its own outcome.
-func TestGroup(t *testing.T) {
+// TestGroupSharesTransactions lets many writes share transactions: each has its own outcome.
+func TestGroupSharesTransactions(t *testing.T) {
 	t.Parallel()
 	s := openStore(t)
 	commits := 0
@@ -165,9 +165,9 @@ func TestGroup(t *testing.T) {
 	t.Logf("%d writes in %d transactions", n, commits)
 }
 
-// TestGroupPanic lets one write panic: the others of its transaction aren't
+// TestGroupSurvivesAPanic lets one write panic: the others of its transaction aren't
 // left waiting, and the group goes on.
-func TestGroupPanic(t *testing.T) {
+func TestGroupSurvivesAPanic(t *testing.T) {
 	t.Parallel()
 	s := openStore(t)
 	synctest.Test(t, func(t *testing.T) {

@@ -21,11 +21,10 @@ type HomeLock struct {
 	file *os.File // nil once released
 }
 
-// Lock takes the lock of the home dir, an existing directory, and never waits:
-// where another process (or another Lock of this one) holds it, it returns a
-// problem home-locked that names the process. The lock is a file of its own,
-// never replaced, since a lock on a database that a restore renames away
-// guards nothing.
+// Lock takes the lock of the home dir, an existing directory, and never waits. If
+// another process (or another Lock of this process) holds it, Lock returns a
+// problem home-locked that names the process. The lock is a separate file that is
+// never replaced, unlike the database.
 func Lock(dir string) (*HomeLock, error) {
 	if err := usableHome(dir); err != nil {
 		return nil, err
@@ -81,9 +80,9 @@ func writePID(f *os.File) error {
 	return nil
 }
 
-// Release gives the home free. A second call, or one of a nil lock, does
-// nothing. The file stays: removing it would let two processes lock two files
-// of the same name.
+// Release unlocks the home. A second call, or a call of a nil lock, does nothing.
+// The file stays: if it were removed, two processes could lock two files of the
+// same name.
 func (l *HomeLock) Release() error {
 	if l == nil {
 		return nil
@@ -96,8 +95,8 @@ func (l *HomeLock) Release() error {
 	f := l.file
 	l.file = nil
 	err := f.Truncate(0)
-	// Unlocked by word, not only by closing: a child that is being started
-	// has the open file as well for a moment, and would keep the lock.
+	// Closing alone is not enough: a child between fork and exec has the open
+	// file too, and would keep the lock.
 	err = errors.Join(err, syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 	if err != nil {
 		return fmt.Errorf("releasing the lock: %w", err)

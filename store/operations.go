@@ -15,11 +15,10 @@ import (
 	"pgapp/appliance"
 )
 
-// Begin stores a new running operation, as [appliance.Store] says. Besides
-// operation-running it returns a problem conflict where the cluster to create
-// or an operation of that id exists already, and not-found where the cluster
-// doesn't exist and isn't to be created. Superseding an operation that has
-// ended meanwhile is no error.
+// Begin implements [appliance.Store]. It returns a problem operation-running;
+// conflict if the cluster to create, or an operation of that id, exists; or
+// not-found if the cluster doesn't exist and create is nil. It is no error to
+// supersede an operation that has ended meanwhile.
 func (s *Store) Begin(ctx context.Context, op appliance.Operation, create *appliance.NewCluster, supersede string) error {
 	if op.ID == "" || op.State != appliance.OpRunning {
 		return fmt.Errorf("beginning operation %q: it has no id or is not running", op.ID)
@@ -35,7 +34,7 @@ func (s *Store) Begin(ctx context.Context, op appliance.Operation, create *appli
 			return err
 		}
 		if found, err := get(tx, bucketOperations, op.ID, &appliance.Operation{}); err != nil || found {
-			return cmp.Or(err, error(appliance.NewProblem(appliance.ErrConflict, "there is an operation %q already", op.ID)))
+			return cmp.Or(err, error(appliance.NewProblem(appliance.ErrConflict, "operation %q exists already", op.ID)))
 		}
 		return put(tx, bucketOperations, op.ID, op)
 	})
@@ -77,7 +76,7 @@ func beginCluster(tx *bolt.Tx, op appliance.Operation, create *appliance.NewClus
 		return err
 	}
 	if err == nil {
-		return appliance.NewProblem(appliance.ErrConflict, "there is a cluster %q already", op.Cluster)
+		return appliance.NewProblem(appliance.ErrConflict, "cluster %q exists already", op.Cluster)
 	}
 	if !appliance.IsProblem(err, appliance.ErrNotFound) {
 		return err
@@ -85,10 +84,9 @@ func beginCluster(tx *bolt.Tx, op appliance.Operation, create *appliance.NewClus
 	return errors.Join(put(tx, bucketClusters, op.Cluster, create.Cluster), putSecrets(tx, op.Cluster, create.Secrets))
 }
 
-// SaveOperation stores the operation, as [appliance.Store] says. Saving the
-// same again is safe. It returns a problem not-found for an operation that
-// never began or is no longer kept, and conflict where it has ended in another
-// state meanwhile (superseded, say): an end is final.
+// SaveOperation implements [appliance.Store]. A repeat is safe. It returns a
+// problem not-found for an operation that never began or is no longer kept, and
+// conflict for one that has ended in another state, such as superseded.
 func (s *Store) SaveOperation(ctx context.Context, op appliance.Operation, removeCluster bool) error {
 	return s.updateShared(ctx, fmt.Sprintf("storing operation %q", op.ID), func(tx *bolt.Tx) error {
 		old, err := getOperation(tx, op.ID)
@@ -125,8 +123,8 @@ func (s *Store) Operation(ctx context.Context, id string) (appliance.Operation, 
 	return op, err
 }
 
-// Operations returns the running operations and the newest 200 ended ones,
-// newest first; of one cluster, or of all where cluster is empty.
+// Operations returns the running operations and the newest 200 ended ones, newest
+// first, of one cluster, or of all if cluster is empty.
 func (s *Store) Operations(ctx context.Context, cluster string) ([]appliance.Operation, error) {
 	var out []appliance.Operation
 	err := s.view(ctx, "reading the operations", func(tx *bolt.Tx) (err error) {
@@ -166,7 +164,7 @@ func getOperation(tx *bolt.Tx, id string) (appliance.Operation, error) {
 	found, err := get(tx, bucketOperations, id, &op)
 	if err == nil && !found {
 		err = appliance.NewProblem(appliance.ErrNotFound, "there is no operation %q", id).
-			WithHint("`pgapp ops` lists those that are kept")
+			WithHint("`pgapp ops` lists the operations")
 	}
 	return op, err
 }

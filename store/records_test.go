@@ -148,8 +148,8 @@ func TestSettings(t *testing.T) {
 	wantProblem(t, s.PutSetting(ctx, "", nil), appliance.ErrUsage)
 }
 
-// TestCanary looks for a secret everywhere but where it belongs.
-func TestCanary(t *testing.T) {
+// TestSecretsAreInTheirBucketOnly looks for a secret everywhere but where it belongs.
+func TestSecretsAreInTheirBucketOnly(t *testing.T) {
 	t.Parallel()
 	const canary = "canary-7c1f0e5b"
 	dir := t.TempDir()

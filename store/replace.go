@@ -14,13 +14,13 @@ import (
 	"pgapp/appliance/durable"
 )
 
-// Replace puts a copy of the database at from in the place of the home's own,
-// for a restore. The caller holds the home's lock, which must be given, has
-// closed the store, and has had from checked. What was there before is kept
-// and its path returned, or "" where there was nothing.
+// Replace replaces the home's database by a copy of the one at from, for a
+// restore. The caller holds the given lock, has closed the store and has checked
+// from. The replaced database is kept; its path is returned, or "" if there was
+// none.
 //
-// Killed at any moment, or failing, it leaves the old database or the new one
-// in place, either whole. A repeat is safe and keeps another copy.
+// After a kill or an error, either the old or the new database is in place,
+// complete. A repeat is safe and keeps another copy.
 func Replace(ctx context.Context, dir string, lock *HomeLock, from string, now time.Time) (kept string, err error) {
 	doing := fmt.Sprintf("replacing the state of %q", dir)
 	if !lock.holds(dir) {
@@ -81,8 +81,8 @@ func copyInto(ctx context.Context, dir, from string) (temp string, err error) {
 	return out.Name(), nil
 }
 
-// keepAside gives what is at path a second name. It is a link, so that path
-// is never without a file.
+// keepAside gives the file at path a second name, by a link, so that path always
+// exists.
 func keepAside(path string, now time.Time) (string, error) {
 	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
 		return "", nil

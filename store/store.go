@@ -1,6 +1,6 @@
 // Package store keeps what pgapp knows in one bbolt file of its home:
 // clusters, secrets, operations, API tokens, idempotency keys and settings.
-// [Store] implements [appliance.Store]. DESIGN.md says why it is as it is.
+// [Store] implements [appliance.Store]. DESIGN.md has the reasons.
 package store
 
 import (
@@ -63,10 +63,10 @@ func buckets() []string {
 	}
 }
 
-// Options of [Open]. The zero value is what a daemon wants.
+// Options of [Open]. The zero value is for a daemon.
 type Options struct {
-	// Lock is the home's lock where the caller holds it already; the store
-	// then leaves it alone. Nil: Open takes it and Close releases it.
+	// Lock is the home's lock, if the caller holds it; the store does not release
+	// it then. With nil, Open takes the lock and Close releases it.
 	Lock *HomeLock
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -81,20 +81,19 @@ type Store struct {
 	now   func() time.Time
 	group group
 
-	// broken is set after a write of which it isn't known whether it is on
-	// disk; from then on nothing is written.
+	// broken is set after a write that may or may not be on disk. From then on
+	// nothing is written.
 	broken atomic.Pointer[appliance.Problem]
 	close  sync.Once
 }
 
 var _ appliance.Store = (*Store)(nil)
 
-// Open opens the state of the home dir, an existing directory, and creates it
-// where the home never had one. It returns a problem home-locked where
-// another process has it open, home-unusable where dir can't hold it,
-// store-damaged where the database is missing, empty or damaged (it is left as
-// it is), and store-newer where a newer pgapp wrote it. An older schema is
-// migrated; a copy is kept beside it.
+// Open opens the state of the home dir, an existing directory, and creates it if
+// the home never had one. It returns a problem home-locked if another process has
+// it open; home-unusable if dir can't hold it; store-damaged if the database is
+// missing, empty or damaged (it is not changed); and store-newer if a newer pgapp
+// wrote it. An older schema is migrated, and a copy is kept.
 func Open(ctx context.Context, dir string, opts Options) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("opening the state in %q: %w", dir, err)
@@ -107,7 +106,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Store, error) {
 		s.now = time.Now
 	}
 	if opts.Lock != nil && !opts.Lock.holds(dir) {
-		return nil, fmt.Errorf("opening the state in %q: the given lock isn't this home's or was released", dir)
+		return nil, fmt.Errorf("opening the state in %q: the given lock is another home's, or was released", dir)
 	}
 	if opts.Lock == nil {
 		lock, err := Lock(dir)
@@ -152,8 +151,8 @@ func (s *Store) open(ctx context.Context) error {
 	return nil
 }
 
-// accept looks at what the database says of itself, migrates it where it is
-// older, and checks every value.
+// accept checks the database's schema and instance, migrates an older schema, and
+// checks every value.
 func (s *Store) accept(ctx context.Context, ids []string) (err error) {
 	path := s.db.Path()
 	defer recoverDamage(path, &err)
@@ -173,8 +172,8 @@ func (s *Store) accept(ctx context.Context, ids []string) (err error) {
 	return asDamage(path, s.db.View(verifyValues))
 }
 
-// Close ends the use of the state, and releases the home's lock where Open
-// took it. A second call does nothing.
+// Close closes the state, and releases the home's lock if Open took it. A second
+// call does nothing.
 func (s *Store) Close() error {
 	var err error
 	s.close.Do(func() {
@@ -214,9 +213,8 @@ func (s *Store) updateShared(ctx context.Context, doing string, fn func(*bolt.Tx
 	return s.explain(doing, s.group.do(ctx, fn, s.commit))
 }
 
-// commit is bbolt's Update, guarded against a commit of unknown outcome: where
-// the last sync fails, readers of this process see the transaction while the
-// disk may not have it.
+// commit is bbolt's Update, guarded against a commit of unknown outcome: if the
+// last sync fails, this process reads the transaction, but it may not be on disk.
 func (s *Store) commit(fn func(*bolt.Tx) error) error {
 	if p := s.broken.Load(); p != nil {
 		return p
@@ -234,8 +232,8 @@ func (s *Store) commit(fn func(*bolt.Tx) error) error {
 	return err
 }
 
-// judge marks the store broken where the failed commit of transaction id is
-// visible nevertheless.
+// judge marks the store broken if transaction id is visible although its commit
+// has failed.
 func (s *Store) judge(id int, cause error) {
 	_ = s.db.View(func(tx *bolt.Tx) error {
 		if tx.ID() >= id {
@@ -266,8 +264,8 @@ func (s *Store) explain(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// isFull also looks at the text, since bbolt drops the cause where growing
-// the file fails.
+// isFull also looks at the text, since bbolt drops the cause if it can't grow the
+// file.
 func isFull(err error) bool {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return true
@@ -317,7 +315,7 @@ func damaged(path, format string, args ...any) *appliance.Problem {
 		WithHint("restore a backup: `pgapp state restore FILE`; the damaged file is left as it is")
 }
 
-// asDamage makes any error but a problem or a cancellation one of damage.
+// asDamage converts errors to store-damaged, except problems and cancellations.
 func asDamage(path string, err error) error {
 	var p *appliance.Problem
 	if err == nil || errors.As(err, &p) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {

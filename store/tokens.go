@@ -11,7 +11,7 @@ import (
 	"pgapp/appliance"
 )
 
-// Scope is what a token may do.
+// Scope is the set of a token's rights.
 type Scope string
 
 // The scopes.
@@ -46,9 +46,8 @@ func (t storedToken) token() Token {
 	return out
 }
 
-// PutToken stores the token, in place of one with the same id where there is
-// one. To note its use take [Store.TouchToken], which can't bring back a
-// token that was deleted meanwhile.
+// PutToken stores the token and replaces one with the same id. To note its use,
+// call [Store.TouchToken], which can't restore a token that was deleted meanwhile.
 func (s *Store) PutToken(ctx context.Context, t Token) error {
 	if t.ID == "" || (t.Scope != ScopeRead && t.Scope != ScopeAdmin) {
 		return fmt.Errorf("storing token %q: it has no id or the scope %q is unknown", t.ID, t.Scope)
@@ -86,8 +85,7 @@ func (s *Store) DeleteToken(ctx context.Context, id string) error {
 }
 
 // TouchToken notes when the token was last used, or returns a problem
-// not-found. It costs a sync of the disk: call it now and then, not at every
-// request.
+// not-found. It syncs the disk, so it is not for every request.
 func (s *Store) TouchToken(ctx context.Context, id string, used time.Time) error {
 	return s.updateShared(ctx, fmt.Sprintf("storing token %q", id), func(tx *bolt.Tx) error {
 		t, err := getToken(tx, id)
@@ -99,9 +97,9 @@ func (s *Store) TouchToken(ctx context.Context, id string, used time.Time) error
 	})
 }
 
-// TokenByHash returns the token of that hash, or a problem not-found. It looks
-// at every token and compares in constant time, so that how long it takes says
-// nothing about the hashes.
+// TokenByHash returns the token of that hash, or a problem not-found. It compares
+// every token in constant time, so that its duration reveals nothing about the
+// hashes.
 func (s *Store) TokenByHash(ctx context.Context, hash [32]byte) (Token, error) {
 	all, err := s.Tokens(ctx)
 	if err != nil {

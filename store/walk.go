@@ -12,11 +12,11 @@ import (
 // or three deep.
 const maxDepth = 32
 
-// noFreelist is what a database written without a freelist says.
+// noFreelist marks a database that was written without a freelist.
 const noFreelist = ^uint64(0)
 
-// walker follows every page from the root, so that bbolt never meets a number
-// that leads it out of the file.
+// walker follows every page from the root, so that bbolt never follows a page
+// number beyond the end of the file.
 type walker struct {
 	r     io.ReaderAt
 	pages uint64

@@ -1,7 +1,7 @@
-// Package archive seals a copy of pgapp's state into one file, and opens such
-// a file, which it takes for hostile until every check has passed. The format
-// is that of two plain tools: `age -d FILE | tar -xf -`. DESIGN.md of store/
-// says why.
+// Package archive seals a copy of pgapp's state into one file, and opens such a
+// file, which is treated as hostile until every check has passed. Two plain tools
+// open the format too: `age -d FILE | tar -xf -`. DESIGN.md of store/ has the
+// reasons.
 package archive
 
 import (
@@ -62,7 +62,7 @@ type Part struct {
 	SHA256 string `json:"sha256"` // 64 hexadecimal digits
 }
 
-// Limits bound what reading an archive may cost. The zero value means
+// Limits bound the cost of reading an archive. The zero value means
 // [DefaultLimits].
 type Limits struct {
 	// ArchiveBytes is the file as it comes in.
@@ -70,13 +70,13 @@ type Limits struct {
 	// PartBytes is one part, TotalBytes all of them.
 	PartBytes  int64
 	TotalBytes int64
-	// Parts is how many there may be.
+	// Parts is the number of parts.
 	Parts int
 	// ScryptLogN bounds the work of a passphrase: 2^n × 1 KiB of memory.
 	ScryptLogN int
 }
 
-// DefaultLimits are far beyond any state of pgapp's.
+// DefaultLimits are far beyond the size of any state.
 func DefaultLimits() Limits {
 	return Limits{ArchiveBytes: 1 << 30, PartBytes: 512 << 20, TotalBytes: 1 << 30, Parts: 16, ScryptLogN: 20}
 }
@@ -86,7 +86,7 @@ const maxManifestBytes = 1 << 20
 // partName allows names that mean a file in one directory on any system.
 func partName() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`) }
 
-// parseManifest decodes a manifest and holds it against the limits.
+// parseManifest decodes a manifest and checks the limits.
 func parseManifest(b []byte, lim Limits) (Manifest, error) {
 	var version struct {
 		Format int `json:"format"`
@@ -138,9 +138,9 @@ func checkParts(parts []Part, lim Limits) error {
 	return nil
 }
 
-// Accept tells whether the archive may take the place of the living state,
-// whose description is nil where it is damaged or gone. Another instance's is
-// refused unless adopt is set, one from before a change of primary always.
+// Accept tells whether the archive may replace the living state, which is nil if
+// it is damaged or missing. An archive of another instance is refused unless adopt
+// is set; one from before a change of primary is always refused.
 func (m Manifest) Accept(living *store.Info, adopt bool) error {
 	if living == nil {
 		return nil

@@ -39,7 +39,7 @@ func Read(ctx context.Context, r io.Reader, keys Keys, dest string, lim Limits) 
 		lim = DefaultLimits()
 	}
 	if _, err := os.Lstat(dest); err == nil {
-		return Manifest{}, fmt.Errorf("unpacking the archive: %q is there already", dest)
+		return Manifest{}, fmt.Errorf("unpacking the archive: %q exists already", dest)
 	}
 	temp, err := os.MkdirTemp(filepath.Dir(dest), "."+filepath.Base(dest)+".tmp-") // 0700
 	if err != nil {
@@ -114,7 +114,8 @@ func (in *input) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// blame prefers a cancellation and the source's own error to what they led to.
+// blame returns a cancellation or the source's own error instead of the error
+// that followed from it.
 func (in *input) blame(err error) error {
 	if done := in.ctx(); done != nil {
 		return fmt.Errorf("reading the archive: %w", done)
@@ -160,7 +161,7 @@ func unpack(r io.Reader, root *os.Root, lim Limits) (Manifest, error) {
 		}
 		p, ok := missing[h.Name]
 		if !ok {
-			return m, invalid("it holds %q, which isn't announced or came before", h.Name)
+			return m, invalid("it contains %q, which is not announced or is repeated", h.Name)
 		}
 		delete(missing, h.Name)
 		if err := plainFile(h, p.Size); err != nil {
@@ -196,7 +197,7 @@ func plainFile(h *tar.Header, size int64) error {
 func readManifest(tr *tar.Reader, root *os.Root, lim Limits) (Manifest, error) {
 	h, err := tr.Next()
 	if err != nil {
-		return Manifest{}, invalid("it is no archive of pgapp's: %w", err)
+		return Manifest{}, invalid("it is not an archive of pgapp: %w", err)
 	}
 	if h.Name != ManifestName || h.Size > maxManifestBytes {
 		return Manifest{}, invalid("its first entry is %q with %d bytes, not a manifest", h.Name, h.Size)
@@ -223,7 +224,7 @@ func readPart(tr *tar.Reader, root *os.Root, p Part) error {
 		return err
 	}
 	if n.n != p.Size || hex.EncodeToString(sum.Sum(nil)) != strings.ToLower(p.SHA256) {
-		return invalid("%q isn't what was announced: %d of %d bytes, or another SHA-256", p.Name, n.n, p.Size)
+		return invalid("%q is not as announced: %d of %d bytes, or another SHA-256", p.Name, n.n, p.Size)
 	}
 	return nil
 }
@@ -275,7 +276,7 @@ func readPadding(r io.Reader) error {
 		return invalid("it is cut off or damaged at its end: %w", err)
 	}
 	if len(rest) > maxPadding || bytes.IndexFunc(rest, func(c rune) bool { return c != 0 }) >= 0 {
-		return invalid("something follows its end")
+		return invalid("there are data after its end")
 	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 	"pgapp/appliance"
 )
 
-// Seal says how an archive is closed. The zero value closes nothing and is
-// refused, so that nothing is written in plain by omission.
+// Seal says how an archive is sealed. The zero value is refused, so that nothing
+// is written in plain text by omission.
 type Seal struct {
 	plain      bool
 	passphrase appliance.Secret

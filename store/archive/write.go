@@ -20,7 +20,7 @@ import (
 	"pgapp/store"
 )
 
-// Source is what an archive is made of.
+// Source is the content of an archive.
 type Source struct {
 	Store *store.Store
 	// Version is pgapp's, for the manifest.

@@ -49,7 +49,7 @@ func noKVM(err error) error {
 		WithHint("use emulation, which is slower: --accel tcg; or see 'pgapp doctor'")
 }
 
-// hasEFI tells whether libvirt finds UEFI firmware for such domains.
+// hasEFI tells whether libvirt finds UEFI firmware for domains of the type.
 func (a *acceleration) hasEFI(ctx context.Context, domainType string) (bool, error) {
 	caps, err := a.virt.Capabilities(ctx, domainType)
 	if err != nil || caps.OS == nil {
@@ -68,8 +68,9 @@ func (a *acceleration) hasEFI(ctx context.Context, domainType string) (bool, err
 	return false, nil
 }
 
-// emulatorsWords is what QEMU said first, where it said anything, without what
-// libvirt puts before it and what a failed assertion adds.
+// emulatorsWords returns QEMU's first message, without libvirt's prefix and
+// without the text that a failed assertion adds. Without a message from QEMU it
+// returns the last line of err.
 func emulatorsWords(err error) string {
 	const program = "qemu-system-x86_64: "
 	text := appliance.LastLine(err.Error())
@@ -79,7 +80,7 @@ func emulatorsWords(err error) string {
 	return text
 }
 
-// emulated is what the user is told of a machine of that type.
+// emulated tells the user why the machine is emulated, or is empty.
 func (a *acceleration) emulated(kind, accel string) string {
 	if why := a.whyNoKVM(); kind == typeTCG && accel != appliance.AccelTCG && why != "" {
 		return ", emulated, which is many times slower: " + why

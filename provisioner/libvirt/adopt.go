@@ -11,12 +11,12 @@ import (
 	"pgapp/provisioner/libvirt/rpc"
 )
 
-// What has no marker is made anew, unless something leans on it: then it was
-// complete once, and its marker was removed by hand. The image is kept, and gets
-// its marker again where it is what its name says.
+// An image without a marker is made again, unless a disk depends on it: then
+// the image was complete once, and somebody removed its marker. Such an image
+// is kept, and gets its marker back if its content matches its name.
 
-// adoptBase gives a base that others lean on its marker again. ok is false where
-// the base is to be uploaded.
+// adoptBase restores the marker of a base that disks depend on. ok is false if
+// the base has to be uploaded.
 func (im *imaging) adoptBase(ctx context.Context, digest string, report appliance.Report) (ok bool, err error) {
 	name := baseName(digest)
 	release, err := im.turns.turn(ctx, name)
@@ -42,8 +42,9 @@ func (im *imaging) adoptBase(ctx context.Context, digest string, report applianc
 	return true, im.disks.markComplete(ctx, name)
 }
 
-// proveBase refuses to make a golden image of a base that isn't what its name
-// says. One that nothing leans on is removed, so that it is uploaded anew.
+// proveBase refuses to build a golden image from a base whose digest differs
+// from its name. If no disk depends on the base, proveBase removes it, so that
+// the next attempt uploads it again.
 func (im *imaging) proveBase(ctx context.Context, digest string, base rpc.Volume, report appliance.Report) error {
 	report(appliance.Progress{Detail: "checking the image in pool " + poolName})
 	wrong := im.checkBase(ctx, digest)
@@ -75,8 +76,8 @@ func (im *imaging) checkBase(ctx context.Context, digest string) error {
 	return check.Err("in volume " + baseName(digest))
 }
 
-// adopt is adoptBase for a golden image, whose content nothing but its clones
-// can prove: members' disks are made of a complete image only.
+// adopt restores the marker of a golden image. Only its clones can prove the
+// content: members' disks are cloned from a complete image only.
 func (b *build) adopt(ctx context.Context, base string) (ok bool, err error) {
 	v, ok, err := b.disks.volume(ctx, b.volume)
 	if err != nil || !ok {
@@ -96,7 +97,8 @@ func (b *build) adopt(ctx context.Context, base string) (ok bool, err error) {
 	return true, b.disks.markComplete(ctx, b.volume)
 }
 
-// usersOf lists what leans on an image, machines that make one left out.
+// usersOf lists the volumes and domains that depend on an image, except
+// builders.
 func (ds *disks) usersOf(ctx context.Context, v rpc.Volume) ([]rpc.Lean, error) {
 	leans, err := ds.leans(ctx)
 	if err != nil {

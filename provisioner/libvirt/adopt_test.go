@@ -31,7 +31,7 @@ func withImage(t *testing.T) (w world, c appliance.Cluster, base, gold string) {
 	return w, c, base, gold
 }
 
-func TestImagesInUseGetTheirMarkersAgain(t *testing.T) {
+func TestAdoptRestoresMarkersOfImagesInUse(t *testing.T) {
 	t.Parallel()
 	w, c, base, gold := withImage(t)
 	w.makeVolume(t, volumeName(tag{UUID: uuidB, Cluster: "other", Member: "node0"}, volRoot), poolPath+"/"+gold)
@@ -56,7 +56,7 @@ func TestImagesInUseGetTheirMarkersAgain(t *testing.T) {
 	}
 }
 
-func TestAnImageThatOthersLeanOnIsNeverMadeAnew(t *testing.T) {
+func TestAdoptRefusesToRebuildImagesInUse(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(t *testing.T, w world, base, gold string){
 		"a golden image without a member's disk": func(t *testing.T, w world, _, gold string) {
@@ -88,7 +88,7 @@ func TestAnImageThatOthersLeanOnIsNeverMadeAnew(t *testing.T) {
 	}
 }
 
-func TestABaseIsCheckedBeforeAnImageIsMadeOfIt(t *testing.T) {
+func TestEnsureGoldenChecksBase(t *testing.T) {
 	t.Parallel()
 	w, c, base, gold := withImage(t)
 	for _, v := range []string{gold, gold + readySuffix} {
@@ -103,7 +103,7 @@ func TestABaseIsCheckedBeforeAnImageIsMadeOfIt(t *testing.T) {
 	}
 }
 
-func TestAGoldenImageWithoutItsBaseIsNotReady(t *testing.T) {
+func TestImageReadyRequiresBase(t *testing.T) {
 	t.Parallel()
 	w, c, base, _ := withImage(t)
 	if ok, err := w.imaging.imageReady(t.Context(), c.Spec); err != nil || !ok {
@@ -115,7 +115,7 @@ func TestAGoldenImageWithoutItsBaseIsNotReady(t *testing.T) {
 	}
 }
 
-func TestUploadComparesTheDigestWithItsName(t *testing.T) {
+func TestUploadBaseChecksDigest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	if err := w.disks.ensurePool(t.Context()); err != nil {

@@ -18,15 +18,15 @@ import (
 )
 
 const (
-	// firstOffset is node1's address in a network, as people number them.
+	// firstOffset is the offset of node1's address in the network.
 	firstOffset = 101
 	// aliveLimit is how long a living host may take to answer.
 	aliveLimit = 700 * time.Millisecond
 )
 
-// Allocate chooses addresses of the network that nothing has: no member, no
-// reservation, no lease, no living host. A first address that the spec names
-// is used or refused; without one, taken addresses are passed over.
+// Allocate chooses free addresses of the network: no member, reservation, lease
+// or living host has them. A first address in the spec is used or refused;
+// without one, taken addresses are skipped.
 func (p *Provider) Allocate(ctx context.Context, r appliance.AllocateRequest) ([]appliance.Member, error) {
 	name := networkName(r.Spec)
 	t := tag{UUID: r.UUID, Cluster: r.Cluster}
@@ -69,9 +69,9 @@ type allocation struct {
 	r      appliance.AllocateRequest
 	net    rpc.Network
 	subnet subnet
-	// taken says by whom an address is taken.
+	// taken maps a taken address to its owner.
 	taken map[netip.Addr]string
-	// ports are the host's, taken by other members there.
+	// ports are the host's ports that other members use.
 	ports map[int]bool
 }
 
@@ -81,7 +81,7 @@ func (a *allocation) take(address, by string) {
 	}
 }
 
-// collect notes what is known to be taken without asking the network itself.
+// collect records the known addresses and ports, without probing the network.
 func (a *allocation) collect(ctx context.Context) error {
 	a.ports, a.taken = map[int]bool{}, map[netip.Addr]string{}
 	a.taken[a.subnet.Host.Addr()] = "the host"
@@ -152,8 +152,8 @@ func (a *allocation) onMachines(ctx context.Context, names []string) ([]applianc
 	return out, a.addresses(ctx, out)
 }
 
-// addresses fills in addresses, and looks again while living hosts are found
-// at those chosen.
+// addresses fills in the members' addresses, and chooses again while living
+// hosts answer at the chosen ones.
 func (a *allocation) addresses(ctx context.Context, members []appliance.Member) error {
 	first, strict, err := a.first()
 	if err != nil {
@@ -183,7 +183,8 @@ func (a *allocation) addresses(ctx context.Context, members []appliance.Member) 
 	}
 }
 
-// first is node1's address, and whether the spec names it.
+// first returns the offset of node1's address; strict is true if the spec names
+// the address.
 func (a *allocation) first() (offset int, strict bool, err error) {
 	if a.r.Spec.FirstAddress == "" {
 		return min(firstOffset, a.subnet.size()/2), false, nil
@@ -226,9 +227,8 @@ func (a *allocation) choose(members []appliance.Member, first int, strict bool) 
 	return out, nil
 }
 
-// aliveHosts asks each address for a connection: a living host accepts or
-// refuses it at once, whatever it runs. One that drops everything is found by
-// its lease or reservation at best.
+// aliveHosts dials each address: a living host accepts or refuses at once. A
+// host that drops packets can only be known by its lease or reservation.
 func aliveHosts(ctx context.Context, network Network, addrs []netip.Addr) map[netip.Addr]bool {
 	ctx, cancel := context.WithTimeout(ctx, aliveLimit)
 	defer cancel()

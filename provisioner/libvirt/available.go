@@ -8,8 +8,8 @@ import (
 )
 
 // Available tells whether this host's libvirt answers and can start machines
-// for the spec; why says so in a few words where it can't, or how where it can.
-// It changes nothing.
+// for the spec. why is the reason if not, else libvirt's version and the
+// accelerator. It changes nothing.
 func (p *Provider) Available(ctx context.Context, s appliance.Spec) (ok bool, why string) {
 	return p.checks.available(ctx, s)
 }
@@ -34,7 +34,7 @@ func (ck *checks) available(ctx context.Context, s appliance.Spec) (ok bool, why
 	return true, "libvirt " + version + " with KVM"
 }
 
-// diskFiles lists the files that are the domain's disks.
+// diskFiles lists the files of the domain's disks.
 func diskFiles(d rpc.Domain) []string {
 	var out []string
 	if d.XML.Devices == nil {

@@ -20,19 +20,19 @@ import (
 const (
 	consoleLines = 40
 	consoleBytes = 256 << 10
-	// pollEvery is how often the world is looked at while waiting for it.
+	// pollEvery is the interval of polls.
 	pollEvery = 100 * time.Millisecond
-	// watchEvery is how often a booting domain is looked at.
+	// watchEvery is the interval of looks at a booting domain.
 	watchEvery = 200 * time.Millisecond
-	// noMessageRetries is how often a start is repeated that met the end of the
-	// machine's last QEMU.
+	// noMessageRetries limits the repeats of a start that failed because the
+	// machine's previous QEMU was still ending.
 	noMessageRetries = 3
 )
 
 // boot is one start of a machine.
 type boot struct {
 	spec machineSpec
-	// seed makes the machine's seed anew, where it has to have one.
+	// seed makes the machine's seed; nil if the machine needs none.
 	seed  func(ctx context.Context) (path string, err error)
 	guest *guest
 	// primary is set for the recorded primary's machine: see halt.
@@ -48,10 +48,10 @@ func (b boot) say(format string, args ...any) {
 	}
 }
 
-// up brings the machine to where SSH answers, from whatever state it is in. One
-// that runs and doesn't answer is shut down, and started again. how says for the
-// user how long it took and whether, and why, the machine is emulated though
-// they didn't ask for that.
+// up starts the machine from any state and returns when SSH answers. A machine
+// that runs but doesn't answer is restarted. how tells the user how long the
+// boot took, and why the machine is emulated if the spec doesn't ask for
+// emulation.
 func (mc *machines) up(ctx context.Context, b boot) (how string, err error) {
 	if err := mc.halt(ctx, b); err != nil {
 		return "", err
@@ -71,8 +71,8 @@ func (mc *machines) up(ctx context.Context, b boot) (how string, err error) {
 	return how + ", because " + why.Error(), nil
 }
 
-// upOnce is up without that. A domain under KVM that dies or stops in the
-// meantime is started anew under emulation where accel allows it.
+// upOnce is up without the restart. A domain that dies or pauses under KVM is
+// started again with emulation, if accel allows.
 func (mc *machines) upOnce(ctx context.Context, b boot) (how string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, mc.cfg.BootLimit, errBootLimit)
 	defer cancel()
@@ -114,14 +114,15 @@ func (mc *machines) upOnce(ctx context.Context, b boot) (how string, err error) 
 
 var (
 	errBootLimit = errors.New("the boot took too long")
-	// errDeaf is the cause where a machine runs that only a new start can help.
+	// errDeaf is the cause if a running machine needs a restart.
 	errDeaf = errors.New("the machine ran but did not answer")
 )
 
-// halt brings a domain to run or to be off. The recorded primary's goes on where a
-// person or a full disk has paused it. Another that is paused, crashed, or was
-// thawed from a saved image ends, and the image goes: it could go on as a second
-// primary, and holds nothing that the primary doesn't.
+// halt leaves a domain running or off. The recorded primary's domain is resumed
+// if a user or a full disk paused it. Any other domain that is paused, crashed
+// or restored from saved memory is ended, and saved memory is removed: the
+// member could continue as a second primary, and holds no data that the primary
+// lacks.
 func (mc *machines) halt(ctx context.Context, b boot) error {
 	name := b.spec.Name
 	d, err := mc.virt.Domain(ctx, name)
@@ -148,7 +149,7 @@ func (mc *machines) halt(ctx context.Context, b boot) error {
 	return nil
 }
 
-// resume lets a paused domain go on, and tells whether it does.
+// resume resumes a paused domain, and tells whether that worked.
 func (mc *machines) resume(ctx context.Context, name string, say func(format string, args ...any)) bool {
 	say("the machine is paused: resuming it")
 	err := mc.virt.ResumeDomain(ctx, name)
@@ -189,8 +190,8 @@ func (mc *machines) startAs(ctx context.Context, b boot, kind string) (started b
 	return true, err
 }
 
-// awaitUp waits for SSH. again is set where the machine was up before and was
-// going down: it has to be brought up anew.
+// awaitUp waits for SSH. again is true if the machine was shutting down: the
+// caller has to start it again.
 func (mc *machines) awaitUp(ctx context.Context, b boot, kind string, started bool) (again bool, err error) {
 	if started {
 		return false, mc.awaitSSH(ctx, b, kind)
@@ -212,9 +213,9 @@ func (mc *machines) awaitUp(ctx context.Context, b boot, kind string, started bo
 	return false, err
 }
 
-// wentDown waits while a machine goes down, as one does that is rebooted from
-// inside: SSH answers to the last, and what were started now would be gone. It
-// tells whether that was so; then the machine has to be brought up anew.
+// wentDown waits while a machine shuts down, as during a reboot from inside:
+// SSH answers until the end, but PostgreSQL started now would be lost. down is
+// true if the machine shut down: the caller has to start it again.
 func (mc *machines) wentDown(ctx context.Context, b boot) (down bool, err error) {
 	err = wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
 		if down {
@@ -246,8 +247,7 @@ func (mc *machines) isOff(ctx context.Context, name string) bool {
 	return err == nil && d.State.Off()
 }
 
-// awaitSSH waits for SSH and watches the domain meanwhile; the first of both
-// to say something ends the wait.
+// awaitSSH waits until SSH answers or the domain fails.
 func (mc *machines) awaitSSH(parent context.Context, b boot, kind string) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
@@ -279,7 +279,7 @@ func (mc *machines) awaitSSH(parent context.Context, b boot, kind string) error 
 	return mc.bootProblem(ctx, b, err)
 }
 
-// watch returns what is wrong with the domain, or nil when ctx ends.
+// watch returns the domain's failure, or nil when ctx ends.
 func (mc *machines) watch(ctx context.Context, name, kind string) error {
 	err := wait.Until(ctx, watchEvery, func(ctx context.Context) (bool, error) {
 		d, err := mc.virt.Domain(ctx, name)
@@ -306,8 +306,8 @@ func (mc *machines) watch(ctx context.Context, name, kind string) error {
 	return err
 }
 
-// bootProblem adds the end of the console, which is all that a guest says that
-// doesn't answer.
+// bootProblem adds the end of the console: a guest without SSH shows nothing
+// else.
 func (mc *machines) bootProblem(ctx context.Context, b boot, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), busyLimit)
 	defer cancel()
@@ -326,12 +326,13 @@ func (mc *machines) bootProblem(ctx context.Context, b boot, err error) error {
 		WithHint("watch it boot: virsh console %s", b.spec.Name).WithDetail(lines)
 }
 
-// console is the end of the serial console, empty where it can't be read.
+// console returns the last lines of the serial console, or "" if it can't be
+// read.
 func (mc *machines) console(ctx context.Context, volume string) string {
 	return appliance.LastLines(mc.disks.consoleText(ctx, volume), consoleLines)
 }
 
-// consoleText is more of the serial console than people want to see.
+// consoleText returns up to consoleBytes from the end of the serial console.
 func (ds *disks) consoleText(ctx context.Context, volume string) string {
 	if ds.refresh(ctx) != nil {
 		return ""
@@ -343,10 +344,10 @@ func (ds *disks) consoleText(ctx context.Context, volume string) string {
 	return printable(text)
 }
 
-// steering matches what a terminal is steered by, such as colours.
+// steering matches terminal control sequences, such as colours.
 var steering = regexp.MustCompile(`\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\^_])`)
 
-// printable drops what would steer a terminal.
+// printable drops terminal control sequences and other control characters.
 func printable(text []byte) string {
 	text = steering.ReplaceAll(bytes.ReplaceAll(text, []byte("\r"), nil), nil)
 	return strings.Map(func(r rune) rune {

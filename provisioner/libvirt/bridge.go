@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// unplugged is errDeaf where the host's end of the machine's network card isn't
-// on its bridge, as after the network was destroyed and made again.
+// unplugged returns errDeaf if the host's end of the machine's network card
+// isn't on its bridge, as after the network was destroyed and started again.
 func (mc *machines) unplugged(ctx context.Context, name string) error {
 	x, err := mc.virt.LiveDomain(ctx, name)
 	if err != nil || x.Devices == nil {

@@ -12,9 +12,9 @@ import (
 	"pgapp/provisioner/libvirt/rpc"
 )
 
-// define makes the domain, or changes of the one that is there what the start
-// needs: how it is accelerated, and the seed's disk. All else is as a person
-// left it: the disk's source and its chain, memory, pinning, devices.
+// define makes the domain. In an existing domain it changes only what the start
+// needs, the accelerator and the seed's disk. Everything else stays as users
+// left it: the disk's source and chain, memory, pinning, devices.
 func (mc *machines) define(ctx context.Context, d rpc.Domain, exists bool, s machineSpec) error {
 	if !exists {
 		var err error
@@ -38,8 +38,8 @@ func (mc *machines) define(ctx context.Context, d rpc.Domain, exists bool, s mac
 	})
 }
 
-// edit changes the domain's definition, and leaves it alone where change has
-// nothing to change.
+// edit changes the domain's definition. If change does nothing, libvirt isn't
+// called.
 func (mc *machines) edit(ctx context.Context, domain string, change func(*definition) error) error {
 	text, err := mc.virt.Definition(ctx, domain)
 	if err != nil {
@@ -52,7 +52,8 @@ func (mc *machines) edit(ctx context.Context, domain string, change func(*defini
 	return mc.virt.RedefineDomain(ctx, domain, def.text)
 }
 
-// checkDefinition refuses a definition that pgapp could not reach the machine by.
+// checkDefinition refuses a definition with which pgapp can't reach the
+// machine.
 func checkDefinition(d rpc.Domain, s machineSpec) error {
 	const hint = "restore it: virsh edit %s; or, for a standby, virsh undefine --nvram %s, then run the same command again"
 	switch {
@@ -81,7 +82,8 @@ func hasTarget(x libvirtxml.Domain, target string) bool {
 	})
 }
 
-// claim has pgapp's tag name the domain's own UUID, which older versions' don't.
+// claim writes the domain's UUID into pgapp's tag; tags of older versions lack
+// it.
 func (d *definition) claim(uuid string) error {
 	e, ok, err := d.one("metadata", "pgapp:object")
 	if err == nil && ok && d.attr(e, "domain") == "" && d.attr(e, "uuid") != "" {
@@ -109,7 +111,7 @@ func (d *definition) withSeed(file string) error {
 	return d.add(text, "devices")
 }
 
-// withRoot makes the file the domain's first disk, whatever was there.
+// withRoot makes the file the domain's first disk, in place of any other.
 func (d *definition) withRoot(s machineSpec) error {
 	text, err := new(s.rootDisk()).Marshal()
 	if err != nil {
@@ -125,19 +127,20 @@ func (d *definition) withRoot(s machineSpec) error {
 	return d.add(text, "devices")
 }
 
-// rootState is what there is of a member's disk.
+// rootState tells whether a member's disk exists.
 type rootState int
 
 const (
 	rootThere rootState = iota
-	// rootNew: neither the domain nor its disk is there.
+	// rootNew: neither the domain nor its disk exists.
 	rootNew
-	// rootGone: the domain is there, off, and its disk is not.
+	// rootGone: the domain is off, and its disk is missing.
 	rootGone
 )
 
-// root looks at the member's disk. A domain's is the one in its definition:
-// that may be a snapshot's overlay, or lie elsewhere. One that runs has its disk.
+// root looks for the member's disk. A domain's disk is the file in its
+// definition, which may be a snapshot's overlay or lie elsewhere. A running
+// domain has its disk.
 func (mc *machines) root(ctx context.Context, c appliance.Cluster, m appliance.Member) (rootState, rpc.Domain, error) {
 	recorded := volumeName(memberTag(c, m.Name), volRoot)
 	d, err := mc.domainOf(ctx, c.UUID, m)
@@ -158,9 +161,9 @@ func (mc *machines) root(ctx context.Context, c appliance.Cluster, m appliance.M
 	return rootGone, d, nil
 }
 
-// checkBare refuses to define a domain on a disk that another disk lies on top
-// of, as a snapshot makes one: what was written since is in that one, and the
-// definition that said so is gone.
+// checkBare refuses to define a domain on a disk with an overlay, such as a
+// snapshot's: the overlay has the newer data, and the definition that named it
+// is lost.
 func (ds *disks) checkBare(ctx context.Context, c appliance.Cluster, m appliance.Member) error {
 	path := poolPath + "/" + volumeName(memberTag(c, m.Name), volRoot)
 	_ = ds.refresh(ctx)
@@ -177,7 +180,7 @@ func (ds *disks) checkBare(ctx context.Context, c appliance.Cluster, m appliance
 	return nil
 }
 
-// diskGone says what helps a member without its disk.
+// diskGone is the problem of a member without its disk.
 func diskGone(c appliance.Cluster, m appliance.Member) error {
 	gone := appliance.NewProblem(appliance.ErrMemberUnreachable, "the disk of %q is gone", m.Name)
 	if m.Name == c.Primary {

@@ -46,7 +46,7 @@ func changed(t *testing.T, w world, replacements ...string) (appliance.Cluster, 
 	return c, m, spec
 }
 
-func TestStartKeepsWhatAPersonChanged(t *testing.T) {
+func TestDefineKeepsUsersChanges(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	overlay := volumeName(tag{UUID: uuidA, Cluster: "main", Member: "node1"}, "nightly")
@@ -81,7 +81,7 @@ func TestStartKeepsWhatAPersonChanged(t *testing.T) {
 }
 
 // Back under KVM nothing of the emulation is left.
-func TestAccelerateAndBack(t *testing.T) {
+func TestAccelerateIsReversible(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	_, m, _ := changed(t, w)
@@ -101,7 +101,7 @@ func TestAccelerateAndBack(t *testing.T) {
 	}
 }
 
-func TestDefinitionThatPgappCannotReachIsRefused(t *testing.T) {
+func TestDefineRefusesUnreachableDefinition(t *testing.T) {
 	t.Parallel()
 	for name, replace := range map[string][]string{
 		"network card": {"52:54:00:", "52:54:01:"},
@@ -123,7 +123,7 @@ func TestDefinitionThatPgappCannotReachIsRefused(t *testing.T) {
 }
 
 // A domain that was undefined is not made anew on a disk that a snapshot froze.
-func TestFrozenDiskIsNotStarted(t *testing.T) {
+func TestEnsureMachineRefusesDiskUnderOverlay(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.cluster(t, "main", uuidA, 1)
@@ -135,7 +135,7 @@ func TestFrozenDiskIsNotStarted(t *testing.T) {
 	}
 }
 
-func TestSeedIsJudgedByItsFile(t *testing.T) {
+func TestHasSeedComparesFile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.fake.files["/srv/data.img"] = true
@@ -169,7 +169,7 @@ func TestSeedIsJudgedByItsFile(t *testing.T) {
 }
 
 // A start that fails leaves no key behind.
-func TestFailedStartLeavesNoSeed(t *testing.T) {
+func TestEnsureMachineDropsSeedAfterFailedStart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.cluster(t, "main", uuidA, 1)
@@ -197,7 +197,7 @@ func TestFailedStartLeavesNoSeed(t *testing.T) {
 	}
 }
 
-func TestDiskThatIsGone(t *testing.T) {
+func TestEnsureMachineReportsMissingDisk(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c, m, spec := changed(t, w)
@@ -276,7 +276,7 @@ func TestPowerOffEscalates(t *testing.T) {
 	}
 }
 
-func TestStartOfAMachineThatRuns(t *testing.T) {
+func TestUpRestartsMachineWithoutSSH(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		prepare func(w world, d *rpc.Domain)
@@ -315,7 +315,7 @@ func TestStartOfAMachineThatRuns(t *testing.T) {
 }
 
 // A machine that ran on a file that was deleted is told of at its next start.
-func TestDiskThatIsGoneUnderARunningMachine(t *testing.T) {
+func TestEnsureMachineReportsDiskMissingUnderRunningMachine(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c, m, spec := changed(t, w)
@@ -329,7 +329,7 @@ func TestDiskThatIsGoneUnderARunningMachine(t *testing.T) {
 	}
 }
 
-func TestUnpluggedNetworkCard(t *testing.T) {
+func TestUnpluggedReportsCardOffBridge(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	_, m, _ := changed(t, w, `<source network="default">`, `<target dev="vnet7"></target><source network="default" bridge="virbr0">`)
@@ -344,7 +344,7 @@ func TestUnpluggedNetworkCard(t *testing.T) {
 	}
 }
 
-func TestSizeChangesOnlyWhatIsAskedFor(t *testing.T) {
+func TestSetSizeChangesOnlyRequestedFields(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c, m, _ := changed(t, w,

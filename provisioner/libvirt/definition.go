@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// definition is the text of a domain's definition. An edit changes the part
-// that it names and keeps every other byte, since that may be a person's, or
-// what this version of pgapp has no type for.
+// definition is the text of a domain's definition. An edit changes one part and
+// keeps every other byte: it may be a user's change, or an element that this
+// version of pgapp has no type for.
 type definition struct{ text string }
 
 // element is where one element lies in the text: its start tag is

@@ -11,11 +11,11 @@ import (
 	"pgapp/provisioner/libvirt/rpc"
 )
 
-// stepRemoveShared is the last step where the whole cluster goes.
+// stepRemoveShared is the last step of removing a whole cluster.
 const stepRemoveShared = "remove-shared"
 
-// DestroySteps are "remove/<member>" for each member and, where they are all
-// of the cluster's, "remove-shared": a builder that was left behind, and the
+// DestroySteps are "remove/<member>" for each member. For all members of the
+// cluster, "remove-shared" follows: it removes a leftover builder, and the
 // network if pgapp made it. Base and golden images stay for the next cluster.
 func (p *Provider) DestroySteps(c appliance.Cluster, members []appliance.Member) []appliance.Step {
 	local, vms := split(members)
@@ -48,8 +48,8 @@ func (p *Provider) DestroySteps(c appliance.Cluster, members []appliance.Member)
 	})
 }
 
-// machineRemoved observes whether anything of the member's is left. What can't
-// be looked at counts as left.
+// machineRemoved tells whether the member's domain, volumes and reservation are
+// gone. Volumes that libvirt can't show count as left.
 func (rm *remover) machineRemoved(ctx context.Context, c appliance.Cluster, member string) (bool, error) {
 	ds, err := rm.machines.domainsOf(ctx, c.UUID, member)
 	if err != nil || len(ds) > 0 {
@@ -74,8 +74,8 @@ func (rm *remover) removal(uuid, cluster, member string, report appliance.Report
 	return removal{machines: rm.machines, disks: rm.disks, uuid: uuid, cluster: cluster, member: member, report: report}
 }
 
-// removeMachine removes a member's domain, volumes and reservation, whatever
-// of them is there, and leaves a domain of that name alone that isn't ours.
+// removeMachine removes a member's domain, volumes and reservation, as far as
+// they exist. A foreign domain of the same name stays.
 func (rm *remover) removeMachine(ctx context.Context, c appliance.Cluster, member string, report appliance.Report) error {
 	for _, m := range c.Members {
 		if m.Name != member || m.Placement == appliance.PlacementLocal {
@@ -95,8 +95,8 @@ func (rm *remover) removeMachine(ctx context.Context, c appliance.Cluster, membe
 	return rm.networks.release(ctx, networkName(c.Spec), func(n string) bool { return n == reservation })
 }
 
-// removeShared removes a left builder and, if pgapp made it for this cluster
-// and nothing else uses it, the network.
+// removeShared removes a leftover builder, and the network if pgapp made it for
+// this cluster and no other domain uses it.
 func (rm *remover) removeShared(ctx context.Context, c appliance.Cluster, report appliance.Report) error {
 	if err := rm.removeMachine(ctx, c, builder, report); err != nil {
 		return err
@@ -107,7 +107,7 @@ func (rm *remover) removeShared(ctx context.Context, c appliance.Cluster, report
 	return rm.networks.removeOwnNetwork(ctx, networkName(c.Spec), c.UUID)
 }
 
-// sharedRemoved observes what removeShared brings about.
+// sharedRemoved tells whether removeShared has nothing left to do.
 func (rm *remover) sharedRemoved(ctx context.Context, c appliance.Cluster) (bool, error) {
 	if gone, err := rm.machineRemoved(ctx, c, builder); err != nil || !gone {
 		return false, err
@@ -121,7 +121,7 @@ func (rm *remover) sharedRemoved(ctx context.Context, c appliance.Cluster) (bool
 	return rm.networks.ownNetworkGone(ctx, networkName(c.Spec), c.UUID)
 }
 
-// ownNetworkGone observes what removeOwnNetwork brings about.
+// ownNetworkGone tells whether removeOwnNetwork has nothing left to do.
 func (ns *networks) ownNetworkGone(ctx context.Context, name, uuid string) (bool, error) {
 	n, err := ns.virt.Network(ctx, name)
 	if errors.Is(err, rpc.ErrNotFound) {
@@ -173,9 +173,9 @@ func networksOf(d rpc.Domain) []string {
 }
 
 // DestroyByTag removes every domain, volume and reservation that carries the
-// cluster's UUID, and the network that pgapp made for it, without any record
-// of the cluster: its home may be lost. What it removes is reported. A repeat
-// does nothing.
+// cluster's UUID, and the network that pgapp made for the cluster. It needs no
+// record of the cluster, whose home may be lost. It reports each removal. A
+// repeat does nothing.
 func (p *Provider) DestroyByTag(ctx context.Context, uuid string, report appliance.Report) error {
 	if len(uuid) < shortUUID {
 		return appliance.NewProblem(appliance.ErrUsage, "%q is not a cluster's UUID", uuid)

@@ -53,7 +53,7 @@ func (w world) inventory() []string {
 	return out
 }
 
-func TestNothingIsLeftAndNothingElseTouched(t *testing.T) {
+func TestDestroyRemovesAllOwnAndNothingElse(t *testing.T) {
 	t.Parallel()
 	for name, destroy := range map[string]func(ctx context.Context, w world, c appliance.Cluster) error{
 		"steps": func(ctx context.Context, w world, c appliance.Cluster) error {
@@ -107,7 +107,7 @@ func TestNothingIsLeftAndNothingElseTouched(t *testing.T) {
 	}
 }
 
-func TestOwnNetworkGoesWithItsCluster(t *testing.T) {
+func TestDestroyRemovesOwnNetwork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	delete(w.fake.networks, "default")
@@ -132,7 +132,7 @@ func TestOwnNetworkGoesWithItsCluster(t *testing.T) {
 	}
 }
 
-func TestAForeignDomainIsNeverTouched(t *testing.T) {
+func TestForeignDomainIsNeverChanged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.cluster(t, "main", uuidA, 1)

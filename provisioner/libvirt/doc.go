@@ -1,9 +1,9 @@
-// Package libvirt makes members of virtual machines, through libvirt alone:
-// a storage pool with base images, golden images made from them and linked
-// clones of these; a network with reserved addresses; domains with an
-// identity given by cloud-init. Everything carries the cluster's UUID, and
-// what doesn't carry it is left alone.
+// Package libvirt is the provider whose members are virtual machines. Through
+// libvirt it makes a storage pool with base images, golden images built from
+// them and linked clones of those; a network with reserved addresses; and
+// domains that get their identity from cloud-init. Every object carries the
+// cluster's UUID; objects without it stay untouched.
 //
-// With the primary on the host, that one member is handed on to the provider
-// of local members, at the network's address of the host.
+// A primary on the host is a member of provider local, at the host's address in
+// the network.
 package libvirt

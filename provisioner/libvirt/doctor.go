@@ -15,17 +15,17 @@ import (
 )
 
 const (
-	// doctorLimit is for one check; a libvirt that hangs is a finding.
+	// doctorLimit limits one check; a libvirt that hangs is a finding.
 	doctorLimit = 30 * time.Second
 	kvmDevice   = "/dev/kvm"
-	// tcgMiB is what emulation takes beside the guest's memory: its cache.
+	// tcgMiB is the memory for emulation's cache, on top of the guest's memory.
 	tcgMiB = tcgCacheMiB
-	// grownMiB is what a member's disk holds with the data set loaded.
+	// grownMiB is the size of a member's disk with the data set loaded.
 	grownMiB = 1024
 )
 
-// Doctor checks what the spec needs of this host. It changes nothing;
-// a machine without a disk is tried for a second where KVM is to be used.
+// Doctor checks what the spec needs of this host. It changes nothing, but runs
+// a machine without a disk for a second to try KVM.
 func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Finding {
 	ctx, cancel := context.WithTimeout(ctx, doctorLimit)
 	defer cancel()
@@ -58,8 +58,8 @@ func (ck *checks) socketFinding(ctx context.Context) appliance.Finding {
 	return doctor.Found(id, appliance.LevelPass, "libvirt %s answers", version)
 }
 
-// accelFindings looks at the device and at what libvirt says, which may both
-// be wrong: only a guest that runs proves KVM, so one is tried.
+// accelFindings checks the device and libvirt's capabilities. Both may be
+// wrong: only a guest that runs proves KVM, so a trial machine is run.
 func (ck *checks) accelFindings(ctx context.Context, s appliance.Spec) []appliance.Finding {
 	level := appliance.LevelWarn
 	if s.Accel == appliance.AccelKVM {
@@ -149,7 +149,7 @@ func (ck *checks) poolFinding(ctx context.Context, s appliance.Spec) appliance.F
 		f.Apply = func(ctx context.Context) error { return ck.disks.startPool(ctx) }
 		return f
 	}
-	// What libvirt says of a pool is as old as its last refresh.
+	// libvirt reports a pool's free space as of the last refresh.
 	if free, err := ck.cfg.Host.Files.FreeBytes(poolPath); err == nil {
 		pool.Free = free
 	}
@@ -160,7 +160,7 @@ func (ck *checks) poolFinding(ctx context.Context, s appliance.Spec) appliance.F
 	return doctor.Found(id, appliance.LevelPass, "disks go to %s, where QEMU may read; %d MiB are free", poolPath, pool.Free>>20)
 }
 
-// holds tells whether guests may have the address, where one is given.
+// holds tells whether guests may have the address; "" is any address.
 func holds(s subnet, address string) bool {
 	a, err := netip.ParseAddr(address)
 	return address == "" || err == nil && s.contains(a)
@@ -220,8 +220,8 @@ func availableMemory(files Files) (uint64, error) {
 	return doctor.AvailableBytes(text)
 }
 
-// guestsFinding: libvirt-guests saves guests when the host goes down and thaws
-// them when it comes up, whatever their autostart says.
+// guestsFinding checks libvirt-guests, which saves guests when the host goes
+// down and resumes them when it comes up, even those without autostart.
 func guestsFinding(files Files) appliance.Finding {
 	const id = "libvirt-guests"
 	const unit = "/etc/systemd/system/multi-user.target.wants/libvirt-guests.service"
@@ -243,7 +243,7 @@ func guestsFinding(files Files) appliance.Finding {
 		"set ON_SHUTDOWN=shutdown and ON_BOOT=ignore in /etc/default/libvirt-guests")
 }
 
-// clockFinding: guests take their clock from the host.
+// clockFinding checks the host's clock, from which guests take theirs.
 func clockFinding(system System) appliance.Finding {
 	const id = "clock"
 	synchronised, err := system.ClockSynchronised()

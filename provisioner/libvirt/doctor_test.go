@@ -19,7 +19,7 @@ func found(t *testing.T, w world, s appliance.Spec, id string) appliance.Finding
 	return all[i]
 }
 
-func TestDoctorReadsTheFreeSpaceAnew(t *testing.T) {
+func TestDoctorRefreshesFreeSpace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	if err := w.disks.ensurePool(t.Context()); err != nil {
@@ -32,7 +32,7 @@ func TestDoctorReadsTheFreeSpaceAnew(t *testing.T) {
 	}
 }
 
-func TestDoctorNamesAFirstAddressOutsideOfTheNetwork(t *testing.T) {
+func TestDoctorRefusesFirstAddressOutsideNetwork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.cluster(t, "main", uuidA, 1).Spec
@@ -42,7 +42,7 @@ func TestDoctorNamesAFirstAddressOutsideOfTheNetwork(t *testing.T) {
 	}
 }
 
-func TestDoctorReadsTheImagesHead(t *testing.T) {
+func TestDoctorReadsImageHeader(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.cluster(t, "main", uuidA, 1).Spec
@@ -56,7 +56,7 @@ func TestDoctorReadsTheImagesHead(t *testing.T) {
 	}
 }
 
-func TestStartSaysThatTheNetworkHasOtherAddresses(t *testing.T) {
+func TestStartMachineRefusesChangedSubnet(t *testing.T) {
 	t.Parallel()
 	w, c, m := inLife(t)
 	w.fake.networks["default"].XML.IPs[0].Address = "192.168.130.1"
@@ -68,7 +68,7 @@ func TestStartSaysThatTheNetworkHasOtherAddresses(t *testing.T) {
 	}
 }
 
-func TestAllocateInALargeNetwork(t *testing.T) {
+func TestAllocateInLargeNetwork(t *testing.T) {
 	t.Parallel()
 	for first, want := range map[string]string{"": "10.0.0.101", "10.77.3.9": "10.77.3.9"} {
 		w := newWorld(t)

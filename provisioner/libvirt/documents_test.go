@@ -56,7 +56,7 @@ func TestCloudInitDocuments(t *testing.T) {
 }
 
 // What comes from a user or a key can't break out of its value.
-func TestDocumentsQuoteWhatTheyAreFilledWith(t *testing.T) {
+func TestDocumentsQuoteValues(t *testing.T) {
 	t.Parallel()
 	id := someIdentity()
 	id.Hostname = "a: b\nusers: [{name: root}]\n#"
@@ -139,7 +139,7 @@ func TestDomainXML(t *testing.T) {
 	}
 }
 
-func TestForeignMetadataIsNoTag(t *testing.T) {
+func TestDomainTagIgnoresForeignMetadata(t *testing.T) {
 	t.Parallel()
 	for _, m := range []string{
 		"", "<x:y xmlns:x='urn:other'/>", "<object uuid='a' cluster='b'/>",

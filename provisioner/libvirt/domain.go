@@ -14,13 +14,13 @@ const (
 	// cacheRun bypasses the host's page cache; cacheBuild uses it but honours
 	// the guest's flushes, which is quicker and still safe.
 	cacheRun = "none"
-	// tcgCacheMiB limits what emulation takes beside the guest's memory: it
-	// would be up to 1 GiB.
+	// tcgCacheMiB limits emulation's cache, on top of the guest's memory;
+	// QEMU's default is up to 1 GiB.
 	tcgCacheMiB = 256
 	cacheBuild  = "writeback"
 )
 
-// machineSpec is what one domain is made from.
+// machineSpec describes one domain.
 type machineSpec struct {
 	Tag       tag
 	Name      string
@@ -84,7 +84,7 @@ func (m machineSpec) os() *libvirtxml.DomainOS {
 	return o
 }
 
-// cpu gives the guest all that the accelerator has: members don't migrate.
+// cpu gives the guest every feature of the accelerator: members don't migrate.
 func cpu(domainType string) *libvirtxml.DomainCPU {
 	if domainType == typeKVM {
 		return &libvirtxml.DomainCPU{Mode: "host-passthrough"}
@@ -118,7 +118,7 @@ func (m machineSpec) devices() *libvirtxml.DomainDeviceList {
 	}
 }
 
-// disk is by file, since AppArmor's helper can't resolve volumes.
+// disk names a file, because AppArmor's helper can't resolve volumes.
 func disk(path, target string) libvirtxml.DomainDisk {
 	return libvirtxml.DomainDisk{
 		Device: "disk",
@@ -133,8 +133,8 @@ func (m machineSpec) rootDisk() libvirtxml.DomainDisk {
 	return root
 }
 
-// seedDisk uses the root disk's driver: small kernels know no CD-ROM, and
-// others find it too late.
+// seedDisk uses the root disk's driver: small kernels have no CD-ROM driver,
+// and others find a CD-ROM too late.
 func seedDisk(path, target string) libvirtxml.DomainDisk {
 	d := disk(path, target)
 	d.Driver = &libvirtxml.DomainDiskDriver{Name: "qemu", Type: "raw"}
@@ -142,8 +142,8 @@ func seedDisk(path, target string) libvirtxml.DomainDisk {
 	return d
 }
 
-// hasSeed tells whether the definition still has the member's seed. Another
-// disk may have the name that the seed had in the guest.
+// hasSeed tells whether the definition still has the member's seed. It compares
+// the file: another disk may have the seed's target name.
 func hasSeed(x libvirtxml.Domain, t tag) bool {
 	_, ok := rpc.DiskOf(x, seedPath(t))
 	return ok

@@ -12,8 +12,8 @@ import (
 	"pgapp/appliance/doctor"
 )
 
-// firewallFindings reads the host's rules, which only root may. What they say
-// is a hint; the proof is a guest that gets through.
+// firewallFindings reads the host's rules, which needs root. The rules are a
+// hint; a guest's connection is the proof.
 func firewallFindings(ctx context.Context, system System, s appliance.Spec) []appliance.Finding {
 	rules, err := system.Run(ctx, "nft", "list", "ruleset")
 	if errors.Is(err, exec.ErrNotFound) || !system.Root() {
@@ -25,7 +25,7 @@ func firewallFindings(ctx context.Context, system System, s appliance.Spec) []ap
 	return judgeFirewall(string(rules), s)
 }
 
-// judgeFirewall looks for what is known to stand in the way.
+// judgeFirewall looks for rules that are known to block guests.
 func judgeFirewall(rules string, s appliance.Spec) []appliance.Finding {
 	forward := doctor.Found("host-forward", appliance.LevelPass, "guests' packets are forwarded")
 	if chainDrops(rules, "forward") {

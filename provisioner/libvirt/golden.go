@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// recipe counts up with every change of the scripts, so that older golden
-	// images aren't taken for new ones.
+	// recipe is counted up with every change of the scripts, so that older
+	// golden images aren't used for new clusters.
 	recipe   = "6"
 	packages = "postgresql-17 locales"
 	// builder is the name of the machine that becomes the image.
@@ -35,7 +35,8 @@ const (
 	sealUnit         = "pgapp-seal"
 )
 
-// goldenName is the volume made from the base of that digest by today's recipe.
+// goldenName names the volume that the current recipe makes from the base of
+// that digest.
 func goldenName(digest string) string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{digest, packages, recipe}, "\n")))
 	return "golden-" + hex.EncodeToString(sum[:])[:digestLength] + ".qcow2"
@@ -50,9 +51,8 @@ func (im *imaging) golden(ctx context.Context, s appliance.Spec) (rpc.Volume, bo
 	return im.disks.complete(ctx, goldenName(digest))
 }
 
-// ensureGolden makes the golden image unless it is there: a machine is booted
-// from the base once, PostgreSQL is installed in it, and what made it an
-// individual is taken out.
+// ensureGolden makes the golden image unless it exists: it boots a machine from
+// the base, installs PostgreSQL in it, and removes the machine's identity.
 func (p *Provider) ensureGolden(ctx context.Context, c appliance.Cluster, report appliance.Report) error {
 	if err := p.disks.ensurePool(ctx); err != nil {
 		return err
@@ -115,9 +115,8 @@ type build struct {
 
 func (b *build) tag() tag { return memberTag(b.c, builder) }
 
-// turn is this cluster's turn to make the image, with nobody else making it. A
-// builder that a killed daemon left running is its own cluster's to clear, in a
-// turn of its own.
+// turn waits until no other cluster builds the image. A builder that a killed
+// daemon left running is removed by its own cluster, in its own turn.
 func (b *build) turn(ctx context.Context) (release func(), err error) {
 	for {
 		if err := b.awaitOthers(ctx); err != nil {
@@ -140,9 +139,9 @@ func (b *build) turn(ctx context.Context) (release func(), err error) {
 
 var errOtherBuilder = errors.New("another cluster's machine builds the same image")
 
-// awaitOthers waits while another cluster's builder writes the image: to make it
-// anew would pull the disk from under that machine. One that stays off was left
-// behind.
+// awaitOthers waits while another cluster's builder writes the image: building
+// it again would replace the disk of a running machine. A builder that stays
+// off was left behind.
 func (b *build) awaitOthers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, b.cfg.BuildLimit, errOtherBuilder)
 	defer cancel()
@@ -172,7 +171,7 @@ func (b *build) awaitOthers(ctx context.Context) error {
 	return err
 }
 
-// otherBuilder finds another cluster's machine that has the image as its disk.
+// otherBuilder finds another cluster's domain whose disk is the image.
 func (b *build) otherBuilder(ctx context.Context) (d rpc.Domain, found bool, err error) {
 	return b.machines.otherWith(ctx, poolPath+"/"+b.volume, b.c.UUID)
 }
@@ -223,7 +222,8 @@ func (b *build) run(ctx context.Context, base rpc.Volume) error {
 	return b.disks.markComplete(ctx, b.volume)
 }
 
-// prepare chooses what the builder needs: an address, keys for this once.
+// prepare chooses the builder's address and makes its keys, which are used
+// once.
 func (b *build) prepare(ctx context.Context, root rpc.Volume, s subnet) error {
 	id := uuid.New()
 	m := appliance.Member{
@@ -270,8 +270,7 @@ func (b *build) prepare(ctx context.Context, root rpc.Volume, s subnet) error {
 	return nil
 }
 
-// address is the last one of the network that nothing has: members count from
-// the front.
+// address returns the network's last free address: members take the first ones.
 func (b *build) address(ctx context.Context, s subnet) (string, error) {
 	n, err := b.networks.existing(ctx, networkName(b.c.Spec))
 	if err != nil {
@@ -291,7 +290,7 @@ func (b *build) address(ctx context.Context, s subnet) (string, error) {
 	return "", appliance.NewProblem(appliance.ErrHostAddressTaken, "network %q has no free address left to build the golden image", n.Name)
 }
 
-// install runs the script as a unit, whose lines are the progress.
+// install runs the script as a unit, and reports its lines as progress.
 func (b *build) install(ctx context.Context) error {
 	path, err := b.place(ctx, "install.sh")
 	if err != nil {
@@ -310,7 +309,8 @@ func (b *build) install(ctx context.Context) error {
 	return err
 }
 
-// place writes one of our scripts into the guest, until its next boot.
+// place writes one of our scripts into the guest's /run, which lasts until its
+// next boot.
 func (b *build) place(ctx context.Context, script string) (string, error) {
 	text, err := fs.ReadFile(b.cfg.Documents, script)
 	if err != nil {
@@ -320,8 +320,8 @@ func (b *build) place(ctx context.Context, script string) (string, error) {
 	return path, b.guest.client.As("root").WriteFile(ctx, path, text, 0o600)
 }
 
-// seal lets the guest take itself apart and power off; only the console can
-// tell then whether it got to the end.
+// seal removes the guest's identity and powers it off; only the console tells
+// whether the script finished.
 func (b *build) seal(ctx context.Context) error {
 	b.report(appliance.Progress{Detail: "sealing the image"})
 	path, err := b.place(ctx, "seal.sh")

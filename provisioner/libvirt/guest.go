@@ -49,7 +49,7 @@ func (g *guest) Layout() appliance.Layout {
 	}
 }
 
-// ssh gives the member's one client; its key comes from the store.
+// ssh returns the member's client; its key comes from the store.
 func (g *guest) ssh(ctx context.Context) (*ssh.Client, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -81,7 +81,7 @@ func (g *guest) close() {
 	}
 }
 
-// as gives a shell of the account.
+// as returns a shell of the user.
 func (g *guest) as(ctx context.Context, user string) (ssh.Shell, error) {
 	client, err := g.ssh(ctx)
 	if err != nil {
@@ -127,7 +127,7 @@ func (g *guest) root(ctx context.Context, script string, words ...string) (strin
 	return strings.TrimSpace(string(r.Stdout)), err
 }
 
-// off tells whether it is certain that the machine doesn't run.
+// off tells whether the machine certainly doesn't run.
 func (g *guest) off(ctx context.Context) bool {
 	d, err := g.machines.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {
@@ -136,8 +136,8 @@ func (g *guest) off(ctx context.Context) bool {
 	return err == nil && d.State.Off()
 }
 
-// Fence pulls the machine's plug, throws away what could be thawed, and proves
-// that no QEMU process of it is left.
+// Fence ends the machine at once, removes its saved memory, and proves that no
+// QEMU process of the machine is left.
 func (g *guest) Fence(ctx context.Context) error {
 	d, err := g.machines.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {
@@ -161,7 +161,8 @@ func (g *guest) Fence(ctx context.Context) error {
 	return g.host.proveEnded(ctx, g.member)
 }
 
-// proveEnded looks for the machine's process itself: libvirt may have lost it.
+// proveEnded looks for the machine's processes itself: libvirt may have lost
+// the domain.
 func (h Host) proveEnded(ctx context.Context, m appliance.Member) error {
 	pids, err := processesWith(ctx, h.System, m.UUID)
 	if err != nil {
@@ -174,8 +175,8 @@ func (h Host) proveEnded(ctx context.Context, m appliance.Member) error {
 	return nil
 }
 
-// processesWith finds the QEMU processes of a machine by its UUID, which is
-// among their arguments. Without a UUID there are none.
+// processesWith finds a machine's QEMU processes by the UUID in their
+// arguments. Without a UUID it finds none.
 func processesWith(ctx context.Context, system System, uuid string) ([]string, error) {
 	if uuid == "" {
 		return nil, nil
@@ -189,7 +190,8 @@ func processesWith(ctx context.Context, system System, uuid string) ([]string, e
 		if !strings.Contains(filepath.Base(p.Argv[0]), "qemu") {
 			continue
 		}
-		// Any -uuid counts: QEMU takes the last one, and a name may read so.
+		// Each -uuid counts: QEMU uses the last one, and a domain's name may be
+		// "-uuid".
 		for i := range p.Argv[1:] {
 			if p.Argv[i] == "-uuid" && p.Argv[i+1] == uuid {
 				pids = append(pids, strconv.Itoa(p.PID))

@@ -156,14 +156,14 @@ func checkSystem(t *testing.T, k knownHost) {
 	}
 }
 
-func TestThisMachinesLoopbackIsOnNoBridge(t *testing.T) {
+func TestOnNoBridgeReadsLoopback(t *testing.T) {
 	t.Parallel()
 	if loose, err := ThisMachine().Network.OnNoBridge("lo"); err != nil || !loose {
 		t.Errorf("got %v, %v", loose, err)
 	}
 }
 
-func TestFenceIsProvenByTheHostsProcesses(t *testing.T) {
+func TestFenceReadsHostsProcesses(t *testing.T) {
 	t.Parallel()
 	w, c, m := inLife(t)
 	delete(w.fake.domains, m.Domain)
@@ -194,10 +194,10 @@ func ownFiles() map[string][]string {
 	}
 }
 
-// TestNothingIsAskedOfAnotherMachine holds that the package asks this machine
+// TestSourceCallsSystemOnlyThroughHost holds that the package asks this machine
 // nothing about libvirt's host: whatever it uses of os, net and the like makes
 // no call to the system.
-func TestNothingIsAskedOfAnotherMachine(t *testing.T) {
+func TestSourceCallsSystemOnlyThroughHost(t *testing.T) {
 	t.Parallel()
 	pure := map[string][]string{
 		// What could hold a call to the system under another name.

@@ -24,7 +24,7 @@ func shortDigest(digest string) string {
 
 func baseName(digest string) string { return "base-" + shortDigest(digest) + ".qcow2" }
 
-// fetchImage brings the spec's image to this machine, checked.
+// fetchImage stores the spec's image on this machine, and verifies its digest.
 func (im *imaging) fetchImage(ctx context.Context, s appliance.Spec, report appliance.Report) (path, digest string, err error) {
 	i, err := im.images.Find(s.Image, s.ImageDigest)
 	if err != nil {
@@ -53,8 +53,8 @@ func (im *imaging) base(ctx context.Context, digest string) (rpc.Volume, bool, e
 	return im.disks.complete(ctx, baseName(digest))
 }
 
-// ensureBase uploads the image into the pool unless it is there, complete. It
-// travels as it is, compressed; a raw image would be many times larger.
+// ensureBase uploads the image into the pool, unless a complete one exists. The
+// image is uploaded compressed; a raw image would be many times larger.
 func (im *imaging) ensureBase(ctx context.Context, s appliance.Spec, report appliance.Report) error {
 	if err := im.disks.ensurePool(ctx); err != nil {
 		return err
@@ -83,8 +83,9 @@ func (im *imaging) ensureBase(ctx context.Context, s appliance.Spec, report appl
 	return im.uploadBase(ctx, path, digest, report)
 }
 
-// uploadBase uploads the file as the base of that digest, which is compared with
-// what was sent: a kept image may have been changed since it was fetched.
+// uploadBase uploads the file as the base of that digest, and verifies the
+// digest of the uploaded bytes: a stored image may have changed since it was
+// fetched.
 func (im *imaging) uploadBase(ctx context.Context, path, digest string, report appliance.Report) error {
 	name := baseName(digest)
 	f, err := os.Open(path)
@@ -117,8 +118,9 @@ func (im *imaging) uploadBase(ctx context.Context, path, digest string, report a
 	return im.disks.markComplete(ctx, name)
 }
 
-// qcow2Capacity reads the size that a guest sees, and refuses what isn't a
-// qcow2 image or leans on another file, which could be any of the host's.
+// qcow2Capacity reads the size that a guest sees. It refuses a file that isn't
+// a qcow2 image, and one that refers to another file, which could be any file
+// of the host.
 func qcow2Capacity(r io.ReaderAt) (uint64, error) {
 	const (
 		magic       = 0x514649fb
@@ -147,7 +149,8 @@ func qcow2Capacity(r io.ReaderAt) (uint64, error) {
 	return binary.BigEndian.Uint64(b[capacityAt:]), nil
 }
 
-// compressedBy names the program that compressed a file which begins so.
+// compressedBy names the program that compressed a file, by the file's first
+// bytes.
 func compressedBy(head []byte) string {
 	for program, magic := range map[string]string{"gzip": "\x1f\x8b", "xz": "\xfd7zXZ\x00", "zstd": "\x28\xb5\x2f\xfd", "bzip2": "BZh"} {
 		if strings.HasPrefix(string(head), magic) {

@@ -8,7 +8,7 @@ import (
 	"pgapp/appliance"
 )
 
-func TestCloudInitIsJudgedByItsStatus(t *testing.T) {
+func TestJudgeCloudInitReadsStatus(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name, text string
@@ -35,7 +35,7 @@ func TestCloudInitIsJudgedByItsStatus(t *testing.T) {
 	}
 }
 
-func TestFirewallIsJudged(t *testing.T) {
+func TestJudgeFirewallReadsRules(t *testing.T) {
 	t.Parallel()
 	const docker = "table ip filter {\n chain FORWARD {\n type filter hook forward priority filter; policy drop;\n }\n}"
 	const firewalld = "table inet firewalld {\n chain filter_INPUT {\n type filter hook input priority filter + 10; policy accept;\n }\n}"
@@ -89,7 +89,7 @@ func TestDoctorFindings(t *testing.T) {
 	}
 }
 
-func TestEmulatorsWords(t *testing.T) {
+func TestEmulatorsWordsKeepsQEMUsMessage(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		`starting domain "d": internal error: qemu unexpectedly closed the monitor: 2026-11-25T23:43:01Z qemu-system-x86_64: error: failed to set MSR 0x10a to 0x69 qemu-system-x86_64: kvm.c:3183: kvm_buf_set_msrs: Assertion failed.`: "error: failed to set MSR 0x10a to 0x69",

@@ -13,9 +13,10 @@ import (
 	"pgapp/provisioner/libvirt/rpc"
 )
 
-// leans lists what leans on which files, domains on the whole chain below their
-// disks. libvirt reads the header of a disk that lies in no pool only while its
-// domain runs; those are read here, where this process may.
+// leans lists which domains and volumes depend on which files. A domain depends
+// on the whole chain below its disks. libvirt reads the header of a disk
+// outside of all pools only while its domain runs; leans reads such headers
+// itself, as far as this process may.
 func (ds *disks) leans(ctx context.Context) ([]rpc.Lean, error) {
 	all, err := ds.virt.Leans(ctx)
 	if err != nil {
@@ -45,15 +46,15 @@ func (ds *disks) leans(ctx context.Context) ([]rpc.Lean, error) {
 	return all, nil
 }
 
-// leaners are those that lean on one of the files, without those that are left
-// out.
+// leaners selects the dependants of the files, except those that without
+// accepts.
 func leaners(all []rpc.Lean, files []string, without func(rpc.Lean) bool) []rpc.Lean {
 	return slices.DeleteFunc(slices.Clone(all), func(l rpc.Lean) bool {
 		return !slices.Contains(files, l.File) || without(l)
 	})
 }
 
-// neededProblem refuses to remove or rewrite what others lean on.
+// neededProblem refuses to remove or rewrite a file that others depend on.
 func neededProblem(what string, by rpc.Lean) error {
 	p := appliance.NewProblem(appliance.ErrForeignObject, "%s: %s depends on %s", what, by.By(), by.File)
 	if by.Volume != "" {
@@ -62,8 +63,8 @@ func neededProblem(what string, by rpc.Lean) error {
 	return p.WithHint("undefine that domain, or make its disk independent (virsh blockpull %s vda --wait); then run the same command again", by.Domain)
 }
 
-// qcow2Backing reads which file a qcow2 file leans on, empty where it leans on
-// none or can't be read.
+// qcow2Backing reads the backing file of a qcow2 file; "" if there is none or
+// the file can't be read.
 func qcow2Backing(files Files, path string) string {
 	const (
 		magic     = 0x514649fb
@@ -98,8 +99,8 @@ func qcow2Backing(files Files, path string) string {
 	return below
 }
 
-// poolThere tells whether the pool's directory may exist, which it does where
-// it can't be seen.
+// poolThere tells whether the pool's directory may exist; a directory that
+// can't be seen may.
 func poolThere(files Files) bool {
 	_, err := files.Stat(poolPath)
 	return !errors.Is(err, fs.ErrNotExist)

@@ -39,9 +39,9 @@ func (mc *machines) checkName(ctx context.Context, name, uuid string) error {
 	return checkOwner(d, uuid)
 }
 
-// domainOf finds the member's domain, under whatever name: by the recorded
-// UUID, else by the tag. rpc.ErrNotFound says that libvirt has neither, nor a
-// domain of the member's name; a foreign one of that name is a Problem with id
+// domainOf finds the member's domain by the recorded UUID, else by the tag,
+// under any name. rpc.ErrNotFound says that libvirt has neither, nor a domain
+// of the member's name. A foreign domain of that name is a Problem with id
 // foreign-object. Calls that act on the domain take its UUID.
 func (mc *machines) domainOf(ctx context.Context, uuid string, m appliance.Member) (rpc.Domain, error) {
 	if m.UUID != "" {

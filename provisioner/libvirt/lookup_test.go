@@ -19,7 +19,7 @@ func inLife(t *testing.T) (world, appliance.Cluster, appliance.Member) {
 	return w, c, c.Members[1]
 }
 
-func TestStopEndsARenamedDomain(t *testing.T) {
+func TestStopMachineEndsRenamedDomain(t *testing.T) {
 	t.Parallel()
 	for name, stop := range map[string]func(w world, c appliance.Cluster, m appliance.Member) error{
 		"stop": func(w world, c appliance.Cluster, m appliance.Member) error {
@@ -47,7 +47,7 @@ func TestStopEndsARenamedDomain(t *testing.T) {
 	}
 }
 
-func TestStopOfAnUndefinedRunningDomain(t *testing.T) {
+func TestStopMachineEndsUndefinedDomain(t *testing.T) {
 	t.Parallel()
 	w, c, m := inLife(t)
 	w.fake.transient[m.Domain] = true
@@ -79,7 +79,7 @@ func TestDomainOfFindsByTagAndRefusesCopies(t *testing.T) {
 	}
 }
 
-func TestOwnedReadsTagsOfOlderVersions(t *testing.T) {
+func TestOwnedReadsOlderTags(t *testing.T) {
 	t.Parallel()
 	old := tag{UUID: uuidA, Cluster: "main", Member: "node1"}
 	meta, err := old.marshal()

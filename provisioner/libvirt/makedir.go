@@ -9,8 +9,8 @@ import (
 
 var _ appliance.DirMaker = (*guest)(nil)
 
-// makeDirScript makes the directory $1 for the user $2. An empty one is the
-// user's to take, whoever made it.
+// makeDirScript makes the directory $1 for the user $2. An existing empty
+// directory is given to the user.
 const makeDirScript = `set -eu
 umask 022
 made=

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestMakeDirLeavesWhatIsThere(t *testing.T) {
+func TestMakeDirKeepsExistingDirectory(t *testing.T) {
 	t.Parallel()
 	me, err := user.Current()
 	if err != nil {

@@ -28,9 +28,9 @@ func (p *Provider) memberSpec(c appliance.Cluster, m appliance.Member) machineSp
 	}
 }
 
-// ensureMachine brings the member's machine to where commands can be run on
-// it. The first time it gets its identity, from a seed that is gone
-// afterwards. Where the primary is on the host, the way there is tried.
+// ensureMachine starts the member's machine and returns when commands can run
+// on it. On its first boot the machine gets its identity from a seed, which is
+// then removed. If the primary is on the host, the connection to it is tested.
 func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, report appliance.Report) error {
 	defer p.machines.bringUp(m.UUID)()
 	if err := p.disks.ensurePool(ctx); err != nil {
@@ -72,7 +72,7 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 		err = p.machines.settle(ctx, g, spec, c.Spec.Locale, report)
 	}
 	if err != nil {
-		// The disk of a machine that ran is missed only by its next start.
+		// A running machine's missing disk shows only at its next start.
 		if state, _, e := p.machines.root(ctx, c, m); e == nil && state == rootGone {
 			err = diskGone(c, m)
 		}
@@ -82,8 +82,8 @@ func (p *Provider) ensureMachine(ctx context.Context, c appliance.Cluster, m app
 	return p.reachHost(ctx, c, g)
 }
 
-// dropIdleSeed deletes the seed, which holds a private key, unless a machine has
-// it and may need it still. The next start makes it anew.
+// dropIdleSeed deletes the seed, which holds a private key, unless a running
+// machine may still need it. The next start makes a new seed.
 func (ds *disks) dropIdleSeed(ctx context.Context, spec machineSpec) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), busyLimit)
 	defer cancel()
@@ -189,8 +189,8 @@ OOMScoreAdjust=-900
 `
 }
 
-// cloudInit waits for cloud-init and judges how it ended. Once we have
-// disabled it there is nothing to wait for.
+// cloudInit waits for cloud-init and checks its result. After pgapp has
+// disabled cloud-init it returns at once.
 func (mc *machines) cloudInit(ctx context.Context, g *guest) error {
 	const script = `[ ! -e /etc/cloud/cloud-init.disabled ] || exit 0
 exec cloud-init status --wait --format json`
@@ -217,8 +217,8 @@ exec cloud-init status --wait --format json`
 	return known.WithHint("see /var/log/cloud-init.log in the guest: virsh console %s", g.member.Domain)
 }
 
-// judgeCloudInit reads the answer. Exit code 2 says that something was
-// recovered from, such as a deprecated key.
+// judgeCloudInit reads cloud-init's status. Exit code 2 reports a recoverable
+// error, such as a deprecated key.
 func judgeCloudInit(name, text string, code int) error {
 	var status struct {
 		Status      string              `json:"status"`
@@ -243,13 +243,13 @@ func judgeCloudInit(name, text string, code int) error {
 	return bad.WithDetail(strings.Join(lines, "\n"))
 }
 
-// dropSeed takes the seed's disk away and deletes it.
+// dropSeed detaches the seed's disk and deletes it.
 func (mc *machines) dropSeed(ctx context.Context, spec machineSpec) error {
 	path := seedPath(spec.Tag)
 	if err := mc.virt.DetachDisk(ctx, spec.Name, path); err != nil {
 		return err
 	}
-	// A guest that doesn't let go loses the disk with its next start.
+	// A guest that keeps the disk loses it with its next start.
 	limited, cancel := context.WithTimeout(ctx, detachLimit)
 	defer cancel()
 	_ = wait.Until(limited, pollEvery, func(ctx context.Context) (bool, error) {
@@ -263,8 +263,9 @@ func (mc *machines) dropSeed(ctx context.Context, spec machineSpec) error {
 	return mc.disks.dropVolume(ctx, volumeName(spec.Tag, volSeed))
 }
 
-// machineReady observes what ensureMachine brings about, the way to the host
-// included: it may be shut still when the user tries again.
+// machineReady tells whether ensureMachine has nothing to do. It also tests the
+// connection to the host, which a firewall may still block when the user
+// retries.
 func (p *Provider) machineReady(ctx context.Context, c appliance.Cluster, m appliance.Member) (bool, error) {
 	d, err := p.machines.domainOf(ctx, c.UUID, m)
 	if errors.Is(err, rpc.ErrNotFound) {
@@ -290,7 +291,7 @@ func (p *Provider) machineReady(ctx context.Context, c appliance.Cluster, m appl
 }
 
 // StartMachine powers the member's machine on, and returns when commands can
-// be run there. A saved image isn't thawed, but thrown away.
+// run there. Saved memory is discarded, not restored.
 func (p *Provider) StartMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, report appliance.Report) error {
 	if m.Placement == appliance.PlacementLocal {
 		net, err := p.networks.ensureNetwork(ctx, c)

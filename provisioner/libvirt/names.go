@@ -34,9 +34,9 @@ const (
 	volConsole = "console.log"
 )
 
-// volumeOf tells whether a volume is one that pgapp makes for the cluster, or
-// for one member of it where member isn't empty: by its whole name, since a user
-// may keep a copy beside it whose name begins alike. An empty cluster is any of
+// volumeOf tells whether pgapp makes a volume of that name for the cluster, or
+// for the member if member isn't empty. It compares the whole name: a user's
+// copy may have the same prefix. An empty cluster matches every cluster name of
 // that UUID.
 func volumeOf(volume, uuid, cluster, member string) bool {
 	head, what, found := strings.Cut(volume, "."+uuid+".")

@@ -95,8 +95,8 @@ func readSubnet(x libvirtxml.Network) (subnet, error) {
 		WithHint("choose another with --network, or see 'virsh net-dumpxml %s'", x.Name)
 }
 
-// network looks the network up; for the default one that isn't there it
-// returns what will be made.
+// network looks the network up. If the default network doesn't exist, it
+// returns the definition that ensureNetwork will use.
 func (ns *networks) network(ctx context.Context, name string, t tag) (n rpc.Network, exists bool, err error) {
 	n, err = ns.virt.Network(ctx, name)
 	if !errors.Is(err, rpc.ErrNotFound) {
@@ -150,8 +150,8 @@ func (ns *networks) leases(ctx context.Context, name string) ([]rpc.Lease, error
 	return ns.virt.Leases(ctx, name)
 }
 
-// checkAddress refuses a member whose address the network no longer has, as when
-// it was made again with another subnet.
+// checkAddress refuses a member whose address is no longer in the network, as
+// after the network's subnet was changed.
 func checkAddress(c appliance.Cluster, m appliance.Member, s subnet) error {
 	a, err := netip.ParseAddr(m.Host)
 	if err == nil && (s.contains(a) || m.Placement == appliance.PlacementLocal && a == s.Host.Addr()) {
@@ -229,7 +229,7 @@ func (ns *networks) reserve(ctx context.Context, network string, t tag, mac, add
 	return ns.virt.AddHost(ctx, network, want)
 }
 
-// release takes the reservations of that name out. A repeat does nothing.
+// release removes the reservations whose names match. A repeat does nothing.
 func (ns *networks) release(ctx context.Context, network string, match func(name string) bool) error {
 	n, err := ns.virt.Network(ctx, network)
 	if errors.Is(err, rpc.ErrNotFound) {

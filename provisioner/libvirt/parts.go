@@ -84,7 +84,7 @@ type remover struct {
 	networks *networks
 }
 
-// checks are doctor's.
+// checks are doctor's checks.
 type checks struct {
 	cfg  *Config
 	virt struct {

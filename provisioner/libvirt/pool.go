@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// poolName is our pool's. It lies where AppArmor and SELinux expect disks.
+	// poolName is our pool's name. The pool lies where AppArmor and SELinux
+	// expect disks.
 	poolName = "pgapp"
 	poolPath = "/var/lib/libvirt/images/pgapp"
 	// readySuffix names the empty volume that says that another is complete.
@@ -72,8 +73,8 @@ func ownPool(pool rpc.Pool) bool {
 	return pool.XML.Type == "dir" && pool.XML.Target != nil && pool.XML.Target.Path == poolPath
 }
 
-// volume looks a volume of the pool up; ok is false where it isn't there,
-// which includes that the pool isn't.
+// volume looks a volume of the pool up; ok is false if the volume or the pool
+// doesn't exist.
 func (ds *disks) volume(ctx context.Context, name string) (v rpc.Volume, ok bool, err error) {
 	v, err = ds.virt.Volume(ctx, poolName, name)
 	if errors.Is(err, rpc.ErrNotFound) || errors.Is(err, rpc.ErrInactive) {
@@ -82,7 +83,7 @@ func (ds *disks) volume(ctx context.Context, name string) (v rpc.Volume, ok bool
 	return v, err == nil, err
 }
 
-// complete tells whether the volume and its marker are there.
+// complete tells whether the volume and its marker exist.
 func (ds *disks) complete(ctx context.Context, name string) (rpc.Volume, bool, error) {
 	v, ok, err := ds.volume(ctx, name)
 	if err != nil || !ok {
@@ -101,8 +102,8 @@ func (ds *disks) markComplete(ctx context.Context, name string) error {
 	return err
 }
 
-// dropVolume removes the marker before the volume, so that a volume is never
-// taken for complete that isn't.
+// dropVolume removes the marker before the volume, so that an incomplete volume
+// never has a marker.
 func (ds *disks) dropVolume(ctx context.Context, name string) error {
 	for _, n := range []string{name + readySuffix, name} {
 		if err := ds.deleteWhenIdle(ctx, n); err != nil {
@@ -112,8 +113,8 @@ func (ds *disks) dropVolume(ctx context.Context, name string) error {
 	return nil
 }
 
-// deleteWhenIdle waits for an upload of ours that was cut off and that libvirt
-// hasn't given up yet.
+// deleteWhenIdle deletes a volume. It waits while libvirt still holds a
+// cancelled upload of ours.
 func (ds *disks) deleteWhenIdle(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, busyLimit)
 	defer cancel()
@@ -157,8 +158,8 @@ func linkedClone(name string, on rpc.Volume, capacity uint64) libvirtxml.Storage
 	return v
 }
 
-// ensureClone makes the linked clone unless it is there. A clone on something
-// else was made from another image, and is left for the caller to judge.
+// ensureClone makes the linked clone unless it exists. An existing clone of
+// another image is returned as it is.
 func (ds *disks) ensureClone(ctx context.Context, name string, on rpc.Volume, capacity uint64) (rpc.Volume, error) {
 	err := ds.virt.CreateVolume(ctx, poolName, linkedClone(name, on, capacity))
 	if err != nil && !errors.Is(err, rpc.ErrExists) {
@@ -167,8 +168,8 @@ func (ds *disks) ensureClone(ctx context.Context, name string, on rpc.Volume, ca
 	return ds.virt.Volume(ctx, poolName, name)
 }
 
-// upload makes a volume anew and fills it; only complete when it has the size
-// that was sent.
+// upload makes the volume again and fills it. It checks that the volume has the
+// size that was sent.
 func (ds *disks) upload(ctx context.Context, v libvirtxml.StorageVolume, r io.Reader, size int64) error {
 	if err := ds.dropVolume(ctx, v.Name); err != nil {
 		return err
@@ -177,7 +178,7 @@ func (ds *disks) upload(ctx context.Context, v libvirtxml.StorageVolume, r io.Re
 		return err
 	}
 	if err := ds.virt.Upload(ctx, poolName, v.Name, r, size); err != nil {
-		// What is half there would fill the disk until the next attempt.
+		// A partial volume would use disk space until the next attempt.
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), busyLimit)
 		defer cancel()
 		return errors.Join(err, ds.dropVolume(clean, v.Name))

@@ -12,13 +12,13 @@ import (
 )
 
 // stopServerLimit is how long PostgreSQL may take to end before its machine is
-// powered off; it has been asked to before, as a rule.
+// powered off. Usually it has been stopped before.
 const stopServerLimit = time.Minute
 
-// StopMachine powers the machine off: by its own means, by its power button,
-// and after two minutes by its plug. What is done beyond the first is reported.
-// A repeat does nothing. A machine that libvirt doesn't know has stopped only if
-// no QEMU process of it is left.
+// StopMachine powers the machine off: over SSH, by its power button, and after
+// two minutes by its plug. It reports each means after the first. A repeat does
+// nothing. A machine that libvirt doesn't know has stopped only if none of its
+// QEMU processes is left.
 func (p *Provider) StopMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, report appliance.Report) error {
 	if m.Placement == appliance.PlacementLocal {
 		return p.cfg.Local.StopMachine(ctx, c, m, report)
@@ -53,9 +53,9 @@ func (mc *machines) pullPlug(ctx context.Context, domain string) (rpc.Domain, er
 	return mc.virt.Domain(ctx, domain)
 }
 
-// powerOff goes from one means to the next until the machine is off: a paused
-// primary is resumed (see halt), PostgreSQL and the guest are asked over SSH, the guest by its
-// power button, and at last the plug is pulled.
+// powerOff tries one means after the other until the machine is off: it resumes
+// a paused primary (see halt), stops PostgreSQL and the guest over SSH, presses
+// the power button, and finally pulls the plug.
 func (mc *machines) powerOff(ctx context.Context, domain string, g *guest, primary bool, report appliance.Report) error {
 	say := func(format string, args ...any) {
 		if report != nil {
@@ -90,8 +90,8 @@ func (mc *machines) powerOff(ctx context.Context, domain string, g *guest, prima
 	return err
 }
 
-// askOff has PostgreSQL end and the guest power off, over SSH. Where that fails
-// it presses the power button, which has systemd end PostgreSQL.
+// askOff stops PostgreSQL and powers the guest off over SSH. If that fails it
+// presses the power button, on which systemd stops PostgreSQL.
 func (mc *machines) askOff(ctx context.Context, domain string, g *guest, say func(format string, args ...any)) (pressed bool) {
 	limited, cancel := context.WithTimeout(ctx, stopServerLimit)
 	defer cancel()
@@ -109,8 +109,8 @@ func (mc *machines) askOff(ctx context.Context, domain string, g *guest, say fun
 	return true
 }
 
-// pressEvery is how often a guest is asked that had to be asked by its power
-// button: early in its boot it doesn't hear it.
+// pressEvery is the interval of presses of the power button: early in its boot
+// a guest ignores it.
 const pressEvery = 15 * time.Second
 
 // awaitOff waits until the domain is off.

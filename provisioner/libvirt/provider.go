@@ -32,17 +32,17 @@ type SecretStore interface {
 
 // Config is what the provider needs.
 type Config struct {
-	// Host is the machine of the libvirt that is used.
+	// Host is the machine that libvirt runs on.
 	Host Host
-	// Local makes the member that runs on the host where the primary does.
+	// Local makes the primary if it runs on the host.
 	Local appliance.Provider
 	// Secrets keeps the guests' keys.
 	Secrets SecretStore
 	// Documents holds cloud-init's documents and the image's scripts, as
 	// embed/cloudinit does.
 	Documents fs.FS
-	// ImageDir is where images are kept that were fetched; TempDir takes
-	// seeds while they are made, and has to be private. Both have to exist.
+	// ImageDir holds fetched images. TempDir holds seeds while they are made,
+	// and has to be private. Both have to exist.
 	ImageDir string
 	TempDir  string
 	// BootLimit is how long one guest may take from its start until SSH
@@ -85,7 +85,7 @@ func New(cfg Config) *Provider {
 	return p
 }
 
-// Close ends the connections to guests and to libvirt. Guests go on.
+// Close ends the connections to guests and to libvirt. Guests keep running.
 func (p *Provider) Close() {
 	p.mu.Lock()
 	guests := p.guests
@@ -100,7 +100,7 @@ func (p *Provider) Close() {
 // Images is the store of fetched images, for `pgapp image`.
 func (p *Provider) Images() *image.Store { return p.imaging.images }
 
-// turn waits until nobody else in this process makes the thing.
+// turn waits until no other caller in this process makes the object.
 func (t *turns) turn(ctx context.Context, what string) (release func(), err error) {
 	release, err = t.building.Enter(ctx, what)
 	if err != nil {
@@ -129,7 +129,7 @@ func (p *Provider) guest(c appliance.Cluster, m appliance.Member) *guest {
 	return g
 }
 
-// forget closes what is kept for a member that is removed.
+// forget closes the connections to a member that is removed.
 func (p *Provider) forget(c appliance.Cluster, member string) {
 	p.mu.Lock()
 	var gone []*guest

@@ -10,7 +10,7 @@ import (
 	"pgapp/provisioner/libvirt/rpc"
 )
 
-func TestPruneRemovesWhatNobodyUses(t *testing.T) {
+func TestPruneRemovesUnusedImages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	if err := w.disks.ensurePool(t.Context()); err != nil {
@@ -79,7 +79,7 @@ func TestPruneRemovesWhatNobodyUses(t *testing.T) {
 	}
 }
 
-func TestPruneWhereNothingIs(t *testing.T) {
+func TestPruneWithoutPool(t *testing.T) {
 	t.Parallel()
 	if removed, err := newWorld(t).PruneImages(t.Context()); err != nil || len(removed) != 0 {
 		t.Errorf("removed %v, %v", removed, err)

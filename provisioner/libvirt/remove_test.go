@@ -57,7 +57,7 @@ func destroyed(t *testing.T, w world, c appliance.Cluster) error {
 	return nil
 }
 
-func TestVolumeOfGoesByTheWholeName(t *testing.T) {
+func TestVolumeOfMatchesWholeName(t *testing.T) {
 	t.Parallel()
 	head := "pgapp-main-node1." + uuidA + "."
 	for name, want := range map[string]bool{
@@ -76,7 +76,7 @@ func TestVolumeOfGoesByTheWholeName(t *testing.T) {
 	}
 }
 
-func TestDestroyKeepsCopiesOfAUsers(t *testing.T) {
+func TestDestroyKeepsUsersCopies(t *testing.T) {
 	t.Parallel()
 	for name, destroy := range map[string]func(ctx context.Context, w world, c appliance.Cluster) error{
 		"steps": func(_ context.Context, w world, c appliance.Cluster) error { return destroyed(t, w, c) },
@@ -111,7 +111,7 @@ func TestDestroyKeepsCopiesOfAUsers(t *testing.T) {
 	}
 }
 
-func TestDestroyFindsARenamedDomain(t *testing.T) {
+func TestDestroyFindsRenamedDomain(t *testing.T) {
 	t.Parallel()
 	w, c, m := inLife(t)
 	w.fake.rename(m.Domain, "billing-db")
@@ -126,7 +126,7 @@ func TestDestroyFindsARenamedDomain(t *testing.T) {
 	}
 }
 
-func TestDestroyDefinesAnUndefinedPool(t *testing.T) {
+func TestDestroyDefinesUndefinedPool(t *testing.T) {
 	t.Parallel()
 	w, c, m := inLife(t)
 	w.host.files[inFS(poolPath)] = &fstest.MapFile{Mode: fs.ModeDir}
@@ -144,7 +144,7 @@ func TestDestroyDefinesAnUndefinedPool(t *testing.T) {
 	}
 }
 
-func TestDestroyRefusesWhereOthersLean(t *testing.T) {
+func TestDestroyRefusesVolumesInUse(t *testing.T) {
 	t.Parallel()
 	w, c, m := inLife(t)
 	root := poolPath + "/" + volumeName(memberTag(c, m.Name), volRoot)
@@ -159,7 +159,7 @@ func TestDestroyRefusesWhereOthersLean(t *testing.T) {
 	}
 }
 
-func TestDestroyRemovesASnapshotsOverlay(t *testing.T) {
+func TestDestroyRemovesSnapshotOverlay(t *testing.T) {
 	t.Parallel()
 	w, c, m := inLife(t)
 	root := poolPath + "/" + volumeName(memberTag(c, m.Name), volRoot)

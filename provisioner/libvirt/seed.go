@@ -15,7 +15,7 @@ import (
 	"pgapp/appliance"
 )
 
-// identity is what makes one guest out of an image.
+// identity is what cloud-init gives a guest.
 type identity struct {
 	InstanceID string
 	Hostname   string
@@ -134,8 +134,8 @@ func (f seedFiles) image(dir string) (img []byte, err error) {
 	return mem.data, nil
 }
 
-// memoryDisk is a disk in memory, so that the image with the keys never lies
-// in a file of ours.
+// memoryDisk is a disk in memory, so that the image with the keys is never
+// written to a file.
 type memoryDisk struct {
 	data []byte
 	at   int64

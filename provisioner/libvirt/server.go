@@ -9,10 +9,11 @@ import (
 	"pgapp/provisioner/libvirt/rpc"
 )
 
-// startScript starts the unit, and waits until the server has written what it
-// is doing into its own postmaster.pid, which is the eighth line there, or has
-// ended; then what it logged is printed. startFailed is the exit code for that.
-// A file that a fence left behind may name the very process.
+// startScript starts the unit, and waits until the server has written its
+// status, the eighth line of postmaster.pid, or has ended. If it ended, the
+// script prints the server's log and exits with startFailed. A postmaster.pid
+// that a fence left behind may name the new process's number, so an unchanged
+// file is ignored.
 const startScript = `systemctl reset-failed -- "$1" 2>/dev/null
 file=$2/postmaster.pid
 [ "$(systemctl show --value -p ActiveState -- "$1")" = active ] || old=$(stat -c '%i %y' -- "$file" 2>/dev/null)
@@ -32,7 +33,7 @@ exit 101`
 
 const startFailed = 101
 
-// StartServer starts our unit, which nothing else does.
+// StartServer starts our unit. Only pgapp starts it.
 func (g *guest) StartServer(ctx context.Context) error {
 	lay := g.Layout()
 	log, err := g.root(ctx, startScript, serverUnit, lay.DataDir, lay.LogFile)
@@ -48,8 +49,8 @@ func (g *guest) StartServer(ctx context.Context) error {
 	return fmt.Errorf("starting PostgreSQL on %q: %w", g.member.Name, err)
 }
 
-// stopScript ends the unit by the signal that is pg_ctl's mode, and waits for
-// the last of its processes.
+// stopScript sends the unit the signal of pg_ctl's mode, and waits until its
+// last process has ended.
 const stopScript = `[ "$(systemctl show --value -p ActiveState -- "$1")" != inactive ] || exit 0
 systemctl kill --kill-whom=main --signal="$2" -- "$1" 2>/dev/null
 exec systemctl stop -- "$1"`

@@ -93,13 +93,14 @@ func (p *Provider) sharedSteps(c appliance.Cluster, vms []appliance.Member) []ap
 	}
 }
 
-// imageReady observes whether there is an image to go on with.
+// imageReady tells whether the pool has a golden image, or the base to build
+// one.
 func (im *imaging) imageReady(ctx context.Context, s appliance.Spec) (bool, error) {
 	digest, err := im.imageDigest(ctx, s)
 	if err != nil {
 		return false, nil //nolint:nilerr // Do says what is wrong with it
 	}
-	// A golden image that leans on a base is worth nothing without.
+	// A golden image that depends on a base is useless without it.
 	if v, ok, err := im.disks.complete(ctx, goldenName(digest)); err != nil || ok && v.Backing == "" {
 		return ok, err
 	}
@@ -125,8 +126,8 @@ func (p *Provider) memberSteps(c appliance.Cluster, m appliance.Member) []applia
 	}
 }
 
-// haveDisks tells whether all of the members have their disks: then nothing is
-// needed that disks are made from.
+// haveDisks tells whether all members have their disks: then no image is
+// needed.
 func (p *Provider) haveDisks(ctx context.Context, c appliance.Cluster, members ...appliance.Member) (bool, error) {
 	for _, m := range members {
 		if state, _, err := p.machines.root(ctx, c, m); err != nil || state != rootThere {
@@ -136,9 +137,9 @@ func (p *Provider) haveDisks(ctx context.Context, c appliance.Cluster, members .
 	return true, nil
 }
 
-// ensureDisk makes the member's disk, a linked clone of the golden image. Where
-// the disk of a standby is gone, the domain that had it gets a new one, and a
-// seed, since the guest on it has no identity yet.
+// ensureDisk makes the member's disk, a linked clone of the golden image. If a
+// standby's disk is missing, its domain gets a new disk, and a seed, because
+// the new guest has no identity yet.
 func (p *Provider) ensureDisk(ctx context.Context, c appliance.Cluster, m appliance.Member) error {
 	if err := p.disks.ensurePool(ctx); err != nil {
 		return err
@@ -167,7 +168,7 @@ func (p *Provider) ensureDisk(ctx context.Context, c appliance.Cluster, m applia
 	return err
 }
 
-// remakeDisk gives a domain whose disk is gone a new one, and a seed.
+// remakeDisk gives a domain whose disk is missing a new disk and a seed.
 func (p *Provider) remakeDisk(ctx context.Context, c appliance.Cluster, m appliance.Member, golden rpc.Volume) error {
 	d, err := p.machines.domainOf(ctx, c.UUID, m)
 	if err != nil {

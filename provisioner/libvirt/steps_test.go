@@ -37,7 +37,7 @@ func qcow2File(t *testing.T, change func(header []byte)) string {
 	return path
 }
 
-func TestBaseIsUploadedOnce(t *testing.T) {
+func TestEnsureBaseUploadsOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := appliance.Spec{Image: qcow2File(t, nil)}
@@ -62,7 +62,7 @@ func TestBaseIsUploadedOnce(t *testing.T) {
 	}
 }
 
-func TestUploadsThatGoWrong(t *testing.T) {
+func TestEnsureBaseReportsFailedUpload(t *testing.T) {
 	t.Parallel()
 	full := appliance.NewProblem(appliance.ErrHostNoSpace, "No space left on device")
 	for name, tc := range map[string]struct {
@@ -99,7 +99,7 @@ func TestUploadsThatGoWrong(t *testing.T) {
 	}
 }
 
-func TestImageDigestIsChecked(t *testing.T) {
+func TestEnsureBaseChecksDigest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	err := w.imaging.ensureBase(t.Context(), appliance.Spec{Image: qcow2File(t, nil), ImageDigest: "sha256:" + strings.Repeat("0", 64)}, quiet)
@@ -108,8 +108,8 @@ func TestImageDigestIsChecked(t *testing.T) {
 	}
 }
 
-// TestAnImageIsMadeOnceAtATime meets another home's builder at its work.
-func TestAnImageIsMadeOnceAtATime(t *testing.T) {
+// TestBuildTurnWaitsForOtherBuilders meets another home's builder at its work.
+func TestBuildTurnWaitsForOtherBuilders(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.newBuild(w.cluster(t, "main", uuidA, 1), "golden-1.qcow2", quiet)
@@ -156,7 +156,7 @@ func seeded(t *testing.T, w world, c appliance.Cluster) (appliance.Member, machi
 	return m, w.memberSpec(c, m)
 }
 
-func TestBootFallsBackFromKVMAloud(t *testing.T) {
+func TestUpReportsFallbackFromKVM(t *testing.T) {
 	t.Parallel()
 	for _, kvm := range []string{"absent", "refuses", "pauses"} {
 		t.Run(kvm, func(t *testing.T) {
@@ -197,7 +197,7 @@ func TestBootFallsBackFromKVMAloud(t *testing.T) {
 	}
 }
 
-func TestAccelKVMFailsClearly(t *testing.T) {
+func TestUpRefusesEmulationWithAccelKVM(t *testing.T) {
 	t.Parallel()
 	for _, kvm := range []string{"absent", "refuses", "pauses"} {
 		w := newWorld(t)
@@ -217,7 +217,7 @@ func TestAccelKVMFailsClearly(t *testing.T) {
 
 // A machine that is off is started once more where it went off meanwhile, and
 // not where it can't be defined: that would have no end.
-func TestWhatCannotBeDefinedIsToldAtOnce(t *testing.T) {
+func TestEnsureMachineRefusesForeignUUID(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.cluster(t, "main", uuidA, 1)
@@ -235,7 +235,7 @@ func TestWhatCannotBeDefinedIsToldAtOnce(t *testing.T) {
 	}
 }
 
-func TestStartThatEndsWithoutAWord(t *testing.T) {
+func TestStartRetriesAfterQEMUEndsWithoutMessage(t *testing.T) {
 	t.Parallel()
 	for ends, fails := range map[int]bool{0: false, 1: false, noMessageRetries: false, noMessageRetries + 1: true} {
 		w := newWorld(t)
@@ -248,7 +248,7 @@ func TestStartThatEndsWithoutAWord(t *testing.T) {
 	}
 }
 
-func TestWhatWasSavedOrPausedIsNotThawed(t *testing.T) {
+func TestUpBootsSavedAndPausedMachines(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.cluster(t, "main", uuidA, 1)
@@ -276,7 +276,7 @@ func TestWhatWasSavedOrPausedIsNotThawed(t *testing.T) {
 	}
 }
 
-func TestReservations(t *testing.T) {
+func TestReserveReplacesOnlyOwnReservation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	tg := tag{UUID: uuidA, Cluster: "main", Member: "node1"}
@@ -303,7 +303,7 @@ func TestReservations(t *testing.T) {
 	}
 }
 
-func TestPlan(t *testing.T) {
+func TestCreateStepsOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.cluster(t, "main", uuidA, 2)
@@ -322,7 +322,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-func TestKeysAreMadeOnce(t *testing.T) {
+func TestEnsureKeysKeepsExistingKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.cluster(t, "main", uuidA, 1)

@@ -72,7 +72,7 @@ func owned(d rpc.Domain, uuid string) (t tag, ok bool) {
 	return t, d.Name == domainName(t.Cluster, t.Member) || slices.Contains(diskFiles(d), poolPath+"/"+volumeName(t, volRoot))
 }
 
-// checkOwner refuses to go on with a domain that isn't the cluster's.
+// checkOwner refuses a domain that isn't the cluster's.
 func checkOwner(d rpc.Domain, uuid string) error {
 	if _, ok := owned(d, uuid); ok {
 		return nil

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// trialTime is how long a machine has to run under KVM: one that can't is
-	// paused or gone with its first instructions.
+	// trialTime is how long a trial machine has to run: without working KVM it
+	// pauses or ends at its first instructions.
 	trialTime = time.Second
 	trialMiB  = 64
 )

@@ -14,7 +14,7 @@ import (
 
 var _ appliance.Powered = (*guest)(nil)
 
-// Power asks libvirt what the member's domain does, under whatever name.
+// Power asks libvirt for the state of the member's domain, under any name.
 func (g *guest) Power(ctx context.Context) (appliance.Power, error) {
 	d, err := g.machines.domainOf(ctx, g.uuid, g.member)
 	if errors.Is(err, rpc.ErrNotFound) {

@@ -10,7 +10,7 @@ import (
 	"pgapp/provisioner/libvirt/rpc"
 )
 
-func TestPowerInWords(t *testing.T) {
+func TestPowerOfReadsDomainState(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name    string
@@ -46,7 +46,7 @@ func TestPowerInWords(t *testing.T) {
 	}
 }
 
-func TestPowerOfAMachineThatIsGone(t *testing.T) {
+func TestPowerOfMissingDomainIsOff(t *testing.T) {
 	t.Parallel()
 	w, c, m := inLife(t)
 	delete(w.fake.domains, m.Domain)

@@ -21,8 +21,9 @@ import (
 const (
 	// serverAccountName is the account that distributions make for PostgreSQL.
 	serverAccountName = "postgres"
-	// ownAccountPrefix begins the name of the one that pgapp makes where there
-	// is none. Each home has its own, so that none takes away another's.
+	// ownAccountPrefix begins the name of the account that pgapp makes if there
+	// is none. Each home has its own account, so that removing one home's
+	// leaves the others'.
 	ownAccountPrefix = "pgapp-"
 	// usersTimeout is well above the 15 s that useradd and userdel wait for
 	// another's lock (lckpwdf(3)).
@@ -32,12 +33,12 @@ const (
 // account is the user that PostgreSQL runs as.
 type account struct {
 	name string
-	// self is set where that is who pgapp runs as.
+	// self is set if pgapp runs as that user too.
 	self bool
 	// comment marks an account of our own in the passwd database, so that the
 	// mark and the account come and go as one.
 	comment string
-	// own is set where the account is to be ours, made when it is missing.
+	// own is set if pgapp makes the account when it is missing.
 	own bool
 }
 
@@ -123,7 +124,7 @@ func (a account) lookup() (ids, error) {
 	return out, nil
 }
 
-// credential is nil where the caller's own serves.
+// credential is nil if pgapp's own user serves.
 func (a account) credential(i ids) *syscall.Credential {
 	if a.self {
 		return nil
@@ -131,13 +132,13 @@ func (a account) credential(i ids) *syscall.Credential {
 	return &syscall.Credential{Uid: i.uid, Gid: i.gid, Groups: i.groups}
 }
 
-// exists tells whether the account is there.
+// exists tells whether the account exists.
 func (a account) exists() bool {
 	_, err := a.lookup()
 	return err == nil
 }
 
-// ensure makes the account where it is ours to make. A repeat does nothing.
+// ensure makes the account if own is set. A repeat does nothing.
 func (a account) ensure(ctx context.Context) error {
 	if _, err := user.Lookup(a.name); a.self || err == nil {
 		return nil
@@ -161,8 +162,8 @@ func (a account) ensure(ctx context.Context) error {
 		WithDetail(string(out)).WithHint("make it by hand: useradd --system --shell /usr/sbin/nologin %s", a.name)
 }
 
-// changeUsers runs a program that is never cut off in the middle: a group
-// without its user would be left, and useradd refuses a name that a group has.
+// changeUsers runs a program that isn't cancelled midway: it would leave a
+// group without its user, and useradd refuses the name of an existing group.
 func changeUsers(ctx context.Context, argv ...string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -181,7 +182,7 @@ func (a account) made() bool {
 	return err == nil && u.Name == a.comment
 }
 
-// remove takes away the account that we made. A repeat does nothing.
+// remove removes the account that pgapp made. A repeat does nothing.
 func (a account) remove(ctx context.Context) error {
 	if !a.made() {
 		return nil
@@ -198,7 +199,8 @@ func (a account) remove(ctx context.Context) error {
 		return appliance.NewProblem(appliance.ErrConflict, "the system user %q still has processes", a.name).
 			WithHint("end them: ps -u %s", a.name)
 	}
-	// Forced, since userdel also counts zombies, and we have just looked.
+	// Forced, because userdel also counts zombies, and the processes were just
+	// checked.
 	out, err := changeUsers(ctx, "userdel", "--force", a.name)
 	if err != nil && a.made() {
 		return fmt.Errorf("removing the system user %q: %w: %s", a.name, err, strings.TrimSpace(string(out)))

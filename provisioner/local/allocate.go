@@ -29,8 +29,8 @@ func (p *Provider) Allocate(ctx context.Context, r appliance.AllocateRequest) ([
 	return allocate(ctx, r, p.block, listens)
 }
 
-// listens tells whether anything keeps a server from listening there, on that
-// address or on all. Only binding finds every way in which something can.
+// listens tells whether a server can't bind the address. Only binding finds
+// every possible conflict, such as a listener on all addresses.
 func listens(ctx context.Context, a netip.AddrPort) bool {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", a.String())
@@ -77,7 +77,7 @@ func allocate(ctx context.Context, r appliance.AllocateRequest, first byte, busy
 type allocation struct {
 	r    appliance.AllocateRequest
 	busy takenFunc
-	// used are the places of all members, also of those that are stopped now.
+	// used are the addresses and ports of all members, stopped ones included.
 	used map[netip.AddrPort]bool
 	// hosts are the addresses that this cluster has.
 	hosts map[netip.Addr]bool

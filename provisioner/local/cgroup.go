@@ -18,14 +18,14 @@ import (
 	"pgapp/appliance/wait"
 )
 
-// cgroups knows where control groups of version 2 are on this machine. The
-// zero value is a machine without.
+// cgroups knows where this machine has control groups of version 2. The zero
+// value is a machine without them.
 type cgroups struct {
 	// mount is where the hierarchy is mounted; empty where it is not.
 	mount string
 	// root is the part of the hierarchy that the mount shows.
 	root string
-	// euid is who makes them.
+	// euid is the user that makes cgroups.
 	euid int
 }
 
@@ -93,7 +93,7 @@ func (c cgroups) candidates(tag string) []string {
 	return append(out, filepath.Join(service, tag+".scope"), filepath.Join(service, "app.slice", tag+".scope"))
 }
 
-// existing lists the cgroups of that name that are there.
+// existing lists the existing cgroups of that name.
 func (c cgroups) existing(tag string) []cgroup {
 	var out []cgroup
 	for _, dir := range c.candidates(tag) {
@@ -104,7 +104,7 @@ func (c cgroups) existing(tag string) []cgroup {
 	return out
 }
 
-// ensure makes the cgroup, or finds it. ok is false where we may not.
+// ensure makes the cgroup, or finds it. ok is false if pgapp may not make one.
 func (c cgroups) ensure(tag string) (g cgroup, ok bool) {
 	for _, dir := range c.candidates(tag) {
 		if strings.HasSuffix(dir, ".scope") {
@@ -117,7 +117,7 @@ func (c cgroups) ensure(tag string) (g cgroup, ok bool) {
 	return cgroup{}, false
 }
 
-// usable tells whether we may make cgroups, without making one.
+// usable tells whether pgapp may make cgroups. It makes none.
 func (c cgroups) usable() bool {
 	for _, dir := range c.candidates("pgapp") {
 		if strings.HasSuffix(dir, ".scope") {
@@ -231,7 +231,7 @@ func (g cgroup) remove() error {
 	return nil
 }
 
-// end kills all in it, waits until it is empty and removes it.
+// end kills the cgroup's processes, waits until it is empty and removes it.
 func (g cgroup) end(ctx context.Context) error {
 	return wait.Until(ctx, pollInterval, func(ctx context.Context) (bool, error) {
 		busy, err := g.populated()

@@ -8,9 +8,9 @@ import (
 	"pgapp/appliance"
 )
 
-// TestEndOfForeignCgroupIsAnError has a directory that can't be removed for
+// TestCgroupEndReportsForeignCgroup has a directory that can't be removed for
 // want of permission: waiting would never help.
-func TestEndOfForeignCgroupIsAnError(t *testing.T) {
+func TestCgroupEndReportsForeignCgroup(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() == 0 {
 		t.Skip("SKIPPED: root may remove everything, and so this needs an ordinary user")

@@ -41,7 +41,7 @@ func wantProblem(t *testing.T, got *appliance.Problem, id appliance.ErrorID) {
 	}
 }
 
-func TestHostWithNoexecHomeIsRefused(t *testing.T) {
+func TestHostStepRefusesNoexecHome(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
 	if got := checkExec(home, ""); got != nil {
@@ -65,7 +65,7 @@ func TestHostWithNoexecHomeIsRefused(t *testing.T) {
 	})
 }
 
-func TestHostWhoseLoopbackIsDownIsRefused(t *testing.T) {
+func TestHostStepRefusesLoopbackDown(t *testing.T) {
 	t.Parallel()
 	apart(t, func() error {
 		wantProblem(t, checkLoopback(), appliance.ErrHostNetwork)
@@ -73,7 +73,7 @@ func TestHostWhoseLoopbackIsDownIsRefused(t *testing.T) {
 	})
 }
 
-func TestHostWithoutTimeZonesIsRefused(t *testing.T) {
+func TestHostStepRefusesMissingTimeZones(t *testing.T) {
 	t.Parallel()
 	apart(t, func() error {
 		err := os.MkdirAll(zoneinfoDir, 0o755)
@@ -90,7 +90,7 @@ func TestHostWithoutTimeZonesIsRefused(t *testing.T) {
 	})
 }
 
-func TestReadOnlySharedMemoryIsRefused(t *testing.T) {
+func TestCheckShmRefusesReadOnly(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	p := New(Config{Home: t.TempDir()})

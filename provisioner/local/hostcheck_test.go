@@ -33,7 +33,7 @@ func TestCheckShmRefusesWhatPostgreSQLCantUse(t *testing.T) {
 	}
 }
 
-func TestSurroundingFindingsNameEveryCheck(t *testing.T) {
+func TestSurroundingFindingsCoverEachCheck(t *testing.T) {
 	t.Parallel()
 	p := New(Config{Home: t.TempDir()})
 	findings := p.surroundingFindings(testContext(t), "", 1)

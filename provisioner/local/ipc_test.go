@@ -105,8 +105,8 @@ func TestRunFreesSharedMemory(t *testing.T) {
 	}
 }
 
-// TestFenceOutwaitsOnlookers is a fence while somebody looks at the memory.
-func TestFenceOutwaitsOnlookers(t *testing.T) {
+// TestFenceWaitsForMemoryReaders is a fence while somebody looks at the memory.
+func TestFenceWaitsForMemoryReaders(t *testing.T) {
 	t.Parallel()
 	_, m := newServer(t, newTestProvider(t, "home"))
 	pm := m.mustStart(t)

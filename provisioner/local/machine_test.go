@@ -50,7 +50,7 @@ func TestFilesStayInside(t *testing.T) {
 	}
 }
 
-func TestRunLeavesNothing(t *testing.T) {
+func TestRunEndsBackgroundProcesses(t *testing.T) {
 	t.Parallel()
 	m := made(t, selfProvider(t))
 	began := time.Now()
@@ -100,7 +100,7 @@ func stray(t *testing.T, dir string, terminal bool) *exec.Cmd {
 	return cmd
 }
 
-func TestFenceEndsStrays(t *testing.T) {
+func TestFenceEndsStrayProcesses(t *testing.T) {
 	t.Parallel()
 	p := selfProvider(t)
 	m := made(t, p)
@@ -132,9 +132,9 @@ func TestFenceEndsStrays(t *testing.T) {
 	}
 }
 
-// TestFenceAwaitsTheEnd fences processes that take long to end: the kernel
+// TestFenceAwaitsProcessEnd fences processes that take long to end: the kernel
 // frees each one's file after it has left its directory.
-func TestFenceAwaitsTheEnd(t *testing.T) {
+func TestFenceAwaitsProcessEnd(t *testing.T) {
 	t.Parallel()
 	m := made(t, selfProvider(t))
 	for range 5 {
@@ -164,9 +164,9 @@ func TestFenceAwaitsTheEnd(t *testing.T) {
 	}
 }
 
-// TestFenceSparesTheUsersShell matters to ordinary users, whose members run
+// TestFenceSparesUsersShell matters to ordinary users, whose members run
 // as themselves.
-func TestFenceSparesTheUsersShell(t *testing.T) {
+func TestFenceSparesUsersShell(t *testing.T) {
 	t.Parallel()
 	m := made(t, selfProvider(t))
 	shell := stray(t, m.Layout().ConfDir, true)
@@ -240,7 +240,7 @@ func TestStaleServerDoesNotCount(t *testing.T) {
 	}
 }
 
-func TestLogIsSetAside(t *testing.T) {
+func TestOpenLogRotatesLargeLog(t *testing.T) {
 	t.Parallel()
 	m := made(t, selfProvider(t))
 	i, err := m.p.account.lookup()

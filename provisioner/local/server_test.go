@@ -70,7 +70,7 @@ func (m *machine) mustStop(t *testing.T) {
 	}
 }
 
-func TestServerIsOnItsOwn(t *testing.T) {
+func TestServerIsDetached(t *testing.T) {
 	t.Parallel()
 	inherit, err := os.Open("/etc/hostname")
 	if err != nil {
@@ -109,8 +109,8 @@ func TestServerIsOnItsOwn(t *testing.T) {
 	}
 }
 
-// TestDaemonDeath kills the process that started the server.
-func TestDaemonDeath(t *testing.T) {
+// TestServerSurvivesDaemonDeath kills the process that started the server.
+func TestServerSurvivesDaemonDeath(t *testing.T) {
 	t.Parallel()
 	p := newTestProvider(t, "home")
 	_, m := newServer(t, p)
@@ -280,7 +280,7 @@ func TestStartProblems(t *testing.T) {
 	}
 }
 
-func TestClosedParent(t *testing.T) {
+func TestCreateStepsRefuseClosedParent(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: only root gives members another user")

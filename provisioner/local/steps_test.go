@@ -9,7 +9,7 @@ import (
 	"pgapp/appliance"
 )
 
-func TestStepsConvergeFromEveryCut(t *testing.T) {
+func TestStepsConvergeAfterEachInterruption(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
@@ -80,9 +80,9 @@ func TestStepsConvergeFromEveryCut(t *testing.T) {
 	}
 }
 
-// TestRemovalCutShort is a removal that ended when all but the directory above
+// TestRemoveResumesAfterInterruption is a removal that ended when all but the directory above
 // the clusters was gone: the next one takes that too.
-func TestRemovalCutShort(t *testing.T) {
+func TestRemoveResumesAfterInterruption(t *testing.T) {
 	p := selfProvider(t)
 	c := testCluster("node0")
 	steps := p.DestroySteps(c, c.Members)
@@ -102,7 +102,7 @@ func TestRemovalCutShort(t *testing.T) {
 	}
 }
 
-func TestForeignThingsStay(t *testing.T) {
+func TestStepsKeepForeignFiles(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
@@ -160,7 +160,7 @@ func TestForeignThingsStay(t *testing.T) {
 	}
 }
 
-func TestForeignMachineIsRefused(t *testing.T) {
+func TestMachineRefusesForeignDirectory(t *testing.T) {
 	t.Parallel()
 	p, cl := selfProvider(t), testCluster("node0")
 	m := p.machine(cl, cl.Members[0])
@@ -200,7 +200,7 @@ func TestHostChecks(t *testing.T) {
 	}
 }
 
-func TestSqueezedSocketDir(t *testing.T) {
+func TestSqueezedSocketDirRefusesForeignEntries(t *testing.T) {
 	t.Parallel()
 	i := ids{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}
 	for _, c := range []struct {

@@ -18,9 +18,9 @@ func TestTablespaceFindingWarnsWithoutLandlock(t *testing.T) {
 	}
 }
 
-// TestRefuseTablespacesLooksAtThePrimaryToo has a standby that was down when
+// TestRefuseTablespacesChecksPrimary has a standby that was down when
 // its primary got a tablespace.
-func TestRefuseTablespacesLooksAtThePrimaryToo(t *testing.T) {
+func TestRefuseTablespacesChecksPrimary(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name, holder string

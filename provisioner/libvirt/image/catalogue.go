@@ -8,9 +8,9 @@ import (
 	"pgapp/appliance"
 )
 
-// Image is a disk image in qcow2 format, from somewhere, with a digest.
+// Image is a disk image in qcow2 format, with its source and digest.
 type Image struct {
-	// Name is the catalogue's, else a file's base name.
+	// Name is the catalogue's name, or a file's base name.
 	Name string `json:"name" yaml:"name"`
 	// URL is where it is fetched from; File is a file on this machine instead.
 	URL  string `json:"url,omitempty" yaml:"url,omitempty"`
@@ -19,9 +19,9 @@ type Image struct {
 	Digest string `json:"digest,omitempty" yaml:"digest,omitempty"`
 }
 
-// Catalogue lists the images that pgapp knows. The addresses are dated, so
-// that what the digests were taken of stays there; the digests are those that
-// the distributions published, over HTTPS: Debian signs none.
+// Catalogue lists the images that pgapp knows. The URLs are dated, so that
+// their content never changes. The distributions published the digests over
+// HTTPS; Debian doesn't sign them.
 func Catalogue() []Image {
 	return []Image{
 		{

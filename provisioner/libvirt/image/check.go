@@ -5,7 +5,7 @@ import (
 	"hash"
 )
 
-// Check is a writer that finds whether what is written to it has a digest.
+// Check is a writer that verifies the digest of the written data.
 type Check struct {
 	sum  hash.Hash
 	want string
@@ -20,8 +20,8 @@ func NewCheck(digest string) (*Check, error) {
 // Write never fails.
 func (c *Check) Write(b []byte) (int, error) { return c.sum.Write(b) }
 
-// Err is nil where all that was written has the digest, else a Problem with id
-// image-digest that names what it was.
+// Err is nil if the written data has the digest, else a Problem with id
+// image-digest that names the data.
 func (c *Check) Err(what string) error {
 	if got := hex.EncodeToString(c.sum.Sum(nil)); got != c.want {
 		return wrongDigest(what, c.want, got)

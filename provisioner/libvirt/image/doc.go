@@ -1,3 +1,3 @@
-// Package image knows the disk images that guests are made from, and keeps
-// those that were fetched: by their digest, complete or not at all.
+// Package image knows the disk images that guests are made from, and stores
+// fetched images by digest. A stored image is complete.
 package image

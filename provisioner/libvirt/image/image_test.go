@@ -20,7 +20,7 @@ func digestOf(b string) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-func TestCatalogueIsSound(t *testing.T) {
+func TestCatalogueEntriesAreValid(t *testing.T) {
 	t.Parallel()
 	for _, i := range Catalogue() {
 		if _, _, err := newHash(i.Digest); err != nil || !strings.HasPrefix(i.URL, "https://") {
@@ -54,7 +54,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-func TestPullGoesOnWhereItStopped(t *testing.T) {
+func TestPullResumesPartialDownload(t *testing.T) {
 	t.Parallel()
 	body := strings.Repeat("0123456789", 100_000)
 	var requests, ranged atomic.Int64
@@ -102,7 +102,7 @@ func TestPullGoesOnWhereItStopped(t *testing.T) {
 	}
 }
 
-func TestWhatHasAnotherDigestIsNotKept(t *testing.T) {
+func TestEnsureRejectsDigestMismatch(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("evil")) }))
 	defer srv.Close()

@@ -21,7 +21,7 @@ const named = ".name"
 
 var errNoName = errors.New("not a name")
 
-// CheckName refuses what is no name for an image, and the catalogue's names.
+// CheckName refuses an invalid image name, and the catalogue's names.
 func CheckName(name string) error {
 	if len(name) > 60 || !regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`).MatchString(name) || strings.Contains(name, "..") {
 		return appliance.NewProblem(appliance.ErrUsage, "%q is not a valid image name", name).
@@ -79,7 +79,7 @@ func (s *Store) nameOf(name string) (digest string, err error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// Find is [Find], and knows the names that were given by SetName as well.
+// Find is [Find] that also knows the names given by SetName.
 func (s *Store) Find(name, digest string) (Image, error) {
 	known, err := s.nameOf(name)
 	if errors.Is(err, errNoName) {
@@ -99,8 +99,8 @@ func (s *Store) Find(name, digest string) (Image, error) {
 	return i, nil
 }
 
-// Keep fetches the image, or copies it where it is a file, and names it where
-// it is neither the catalogue's nor nameless. A repeat is safe.
+// Keep fetches the image, or copies its file. It names the image, unless the
+// name is empty or the catalogue's. A repeat is safe.
 func (s *Store) Keep(ctx context.Context, i Image, name string, progress Progress) (Entry, error) {
 	if name != "" {
 		if err := CheckName(name); err != nil {

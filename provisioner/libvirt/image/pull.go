@@ -19,8 +19,8 @@ const (
 	idleLimit = time.Minute
 )
 
-// pull fetches the image. A part that is there is gone on with; the digest is
-// taken of the whole file in the end.
+// pull fetches the image. A partial download is resumed; the digest is verified
+// over the complete file.
 func (s *Store) pull(ctx context.Context, i Image, progress Progress) error {
 	if _, _, err := newHash(i.Digest); err != nil {
 		return err
@@ -39,7 +39,7 @@ func (s *Store) pull(ctx context.Context, i Image, progress Progress) error {
 	return s.finish(ctx, part, i.Digest)
 }
 
-// errCut says that a fetch ended too early and can be gone on with.
+// errCut says that a fetch ended too early and can be resumed.
 var errCut = errors.New("the transfer was cut off")
 
 func pullProblem(i Image, err error) error {

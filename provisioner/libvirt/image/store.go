@@ -24,7 +24,7 @@ import (
 const (
 	suffix  = ".img"
 	partial = ".partial"
-	// chunk is how much is read between two looks at the context.
+	// chunk is how much is read between two checks of the context.
 	chunk = 1 << 20
 )
 
@@ -37,7 +37,8 @@ type Store struct {
 	dir string
 
 	mu sync.Mutex
-	// digests remembers the digests of files, by what tells a changed file.
+	// digests caches the digests of files, by the attributes that change with a
+	// file.
 	digests map[string]string
 }
 
@@ -45,13 +46,13 @@ type Store struct {
 // something is fetched.
 func NewStore(dir string) *Store { return &Store{dir: dir, digests: map[string]string{}} }
 
-// Entry is one image that is kept.
+// Entry is one stored image.
 type Entry struct {
 	Name     string    `json:"name" yaml:"name"`
 	Digest   string    `json:"digest" yaml:"digest"`
 	Bytes    int64     `json:"bytes" yaml:"bytes"`
 	Modified time.Time `json:"modified" yaml:"modified"`
-	// Partial is set where a fetch was cut off; a repeat goes on with it.
+	// Partial is set if the fetch was cut off; a repeat resumes it.
 	Partial bool `json:"partial,omitempty" yaml:"partial,omitempty"`
 }
 
@@ -70,7 +71,7 @@ func newHash(digest string) (hash.Hash, string, error) {
 	return nil, "", fmt.Errorf("the digest %q of algorithm %q isn't sha256:HEX or sha512:HEX", digest, algorithm)
 }
 
-// Have tells whether the image is there without fetching anything.
+// Have tells whether the image is stored. It fetches nothing.
 func (s *Store) Have(i Image) bool {
 	if i.File != "" {
 		_, err := os.Stat(i.File)
@@ -80,9 +81,9 @@ func (s *Store) Have(i Image) bool {
 	return err == nil
 }
 
-// Ensure returns a file with the image, of which the digest was checked: it is
-// fetched where it has to be. The digest of a file without one is found. A
-// repeat is safe, and goes on with what was cut off.
+// Ensure returns a file with the image, and the verified digest. It fetches the
+// image if needed, and computes the digest of a file that comes without one. A
+// repeat is safe and resumes a partial download.
 func (s *Store) Ensure(ctx context.Context, i Image, progress Progress) (path, digest string, err error) {
 	if i.File != "" {
 		digest, err = s.fileDigest(ctx, i, progress)
@@ -174,8 +175,8 @@ func copyTo(ctx context.Context, w io.Writer, r io.Reader, done, total int64, pr
 	}
 }
 
-// Import copies a file into the store, under its digest, which is checked
-// where one is given.
+// Import copies a file into the store, under its digest. A given digest is
+// verified.
 func (s *Store) Import(ctx context.Context, file, digest string, progress Progress) (Entry, error) {
 	i := Image{Name: filepath.Base(file), File: file, Digest: digest}
 	found, err := s.fileDigest(ctx, i, progress)
@@ -234,7 +235,7 @@ func (s *Store) finish(ctx context.Context, part, digest string) error {
 	return os.Rename(part, s.path(digest))
 }
 
-// List lists what is kept, by name and digest.
+// List lists the stored images, by name and digest.
 func (s *Store) List() ([]Entry, error) {
 	files, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -275,9 +276,9 @@ func (s *Store) List() ([]Entry, error) {
 	return out, nil
 }
 
-// Remove removes an image that is kept, by a name of it or its digest; all its
-// names go with a digest, and with one name of several only that. What isn't
-// there is a [appliance.Problem] with id not-found.
+// Remove removes a stored image by a name or its digest. A digest removes all
+// names; one of several names removes only that name. An absent image is a
+// [appliance.Problem] with id not-found.
 func (s *Store) Remove(name string) error {
 	all, err := s.List()
 	if err != nil {

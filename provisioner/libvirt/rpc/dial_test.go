@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestSocketDialerTriesTheNext(t *testing.T) {
+func TestSocketDialerTriesNextSocket(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	first, second := filepath.Join(dir, "libvirt-sock"), filepath.Join(dir, "virtqemud-sock")

@@ -14,7 +14,7 @@ import (
 	"pgapp/appliance"
 )
 
-func TestFailuresHaveTheirIDs(t *testing.T) {
+func TestProblemMapsFailuresToIDs(t *testing.T) {
 	t.Parallel()
 	refused := func(code golibvirt.ErrorNumber, text string) error {
 		return golibvirt.Error{Code: uint32(code), Message: text}
@@ -66,7 +66,7 @@ func TestFailuresHaveTheirIDs(t *testing.T) {
 	}
 }
 
-func TestNoLibvirt(t *testing.T) {
+func TestCallReportsMissingLibvirt(t *testing.T) {
 	t.Parallel()
 	c := New(SocketDialer((&net.Dialer{}).DialContext, filepath.Join(t.TempDir(), "none")))
 	defer c.Close()
@@ -79,7 +79,7 @@ func TestNoLibvirt(t *testing.T) {
 	}
 }
 
-func TestEndOfContextEndsACall(t *testing.T) {
+func TestCallEndsWithContext(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "sock")
 	l, err := net.Listen("unix", path)

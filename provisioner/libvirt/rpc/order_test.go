@@ -83,7 +83,7 @@ func TestOrdered(t *testing.T) {
 	}
 }
 
-func TestOrderedRefusesWhatIsNoPacket(t *testing.T) {
+func TestOrderedRefusesInvalidPacket(t *testing.T) {
 	for _, bad := range [][]byte{
 		binary.BigEndian.AppendUint32(nil, 3),
 		append(binary.BigEndian.AppendUint32(nil, maxPacket+1), make([]byte, headerSize)...),

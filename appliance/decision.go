@@ -35,10 +35,12 @@ type StepKind string
 
 // The kinds. Other steps have none.
 const (
-	// StepOfHost checks this machine.
-	StepOfHost StepKind = "host"
-	// StepOfMachine is the last step that makes a member's machine.
-	StepOfMachine StepKind = "machine"
-	// StepOfClone makes a standby's data directory.
-	StepOfClone StepKind = "clone"
+	// StepHost checks this machine.
+	StepHost StepKind = "host"
+	// StepMachine is the last step that makes a member's machine.
+	StepMachine StepKind = "machine"
+	// StepRemove is the last step that removes a member's machine.
+	StepRemove StepKind = "remove"
+	// StepClone makes a standby's data directory.
+	StepClone StepKind = "clone"
 )

@@ -162,10 +162,11 @@ type Provider interface {
 	// Allocate chooses addresses, ports, MACs and UUIDs. It changes nothing.
 	Allocate(ctx context.Context, r AllocateRequest) ([]Member, error)
 	// CreateSteps returns the steps that make the members' machines. A member's
-	// last step has id "machine/<member>".
+	// last step is of kind [StepMachine]. A step of kind [StepHost] checks this
+	// machine.
 	CreateSteps(c Cluster, members []Member) []Step
 	// DestroySteps returns the steps that remove the members' machines and all
-	// their data. A member's last step has id "remove/<member>".
+	// their data. A member's last step is of kind [StepRemove].
 	DestroySteps(c Cluster, members []Member) []Step
 	// StartMachine turns the member's machine on and returns when it runs
 	// commands. A repeat does nothing.

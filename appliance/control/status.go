@@ -159,7 +159,7 @@ func standbyState(s *appliance.MemberStatus, seen postgres.Observation, walsende
 
 func cloning(o appliance.Operation, member string) bool {
 	for _, s := range o.Steps {
-		if s.Kind == appliance.StepOfClone && s.Member == member && s.State == appliance.StepRunning {
+		if s.Kind == appliance.StepClone && s.Member == member && s.State == appliance.StepRunning {
 			return true
 		}
 	}

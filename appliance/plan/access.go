@@ -9,19 +9,18 @@ import (
 
 // accessStep grants to pgapp's roles what they use, on the primary. It goes
 // over the primary's own socket: what was revoked doesn't lock it out.
-func (r recipe) accessStep(after ...string) appliance.Step {
-	return appliance.Step{
-		ID: "access", Title: "grant the roles their access", After: after,
-		Done: r.accessThere, Do: func(ctx context.Context, _ appliance.Report) error {
-			return r.on(ctx, r.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
-				return postgres.EnsureAccess(ctx, mc, m.Port, f.cluster.Spec.Database)
-			})
-		},
+func (r *recipe) accessStep(needs ...*node) *node {
+	s := whole(kindAccess, "grant the roles their access")
+	s.Done, s.Do = r.accessThere, func(ctx context.Context, _ appliance.Report) error {
+		return r.on(ctx, r.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
+			return postgres.EnsureAccess(ctx, mc, m.Port, f.cluster.Spec.Database)
+		})
 	}
+	return r.add(s, needs...)
 }
 
-func (r recipe) accessThere(ctx context.Context) (bool, error) {
-	f, err := r.facts(ctx)
+func (w work) accessThere(ctx context.Context) (bool, error) {
+	f, err := w.facts(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -9,28 +9,24 @@ import (
 
 // adopt records the decision that was made before the operation began. It starts,
 // stops and configures nothing.
-func (r recipe) adopt() ([]appliance.Step, error) {
+func (r *recipe) adopt() error {
 	d := r.op.Params.Adopt
 	if d == nil {
-		return nil, appliance.NewProblem(appliance.ErrInternal, "operation %s does not say what to adopt", r.op.ID)
+		return appliance.NewProblem(appliance.ErrInternal, "operation %s does not say what to adopt", r.op.ID)
 	}
-	return []appliance.Step{
-		{
-			ID: "record", Title: "record the primary",
-			Done: func(ctx context.Context) (bool, error) {
-				c, err := r.cfg.Store.Cluster(ctx, r.op.Cluster)
-				return err == nil && c.Revision > d.Revision && c.Epoch == d.Found.Epoch && c.Primary == d.Found.Primary, err
-			},
-			Do: func(ctx context.Context, _ appliance.Report) error {
-				_, err := r.cfg.Store.UpdateCluster(ctx, r.op.Cluster, func(c *appliance.Cluster) error { return adoptInto(c, *d) })
-				return err
-			},
-		},
-		{
-			ID: "known", Title: "end observing only", After: []string{"record"},
-			Do: func(ctx context.Context, _ appliance.Report) error { return r.cfg.Adopted(ctx, r.op.Cluster) },
-		},
-	}, nil
+	record := whole(kindRecord, "record the primary")
+	record.Done = func(ctx context.Context) (bool, error) {
+		c, err := r.cfg.Store.Cluster(ctx, r.op.Cluster)
+		return err == nil && c.Revision > d.Revision && c.Epoch == d.Found.Epoch && c.Primary == d.Found.Primary, err
+	}
+	record.Do = func(ctx context.Context, _ appliance.Report) error {
+		_, err := r.cfg.Store.UpdateCluster(ctx, r.op.Cluster, func(c *appliance.Cluster) error { return adoptInto(c, *d) })
+		return err
+	}
+	known := whole(kindKnown, "end observing only")
+	known.Do = func(ctx context.Context, _ appliance.Report) error { return r.cfg.Adopted(ctx, r.op.Cluster) }
+	r.add(known, r.add(record))
+	return nil
 }
 
 // adoptInto applies the decision to the record. It returns a problem conflict if the

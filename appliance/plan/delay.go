@@ -31,23 +31,21 @@ func undelayed(c appliance.Cluster, parameters map[string]string) map[string]str
 
 // delaySteps have a new cluster's standbys replay later from now on, when all has
 // been verified that a delay would hide.
-func (r recipe) delaySteps(c appliance.Cluster, after ...string) []appliance.Step {
+func (r *recipe) delaySteps(c appliance.Cluster, needs ...*node) {
 	_, value, ok := postgres.ApplyDelay(c.Spec.Parameters)
 	if !ok || !unused(c) {
-		return nil
+		return
 	}
-	var steps []appliance.Step
 	for _, m := range c.Standbys() {
-		steps = append(steps, appliance.Step{
-			ID: stepID("delay", m.Name), Title: "delay the replay by " + value, Member: m.Name, After: after, Do: r.delay(m.Name),
-		})
+		s := each(kindDelay, m.Name, "delay the replay by "+value)
+		s.Do = r.delay(m.Name)
+		r.add(s, needs...)
 	}
-	return steps
 }
 
-func (r recipe) delay(member string) func(context.Context, appliance.Report) error {
+func (w work) delay(member string) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, _ appliance.Report) error {
-		return r.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+		return w.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
 			d, err := postgres.InspectDataDir(ctx, mc)
 			if err != nil {
 				return err

@@ -21,9 +21,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 type localProvider struct{ appliance.Provider }
 
 func (localProvider) CreateSteps(_ appliance.Cluster, members []appliance.Member) []appliance.Step {
-	out := []appliance.Step{{ID: "host", Title: "check this machine", Kind: appliance.StepOfHost}}
+	out := []appliance.Step{{ID: "host", Title: "check this machine", Kind: appliance.StepHost}}
 	for _, m := range members {
-		out = append(out, appliance.Step{ID: "machine/" + m.Name, Member: m.Name, Kind: appliance.StepOfMachine, After: []string{"host"}})
+		out = append(out, appliance.Step{ID: "machine/" + m.Name, Member: m.Name, Kind: appliance.StepMachine, After: []string{"host"}})
 	}
 	return out
 }
@@ -32,7 +32,7 @@ func (localProvider) DestroySteps(_ appliance.Cluster, members []appliance.Membe
 	var out []appliance.Step
 	var after []string
 	for _, m := range members {
-		out = append(out, appliance.Step{ID: "remove/" + m.Name, Member: m.Name})
+		out = append(out, appliance.Step{ID: "remove/" + m.Name, Member: m.Name, Kind: appliance.StepRemove})
 		after = append(after, "remove/"+m.Name)
 	}
 	return append(out, appliance.Step{ID: "remove-cluster", After: after})
@@ -58,7 +58,7 @@ func (*guestProvider) CreateSteps(_ appliance.Cluster, members []appliance.Membe
 	}
 	for _, m := range members {
 		out = append(out, appliance.Step{ID: "disk/" + m.Name, Member: m.Name, After: []string{"golden-image"}},
-			appliance.Step{ID: "machine/" + m.Name, Member: m.Name, Kind: appliance.StepOfMachine, After: []string{"disk/" + m.Name, "keys", "network"}})
+			appliance.Step{ID: "machine/" + m.Name, Member: m.Name, Kind: appliance.StepMachine, After: []string{"disk/" + m.Name, "keys", "network"}})
 	}
 	return out
 }

@@ -11,36 +11,35 @@ import (
 // letIn is the step that takes back what shuts pgapp out: a member whose
 // present configuration lets role pgapp in no more, and which the record has no
 // longer, is started with that of the record. The other steps need sessions.
-func (r recipe) letIn(c appliance.Cluster, after ...string) appliance.Step {
-	return appliance.Step{
-		ID: "letin", Title: "see that PostgreSQL lets pgapp in", After: after,
-		Done: func(ctx context.Context) (bool, error) {
-			out, err := r.shutOut(ctx, c)
-			return len(out) == 0, err
-		},
-		Do: func(ctx context.Context, report appliance.Report) error {
-			out, err := r.shutOut(ctx, c)
-			if err != nil {
+func (r *recipe) letIn(c appliance.Cluster, needs ...*node) *node {
+	s := whole(kindLetIn, "see that PostgreSQL lets pgapp in")
+	s.Done = func(ctx context.Context) (bool, error) {
+		out, err := r.shutOut(ctx, c)
+		return len(out) == 0, err
+	}
+	s.Do = func(ctx context.Context, report appliance.Report) error {
+		out, err := r.shutOut(ctx, c)
+		if err != nil {
+			return err
+		}
+		for _, name := range out {
+			report(appliance.Progress{Detail: "restarting PostgreSQL on " + name})
+			if err := r.restartConfigured(ctx, name); err != nil {
 				return err
 			}
-			for _, name := range out {
-				report(appliance.Progress{Detail: "restarting PostgreSQL on " + name})
-				if err := r.restartConfigured(ctx, name); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
+		}
+		return nil
 	}
+	return r.add(s, needs...)
 }
 
 // shutOut names the members that run, refuse role pgapp, and don't work with
 // the configuration on record; standbys come first, since they need no less
 // than their primary of what is limited.
-func (r recipe) shutOut(ctx context.Context, c appliance.Cluster) ([]string, error) {
+func (w work) shutOut(ctx context.Context, c appliance.Cluster) ([]string, error) {
 	var out []string
 	for _, m := range append(c.Standbys(), c.PrimaryMember()) {
-		err := r.on(ctx, m.Name, func(f facts, m appliance.Member, mc appliance.Machine) error {
+		err := w.on(ctx, m.Name, func(f facts, m appliance.Member, mc appliance.Machine) error {
 			running, err := mc.ServerRunning(ctx)
 			if err != nil || !running || !postgres.Accepts(ctx, m.Host, m.Port) {
 				return nil //nolint:nilerr // its start has the configuration of the record, and says what is wrong
@@ -52,7 +51,7 @@ func (r recipe) shutOut(ctx context.Context, c appliance.Cluster) ([]string, err
 			if errors.Is(err, postgres.ErrNoAnswer) || ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if inForce, err := r.inForce(m.Name)(ctx); err != nil || !inForce {
+			if inForce, err := w.inForce(m.Name)(ctx); err != nil || !inForce {
 				out = append(out, m.Name)
 			}
 			return ctx.Err()
@@ -66,8 +65,8 @@ func (r recipe) shutOut(ctx context.Context, c appliance.Cluster) ([]string, err
 
 // restartConfigured gives the member the configuration on record, and starts it
 // with that.
-func (r recipe) restartConfigured(ctx context.Context, member string) error {
-	return r.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+func (w work) restartConfigured(ctx context.Context, member string) error {
+	return w.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
 		d, err := postgres.InspectDataDir(ctx, mc)
 		if err != nil {
 			return err

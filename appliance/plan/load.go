@@ -13,15 +13,15 @@ import (
 // loaded observes the mark of the database. Where there is none, the database
 // is of a release that gave no marks, or not of pgapp's making: the record
 // tells.
-func (r recipe) loaded(ctx context.Context) (done bool, err error) {
-	err = r.inPrimary(ctx, func(f facts, c *postgres.Control) error {
+func (w work) loaded(ctx context.Context) (done bool, err error) {
+	err = w.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 		state, err := c.LoadState(ctx, f.cluster.Spec.Database)
 		if err != nil {
 			return err
 		}
 		done = state == postgres.LoadFinished
 		if state == postgres.LoadForeign {
-			done, err = r.loadedBefore(ctx, f.cluster)
+			done, err = w.loadedBefore(ctx, f.cluster)
 		}
 		return err
 	})
@@ -31,11 +31,11 @@ func (r recipe) loaded(ctx context.Context) (done bool, err error) {
 // loadedBefore tells whether an earlier operation has loaded the cluster's
 // database: an up that succeeded, or one whose load step did it, and did not
 // just find a database of that name.
-func (r recipe) loadedBefore(ctx context.Context, c appliance.Cluster) (bool, error) {
+func (w work) loadedBefore(ctx context.Context, c appliance.Cluster) (bool, error) {
 	if !unused(c) {
 		return true, nil
 	}
-	all, err := r.cfg.Store.Operations(ctx, c.Name)
+	all, err := w.cfg.Store.Operations(ctx, c.Name)
 	if err != nil {
 		return false, err
 	}
@@ -51,11 +51,11 @@ func unused(c appliance.Cluster) bool {
 	return c.Phase == appliance.PhaseCreating || c.Phase == appliance.PhaseFailed
 }
 
-func (r recipe) load(ctx context.Context, report appliance.Report) error {
-	return r.on(ctx, r.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
+func (w work) load(ctx context.Context, report appliance.Report) error {
+	return w.on(ctx, w.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
 		var files []postgres.LoadFile
 		if f.cluster.Spec.Dataset != appliance.DatasetNone {
-			set, err := r.cfg.Dataset(f.cluster.Spec.Dataset)
+			set, err := w.cfg.Dataset(f.cluster.Spec.Dataset)
 			if err != nil {
 				return err
 			}

@@ -3,7 +3,6 @@ package plan
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 
 	"pgapp/appliance"
@@ -59,40 +58,49 @@ func (p *Planner) Plan(ctx context.Context, o appliance.Operation) ([]appliance.
 // Preview returns the steps that the operation has on that record, which need not
 // be stored. They follow from the record, the parameters and the decision alone.
 func (p *Planner) Preview(_ context.Context, o appliance.Operation, c appliance.Cluster) ([]appliance.Step, error) {
-	if _, ok := p.cfg.Providers[c.Spec.Provider]; !ok {
+	provider, ok := p.cfg.Providers[c.Spec.Provider]
+	if !ok {
 		return nil, appliance.NewProblem(appliance.ErrHostUnable, "provider %q is not available in this program", c.Spec.Provider)
 	}
 	if o.Decision == nil {
 		return nil, appliance.NewProblem(appliance.ErrInternal, "operation %s has no decision", o.ID)
 	}
-	r := recipe{Planner: p, op: o, decision: *o.Decision, provider: p.cfg.Providers[c.Spec.Provider]}
-	if r.decision.Template != "" {
-		r.template = p.decidedTemplate(c.Spec, r.decision.Template)
-		r.decision.Follow = r.template == nil
+	dirs := dataDirs{world: world{Planner: p, op: o, decision: *o.Decision, provider: provider}}
+	if id := dirs.decision.Template; id != "" {
+		dirs.template = p.decidedTemplate(c.Spec, id)
+		dirs.decision.Follow = dirs.template == nil
 	}
-	c.Phase, c.Initialised = r.decision.Phase, r.decision.Initialised
-	switch o.Kind {
+	c.Phase, c.Initialised = dirs.decision.Phase, dirs.decision.Initialised
+	r := recipe{work: work{dirs}, graph: &graph{}}
+	if err := r.draw(c); err != nil {
+		return nil, err
+	}
+	return r.steps(), nil
+}
+
+// draw draws the operation's graph.
+func (r *recipe) draw(c appliance.Cluster) error {
+	switch r.op.Kind {
 	case appliance.OpUp:
-		return r.wanted(r.upTo(c)), nil
+		r.up(c)
+		return nil
 	case appliance.OpScale:
-		if o.Params.Change == nil {
-			return nil, appliance.NewProblem(appliance.ErrInternal, "operation %s does not say how to scale", o.ID)
-		}
-		return r.scale(c, *o.Params.Change), nil
+		return r.scale(c)
 	case appliance.OpStart:
-		return r.start(c, o.Params.Member)
+		return r.start(c, r.op.Params.Member)
 	case appliance.OpStop:
-		return r.stop(c, o.Params.Member)
+		return r.stop(c, r.op.Params.Member)
 	case appliance.OpRestart:
-		return r.restart(c, o.Params.Member)
+		return r.restart(c, r.op.Params.Member)
 	case appliance.OpReinit:
-		return r.reinit(c, o.Params.Member)
+		return r.reinit(c, r.op.Params.Member)
 	case appliance.OpDestroy:
-		return r.destroy(c), nil
+		r.destroy(c)
+		return nil
 	case appliance.OpAdopt:
 		return r.adopt()
 	}
-	return nil, appliance.NewProblem(appliance.ErrInternal, "no plan for an operation of kind %q", o.Kind)
+	return appliance.NewProblem(appliance.ErrInternal, "no plan for an operation of kind %q", r.op.Kind)
 }
 
 // End settles the cluster's phase, and tells whether its record goes. It may
@@ -128,42 +136,16 @@ func phaseAfter(c appliance.Cluster, o appliance.Operation, ok bool) appliance.P
 	return c.Phase
 }
 
-// recipe makes the steps of one operation.
+// recipe draws the graph of one operation.
 type recipe struct {
-	*Planner
-	op       appliance.Operation
-	decision appliance.Decision
-	provider appliance.Provider
-	// template is set where members are copied from it.
-	template *template.Template
+	work
+	*graph
 }
 
 // facts are what a step needs of the stored record when it runs.
 type facts struct {
 	cluster appliance.Cluster
 	secrets appliance.Secrets
-}
-
-func (r recipe) facts(ctx context.Context) (facts, error) {
-	c, err := r.cfg.Store.Cluster(ctx, r.op.Cluster)
-	if err != nil {
-		return facts{}, err
-	}
-	s, err := r.cfg.Store.Secrets(ctx, r.op.Cluster)
-	return facts{c, s}, err
-}
-
-// on gives the member's record and machine to f.
-func (r recipe) on(ctx context.Context, member string, f func(facts, appliance.Member, appliance.Machine) error) error {
-	fs, err := r.facts(ctx)
-	if err != nil {
-		return err
-	}
-	m, ok := fs.cluster.Member(member)
-	if !ok {
-		return appliance.NoMember(fs.cluster.Name, member)
-	}
-	return f(fs, m, r.provider.Machine(fs.cluster, m))
 }
 
 // control opens pgapp's session to a member's maintenance database.
@@ -177,17 +159,6 @@ func (f facts) control(ctx context.Context, m appliance.Member) (c *postgres.Con
 		}
 	}
 	return c, err
-}
-
-// inPrimary runs f in pgapp's session to the primary's maintenance database.
-func (r recipe) inPrimary(ctx context.Context, f func(facts, *postgres.Control) error) error {
-	fs, err := r.facts(ctx)
-	if err != nil {
-		return err
-	}
-	m := fs.cluster.PrimaryMember()
-	dial := func(ctx context.Context) (*postgres.Control, error) { return fs.control(ctx, m) }
-	return r.cfg.Sessions.Use(ctx, postgres.SessionKey(fs.cluster, m.Name), dial, func(c *postgres.Control) error { return f(fs, c) })
 }
 
 // config is what the member's configuration files depend on.
@@ -245,34 +216,10 @@ func sources(c appliance.Cluster) []netip.Prefix {
 	return out
 }
 
-// stepID names a step that concerns one member.
-func stepID(verb, member string) string { return verb + "/" + member }
-
-// each names the same step of several members.
-func each(verb string, members []appliance.Member) []string {
-	out := make([]string, 0, len(members))
-	for _, m := range members {
-		out = append(out, stepID(verb, m.Name))
-	}
-	return out
-}
-
-func (r recipe) member(c appliance.Cluster, name string) (appliance.Member, error) {
+func memberOf(c appliance.Cluster, name string) (appliance.Member, error) {
 	m, ok := c.Member(name)
 	if !ok {
 		return m, appliance.NoMember(c.Name, name)
 	}
 	return m, nil
-}
-
-// updateCluster stores a fact.
-func (r recipe) updateCluster(ctx context.Context, change func(*appliance.Cluster)) error {
-	_, err := r.cfg.Store.UpdateCluster(ctx, r.op.Cluster, func(c *appliance.Cluster) error {
-		change(c)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("storing what was learnt of cluster %q: %w", r.op.Cluster, err)
-	}
-	return nil
 }

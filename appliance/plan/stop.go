@@ -21,43 +21,98 @@ const (
 
 // stop stops the cluster, or one member. The primary goes first: its shutdown
 // checkpoint then reaches every standby, so that none lags when it stops.
-func (r recipe) stop(c appliance.Cluster, member string) ([]appliance.Step, error) {
-	steps := []appliance.Step{r.intent(member, true)}
+func (r *recipe) stop(c appliance.Cluster, member string) error {
+	intent := r.intent(member, true)
 	if member != "" {
-		m, err := r.member(c, member)
+		m, err := memberOf(c, member)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return append(steps, r.stopStep(m, "intent"), r.powerOffStep(m)), nil
+		r.powerOffStep(m, r.stopStep(m, intent))
+		return nil
 	}
 	primary := c.PrimaryMember()
-	steps = append(steps, r.stopStep(primary, "intent"), r.powerOffStep(primary))
+	stopped := r.stopStep(primary, intent)
+	r.powerOffStep(primary, stopped)
 	for _, m := range c.Standbys() {
-		steps = append(steps, r.stopStep(m, stepID("stop", primary.Name)), r.powerOffStep(m))
+		r.powerOffStep(m, r.stopStep(m, stopped))
 	}
-	return steps, nil
+	return nil
 }
 
-func (r recipe) stopStep(m appliance.Member, after ...string) appliance.Step {
-	return appliance.Step{
-		ID: stepID("stop", m.Name), Title: "stop PostgreSQL", Member: m.Name, After: after,
-		Do: func(ctx context.Context, report appliance.Report) error {
-			return r.on(ctx, m.Name, func(f facts, m appliance.Member, mc appliance.Machine) error {
-				return r.stopMember(ctx, f.cluster, m, mc, report)
-			})
-		},
+func (r *recipe) stopStep(m appliance.Member, needs ...*node) *node {
+	s := each(kindStop, m.Name, "stop PostgreSQL")
+	s.Do = func(ctx context.Context, report appliance.Report) error {
+		return r.on(ctx, m.Name, func(f facts, m appliance.Member, mc appliance.Machine) error {
+			return r.stopMember(ctx, f.cluster, m, mc, report)
+		})
 	}
+	return r.add(s, needs...)
+}
+
+func (r *recipe) powerOffStep(m appliance.Member, stopped *node) {
+	s := each(kindPowerOff, m.Name, "stop the machine")
+	s.Do = func(ctx context.Context, report appliance.Report) error {
+		return r.on(ctx, m.Name, func(f facts, m appliance.Member, _ appliance.Machine) error {
+			return r.provider.StopMachine(ctx, f.cluster, m, report)
+		})
+	}
+	r.add(s, stopped)
+}
+
+// restart stops and starts. Whether a running server is the old or the new
+// one can't be seen, so a resumed restart stops once more.
+func (r *recipe) restart(c appliance.Cluster, member string) error {
+	members := c.Members
+	if member != "" {
+		m, err := memberOf(c, member)
+		if err != nil {
+			return err
+		}
+		members = []appliance.Member{m}
+	}
+	intent := r.intent(member, false)
+	var stopped []*node
+	for _, m := range members {
+		stopped = append(stopped, r.stopStep(m, intent))
+	}
+	from := len(r.nodes)
+	err := r.startAfter(intent, c, member)
+	for _, n := range r.nodes[from:] {
+		if n.step.Member != "" {
+			n.need(stopped...)
+		}
+	}
+	return err
+}
+
+// destroy removes every trace. Nothing of the cluster is needed any more, so
+// the members are ended at once instead of being shut down.
+func (r *recipe) destroy(c appliance.Cluster) {
+	s := whole(kindIntent, "record that it shall go")
+	s.Do = func(ctx context.Context, _ appliance.Report) error {
+		return r.updateCluster(ctx, func(c *appliance.Cluster) { c.Phase, c.WantStopped = appliance.PhaseRemoving, true })
+	}
+	intent := r.add(s)
+	from := len(r.nodes)
+	r.embed(r.provider.DestroySteps(c, c.Members), nil)
+	for _, n := range r.nodes[from:] {
+		n.need(intent)
+	}
+	forget := whole(kindForget, "remove the clients' files")
+	forget.Do = func(context.Context, appliance.Report) error { return r.cfg.Forget(c.Name) }
+	r.add(forget, intent)
 }
 
 // stopMember stops the member's PostgreSQL; where that can't be done on its
 // machine, by powering the machine off.
-func (r recipe) stopMember(ctx context.Context, c appliance.Cluster, m appliance.Member, mc appliance.Machine, report appliance.Report) error {
+func (w work) stopMember(ctx context.Context, c appliance.Cluster, m appliance.Member, mc appliance.Machine, report appliance.Report) error {
 	err := stopServer(ctx, mc)
 	if m.Placement != appliance.PlacementVM || ctx.Err() != nil || !outOfReach(err) {
 		return err
 	}
 	report(appliance.Progress{Detail: "PostgreSQL can't be stopped there: powering the machine off"})
-	if e := r.provider.StopMachine(ctx, c, m, report); e != nil {
+	if e := w.provider.StopMachine(ctx, c, m, report); e != nil {
 		return errors.Join(err, e)
 	}
 	return nil
@@ -82,59 +137,4 @@ func stopServer(ctx context.Context, mc appliance.Machine) error {
 	now, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	return mc.StopServer(now, appliance.StopImmediate)
-}
-
-func (r recipe) powerOffStep(m appliance.Member) appliance.Step {
-	return appliance.Step{
-		ID: stepID("poweroff", m.Name), Title: "stop the machine", Member: m.Name, After: []string{stepID("stop", m.Name)},
-		Do: func(ctx context.Context, report appliance.Report) error {
-			return r.on(ctx, m.Name, func(f facts, m appliance.Member, _ appliance.Machine) error {
-				return r.provider.StopMachine(ctx, f.cluster, m, report)
-			})
-		},
-	}
-}
-
-// restart stops and starts. Whether a running server is the old or the new
-// one can't be seen, so a resumed restart stops once more.
-func (r recipe) restart(c appliance.Cluster, member string) ([]appliance.Step, error) {
-	members := c.Members
-	if member != "" {
-		m, err := r.member(c, member)
-		if err != nil {
-			return nil, err
-		}
-		members = []appliance.Member{m}
-	}
-	start, err := r.start(c, member)
-	if err != nil {
-		return nil, err
-	}
-	steps := []appliance.Step{start[0]}
-	for _, m := range members {
-		steps = append(steps, r.stopStep(m, "intent"))
-	}
-	for _, s := range start[1:] {
-		if s.Member != "" {
-			s.After = append(s.After, each("stop", members)...)
-		}
-		steps = append(steps, s)
-	}
-	return steps, nil
-}
-
-// destroy removes every trace. Nothing of the cluster is needed any more, so
-// the members are ended at once instead of being shut down.
-func (r recipe) destroy(c appliance.Cluster) []appliance.Step {
-	steps := []appliance.Step{{ID: "intent", Title: "record that it shall go", Do: func(ctx context.Context, _ appliance.Report) error {
-		return r.updateCluster(ctx, func(c *appliance.Cluster) { c.Phase, c.WantStopped = appliance.PhaseRemoving, true })
-	}}}
-	for _, s := range r.provider.DestroySteps(c, c.Members) {
-		s.After = append(s.After, "intent")
-		steps = append(steps, s)
-	}
-	return append(steps, appliance.Step{
-		ID: "forget", Title: "remove the clients' files", After: []string{"intent"},
-		Do: func(context.Context, appliance.Report) error { return r.cfg.Forget(c.Name) },
-	})
 }

@@ -53,7 +53,7 @@ func TestStopPowersOffAMachineOutOfReach(t *testing.T) {
 		"an error of any other kind":  {err: errors.New("other"), place: appliance.PlacementVM},
 	} {
 		p := &fakeProvider{}
-		r := recipe{provider: p}
+		r := recipeOf(Config{}, p)
 		err := r.stopMember(t.Context(), appliance.Cluster{}, appliance.Member{Name: "node1", Placement: c.place}, fakeMachine{err: c.err}, func(appliance.Progress) {})
 		if off := len(p.off) == 1; off != c.off {
 			t.Errorf("%s: powered off %v", name, p.off)
@@ -71,9 +71,10 @@ func TestResizeRestartsThePrimaryLast(t *testing.T) {
 	}
 	c := appliance.Cluster{Primary: "node0", Members: []appliance.Member{vm("node0"), vm("node1"), vm("node2"), vm("node3")}}
 	ch := appliance.Change{Size: &appliance.MachineSize{MemoryMiB: 2048}, Remove: []appliance.Member{vm("node3")}}
-	r := recipe{provider: &fakeProvider{}}
+	r := recipeOf(Config{}, &fakeProvider{})
+	r.resizeSteps(c, ch.Without(c), ch)
 	var ids, before []string
-	for _, s := range r.resizeSteps(c, ch.Without(c), ch) {
+	for _, s := range r.steps() {
 		if before != nil && !slices.Contains(s.After, before[0]) {
 			t.Errorf("%s doesn't wait for %s", s.ID, before[0])
 		}
@@ -86,4 +87,9 @@ func TestResizeRestartsThePrimaryLast(t *testing.T) {
 	if got := r.resized(c, ch); len(got) != 2 {
 		t.Errorf("a member on the host has no size: got %v", got)
 	}
+}
+
+// recipeOf is a recipe with nothing drawn yet.
+func recipeOf(cfg Config, p appliance.Provider) *recipe {
+	return &recipe{work: work{dataDirs{world: world{Planner: New(cfg), provider: p}}}, graph: &graph{}}
 }

@@ -14,7 +14,7 @@ type stepProvider struct{ fakeProvider }
 
 func (stepProvider) CreateSteps(_ appliance.Cluster, members []appliance.Member) (out []appliance.Step) {
 	for _, m := range members {
-		out = append(out, appliance.Step{ID: stepID("machine", m.Name), Member: m.Name, Kind: appliance.StepOfMachine})
+		out = append(out, each(appliance.StepMachine, m.Name, "make the machine"))
 	}
 	return out
 }
@@ -28,7 +28,9 @@ func TestLoadedTablespacesComeBeforeStreaming(t *testing.T) {
 		Members: []appliance.Member{{Name: "node0"}, {Name: "node1", Placement: appliance.PlacementVM}},
 	}
 	waits := func(c appliance.Cluster, id string) []string {
-		for _, s := range (recipe{provider: &stepProvider{}}).up(c) {
+		r := recipeOf(Config{}, &stepProvider{})
+		r.bring(c)
+		for _, s := range r.steps() {
 			if s.ID == id {
 				return s.After
 			}
@@ -51,7 +53,7 @@ func TestLoadedTablespacesComeBeforeStreaming(t *testing.T) {
 func TestStartOnASharedMachineMakesNoDirectory(t *testing.T) {
 	t.Parallel()
 	calls, failed := 0, errors.New("no")
-	err := recipe{}.withTablespaces(t.Context(), appliance.Cluster{Primary: "node0"}, appliance.Member{Name: "node1"}, fakeMachine{}, func() error {
+	err := recipeOf(Config{}, nil).withTablespaces(t.Context(), appliance.Cluster{Primary: "node0"}, appliance.Member{Name: "node1"}, fakeMachine{}, func() error {
 		calls++
 		return failed
 	})
@@ -70,7 +72,7 @@ func (dirMachine) MakeDir(context.Context, string) (bool, error) { return false,
 func TestStartWithoutItsPrimaryIsTriedOnce(t *testing.T) {
 	t.Parallel()
 	calls, failed := 0, errors.New("no")
-	r := recipe{Planner: &Planner{Config{Store: noStore{}}}}
+	r := recipeOf(Config{Store: noStore{}}, nil)
 	err := r.withTablespaces(t.Context(), appliance.Cluster{Primary: "node0"}, appliance.Member{Name: "node1"}, dirMachine{}, func() error {
 		calls++
 		return failed
@@ -91,7 +93,7 @@ func TestStartMakesATablespaceThatWasDroppedSince(t *testing.T) {
 	x CONTEXT:  WAL redo at 0/3000060 for Tablespace/CREATE: 16385 "/etc/else"
 `
 	made := &madeDirs{}
-	r := recipe{Planner: &Planner{Config{Store: noStore{}}}}
+	r := recipeOf(Config{Store: noStore{}}, nil)
 	err := r.withTablespaces(t.Context(), appliance.Cluster{Primary: "node0"}, appliance.Member{Name: "node1"}, made, func() error {
 		if len(made.dirs) > 0 {
 			return nil
@@ -125,10 +127,7 @@ func (noStore) Cluster(context.Context, string) (appliance.Cluster, error) {
 func TestLoadedTablespacesThatAreThereAreNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	standby := appliance.Member{Name: "node1", Placement: appliance.PlacementVM}
-	r := recipe{
-		Planner:  &Planner{Config{Store: oneCluster{members: []appliance.Member{{Name: "node0"}, standby}}}},
-		provider: &oneMachine{machine: runningDirs{}},
-	}
+	r := recipeOf(Config{Store: oneCluster{members: []appliance.Member{{Name: "node0"}, standby}}}, &oneMachine{machine: runningDirs{}})
 	if err := r.followTablespaces(t.Context(), []appliance.Member{standby}, []string{"/srv/fast"}, nil); err != nil {
 		t.Error(err)
 	}

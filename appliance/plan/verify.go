@@ -10,19 +10,19 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-func (r recipe) verify(ctx context.Context, report appliance.Report) error {
-	f, err := r.facts(ctx)
+func (w work) verify(ctx context.Context, report appliance.Report) error {
+	f, err := w.facts(ctx)
 	if err != nil {
 		return err
 	}
-	if r.template == nil && !delayed(f.cluster) { // else nothing was loaded since the standbys streamed
-		r.waitReplayed(ctx)
+	if w.template == nil && !delayed(f.cluster) { // else nothing was loaded since the standbys streamed
+		w.waitReplayed(ctx)
 	}
-	v := r.cfg.Observer.Verify(ctx, f.cluster, r.provider, f.secrets)
+	v := w.cfg.Observer.Verify(ctx, f.cluster, w.provider, f.secrets)
 	// All standbys stream: one that is silent now is busy, as an emulated guest
 	// that was started just now, and is asked again.
 	for start := time.Now(); silent(v) && time.Since(start) < replayTimeout && ctx.Err() == nil; {
-		v = r.cfg.Observer.Verify(ctx, f.cluster, r.provider, f.secrets)
+		v = w.cfg.Observer.Verify(ctx, f.cluster, w.provider, f.secrets)
 	}
 	var bad, skipped []string
 	for _, c := range v.Checks {

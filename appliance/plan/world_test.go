@@ -225,10 +225,10 @@ func (w *world) stored(t *testing.T) string {
 type stepProvider struct{ appliance.Provider }
 
 func (stepProvider) CreateSteps(_ appliance.Cluster, ms []appliance.Member) []appliance.Step {
-	steps := []appliance.Step{{ID: "host", Title: "check this machine", Kind: appliance.StepOfHost}}
+	steps := []appliance.Step{{ID: "host", Title: "check this machine", Kind: appliance.StepHost}}
 	for _, m := range ms {
 		disk := appliance.Step{ID: "disk/" + m.Name, Member: m.Name}
-		steps = append(steps, disk, appliance.Step{ID: "machine/" + m.Name, Member: m.Name, Kind: appliance.StepOfMachine, After: []string{"host", disk.ID}})
+		steps = append(steps, disk, appliance.Step{ID: "machine/" + m.Name, Member: m.Name, Kind: appliance.StepMachine, After: []string{"host", disk.ID}})
 	}
 	return steps
 }
@@ -237,7 +237,7 @@ func (stepProvider) DestroySteps(_ appliance.Cluster, ms []appliance.Member) []a
 	var steps []appliance.Step
 	var after []string
 	for _, m := range ms {
-		steps = append(steps, appliance.Step{ID: "remove/" + m.Name, Member: m.Name})
+		steps = append(steps, appliance.Step{ID: "remove/" + m.Name, Member: m.Name, Kind: appliance.StepRemove})
 		after = append(after, "remove/"+m.Name)
 	}
 	return append(steps, appliance.Step{ID: "remove-cluster", After: after})

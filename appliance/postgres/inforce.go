@@ -16,10 +16,10 @@ import (
 // reloadTimeout bounds the wait for a signal to be worked on.
 const reloadTimeout = 30 * time.Second
 
-// ReloadAndAsk has the running server read its files anew, waits until it has, and
+// ReloadAndCheckRestart has the running server read its files anew, waits until it has, and
 // tells whether one of its parameters still waits for a restart. The session is one
 // to that server. A repeat is safe.
-func ReloadAndAsk(ctx context.Context, sh Shell, port int, c *Control) (restart bool, err error) {
+func ReloadAndCheckRestart(ctx context.Context, sh Shell, port int, c *Control) (restart bool, err error) {
 	const loaded = "SELECT pg_conf_load_time()"
 	var before, now time.Time
 	if err := c.row(ctx, loaded, nil, &before); err != nil {

@@ -22,7 +22,7 @@ func TestWaitingForRestartNamesOwnParameters(t *testing.T) {
 			cfg.Parameters["shared_preload_libraries"] = preload
 		}
 		must(t, postgres.Configure(t.Context(), m, cfg))
-		restart, err := postgres.ReloadAndAsk(t.Context(), m, m.port, c.control(t, 0, "postgres"))
+		restart, err := postgres.ReloadAndCheckRestart(t.Context(), m, m.port, c.control(t, 0, "postgres"))
 		must(t, err)
 		return restart
 	}

@@ -26,7 +26,7 @@ func (p *Provider) DestroySteps(c appliance.Cluster, members []appliance.Member)
 	}
 	for _, m := range vms {
 		steps = append(steps, appliance.Step{
-			ID: "remove/" + m.Name, Title: "remove the machine and its disk", Member: m.Name,
+			ID: "remove/" + m.Name, Title: "remove the machine and its disk", Member: m.Name, Kind: appliance.StepRemove,
 			Done: func(ctx context.Context) (bool, error) { return p.remover.machineRemoved(ctx, c, m.Name) },
 			Do: func(ctx context.Context, report appliance.Report) error {
 				return p.removeMachine(ctx, c, m.Name, report)

@@ -117,7 +117,7 @@ func (p *Provider) memberSteps(c appliance.Cluster, m appliance.Member) []applia
 			Do:   func(ctx context.Context, _ appliance.Report) error { return p.ensureDisk(ctx, c, m) },
 		},
 		{
-			ID: "machine/" + m.Name, Title: "boot the machine", Member: m.Name, Kind: appliance.StepOfMachine, After: []string{disk, stepKeys, stepNetwork},
+			ID: "machine/" + m.Name, Title: "boot the machine", Member: m.Name, Kind: appliance.StepMachine, After: []string{disk, stepKeys, stepNetwork},
 			Done: func(ctx context.Context) (bool, error) { return p.machineReady(ctx, c, m) },
 			Do: func(ctx context.Context, report appliance.Report) error {
 				return p.ensureMachine(ctx, c, m, report)

@@ -43,11 +43,11 @@ func (fakeLocal) Allocate(_ context.Context, r appliance.AllocateRequest) ([]app
 }
 
 func (fakeLocal) CreateSteps(_ appliance.Cluster, ms []appliance.Member) []appliance.Step {
-	return []appliance.Step{{ID: "host"}, {ID: "machine/" + ms[0].Name, After: []string{"host"}}}
+	return []appliance.Step{{ID: "host", Kind: appliance.StepHost}, {ID: "machine/" + ms[0].Name, Kind: appliance.StepMachine, After: []string{"host"}}}
 }
 
 func (fakeLocal) DestroySteps(_ appliance.Cluster, ms []appliance.Member) []appliance.Step {
-	return []appliance.Step{{ID: "remove/" + ms[0].Name}}
+	return []appliance.Step{{ID: "remove/" + ms[0].Name, Kind: appliance.StepRemove}}
 }
 
 // world is a provider over a fake libvirt with the default network.

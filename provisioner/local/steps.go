@@ -18,7 +18,7 @@ import (
 // "machine/<member>" for each member.
 func (p *Provider) CreateSteps(c appliance.Cluster, members []appliance.Member) []appliance.Step {
 	steps := []appliance.Step{{
-		ID: "host", Title: "check this machine", Kind: appliance.StepOfHost,
+		ID: "host", Title: "check this machine", Kind: appliance.StepHost,
 		Done: func(ctx context.Context) (bool, error) {
 			ready := p.account.exists() && p.clusterDirReady(c)
 			return ready && p.checkHost(ctx, c, members) == nil, ctx.Err()
@@ -28,7 +28,7 @@ func (p *Provider) CreateSteps(c appliance.Cluster, members []appliance.Member) 
 	for _, m := range members {
 		mc := p.machine(c, m)
 		steps = append(steps, appliance.Step{
-			ID: "machine/" + m.Name, Title: "make the member's directory", Member: m.Name, Kind: appliance.StepOfMachine, After: []string{"host"},
+			ID: "machine/" + m.Name, Title: "make the member's directory", Member: m.Name, Kind: appliance.StepMachine, After: []string{"host"},
 			Done: func(context.Context) (bool, error) { return mc.made() },
 			Do:   func(ctx context.Context, _ appliance.Report) error { return mc.make(ctx) },
 		})
@@ -44,7 +44,7 @@ func (p *Provider) DestroySteps(c appliance.Cluster, members []appliance.Member)
 	for _, m := range members {
 		mc := p.machine(c, m)
 		steps = append(steps, appliance.Step{
-			ID: "remove/" + m.Name, Title: "remove the member and its data", Member: m.Name,
+			ID: "remove/" + m.Name, Title: "remove the member and its data", Member: m.Name, Kind: appliance.StepRemove,
 			Done: func(context.Context) (bool, error) { return mc.removed() },
 			Do:   func(ctx context.Context, _ appliance.Report) error { return mc.remove(ctx) },
 		})

@@ -121,16 +121,16 @@ func checkPlan(t *testing.T, steps []appliance.Step) {
 	}
 }
 
-func requireStep(t *testing.T, steps []appliance.Step, id, member string) {
+func requireStep(t *testing.T, steps []appliance.Step, kind appliance.StepKind, member string) {
 	t.Helper()
-	last := ""
+	var last appliance.Step
 	for _, s := range steps {
 		if s.Member == member {
-			last = s.ID
+			last = s
 		}
 	}
-	if last != id {
-		t.Errorf("last step of member %q is %q, want %q", member, last, id)
+	if want := string(kind) + "/" + member; last.Kind != kind || last.ID != want {
+		t.Errorf("last step of member %q is %q of kind %q, want %q of kind %q", member, last.ID, last.Kind, want, kind)
 	}
 }
 

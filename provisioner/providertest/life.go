@@ -44,7 +44,7 @@ func testLife(t *testing.T, f Fixture) {
 	create := f.Provider.CreateSteps(c, c.Members)
 	checkPlan(t, create)
 	for _, m := range c.Members {
-		requireStep(t, create, "machine/"+m.Name, m.Name)
+		requireStep(t, create, appliance.StepMachine, m.Name)
 	}
 	if running, err := mc.ServerRunning(f.context(t)); err != nil || running {
 		t.Errorf("ServerRunning() = %v, %v before there is a machine", running, err)
@@ -60,7 +60,7 @@ func testLife(t *testing.T, f Fixture) {
 	destroy := f.Provider.DestroySteps(c, c.Members)
 	checkPlan(t, destroy)
 	for _, m := range c.Members {
-		requireStep(t, destroy, "remove/"+m.Name, m.Name)
+		requireStep(t, destroy, appliance.StepRemove, m.Name)
 	}
 	f.perform(t, destroy)
 	if left := f.Leftovers(t, c); len(left) > 0 {

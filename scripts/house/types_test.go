@@ -18,7 +18,6 @@ const (
 func tooLarge() []string {
 	return []string{
 		"api.Server", "api.Service", "appliance.Store",
-		"appliance/plan.recipe",
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"pgapp/appliance"
 )
 
-// CopyMachine is a machine that a data directory can be copied to.
-type CopyMachine interface {
+// TemplateTarget is a machine that a data directory can be copied to.
+type TemplateTarget interface {
 	Shell
 	appliance.TreeWriter
 }
@@ -22,11 +22,11 @@ type CopyMachine interface {
 const vacateScript = `if [ -e "$2" ]; then rmdir -- "$2" 2>/dev/null || { echo occupied; exit 0; }; fi
 `
 
-// CopyDataDir makes the data directory of those files, not yet durable (see
+// CopyTemplate makes the data directory of those files, not yet durable (see
 // [SyncDataDir]). There may be none yet, or an empty one. What a killed attempt
 // left is replaced; what pgapp did not make is a [appliance.Problem] with id
 // data-dir-foreign.
-func CopyDataDir(ctx context.Context, m CopyMachine, files appliance.TreeFiles) error {
+func CopyTemplate(ctx context.Context, m TemplateTarget, files appliance.TreeFiles) error {
 	l := m.Layout()
 	out, err := script(ctx, m, vacateScript+prepareScript, partialDir(l), l.DataDir)
 	if err != nil {
@@ -77,9 +77,9 @@ func Configured(files appliance.TreeFiles, l appliance.Layout, c Config) (applia
 	}, nil
 }
 
-// Copied tells whether [CopyDataDir] has ended: the directory gets its name
+// CopiedFromTemplate tells whether [CopyTemplate] has ended: the directory gets its name
 // only when it is whole. Whose it is, [InspectDataDir] tells.
-func Copied(ctx context.Context, sh Shell) (bool, error) {
+func CopiedFromTemplate(ctx context.Context, sh Shell) (bool, error) {
 	_, err := sh.ReadFile(ctx, path.Join(sh.Layout().DataDir, "PG_VERSION"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

@@ -1,0 +1,115 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+func (w work) inForce(member string) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (done bool, err error) {
+		err = w.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+			running, err := mc.ServerRunning(ctx)
+			if err != nil || !running {
+				return err
+			}
+			d, err := postgres.InspectDataDir(ctx, mc)
+			if err != nil {
+				return err
+			}
+			c, err := f.memberConfig(ctx, m, mc, d.Limits)
+			if err != nil {
+				return err
+			}
+			done, err = postgres.InForce(ctx, mc, c)
+			return err
+		})
+		return done, err
+	}
+}
+
+func (w work) checkParameters(ch appliance.Change) func(context.Context, appliance.Report) error {
+	return func(ctx context.Context, _ appliance.Report) error {
+		return w.on(ctx, w.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
+			f.cluster = ch.Applied(f.cluster)
+			if err := postgres.CheckConfig(ctx, mc, f.config(m)); err != nil {
+				return err
+			}
+			return w.checkStandbys(ctx, f.cluster)
+		})
+	}
+}
+
+// checkStandbys looks for the parameters' libraries on the standbys that run.
+func (w work) checkStandbys(ctx context.Context, c appliance.Cluster) error {
+	for _, m := range c.Standbys() {
+		mc := w.provider.Machine(c, m)
+		if running, err := mc.ServerRunning(ctx); err != nil || !running {
+			continue // it takes the parameters over when it starts
+		}
+		if err := postgres.CheckFiles(ctx, mc, c.Spec.Parameters); err != nil {
+			return fmt.Errorf("checking the parameters on %s: %w", m.Name, err)
+		}
+	}
+	return nil
+}
+
+// apply has a running member take over the configuration of the record. One
+// that does not run takes it over at its start.
+func (w work) apply(member string, settle bool) func(context.Context, appliance.Report) error {
+	return func(ctx context.Context, report appliance.Report) error {
+		return w.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+			running, err := mc.ServerRunning(ctx)
+			if err != nil || !running {
+				return err
+			}
+			if settle && !delayed(f.cluster) { // a delayed one keeps its higher limits
+				if err := waitLimits(ctx, f, mc); err != nil {
+					return err
+				}
+			}
+			d, err := postgres.InspectDataDir(ctx, mc)
+			if err != nil {
+				return err
+			}
+			if err := configure(ctx, f, m, mc, d.Limits); err != nil {
+				return err
+			}
+			restart, err := reload(ctx, f, m, mc)
+			if err != nil || !restart {
+				return err
+			}
+			report(appliance.Progress{Detail: "restarting PostgreSQL"})
+			return restartServer(ctx, m, mc)
+		})
+	}
+}
+
+// reload has the member read its configuration anew, and tells whether that
+// needs a restart.
+func reload(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) (restart bool, err error) {
+	c, err := f.control(ctx, m)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = c.Close(ctx) }()
+	return postgres.ReloadAndCheckRestart(ctx, mc, m.Port, c)
+}
+
+// waitLimits waits until the standby knows the limits that the primary has now.
+func waitLimits(ctx context.Context, f facts, mc appliance.Machine) error {
+	c, err := f.control(ctx, f.cluster.PrimaryMember())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close(ctx) }()
+	want, err := c.Limits(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, streamingTimeout)
+	defer cancel()
+	return postgres.WaitLimits(ctx, mc, want)
+}

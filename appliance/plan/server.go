@@ -1,0 +1,154 @@
+package plan
+
+import (
+	"context"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+func (w work) accepting(member string) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (ok bool, err error) {
+		err = w.on(ctx, member, func(_ facts, m appliance.Member, mc appliance.Machine) error {
+			running, err := mc.ServerRunning(ctx)
+			ok = err == nil && running && postgres.Accepts(ctx, m.Host, m.Port)
+			return err
+		})
+		return ok, err
+	}
+}
+
+func (w work) follow(member string) func(context.Context, appliance.Report) error {
+	return func(ctx context.Context, _ appliance.Report) error {
+		return w.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+			d, err := postgres.InspectDataDir(ctx, mc)
+			if err != nil {
+				return err
+			}
+			c, err := f.memberConfig(ctx, m, mc, d.Limits)
+			if err != nil {
+				return err
+			}
+			return postgres.Follow(ctx, mc, c)
+		})
+	}
+}
+
+func (w work) startServer(member string, apart bool) func(context.Context, appliance.Report) error {
+	return func(ctx context.Context, _ appliance.Report) error {
+		return w.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+			d, err := postgres.InspectDataDir(ctx, mc)
+			if err != nil {
+				return err
+			}
+			own, err := ownDataDir(f.cluster, member, mc, d)
+			if err != nil {
+				return err
+			}
+			if !own {
+				return appliance.NewProblem(appliance.ErrPostgresStart, "member %s has no data directory", member).
+					WithHint("pgapp reinit %s clones it anew", member)
+			}
+			if done, err := joinRunning(ctx, m, mc); done || err != nil {
+				return err
+			}
+			c, err := f.memberConfig(ctx, m, mc, d.Limits)
+			if err != nil {
+				return err
+			}
+			c.Apart = apart
+			if f.cluster.Phase == appliance.PhaseCreating { // later the parameters were checked before they were recorded
+				if err := postgres.CheckFiles(ctx, mc, c.Parameters); err != nil {
+					return err
+				}
+			}
+			if err := postgres.Configure(ctx, mc, c); err != nil {
+				return err
+			}
+			return w.withTablespaces(ctx, f.cluster, m, mc, func() error {
+				if err := mc.StartServer(ctx); err != nil {
+					return err
+				}
+				return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
+			})
+		})
+	}
+}
+
+// joinRunning waits for a server that is there already, and tells whether it
+// accepts. It may have been ending, or failing at what has been mended since,
+// such as a full disk: then it has gone, and there is none to join.
+func joinRunning(ctx context.Context, m appliance.Member, mc appliance.Machine) (bool, error) {
+	running, err := mc.ServerRunning(ctx)
+	if err != nil || !running {
+		return false, err
+	}
+	err = postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
+	if err == nil || ctx.Err() != nil {
+		return err == nil, err
+	}
+	if alive, aliveErr := mc.ServerRunning(ctx); aliveErr != nil || alive {
+		return false, err
+	}
+	return false, nil
+}
+
+// configure renders the member's files.
+func configure(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, limits postgres.Limits) error {
+	c, err := f.memberConfig(ctx, m, mc, limits)
+	if err != nil {
+		return err
+	}
+	return postgres.Configure(ctx, mc, c)
+}
+
+// memberConfig is what the member's files depend on. Members on this machine
+// share its file system, and so what of it their slots may hold. A standby gets
+// no less than its limits, whatever the record says: it would not start.
+func (f facts) memberConfig(ctx context.Context, m appliance.Member, mc appliance.Machine, limits postgres.Limits) (postgres.Config, error) {
+	c := f.config(m)
+	if m.Name != f.cluster.Primary {
+		c.Parameters = undelayed(f.cluster, limits.Raise(c.Parameters))
+	}
+	size, err := postgres.FileSystemBytes(ctx, mc)
+	if err != nil {
+		return c, err
+	}
+	sharing := 0
+	for _, o := range f.cluster.Members {
+		if o.Placement == m.Placement {
+			sharing++
+		}
+	}
+	if m.Placement == appliance.PlacementVM {
+		sharing = 1
+	}
+	c.DiskBytes = size / int64(max(sharing, 1))
+	return c, nil
+}
+
+func (w work) awaitStreaming(names []string) func(context.Context, appliance.Report) error {
+	return func(ctx context.Context, report appliance.Report) error {
+		if len(names) == 0 {
+			return nil
+		}
+		return w.inPrimary(ctx, func(f facts, c *postgres.Control) error {
+			if delayed(f.cluster) {
+				return waitDelayed(ctx, f, c, names, report)
+			}
+			if err := waitStreaming(ctx, c, names); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(ctx, replayTimeout)
+			defer cancel()
+			_ = postgres.WaitReplayed(ctx, c, names)
+			return nil
+		})
+	}
+}
+
+func waitStreaming(ctx context.Context, c *postgres.Control, names []string) error {
+	ctx, cancel := context.WithTimeout(ctx, streamingTimeout)
+	defer cancel()
+	return postgres.WaitStreaming(ctx, c, names)
+}

@@ -11,21 +11,20 @@ import (
 	"pgapp/appliance"
 )
 
-// TemplateTarget is a machine that a data directory can be copied to.
+// TemplateTarget is a machine to which a data directory can be copied.
 type TemplateTarget interface {
 	Shell
 	appliance.TreeWriter
 }
 
-// vacateScript removes the empty directory that may be in the place of the
-// data directory $2.
+// vacateScript removes the data directory $2 if it is empty.
 const vacateScript = `if [ -e "$2" ]; then rmdir -- "$2" 2>/dev/null || { echo occupied; exit 0; }; fi
 `
 
-// CopyTemplate makes the data directory of those files, not yet durable (see
-// [SyncDataDir]). There may be none yet, or an empty one. What a killed attempt
-// left is replaced; what pgapp did not make is a [appliance.Problem] with id
-// data-dir-foreign.
+// CopyTemplate makes the data directory from the files, not yet durable (see
+// [SyncDataDir]). The directory must be missing or empty. The remains of a killed
+// attempt are replaced; files that pgapp did not make are a [appliance.Problem]
+// with id data-dir-foreign.
 func CopyTemplate(ctx context.Context, m TemplateTarget, files appliance.TreeFiles) error {
 	l := m.Layout()
 	out, err := script(ctx, m, vacateScript+prepareScript, partialDir(l), l.DataDir)
@@ -48,9 +47,8 @@ func CopyTemplate(ctx context.Context, m TemplateTarget, files appliance.TreeFil
 	return nil
 }
 
-// Configured are the files of a data directory together with those that
-// [Configure] would write there, which then finds them and needn't wait for the
-// disk for each.
+// Configured returns the files of a data directory and those that [Configure]
+// would write, so that Configure finds them and need not sync each.
 func Configured(files appliance.TreeFiles, l appliance.Layout, c Config) (appliance.TreeFiles, error) {
 	rendered, err := renderFiles(l, c)
 	if err != nil {
@@ -77,8 +75,8 @@ func Configured(files appliance.TreeFiles, l appliance.Layout, c Config) (applia
 	}, nil
 }
 
-// CopiedFromTemplate tells whether [CopyTemplate] has ended: the directory gets its name
-// only when it is whole. Whose it is, [InspectDataDir] tells.
+// CopiedFromTemplate tells whether [CopyTemplate] has succeeded: the directory gets its name
+// only when complete. [InspectDataDir] tells to which cluster it belongs.
 func CopiedFromTemplate(ctx context.Context, sh Shell) (bool, error) {
 	_, err := sh.ReadFile(ctx, path.Join(sh.Layout().DataDir, "PG_VERSION"))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -13,12 +13,12 @@ import (
 	"pgapp/appliance/wait"
 )
 
-// reloadTimeout bounds the wait for a signal to be worked on.
+// reloadTimeout limits the wait for a reload.
 const reloadTimeout = 30 * time.Second
 
-// ReloadAndCheckRestart has the running server read its files anew, waits until it has, and
-// tells whether one of its parameters still waits for a restart. The session is one
-// to that server. A repeat is safe.
+// ReloadAndCheckRestart makes the running server reload its files, waits until it
+// has, and tells whether one of its parameters still needs a restart. c is a
+// session to the same server. A repeat is safe.
 func ReloadAndCheckRestart(ctx context.Context, sh Shell, port int, c *Control) (restart bool, err error) {
 	const loaded = "SELECT pg_conf_load_time()"
 	var before, now time.Time
@@ -30,7 +30,7 @@ func ReloadAndCheckRestart(ctx context.Context, sh Shell, port int, c *Control) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
-	// The server hands the signal on to its sessions when it has read the files.
+	// The server signals its sessions after it has read the files.
 	if err := wait.Until(ctx, streamingPoll, func(ctx context.Context) (bool, error) {
 		err := c.row(ctx, loaded, nil, &now)
 		return now.After(before), err
@@ -41,9 +41,9 @@ func ReloadAndCheckRestart(ctx context.Context, sh Shell, port int, c *Control) 
 	return len(waiting) > 0, err
 }
 
-// waitingSQL names the parameters that wait for a restart, where the file that
-// decides over them, or decided before it left them out, is pgapp's. What a
-// person set by ALTER SYSTEM waits for that person's restart.
+// waitingSQL lists the parameters that wait for a restart and are set, or were
+// set before, by a file of pgapp. A parameter set by ALTER SYSTEM waits for the
+// user's restart.
 const waitingSQL = `SELECT s.name FROM pg_catalog.pg_settings s
 LEFT JOIN LATERAL (SELECT f.sourcefile FROM pg_catalog.pg_file_settings f
 	WHERE pg_catalog.lower(f.name) = pg_catalog.lower(s.name) ORDER BY f.seqno DESC LIMIT 1) f ON true
@@ -51,8 +51,8 @@ WHERE s.pending_restart AND coalesce(f.sourcefile, s.sourcefile, '') NOT LIKE '%
 ORDER BY 1;
 `
 
-// WaitingForRestart names the parameters of pgapp's files that the running
-// server can't take over without a restart.
+// WaitingForRestart lists the parameters of pgapp's files that the running
+// server can apply only by a restart.
 func WaitingForRestart(ctx context.Context, sh Shell, port int) ([]string, error) {
 	out, err := SuperuserSQL(ctx, sh, port, MaintenanceDatabase, waitingSQL)
 	if err != nil {
@@ -62,12 +62,11 @@ func WaitingForRestart(ctx context.Context, sh Shell, port int) ([]string, error
 }
 
 // readSQL tells whether the server has read its files since pgapp.conf was
-// written. The file's time has no fractions.
+// written. The file's time is in whole seconds.
 const readSQL = "SELECT (pg_catalog.pg_stat_file('" + ConfFile + "')).modification < pg_catalog.pg_conf_load_time();\n"
 
-// InForce tells whether the running server works with the configuration: that
-// is what its file holds, it has read the file, and no parameter of it waits
-// for a restart.
+// InForce tells whether the running server uses the configuration: pgapp.conf has
+// its content, the server has read the file, and no parameter waits for a restart.
 func InForce(ctx context.Context, sh Shell, c Config) (bool, error) {
 	l := sh.Layout()
 	want, err := renderConf(l, c)

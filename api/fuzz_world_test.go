@@ -56,7 +56,7 @@ func (w *world) reset() {
 
 // forgive resets the backoff for wrong tokens.
 func (w *world) forgive() {
-	b := w.server.backoff
+	b := w.server.gate.backoff
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	clear(b.hosts)

@@ -85,16 +85,24 @@ type Server struct {
 	openAPI  []byte
 	handler  http.Handler
 	routes   *routes
-	uid      int
-	streams  chan struct{}
-	slots    chan struct{}
-	waiting  chan struct{}
-	backoff  *backoff
+	gate     *gate
 	health   observations[appliance.ClusterStatus] // for health checks, at most healthFresh old
 	statuses observations[appliance.ClusterStatus]
 	clusters observations[[]appliance.ClusterStatus]
 	once     wait.Turns // of requests with the same Idempotency-Key
-	timing   timing
+}
+
+// gate is what a request passes before its handler: the log, the checks of host,
+// origin and token, and the limits on requests, streams and bodies.
+type gate struct {
+	cfg     Config
+	log     *slog.Logger
+	uid     int
+	streams chan struct{}
+	slots   chan struct{}
+	waiting chan struct{}
+	backoff *backoff
+	timing  timing
 }
 
 // timing is constant except in tests.
@@ -113,13 +121,8 @@ func New(cfg Config) *Server {
 		cfg.MaxConcurrent = 64
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, uid: os.Geteuid(),
-		streams: make(chan struct{}, cfg.MaxStreams),
-		slots:   make(chan struct{}, cfg.MaxConcurrent),
-		waiting: make(chan struct{}, 1024),
-		backoff: newBackoff(),
-		health:  observations[appliance.ClusterStatus]{Fresh: healthFresh},
-		timing:  timing{readHeaderTimeout, readTimeout, heartbeat},
+		cfg: cfg, log: cfg.Logger, gate: newGate(cfg),
+		health: observations[appliance.ClusterStatus]{Fresh: healthFresh},
 	}
 	api, router := newRouter()
 	s.routes = newRoutes(api)
@@ -129,8 +132,19 @@ func New(cfg Config) *Server {
 		panic(fmt.Errorf("writing the OpenAPI document: %w", err))
 	}
 	s.openAPI = append(doc, '\n')
-	s.handler = s.routes.attach(patternOf(router), s.middleware(router))
+	s.handler = s.routes.attach(patternOf(router), s.gate.middleware(router))
 	return s
+}
+
+func newGate(cfg Config) *gate {
+	return &gate{
+		cfg: cfg, log: cfg.Logger, uid: os.Geteuid(),
+		streams: make(chan struct{}, cfg.MaxStreams),
+		slots:   make(chan struct{}, cfg.MaxConcurrent),
+		waiting: make(chan struct{}, 1024),
+		backoff: newBackoff(),
+		timing:  timing{readHeaderTimeout, readTimeout, heartbeat},
+	}
 }
 
 // Serve serves both listeners until ctx ends or one fails, and closes them.
@@ -187,8 +201,8 @@ func (s *Server) httpServer(ctx context.Context, info connInfo) *http.Server {
 	base := context.WithoutCancel(ctx)
 	return &http.Server{
 		Handler:           s.handler,
-		ReadHeaderTimeout: s.timing.header,
-		ReadTimeout:       s.timing.read,
+		ReadHeaderTimeout: s.gate.timing.header,
+		ReadTimeout:       s.gate.timing.read,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

@@ -213,7 +213,7 @@ func TestGuardsAskAttributesForAccess(t *testing.T) {
 		info := connInfo{addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80}}
 		r := httptest.NewRequestWithContext(context.WithValue(t.Context(), attributesKey{}, is), p.method, p.path, nil)
 		r.Host = ""
-		if g.hostAllowed(info, r) != (is.access == anyone) {
+		if g.gate.hostAllowed(info, r) != (is.access == anyone) {
 			t.Errorf("%s without a Host header: access %d", name, is.access)
 		}
 	})
@@ -259,9 +259,9 @@ func TestGuardsAskAttributesForBodies(t *testing.T) {
 func TestGuardsAskAttributesForPlaces(t *testing.T) {
 	t.Parallel()
 	streams, others := newGuarded(nil), newGuarded(nil)
-	streams.streams <- struct{}{} // the only one
-	for range cap(others.waiting) {
-		others.waiting <- struct{}{}
+	streams.gate.streams <- struct{}{} // the only one
+	for range cap(others.gate.waiting) {
+		others.gate.waiting <- struct{}{}
 	}
 	streams.eachRoute(func(name string, p probe, is attributes) {
 		if status, _, message := streams.send(t, p); (status == http.StatusTooManyRequests) != is.stream {

@@ -56,7 +56,7 @@ func peerUID(c net.Conn) (int, error) {
 }
 
 // authenticate identifies the caller and refuses a caller without the right.
-func (s *Server) authenticate(next http.Handler) http.Handler {
+func (g *gate) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := connOf(r.Context())
 		var c caller
@@ -65,11 +65,11 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 		case info.err != nil:
 			err = appliance.NewProblem(appliance.ErrForbidden, "the caller can't be identified: %w", info.err)
 		case info.unix:
-			c, err = s.peer(info.uid)
+			c, err = g.peer(info.uid)
 		case attributesOf(r.Context()).access == anyone:
 			c = caller{name: "anyone"}
 		default:
-			c, err = s.bearer(w, r)
+			c, err = g.bearer(w, r)
 		}
 		if err == nil {
 			err = allowed(c, attributesOf(r.Context()).accessFor(r))
@@ -83,25 +83,25 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) peer(uid int) (caller, error) {
+func (g *gate) peer(uid int) (caller, error) {
 	c := caller{name: "uid:" + strconv.Itoa(uid), scope: ScopeAdmin, local: true}
-	if uid != s.uid && uid != 0 {
-		return c, appliance.NewProblem(appliance.ErrForbidden, "this daemon belongs to user id %d, not %d", s.uid, uid).
+	if uid != g.uid && uid != 0 {
+		return c, appliance.NewProblem(appliance.ErrForbidden, "this daemon belongs to user id %d, not %d", g.uid, uid).
 			WithHint("run the command as that user or as root")
 	}
 	return c, nil
 }
 
-func (s *Server) bearer(w http.ResponseWriter, r *http.Request) (caller, error) {
+func (g *gate) bearer(w http.ResponseWriter, r *http.Request) (caller, error) {
 	var c caller
 	kind, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	token = strings.TrimSpace(token)
-	ok := strings.EqualFold(kind, "Bearer") && token != "" && s.cfg.Tokens != nil
+	ok := strings.EqualFold(kind, "Bearer") && token != "" && g.cfg.Tokens != nil
 	if ok {
 		c.hash = sha256.Sum256([]byte(token))
 		c.name = "token:" + hex.EncodeToString(c.hash[:4])
 		var err error
-		if c.scope, ok, err = s.cfg.Tokens.TokenScope(r.Context(), c.hash); err != nil {
+		if c.scope, ok, err = g.cfg.Tokens.TokenScope(r.Context(), c.hash); err != nil {
 			return c, fmt.Errorf("looking up the token: %w", err)
 		}
 	}
@@ -114,7 +114,7 @@ func (s *Server) bearer(w http.ResponseWriter, r *http.Request) (caller, error) 
 	if err != nil {
 		host = r.RemoteAddr
 	}
-	if err := s.backoff.wait(r.Context(), host); err != nil {
+	if err := g.backoff.wait(r.Context(), host); err != nil {
 		return c, err
 	}
 	return c, appliance.NewProblem(appliance.ErrUnauthorised, "a valid token is required").
@@ -122,11 +122,11 @@ func (s *Server) bearer(w http.ResponseWriter, r *http.Request) (caller, error) 
 }
 
 // stillAllowed tells whether the caller's token is still valid.
-func (s *Server) stillAllowed(ctx context.Context, c caller) bool {
+func (g *gate) stillAllowed(ctx context.Context, c caller) bool {
 	if c.local {
 		return true
 	}
-	_, ok, err := s.cfg.Tokens.TokenScope(ctx, c.hash)
+	_, ok, err := g.cfg.Tokens.TokenScope(ctx, c.hash)
 	return ok && err == nil
 }
 

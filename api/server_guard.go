@@ -17,10 +17,10 @@ import (
 )
 
 // middleware wraps the router in the guards that every request passes.
-func (s *Server) middleware(router http.Handler) http.Handler {
+func (g *gate) middleware(router http.Handler) http.Handler {
 	h := router
 	for _, wrap := range []func(http.Handler) http.Handler{
-		s.readBody, checkQuery, s.limit, s.recovery, s.held, s.authenticate, s.checkOrigin, s.checkHost, secureHeaders, s.record,
+		g.readBody, checkQuery, g.limit, g.recovery, g.held, g.authenticate, g.checkOrigin, g.checkHost, secureHeaders, g.record,
 	} {
 		h = wrap(h)
 	}
@@ -40,10 +40,10 @@ func secureHeaders(next http.Handler) http.Handler {
 
 // checkHost prevents DNS rebinding: a page of another site, whose name resolves
 // to this host, sends that name as Host. Browsers can't reach the unix socket.
-func (s *Server) checkHost(next http.Handler) http.Handler {
+func (g *gate) checkHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := connOf(r.Context())
-		if !info.unix && !s.hostAllowed(info, r) {
+		if !info.unix && !g.hostAllowed(info, r) {
 			p := appliance.NewProblem(appliance.ErrHostNotAllowed, "the Host header %s is not one of this daemon's names", visible(r.Host))
 			if info.addr != nil {
 				p = p.WithHint("use %s", info.addr)
@@ -55,7 +55,7 @@ func (s *Server) checkHost(next http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) hostAllowed(info connInfo, r *http.Request) bool {
+func (g *gate) hostAllowed(info connInfo, r *http.Request) bool {
 	if r.Host == "" {
 		// Load balancers' HTTP/1.0 checks send no Host; browsers always do.
 		return attributesOf(r.Context()).access == anyone
@@ -65,10 +65,10 @@ func (s *Server) hostAllowed(info connInfo, r *http.Request) bool {
 			return true
 		}
 	}
-	if s.cfg.AllowedHosts == nil {
+	if g.cfg.AllowedHosts == nil {
 		return false
 	}
-	return slices.ContainsFunc(s.cfg.AllowedHosts(), func(a string) bool { return hostMatches(a, r.Host) })
+	return slices.ContainsFunc(g.cfg.AllowedHosts(), func(a string) bool { return hostMatches(a, r.Host) })
 }
 
 // ownHosts returns the Host headers for the listener's address, and those for
@@ -95,7 +95,7 @@ func ownHosts(info connInfo) []string {
 
 // checkOrigin refuses requests that a browser sends for a page of another
 // origin. No such page may use this API, so there is no CORS either.
-func (s *Server) checkOrigin(next http.Handler) http.Handler {
+func (g *gate) checkOrigin(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := protection.Check(r)
@@ -114,12 +114,12 @@ func (s *Server) checkOrigin(next http.Handler) http.Handler {
 }
 
 // held refuses requests while the state is being replaced.
-func (s *Server) held(next http.Handler) http.Handler {
-	if s.cfg.Held == nil {
+func (g *gate) held(next http.Handler) http.Handler {
+	if g.cfg.Held == nil {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p := s.cfg.Held(); p != nil && !attributesOf(r.Context()).held {
+		if p := g.cfg.Held(); p != nil && !attributesOf(r.Context()).held {
 			writeProblem(w, r, p, 0)
 			return
 		}
@@ -128,11 +128,11 @@ func (s *Server) held(next http.Handler) http.Handler {
 }
 
 // recovery refuses, in recovery, all routes that need the state.
-func (s *Server) recovery(next http.Handler) http.Handler {
-	if s.cfg.Recovery == nil {
+func (g *gate) recovery(next http.Handler) http.Handler {
+	if g.cfg.Recovery == nil {
 		return next
 	}
-	p := *s.cfg.Recovery
+	p := *g.cfg.Recovery
 	if p.ID != appliance.ErrDaemonRecovery {
 		p = *appliance.NewProblem(appliance.ErrDaemonRecovery, "the daemon is in recovery: %s", p.Message).WithHint("%s", p.Hint).WithDetail(p.Detail)
 	}
@@ -147,44 +147,44 @@ func (s *Server) recovery(next http.Handler) http.Handler {
 
 // limit bounds the number of requests at once. A stream beyond its limit is
 // refused; other requests wait.
-func (s *Server) limit(next http.Handler) http.Handler {
+func (g *gate) limit(next http.Handler) http.Handler {
 	const patience = 20 * time.Second
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if attributesOf(r.Context()).stream {
-			s.limitStreams(next, w, r)
+			g.limitStreams(next, w, r)
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), patience)
 		defer cancel()
-		if !s.acquire(ctx) {
+		if !g.acquire(ctx) {
 			writeProblem(w, r, appliance.NewProblem(appliance.ErrTooMany, "the daemon is busy with other requests"), 0)
 			return
 		}
-		defer func() { <-s.slots }()
+		defer func() { <-g.slots }()
 		next.ServeHTTP(w, r)
 	})
 }
 
-func (s *Server) limitStreams(next http.Handler, w http.ResponseWriter, r *http.Request) {
+func (g *gate) limitStreams(next http.Handler, w http.ResponseWriter, r *http.Request) {
 	select {
-	case s.streams <- struct{}{}:
-		defer func() { <-s.streams }()
+	case g.streams <- struct{}{}:
+		defer func() { <-g.streams }()
 		next.ServeHTTP(w, r)
 	default:
-		writeProblem(w, r, appliance.NewProblem(appliance.ErrTooMany, "%d streams are open already", cap(s.streams)).
+		writeProblem(w, r, appliance.NewProblem(appliance.ErrTooMany, "%d streams are open already", cap(g.streams)).
 			WithHint("close one, or poll GET %s/operations/ID", base), 0)
 	}
 }
 
-func (s *Server) acquire(ctx context.Context) bool {
+func (g *gate) acquire(ctx context.Context) bool {
 	select {
-	case s.waiting <- struct{}{}:
-		defer func() { <-s.waiting }()
+	case g.waiting <- struct{}{}:
+		defer func() { <-g.waiting }()
 	default:
 		return false
 	}
 	select {
-	case s.slots <- struct{}{}:
+	case g.slots <- struct{}{}:
 		return true
 	case <-ctx.Done():
 		return false
@@ -201,15 +201,15 @@ func bodyOf(ctx context.Context) []byte {
 
 // readBody reads the whole body within the server's read time-out. Then it lifts
 // the time-out, which would also end long responses.
-func (s *Server) readBody(next http.Handler) http.Handler {
+func (g *gate) readBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		kind := attributesOf(r.Context()).body
 		switch kind {
 		case archiveBody:
-			s.upload(next, w, r)
+			g.upload(next, w, r)
 			return
 		case pipeBody:
-			s.receiveSQL(next, w, r)
+			g.receiveSQL(next, w, r)
 			return
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
@@ -223,7 +223,7 @@ func (s *Server) readBody(next http.Handler) http.Handler {
 			return
 		}
 		if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
-			s.log.Debug("lifting the read time-out", "error", err)
+			g.log.Debug("lifting the read time-out", "error", err)
 		}
 		r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, body))
 		r.Body = io.NopCloser(bytes.NewReader(body))

@@ -190,9 +190,9 @@ func request(t *testing.T, d *daemon, method, path, body string, h http.Header, 
 func TestUnixPeerOfAnotherUserIsRefused(t *testing.T) {
 	t.Parallel()
 	s := New(Config{})
-	s.uid = 1000
+	s.gate.uid = 1000
 	for uid, ok := range map[int]bool{0: true, 1000: true, 1001: false, -1: false} {
-		if _, err := s.peer(uid); (err == nil) != ok {
+		if _, err := s.gate.peer(uid); (err == nil) != ok {
 			t.Errorf("uid %d: %v", uid, err)
 		}
 	}
@@ -300,7 +300,7 @@ func TestGuardsRefuseBadBodies(t *testing.T) {
 func TestSlowClientsAreDisconnected(t *testing.T) {
 	t.Parallel()
 	s := New(Config{Service: newFake()})
-	s.timing.header, s.timing.read = time.Second, 2*time.Second
+	s.gate.timing.header, s.gate.timing.read = time.Second, 2*time.Second
 	d := serve(t, newFake(), s, filepath.Join(t.TempDir(), "s"))
 	for name, begin := range map[string]string{
 		"no request": "", "half a header": "GET /livez HTTP/1.1\r\nHost: " + d.addr + "\r\nX-Slow: ",

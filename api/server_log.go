@@ -69,7 +69,7 @@ func extend(w http.ResponseWriter) {
 
 // record logs each request in one line, each change also in an audit line, and
 // turns a panic into a response. Bodies, queries and headers are never logged.
-func (s *Server) record(next http.Handler) http.Handler {
+func (g *gate) record(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		n := &note{}
@@ -83,13 +83,13 @@ func (s *Server) record(next http.Handler) http.Handler {
 			if p != nil && !begun {
 				writeProblem(rec, r, &appliance.Problem{ID: appliance.ErrInternal, Message: "internal error (request " + id + " in the daemon's log)"}, 0)
 			}
-			s.logRequest(r, rec, n, id, time.Since(start))
+			g.logRequest(r, rec, n, id, time.Since(start))
 			if p == nil {
 				return
 			}
 			err, _ := p.(error)
 			if !errors.Is(err, http.ErrAbortHandler) {
-				s.log.Error("a request panicked", "request", id, "panic", p, "stack", string(debug.Stack()))
+				g.log.Error("a request panicked", "request", id, "panic", p, "stack", string(debug.Stack()))
 			}
 			if begun {
 				panic(http.ErrAbortHandler) // the response may be incomplete: close the connection
@@ -99,7 +99,7 @@ func (s *Server) record(next http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) logRequest(r *http.Request, rec *recorder, n *note, id string, took time.Duration) {
+func (g *gate) logRequest(r *http.Request, rec *recorder, n *note, id string, took time.Duration) {
 	caller, _ := n.caller.Load().(string)
 	operation, _ := n.operation.Load().(string)
 	attrs := []slog.Attr{
@@ -116,7 +116,7 @@ func (s *Server) logRequest(r *http.Request, rec *recorder, n *note, id string, 
 	}
 	// The request's context ends when the client disconnects.
 	ctx := context.WithoutCancel(r.Context())
-	s.log.LogAttrs(ctx, level, "request", attrs...)
+	g.log.LogAttrs(ctx, level, "request", attrs...)
 	if safe(r.Method) {
 		return
 	}
@@ -124,5 +124,5 @@ func (s *Server) logRequest(r *http.Request, rec *recorder, n *note, id string, 
 	if rec.status >= http.StatusBadRequest || rec.status == 0 {
 		outcome = "refused"
 	}
-	s.log.LogAttrs(ctx, slog.LevelInfo, "audit", append(attrs, slog.String("outcome", outcome), slog.String("from", visible(r.RemoteAddr)))...)
+	g.log.LogAttrs(ctx, slog.LevelInfo, "audit", append(attrs, slog.String("outcome", outcome), slog.String("from", visible(r.RemoteAddr)))...)
 }

@@ -185,14 +185,14 @@ func (s *Server) task(ctx context.Context, work func(context.Context, Machines, 
 		return nil, err
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
-		ctx, cancel := s.streamContext(ctx)
+		ctx, cancel := s.gate.streamContext(ctx)
 		defer cancel()
 		w := writerOf(c)
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("X-Accel-Buffering", "no")
 		w.WriteHeader(http.StatusOK)
 		out := &taskWriter{w: &streamWriter{w: w}, gone: cancel}
-		stop := out.beat(ctx, s.timing.beat)
+		stop := out.beat(ctx, s.gate.timing.beat)
 		e, err := work(ctx, m, out.report)
 		stop()
 		last := taskEvent{Done: err == nil, Image: e}

@@ -54,8 +54,8 @@ func (s *Server) registerSQL(api *routes) {
 
 // receiveSQL streams a body of any length and duration to the handler, since its
 // source may be a pipe. It ends with the client, the server, or the token.
-func (s *Server) receiveSQL(next http.Handler, w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := s.streamContext(r.Context())
+func (g *gate) receiveSQL(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := g.streamContext(r.Context())
 	defer cancel()
 	c := http.NewResponseController(w)
 	_ = c.SetReadDeadline(time.Time{}) // recorders in tests have no deadline

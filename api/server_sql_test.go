@@ -99,12 +99,12 @@ func TestSendSQLOutlivesTheReadTimeout(t *testing.T) {
 	t.Parallel()
 	sql := &fakeSQL{}
 	s := New(Config{Service: newFake(), Operations: newFake(), SQLFiles: sql})
-	s.timing.read = 20 * time.Millisecond
+	s.gate.timing.read = 20 * time.Millisecond
 	d := serve(t, newFake(), s, filepath.Join(t.TempDir(), "s"))
 	in, out := io.Pipe()
 	go func() {
 		_, _ = io.WriteString(out, "SELECT 1;\n")
-		<-time.After(10 * s.timing.read) // the pipe's silence
+		<-time.After(10 * s.gate.timing.read) // the pipe's silence
 		_, _ = io.WriteString(out, "SELECT 2;\n")
 		_ = out.Close()
 	}()

@@ -260,8 +260,8 @@ const maxUploadBytes = 1 << 30
 type uploadKey struct{}
 
 // upload streams the body to the handler. Each piece has to arrive in time.
-func (s *Server) upload(next http.Handler, w http.ResponseWriter, r *http.Request) {
-	body := &patientReader{r: http.MaxBytesReader(w, r.Body, maxUploadBytes), w: w, patience: s.timing.read}
+func (g *gate) upload(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	body := &patientReader{r: http.MaxBytesReader(w, r.Body, maxUploadBytes), w: w, patience: g.timing.read}
 	r = r.WithContext(context.WithValue(r.Context(), uploadKey{}, io.Reader(body)))
 	r.Body = http.NoBody
 	next.ServeHTTP(w, r)

@@ -69,19 +69,19 @@ func (s *Server) registerStreams(api *routes) {
 
 // streamContext returns a context that ends with the request, with the server,
 // or soon after the caller's token was revoked.
-func (s *Server) streamContext(ctx context.Context) (context.Context, context.CancelFunc) {
+func (g *gate) streamContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	stop, who := connOf(ctx).stop, callerOf(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		defer cancel()
-		again := time.NewTicker(s.timing.beat)
+		again := time.NewTicker(g.timing.beat)
 		defer again.Stop()
 		for {
 			select {
 			case <-again.C:
-				if !s.stillAllowed(ctx, who) {
+				if !g.stillAllowed(ctx, who) {
 					return
 				}
 			case <-stop:
@@ -124,7 +124,7 @@ func writerOf(c huma.Context) http.ResponseWriter {
 // sent as a problem; after it the connection is cut, so that the client notices.
 func (s *Server) logStream(ctx context.Context, write func(ctx context.Context, w *streamWriter) error) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(c huma.Context) {
-		ctx, cancel := s.streamContext(ctx)
+		ctx, cancel := s.gate.streamContext(ctx)
 		defer cancel()
 		w := writerOf(c)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -147,7 +147,7 @@ func (s *Server) logStream(ctx context.Context, write func(ctx context.Context, 
 // sendEvents sends snapshots until the final one, or until the client or the
 // server ends. A client that has seen the newest snapshot waits for the next.
 func (s *Server) sendEvents(ctx context.Context, w http.ResponseWriter, id, last string) {
-	ctx, cancel := s.streamContext(ctx)
+	ctx, cancel := s.gate.streamContext(ctx)
 	defer cancel()
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
@@ -160,7 +160,7 @@ func (s *Server) sendEvents(ctx context.Context, w http.ResponseWriter, id, last
 	if err := out.comment(); err != nil {
 		return
 	}
-	beat := time.NewTicker(s.timing.beat)
+	beat := time.NewTicker(s.gate.timing.beat)
 	defer beat.Stop()
 	again := time.NewTicker(watchPoll)
 	defer again.Stop()

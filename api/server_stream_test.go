@@ -181,7 +181,7 @@ func TestStreamsOutliveTheReadTimeout(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	s := New(Config{Service: f, Operations: f})
-	s.timing = timing{header: time.Second, read: time.Second, beat: 100 * time.Millisecond}
+	s.gate.timing = timing{header: time.Second, read: time.Second, beat: 100 * time.Millisecond}
 	d := serve(t, f, s, filepath.Join(t.TempDir(), "s"))
 	o, err := f.Up(t.Context(), appliance.Spec{Name: "main"}, appliance.UpOptions{})
 	if err != nil {
@@ -220,7 +220,7 @@ func TestRevokedTokenLosesItsStreams(t *testing.T) {
 		s := New(Config{Service: f, Operations: f, Tokens: f})
 		f.addToken("t", ScopeRead)
 		ctx := context.WithValue(t.Context(), callerKey{}, caller{hash: sha256.Sum256([]byte("t"))})
-		ctx, cancel := s.streamContext(ctx)
+		ctx, cancel := s.gate.streamContext(ctx)
 		defer cancel()
 		time.Sleep(10 * heartbeat)
 		if ctx.Err() != nil {

@@ -158,7 +158,7 @@ func TestSlowHandshake(t *testing.T) {
 	lender := httptest.NewTLSServer(http.NotFoundHandler())
 	lender.Close()
 	s := New(Config{TLS: &tls.Config{Certificates: lender.TLS.Certificates}})
-	s.timing.header = 200 * time.Millisecond
+	s.gate.timing.header = 200 * time.Millisecond
 	d := serve(t, newFake(), s, t.TempDir()+"/s")
 	for _, begin := range []string{"", "\x16\x03\x01\x02\x00\x01"} {
 		conn, err := net.Dial("tcp", d.addr)

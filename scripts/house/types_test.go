@@ -17,7 +17,7 @@ const (
 // tooLarge names the types that are to be cut. Nothing joins the list.
 func tooLarge() []string {
 	return []string{
-		"api.Server", "api.Service", "appliance.Store",
+		"api.Service", "appliance.Store",
 	}
 }
 

@@ -139,7 +139,7 @@ func TestWatchSurvivesADaemonRestart(t *testing.T) {
 	t.Parallel()
 	f := newFake()
 	sock := filepath.Join(t.TempDir(), "s")
-	s := New(Config{Service: f, Operations: f})
+	s := New(Config{Service: f, Logs: f, Operations: f})
 	d := serve(t, f, s, sock)
 	o, err := d.unix.Up(t.Context(), appliance.Spec{Name: "main"})
 	if err == nil {

@@ -191,7 +191,7 @@ func FuzzSpecBody(f *testing.F) {
 		f.Add(b)
 	}
 	fk := newFake()
-	s := New(Config{Service: fk, Operations: fk})
+	s := New(Config{Service: fk, Logs: fk, Operations: fk})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		fk.mu.Lock()
 		clear(fk.ops)

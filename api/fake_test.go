@@ -346,7 +346,7 @@ func start(t *testing.T, f *fake, change func(*Config)) *daemon {
 	t.Helper()
 	f.addToken(adminToken, ScopeAdmin)
 	f.addToken(readToken, ScopeRead)
-	cfg := Config{Service: f, Operations: f, Tokens: f, Idempotency: f, Logger: slog.New(slog.DiscardHandler)}
+	cfg := Config{Service: f, Logs: f, Operations: f, Tokens: f, Idempotency: f, Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&cfg)
 	}

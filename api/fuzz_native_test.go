@@ -24,7 +24,7 @@ func FuzzHeaders(f *testing.F) {
 	f.Add("", `"1`, strings.Repeat("k", 300))
 	f.Add("0x7", `"9","1"`, "é")
 	fk := newFake()
-	s := New(Config{Service: fk, Operations: fk, Idempotency: fk})
+	s := New(Config{Service: fk, Logs: fk, Operations: fk, Idempotency: fk})
 	f.Fuzz(func(t *testing.T, last, match, key string) {
 		fk.mu.Lock()
 		clear(fk.ops)

@@ -27,7 +27,7 @@ func newWorld(t *testing.T) *world {
 	f.addToken(adminToken, ScopeAdmin)
 	f.addToken(readToken, ScopeRead)
 	cfg := Config{
-		Service: f, Operations: f, Tokens: f, Idempotency: f, TokenAdmin: &countedTokens{tokens, w}, State: &countedState{w: w}, Adopter: &countedState{w: w}, SQLFiles: &countedSQL{&fakeSQL{}, w},
+		Service: f, Logs: f, Operations: f, Tokens: f, Idempotency: f, TokenAdmin: &countedTokens{tokens, w}, State: &countedState{w: w}, Adopter: &countedState{w: w}, SQLFiles: &countedSQL{&fakeSQL{}, w},
 		Machines: &countedMachines{&fakeMachines{kept: map[string]bool{}}, w}, Shutdown: func() { w.other.Add(1) },
 		DaemonLogs: func(_ context.Context, _ bool, out io.Writer) error {
 			_, err := io.WriteString(out, "{}\n")

@@ -34,6 +34,7 @@ const (
 // Config configures a server.
 type Config struct {
 	Service    Service
+	Logs       Logs
 	Operations Operations
 	// Tokens authenticates callers over TCP. With nil, all tokens are invalid.
 	Tokens Tokens

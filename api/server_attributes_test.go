@@ -143,7 +143,7 @@ func newGuarded(change func(*Config)) *guarded {
 	f := newFake()
 	f.addToken(adminToken, ScopeAdmin)
 	f.addToken(readToken, ScopeRead)
-	cfg := Config{Service: f, Operations: f, Tokens: f, MaxStreams: 1}
+	cfg := Config{Service: f, Logs: f, Operations: f, Tokens: f, MaxStreams: 1}
 	if change != nil {
 		change(&cfg)
 	}

@@ -198,7 +198,7 @@ func TestUnixPeerOfAnotherUserIsRefused(t *testing.T) {
 	}
 	// A connection that nothing is known of has no rights.
 	f := newFake()
-	s = New(Config{Service: f, Operations: f})
+	s = New(Config{Service: f, Logs: f, Operations: f})
 	rec := newRecorder()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/clusters", nil)
 	if err != nil {
@@ -299,7 +299,7 @@ func TestGuardsRefuseBadBodies(t *testing.T) {
 
 func TestSlowClientsAreDisconnected(t *testing.T) {
 	t.Parallel()
-	s := New(Config{Service: newFake()})
+	s := New(Config{Service: newFake(), Logs: newFake()})
 	s.gate.timing.header, s.gate.timing.read = time.Second, 2*time.Second
 	d := serve(t, newFake(), s, filepath.Join(t.TempDir(), "s"))
 	for name, begin := range map[string]string{

@@ -98,7 +98,7 @@ func TestSendSQL(t *testing.T) {
 func TestSendSQLOutlivesTheReadTimeout(t *testing.T) {
 	t.Parallel()
 	sql := &fakeSQL{}
-	s := New(Config{Service: newFake(), Operations: newFake(), SQLFiles: sql})
+	s := New(Config{Service: newFake(), Logs: newFake(), Operations: newFake(), SQLFiles: sql})
 	s.gate.timing.read = 20 * time.Millisecond
 	d := serve(t, newFake(), s, filepath.Join(t.TempDir(), "s"))
 	in, out := io.Pipe()

@@ -48,7 +48,7 @@ func (s *Server) registerStreams(api *routes) {
 		Summary: "The members' PostgreSQL logs", Responses: textResponse("log lines"),
 	}, attributes{access: readers, stream: true}, func(ctx context.Context, in *logsInput) (*huma.StreamResponse, error) {
 		return s.logStream(ctx, func(ctx context.Context, w *streamWriter) error {
-			return s.cfg.Service.Logs(ctx, in.Cluster, in.Member, in.Follow, w)
+			return s.cfg.Logs.Logs(ctx, in.Cluster, in.Member, in.Follow, w)
 		}), nil
 	})
 	type daemonLogsInput struct {

@@ -180,7 +180,7 @@ func TestLogFailures(t *testing.T) {
 func TestStreamsOutliveTheReadTimeout(t *testing.T) {
 	t.Parallel()
 	f := newFake()
-	s := New(Config{Service: f, Operations: f})
+	s := New(Config{Service: f, Logs: f, Operations: f})
 	s.gate.timing = timing{header: time.Second, read: time.Second, beat: 100 * time.Millisecond}
 	d := serve(t, f, s, filepath.Join(t.TempDir(), "s"))
 	o, err := f.Up(t.Context(), appliance.Spec{Name: "main"}, appliance.UpOptions{})
@@ -217,7 +217,7 @@ func TestRevokedTokenLosesItsStreams(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		s := New(Config{Service: f, Operations: f, Tokens: f})
+		s := New(Config{Service: f, Logs: f, Operations: f, Tokens: f})
 		f.addToken("t", ScopeRead)
 		ctx := context.WithValue(t.Context(), callerKey{}, caller{hash: sha256.Sum256([]byte("t"))})
 		ctx, cancel := s.gate.streamContext(ctx)

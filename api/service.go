@@ -28,6 +28,10 @@ type Service interface {
 	// Connection returns how to reach the database; role is rw, ro, any or admin.
 	// Only with reveal it contains the password.
 	Connection(ctx context.Context, cluster, role string, reveal bool) (appliance.Connection, error)
+}
+
+// Logs gives access to the logs of members.
+type Logs interface {
 	// Logs writes the log of one member, or of all members with a prefix on each
 	// line if member is empty. With follow it returns when ctx ends.
 	Logs(ctx context.Context, cluster, member string, follow bool, w io.Writer) error

@@ -2,10 +2,10 @@ package appliance
 
 import "context"
 
-// Store keeps clusters, operations and secrets. Each method is one transaction:
-// it is on disk when the method returns nil, and has changed nothing after an
-// error. A missing record is a [Problem] with id not-found.
-type Store interface {
+// Records keeps clusters and their secrets. Each method is one transaction: it is
+// on disk when the method returns nil, and has changed nothing after an error. A
+// missing record is a [Problem] with id not-found.
+type Records interface {
 	Clusters(ctx context.Context) ([]Cluster, error)
 	Cluster(ctx context.Context, name string) (Cluster, error)
 	// UpdateCluster applies change to the stored record and increments its
@@ -14,7 +14,10 @@ type Store interface {
 	Secrets(ctx context.Context, cluster string) (Secrets, error)
 	// UpdateSecrets applies change to the cluster's stored secrets.
 	UpdateSecrets(ctx context.Context, cluster string, change func(*Secrets) error) error
+}
 
+// Journal keeps operations. Each method is one transaction, as those of [Records].
+type Journal interface {
 	// Begin stores a new running operation and takes the cluster's running key.
 	// With create, the same transaction stores the cluster and its secrets, which
 	// must not exist. If another operation is running, Begin returns a [Problem]

@@ -15,7 +15,7 @@ import (
 	"pgapp/appliance"
 )
 
-// Begin implements [appliance.Store]. It returns a problem operation-running;
+// Begin implements [appliance.Journal]. It returns a problem operation-running;
 // conflict if the cluster to create, or an operation of that id, exists; or
 // not-found if the cluster doesn't exist and create is nil. It is no error to
 // supersede an operation that has ended meanwhile.
@@ -84,7 +84,7 @@ func beginCluster(tx *bolt.Tx, op appliance.Operation, create *appliance.NewClus
 	return errors.Join(put(tx, bucketClusters, op.Cluster, create.Cluster), putSecrets(tx, op.Cluster, create.Secrets))
 }
 
-// SaveOperation implements [appliance.Store]. A repeat is safe. It returns a
+// SaveOperation implements [appliance.Journal]. A repeat is safe. It returns a
 // problem not-found for an operation that never began or is no longer kept, and
 // conflict for one that has ended in another state, such as superseded.
 func (s *Store) SaveOperation(ctx context.Context, op appliance.Operation, removeCluster bool) error {

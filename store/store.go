@@ -1,6 +1,6 @@
 // Package store keeps what pgapp knows in one bbolt file of its home:
 // clusters, secrets, operations, API tokens, idempotency keys and settings.
-// [Store] implements [appliance.Store]. DESIGN.md has the reasons.
+// [Store] implements [appliance.Records] and [appliance.Journal]. DESIGN.md has the reasons.
 package store
 
 import (
@@ -87,7 +87,10 @@ type Store struct {
 	close  sync.Once
 }
 
-var _ appliance.Store = (*Store)(nil)
+var (
+	_ appliance.Records = (*Store)(nil)
+	_ appliance.Journal = (*Store)(nil)
+)
 
 // Open opens the state of the home dir, an existing directory, and creates it if
 // the home never had one. It returns a problem home-locked if another process has

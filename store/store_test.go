@@ -55,7 +55,10 @@ func child(ctx context.Context, t *testing.T, mode, dir string) *exec.Cmd {
 
 func TestContract(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(t *testing.T) appliance.Store { return open(t, t.TempDir()) })
+	storetest.Run(t, func(t *testing.T) storetest.Store {
+		st := open(t, t.TempDir())
+		return storetest.Store{Records: st, Journal: st}
+	})
 }
 
 // open opens the home's state and closes it at the end of the test.

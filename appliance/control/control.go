@@ -15,9 +15,17 @@ import (
 	"pgapp/appliance/op"
 )
 
+// Store is what a controller needs of the store.
+type Store interface {
+	appliance.Records
+	// Running and Operations are [appliance.Journal]'s.
+	Running(ctx context.Context, cluster string) (appliance.Operation, error)
+	Operations(ctx context.Context, cluster string) ([]appliance.Operation, error)
+}
+
 // Config is what a controller needs.
 type Config struct {
-	Store  appliance.Store
+	Store  Store
 	Runner *op.Runner
 	// Decide makes the decision of an operation on a record that need not be stored.
 	Decide func(ctx context.Context, o appliance.Operation, c appliance.Cluster) (appliance.Decision, error)

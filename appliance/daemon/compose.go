@@ -47,7 +47,7 @@ func (s *server) compose(ctx context.Context, lock *store.HomeLock, info applian
 		log.Error("the state can't be used: serving recovery only", "error", err)
 		d.info, d.close = info, func() {}
 		d.api = api.Config{
-			Service: recovery{info, p}, Operations: recovery{info, p}, Logger: log, Recovery: p, DaemonLogs: s.daemonLogs,
+			Service: recovery{info, p}, Logs: recovery{info, p}, Operations: recovery{info, p}, Logger: log, Recovery: p, DaemonLogs: s.daemonLogs,
 			State: admin, Held: d.heldBy,
 		}
 		return d, nil
@@ -118,7 +118,7 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 			_, err := st.Clusters(ctx)
 			return err
 		},
-		Service: service{ctl, loops}, Operations: runner, Tokens: tokens{st}, TokenAdmin: tokens{st}, Idempotency: idempotency{st}, Logger: log,
+		Service: service{ctl, loops}, Logs: ctl, Operations: runner, Tokens: tokens{st}, TokenAdmin: tokens{st}, Idempotency: idempotency{st}, Logger: log,
 		SQLFiles: sent, State: admin, Adopter: adopter{ctl, backups}, Held: d.heldBy, Machines: machinesOf(ctl, st, providers),
 	}
 	return nil

@@ -25,11 +25,17 @@ const (
 	sqlReserve = 256 << 20
 )
 
+// runningClusters tells which clusters there are and what runs on them.
+type runningClusters interface {
+	Cluster(ctx context.Context, name string) (appliance.Cluster, error)
+	Running(ctx context.Context, cluster string) (appliance.Operation, error)
+}
+
 // sqlFiles implements api.SQLFiles in the home.
 type sqlFiles struct {
 	// dir is the home.
 	dir string
-	st  appliance.Store
+	st  runningClusters
 	log *slog.Logger
 }
 

@@ -101,7 +101,7 @@ func TestACrashAtEveryBoundaryConverges(t *testing.T) {
 // broken is a store that saves nothing until watched closes, and that refuses
 // to save after a number of saves.
 type broken struct {
-	appliance.Store
+	appliance.Journal
 	watched chan struct{}
 	mu      sync.Mutex
 	after   int
@@ -116,7 +116,7 @@ func (s *broken) SaveOperation(ctx context.Context, o appliance.Operation, remov
 	if s.after--; s.after < 0 {
 		return errDisk
 	}
-	return s.Store.SaveOperation(ctx, o, remove)
+	return s.Journal.SaveOperation(ctx, o, remove)
 }
 
 // TestAFailedSaveStops lets each save fail in turn: nothing that comes after
@@ -130,7 +130,7 @@ func TestAFailedSaveStops(t *testing.T) {
 			plan := func() []appliance.Step {
 				return []appliance.Step{w.step(t, "a"), w.step(t, "b", "a"), w.step(t, "c", "b"), w.step(t, "d", "c")}
 			}
-			bad := &broken{Store: st, watched: make(chan struct{}), after: after}
+			bad := &broken{Journal: st, watched: make(chan struct{}), after: after}
 			b := newBench(t, st, plan(), func(c *op.Config) { c.Store = bad })
 			b.begin(t, "op1", "main")
 			o := b.watch(t, "op1", func() { close(bad.watched) })

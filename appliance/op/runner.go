@@ -20,7 +20,7 @@ var errCancelled = errors.New("the operation was cancelled")
 
 // Config is what a runner needs.
 type Config struct {
-	Store appliance.Store
+	Store appliance.Journal
 	// Decide makes the decision of an operation that began without one, as under an
 	// older program. It is journaled before the first step. It may be nil.
 	Decide func(ctx context.Context, o appliance.Operation) (appliance.Decision, error)
@@ -62,7 +62,7 @@ func (r *Runner) Close() {
 }
 
 // Start journals the operation and runs it. The context covers the
-// journaling only. See [appliance.Store] for create and supersede; a
+// journaling only. See [appliance.Journal] for create and supersede; a
 // superseded operation has stopped before the new one begins.
 func (r *Runner) Start(ctx context.Context, o appliance.Operation, create *appliance.NewCluster, supersede string) error {
 	if supersede != "" {

@@ -12,9 +12,16 @@ import (
 	"pgapp/appliance/postgres/tree"
 )
 
+// Store is what plans need of the store.
+type Store interface {
+	appliance.Records
+	// Operations is [appliance.Journal]'s.
+	Operations(ctx context.Context, cluster string) ([]appliance.Operation, error)
+}
+
 // Config is what plans need of the rest of the program.
 type Config struct {
-	Store     appliance.Store
+	Store     Store
 	Providers map[appliance.ProviderKind]appliance.Provider
 	// Binaries finds or unpacks PostgreSQL for members on this machine.
 	Binaries func(ctx context.Context, s appliance.Spec, origin appliance.PostgresOrigin) (tree.Binaries, error)

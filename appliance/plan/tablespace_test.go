@@ -116,7 +116,7 @@ func (m *madeDirs) MakeDir(_ context.Context, dir string) (bool, error) {
 	return true, nil
 }
 
-type noStore struct{ appliance.Store }
+type noStore struct{ Store }
 
 func (noStore) Cluster(context.Context, string) (appliance.Cluster, error) {
 	return appliance.Cluster{}, errors.New("nothing on record")
@@ -134,7 +134,7 @@ func TestLoadedTablespacesThatAreThereAreNotWaitedFor(t *testing.T) {
 }
 
 type oneCluster struct {
-	appliance.Store
+	Store
 	members []appliance.Member
 }
 

@@ -24,7 +24,7 @@ const (
 	busyLimit = time.Minute
 )
 
-// SecretStore keeps the keys of guests; appliance.Store is one.
+// SecretStore keeps the keys of guests; appliance.Records is one.
 type SecretStore interface {
 	Secrets(ctx context.Context, cluster string) (appliance.Secrets, error)
 	UpdateSecrets(ctx context.Context, cluster string, change func(*appliance.Secrets) error) error

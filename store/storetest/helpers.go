@@ -9,7 +9,7 @@ import (
 	"pgapp/appliance"
 )
 
-func begin(t *testing.T, s appliance.Store, op appliance.Operation, create *appliance.NewCluster, supersede string) {
+func begin(t *testing.T, s Store, op appliance.Operation, create *appliance.NewCluster, supersede string) {
 	t.Helper()
 	if err := s.Begin(t.Context(), op, create, supersede); err != nil {
 		t.Fatalf("Begin(%s): %v", op.ID, err)
@@ -17,7 +17,7 @@ func begin(t *testing.T, s appliance.Store, op appliance.Operation, create *appl
 }
 
 // end saves the stored operation in a final state.
-func end(t *testing.T, s appliance.Store, id string, state appliance.OperationState) {
+func end(t *testing.T, s Store, id string, state appliance.OperationState) {
 	t.Helper()
 	op, err := s.Operation(t.Context(), id)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package storetest holds the contract of [appliance.Store] as a test that
+// Package storetest holds the contract of [appliance.Records] and [appliance.Journal] as a test that
 // every implementation passes.
 package storetest
 
@@ -14,11 +14,17 @@ import (
 	"pgapp/appliance"
 )
 
+// Store is a store under test.
+type Store struct {
+	appliance.Records
+	appliance.Journal
+}
+
 // Run tests the store that open makes; open is called once a case, and cleans
 // up after itself.
-func Run(t *testing.T, open func(t *testing.T) appliance.Store) {
+func Run(t *testing.T, open func(t *testing.T) Store) {
 	t.Helper()
-	for name, test := range map[string]func(*testing.T, appliance.Store){
+	for name, test := range map[string]func(*testing.T, Store){
 		"absent is not found":              absent,
 		"begin creates":                    beginCreates,
 		"begin refuses":                    beginRefuses,
@@ -66,7 +72,7 @@ func NewCluster(name string) *appliance.NewCluster {
 	}
 }
 
-func absent(t *testing.T, s appliance.Store) {
+func absent(t *testing.T, s Store) {
 	ctx := t.Context()
 	_, e1 := s.Cluster(ctx, "main")
 	_, e2 := s.UpdateCluster(ctx, "main", func(*appliance.Cluster) error { return nil })
@@ -86,7 +92,7 @@ func absent(t *testing.T, s appliance.Store) {
 	}
 }
 
-func beginCreates(t *testing.T, s appliance.Store) {
+func beginCreates(t *testing.T, s Store) {
 	ctx := t.Context()
 	op, nc := NewOperation("op1", "main"), NewCluster("main")
 	begin(t, s, op, nc, "")
@@ -102,7 +108,7 @@ func beginCreates(t *testing.T, s appliance.Store) {
 	equal(t, "operation", got, op, err)
 }
 
-func beginRefuses(t *testing.T, s appliance.Store) {
+func beginRefuses(t *testing.T, s Store) {
 	ctx := t.Context()
 	begin(t, s, NewOperation("op1", "main"), NewCluster("main"), "")
 	for name, supersede := range map[string]string{"none": "", "another": "op9"} {
@@ -122,7 +128,7 @@ func beginRefuses(t *testing.T, s appliance.Store) {
 	begin(t, s, NewOperation("op1b", "other"), NewCluster("other"), "")
 }
 
-func beginAtomic(t *testing.T, s appliance.Store) {
+func beginAtomic(t *testing.T, s Store) {
 	ctx := t.Context()
 	begin(t, s, NewOperation("op1", "main"), NewCluster("main"), "")
 	nc := NewCluster("main")
@@ -137,7 +143,7 @@ func beginAtomic(t *testing.T, s appliance.Store) {
 	wantProblem(t, "the refused operation", err, appliance.ErrNotFound)
 }
 
-func supersede(t *testing.T, s appliance.Store) {
+func supersede(t *testing.T, s Store) {
 	ctx := t.Context()
 	begin(t, s, NewOperation("op1", "main"), NewCluster("main"), "")
 	begin(t, s, NewOperation("op2", "main"), nil, "op1")
@@ -152,7 +158,7 @@ func supersede(t *testing.T, s appliance.Store) {
 	equal(t, "running operation", got, NewOperation("op2", "main"), err)
 }
 
-func supersedeEnded(t *testing.T, s appliance.Store) {
+func supersedeEnded(t *testing.T, s Store) {
 	begin(t, s, NewOperation("op1", "main"), NewCluster("main"), "")
 	end(t, s, "op1", appliance.OpFailed)
 	begin(t, s, NewOperation("op2", "main"), nil, "op1")
@@ -162,7 +168,7 @@ func supersedeEnded(t *testing.T, s appliance.Store) {
 	}
 }
 
-func save(t *testing.T, s appliance.Store) {
+func save(t *testing.T, s Store) {
 	ctx := t.Context()
 	op := NewOperation("op1", "main")
 	begin(t, s, op, NewCluster("main"), "")
@@ -189,7 +195,7 @@ func save(t *testing.T, s appliance.Store) {
 	equal(t, "operation", got, op, err)
 }
 
-func endIsFinal(t *testing.T, s appliance.Store) {
+func endIsFinal(t *testing.T, s Store) {
 	begin(t, s, NewOperation("op1", "main"), NewCluster("main"), "")
 	end(t, s, "op1", appliance.OpCancelled)
 	begin(t, s, NewOperation("op2", "main"), nil, "")
@@ -203,7 +209,7 @@ func endIsFinal(t *testing.T, s appliance.Store) {
 	equal(t, "running operation", got, NewOperation("op2", "main"), err)
 }
 
-func saveRemoves(t *testing.T, s appliance.Store) {
+func saveRemoves(t *testing.T, s Store) {
 	ctx := t.Context()
 	op := NewOperation("op1", "main")
 	begin(t, s, op, NewCluster("main"), "")
@@ -234,7 +240,7 @@ func saveRemoves(t *testing.T, s appliance.Store) {
 	}
 }
 
-func updateCluster(t *testing.T, s appliance.Store) {
+func updateCluster(t *testing.T, s Store) {
 	ctx := t.Context()
 	begin(t, s, NewOperation("op1", "main"), NewCluster("main"), "")
 	want := NewCluster("main").Cluster
@@ -251,7 +257,7 @@ func updateCluster(t *testing.T, s appliance.Store) {
 	}
 }
 
-func failedUpdates(t *testing.T, s appliance.Store) {
+func failedUpdates(t *testing.T, s Store) {
 	ctx := t.Context()
 	begin(t, s, NewOperation("op1", "main"), NewCluster("main"), "")
 	refused := errors.New("refused")
@@ -279,7 +285,7 @@ func failedUpdates(t *testing.T, s appliance.Store) {
 	}
 }
 
-func secrets(t *testing.T, s appliance.Store) {
+func secrets(t *testing.T, s Store) {
 	ctx := t.Context()
 	begin(t, s, NewOperation("op1", "main"), NewCluster("main"), "")
 	odd := "a\"b\\c\n\x00é\xff"
@@ -297,7 +303,7 @@ func secrets(t *testing.T, s appliance.Store) {
 	}
 }
 
-func order(t *testing.T, s appliance.Store) {
+func order(t *testing.T, s Store) {
 	ctx := t.Context()
 	for i, id := range []string{"b", "c", "a", "d"} {
 		name := []string{"main", "other"}[i%2]
@@ -322,7 +328,7 @@ func order(t *testing.T, s appliance.Store) {
 	}
 }
 
-func beginRace(t *testing.T, s appliance.Store) {
+func beginRace(t *testing.T, s Store) {
 	var won atomic.Int32
 	var wg sync.WaitGroup
 	for i := range 8 {
@@ -342,7 +348,7 @@ func beginRace(t *testing.T, s appliance.Store) {
 	}
 }
 
-func updateRace(t *testing.T, s appliance.Store) {
+func updateRace(t *testing.T, s Store) {
 	ctx := t.Context()
 	const workers, rounds = 6, 8
 	var wg sync.WaitGroup

@@ -22,9 +22,9 @@ func (h *home) try(ctx context.Context, c takeover) error {
 		err := h.once(ctx, c)
 		if err == nil || errors.Is(err, errMissed) {
 			err = errors.Join(err, h.clear(ctx))
-		} else if pid, gone := h.daemon(ctx); gone == nil {
-			_, _ = h.run(ctx, h.new, "down", "--yes", "-q") // the home stays, to be looked at
-			_ = h.kill(ctx, pid)
+		} else { // the home stays for inspection
+			_, _ = h.run(ctx, h.new, "down", "--yes", "-q")
+			_, _ = h.run(ctx, h.new, "shutdown", "-q")
 		}
 		if !errors.Is(err, errMissed) {
 			return err

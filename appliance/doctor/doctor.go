@@ -1,6 +1,5 @@
-// Package doctor asks what a host needs for a cluster, sums up the findings,
-// and mends what can be mended safely. The checks themselves are the
-// providers': each knows what it stands on.
+// Package doctor collects the providers' checks of a host and applies the safe
+// remedies. Each provider implements its own checks.
 package doctor
 
 import (
@@ -10,14 +9,14 @@ import (
 	"pgapp/appliance"
 )
 
-// Checker is what brings findings: a provider.
+// Checker returns findings; every provider is a Checker.
 type Checker interface {
-	// Doctor checks what the spec needs of this host.
+	// Doctor checks whether this host can run the spec.
 	Doctor(ctx context.Context, s appliance.Spec) []appliance.Finding
 }
 
-// Run collects the findings of all checkers, in their order, leaving out what
-// an earlier one has said in the same words.
+// Run returns the findings of all checkers in order. A finding with the ID and summary of an
+// earlier one is left out.
 func Run(ctx context.Context, s appliance.Spec, checkers ...Checker) []appliance.Finding {
 	var out []appliance.Finding
 	seen := map[string]bool{}
@@ -33,9 +32,9 @@ func Run(ctx context.Context, s appliance.Spec, checkers ...Checker) []appliance
 	return out
 }
 
-// Fix applies every finding's remedy that is safe, and tells which were
-// applied. It goes on after one that fails; the failures become findings of
-// their own.
+// Fix applies the safe remedies of findings and returns the IDs of the findings
+// fixed. After a failed remedy, Fix continues and returns the failure as a
+// finding.
 func Fix(ctx context.Context, findings []appliance.Finding) (applied []string, failed []appliance.Finding) {
 	for _, f := range findings {
 		if f.Apply == nil || f.Level == appliance.LevelPass || f.Level == appliance.LevelSkip {

@@ -9,25 +9,26 @@ import (
 	"pgapp/appliance"
 )
 
-// Found makes the finding of a check.
+// Found returns the finding of a check.
 func Found(id string, level appliance.FindingLevel, format string, args ...any) appliance.Finding {
 	return appliance.Finding{ID: id, Level: level, Summary: fmt.Sprintf(format, args...)}
 }
 
-// Advise returns the finding with what a person can do about it.
+// Advise returns the finding with advice for the user.
 func Advise(f appliance.Finding, format string, args ...any) appliance.Finding {
 	f.Fix = fmt.Sprintf(format, args...)
 	return f
 }
 
-// OfError makes a failed check of an error, with its hint as the advice.
+// OfError returns a failed finding for err, with the error's hint as advice.
 func OfError(id string, err error) appliance.Finding {
 	p := appliance.AsProblem(err)
 	return Advise(Found(id, appliance.LevelFail, "%s", p.Message), "%s", p.Hint)
 }
 
-// AvailableBytes reads from the text of /proc/meminfo how much memory programs
-// can still get: the page cache counts, as it does not for libvirt.
+// AvailableBytes returns the memory available to programs from the text of
+// /proc/meminfo, in bytes. It includes the page cache, which libvirt's free
+// memory doesn't.
 func AvailableBytes(meminfo []byte) (uint64, error) {
 	_, rest, found := bytes.Cut(meminfo, []byte("MemAvailable:"))
 	fields := bytes.Fields(rest)

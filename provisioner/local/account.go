@@ -19,37 +19,37 @@ import (
 )
 
 const (
-	// serverAccountName is the account that distributions make for PostgreSQL.
+	// serverAccountName is the account that distributions create for PostgreSQL.
 	serverAccountName = "postgres"
-	// ownAccountPrefix begins the name of the account that pgapp makes if there
-	// is none. Each home has its own account, so that removing one home's
-	// leaves the others'.
+	// ownAccountPrefix begins the name of an account that pgapp creates. Each
+	// home has its own account, so that removing one home's account leaves the
+	// accounts of other homes.
 	ownAccountPrefix = "pgapp-"
-	// usersTimeout is well above the 15 s that useradd and userdel wait for
-	// another's lock (lckpwdf(3)).
+	// usersTimeout is well above the 15 s that useradd and userdel wait for the
+	// lock of the passwd database (lckpwdf(3)).
 	usersTimeout = time.Minute
 )
 
 // account is the user that PostgreSQL runs as.
 type account struct {
 	name string
-	// self is set if pgapp runs as that user too.
+	// self is set if pgapp itself runs as the user.
 	self bool
-	// comment marks an account of our own in the passwd database, so that the
-	// mark and the account come and go as one.
+	// comment marks an account in the passwd database as created by pgapp. The
+	// mark disappears together with the account.
 	comment string
-	// own is set if pgapp makes the account when it is missing.
+	// own is set if pgapp creates the account when it is missing.
 	own bool
 }
 
-// ids are an account's numbers.
+// ids are an account's user and group numbers.
 type ids struct {
 	uid, gid uint32
 	groups   []uint32
 }
 
-// chooseAccount decides the name once: the account that the home's members
-// belong to stays in use even if a package brings another later.
+// chooseAccount chooses the account of the home's members. The owner of existing
+// members stays in use even if a package creates the account postgres later.
 func chooseAccount(euid int, home, prefix, server string) account {
 	if euid != 0 {
 		return account{name: controlUser(), self: true}
@@ -60,7 +60,7 @@ func chooseAccount(euid int, home, prefix, server string) account {
 		return a
 	}
 	if name, ok := membersAccount(home); ok {
-		return account{name: name} // made for a home of another name, or by hand
+		return account{name: name} // created by hand, or before the home was renamed
 	}
 	if _, err := user.Lookup(server); err == nil {
 		return account{name: server}
@@ -68,7 +68,7 @@ func chooseAccount(euid int, home, prefix, server string) account {
 	return a
 }
 
-// membersAccount is the account that a member in the home belongs to.
+// membersAccount returns the account that owns a member in the home.
 func membersAccount(home string) (string, bool) {
 	markers, _ := filepath.Glob(filepath.Join(globEscape(home), "clusters", "*", "*", markerFile))
 	for _, path := range markers {
@@ -87,7 +87,7 @@ func membersAccount(home string) (string, bool) {
 	return "", false
 }
 
-// lookup finds the account's numbers; without the account the error is a
+// lookup returns the account's numbers. The error for a missing account is a
 // Problem with id host-no-user.
 func (a account) lookup() (ids, error) {
 	if a.self {
@@ -124,7 +124,7 @@ func (a account) lookup() (ids, error) {
 	return out, nil
 }
 
-// credential is nil if pgapp's own user serves.
+// credential returns nil if pgapp itself runs as the account.
 func (a account) credential(i ids) *syscall.Credential {
 	if a.self {
 		return nil
@@ -138,7 +138,7 @@ func (a account) exists() bool {
 	return err == nil
 }
 
-// ensure makes the account if own is set. A repeat does nothing.
+// ensure creates a missing account if own is set. A repeat does nothing.
 func (a account) ensure(ctx context.Context) error {
 	if _, err := user.Lookup(a.name); a.self || err == nil {
 		return nil
@@ -162,8 +162,9 @@ func (a account) ensure(ctx context.Context) error {
 		WithDetail(string(out)).WithHint("make it by hand: useradd --system --shell /usr/sbin/nologin %s", a.name)
 }
 
-// changeUsers runs a program that isn't cancelled midway: it would leave a
-// group without its user, and useradd refuses the name of an existing group.
+// changeUsers runs a program and ignores cancellation of ctx: a killed useradd
+// would leave a group without its user, and useradd refuses the name of an
+// existing group.
 func changeUsers(ctx context.Context, argv ...string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -173,7 +174,7 @@ func changeUsers(ctx context.Context, argv ...string) ([]byte, error) {
 	return exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
 }
 
-// made tells whether the account exists because we made it for this home.
+// made reports whether pgapp created the account for this home.
 func (a account) made() bool {
 	if !a.own {
 		return false
@@ -182,7 +183,7 @@ func (a account) made() bool {
 	return err == nil && u.Name == a.comment
 }
 
-// remove removes the account that pgapp made. A repeat does nothing.
+// remove removes the account if pgapp created it. A repeat does nothing.
 func (a account) remove(ctx context.Context) error {
 	if !a.made() {
 		return nil
@@ -199,8 +200,8 @@ func (a account) remove(ctx context.Context) error {
 		return appliance.NewProblem(appliance.ErrConflict, "the system user %q still has processes", a.name).
 			WithHint("end them: ps -u %s", a.name)
 	}
-	// Forced, because userdel also counts zombies, and the processes were just
-	// checked.
+	// Without --force, userdel refuses if the user has zombies. The check above
+	// found no other process.
 	out, err := changeUsers(ctx, "userdel", "--force", a.name)
 	if err != nil && a.made() {
 		return fmt.Errorf("removing the system user %q: %w: %s", a.name, err, strings.TrimSpace(string(out)))

@@ -10,8 +10,8 @@ import (
 	"pgapp/appliance"
 )
 
-// The addresses are 127.0.BLOCK.HOST: one block a cluster, and in it the last
-// octets that the virtual machines have.
+// The addresses are 127.0.BLOCK.HOST: one block for each cluster, and the same
+// last octets as virtual machines.
 const (
 	firstBlock   = 122
 	lastBlock    = 250
@@ -21,16 +21,16 @@ const (
 	maxPort      = 65535
 )
 
-// Allocate gives the cluster a block of loopback addresses that no other
-// cluster has, each member an address in it, and all of them the first port
-// from 5432 on that nothing on this machine listens on. Where a cluster grows,
-// new members take its block and port. It changes nothing.
+// Allocate chooses a block of loopback addresses that no other cluster has, an
+// address in the block for each member, and for all members the first port from
+// 5432 up on which nothing on this machine listens. New members of an existing
+// cluster get the cluster's block and port. Allocate changes nothing.
 func (p *Provider) Allocate(ctx context.Context, r appliance.AllocateRequest) ([]appliance.Member, error) {
 	return allocate(ctx, r, p.block, listens)
 }
 
-// listens tells whether a server can't bind the address. Only binding finds
-// every possible conflict, such as a listener on all addresses.
+// listens reports whether a server can't bind the address. Only binding finds
+// every conflict, such as a listener on all addresses.
 func listens(ctx context.Context, a netip.AddrPort) bool {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", a.String())
@@ -79,7 +79,7 @@ type allocation struct {
 	busy takenFunc
 	// used are the addresses and ports of all members, stopped ones included.
 	used map[netip.AddrPort]bool
-	// hosts are the addresses that this cluster has.
+	// hosts are the addresses of this cluster.
 	hosts map[netip.Addr]bool
 }
 
@@ -99,8 +99,8 @@ func blockOf(m appliance.Member) (byte, bool) {
 	return a.As4()[2], true
 }
 
-// block chooses the cluster's block and its preferred port. When every block
-// is taken the first one serves again, and ports tell the clusters apart.
+// block chooses the cluster's block and preferred port. If every block is
+// taken, the cluster shares the first block and differs by its port.
 func (a allocation) block(first byte) (block byte, port int) {
 	for _, m := range a.r.Existing {
 		if b, ok := blockOf(m); ok {
@@ -121,8 +121,8 @@ func (a allocation) block(first byte) (block byte, port int) {
 	return first, appliance.DefaultPort
 }
 
-// addresses gives nodeN the octet .100+N, the first member of a new cluster
-// .1, and any other name the first octet that is left.
+// addresses gives nodeN the octet .100+N, the first member of a new cluster .1,
+// and any other name the first free octet.
 func (a allocation) addresses(block byte) ([]netip.Addr, error) {
 	at := func(octet int) netip.Addr { return netip.AddrFrom4([4]byte{127, 0, block, byte(octet)}) }
 	taken := map[netip.Addr]bool{}
@@ -151,7 +151,7 @@ func (a allocation) addresses(block byte) ([]netip.Addr, error) {
 	return out, nil
 }
 
-// wantedOctet is 0 where the name asks for none.
+// wantedOctet returns 0 if the name prescribes no octet.
 func wantedOctet(name string, first bool) int {
 	if first {
 		return primaryOctet
@@ -165,7 +165,7 @@ func wantedOctet(name string, first bool) int {
 	return 0
 }
 
-// ports prefers one port for the whole cluster.
+// ports chooses the members' ports, if possible one port for the whole cluster.
 func (a allocation) ports(ctx context.Context, hosts []netip.Addr, preferred int) ([]int, error) {
 	out := make([]int, len(hosts))
 	if len(a.r.Existing) > 0 {
@@ -188,7 +188,8 @@ func (a allocation) ports(ctx context.Context, hosts []netip.Addr, preferred int
 	return out, nil
 }
 
-// freePort is preferred, else the first from 5433 up that is free at all the addresses.
+// freePort returns preferred if it is free at all addresses, else the first such
+// port from 5433 up.
 func (a allocation) freePort(ctx context.Context, hosts []netip.Addr, preferred int) (int, error) {
 	free := func(port int) bool {
 		for _, h := range hosts {

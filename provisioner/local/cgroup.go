@@ -18,14 +18,14 @@ import (
 	"pgapp/appliance/wait"
 )
 
-// cgroups knows where this machine has control groups of version 2. The zero
-// value is a machine without them.
+// cgroups describes the machine's hierarchy of control groups, version 2. The
+// zero value stands for a machine without one.
 type cgroups struct {
-	// mount is where the hierarchy is mounted; empty where it is not.
+	// mount is the hierarchy's mount point, or "".
 	mount string
 	// root is the part of the hierarchy that the mount shows.
 	root string
-	// euid is the user that makes cgroups.
+	// euid is the user that creates cgroups.
 	euid int
 }
 
@@ -44,8 +44,8 @@ func findCgroups(euid int) cgroups {
 	return c
 }
 
-// parseCgroupMount reads a line of mountinfo (proc_pid_mountinfo(5)). Hybrid
-// hosts have the unified hierarchy at /sys/fs/cgroup/unified.
+// parseCgroupMount parses a line of mountinfo (proc_pid_mountinfo(5)). Hybrid
+// hosts mount the unified hierarchy at /sys/fs/cgroup/unified.
 func parseCgroupMount(line string) (root, mount string, ok bool) {
 	before, after, found := strings.Cut(line, " - ")
 	fields := strings.Fields(before)
@@ -56,7 +56,7 @@ func parseCgroupMount(line string) (root, mount string, ok bool) {
 	return unescape.Replace(fields[3]), unescape.Replace(fields[4]), true
 }
 
-// ofProc is the directory of the cgroup that the process is in, or "".
+// ofProc returns the directory of the process's cgroup, or "".
 func (c cgroups) ofProc(p proc) string {
 	data, err := os.ReadFile(p.path("cgroup"))
 	if err != nil || c.mount == "" {
@@ -74,9 +74,9 @@ func (c cgroups) ofProc(p proc) string {
 	return ""
 }
 
-// candidates are the directories where a cgroup of that name may be. Root
-// makes it at the top, where no manager removes it; others where they are,
-// or leave it to their user manager, which makes a scope.
+// candidates returns the directories where the cgroup of that name may be. Root
+// creates the cgroup at the top, where no service manager removes it. Other
+// users create it in pgapp's own cgroup, or their user manager makes a scope.
 func (c cgroups) candidates(tag string) []string {
 	if c.mount == "" {
 		return nil
@@ -104,11 +104,12 @@ func (c cgroups) existing(tag string) []cgroup {
 	return out
 }
 
-// ensure makes the cgroup, or finds it. ok is false if pgapp may not make one.
+// ensure finds or creates the cgroup. ok is false if pgapp may not create one. A
+// repeat is safe.
 func (c cgroups) ensure(tag string) (g cgroup, ok bool) {
 	for _, dir := range c.candidates(tag) {
 		if strings.HasSuffix(dir, ".scope") {
-			continue // the user manager's to make
+			continue // only the user manager makes scopes
 		}
 		if err := os.Mkdir(dir, 0o755); err == nil || errors.Is(err, fs.ErrExist) {
 			return cgroup{dir}, true
@@ -117,7 +118,7 @@ func (c cgroups) ensure(tag string) (g cgroup, ok bool) {
 	return cgroup{}, false
 }
 
-// usable tells whether pgapp may make cgroups. It makes none.
+// usable reports whether pgapp may create cgroups, without creating one.
 func (c cgroups) usable() bool {
 	for _, dir := range c.candidates("pgapp") {
 		if strings.HasSuffix(dir, ".scope") {
@@ -142,8 +143,8 @@ func (g cgroup) open() (*os.File, error) {
 	return f, nil
 }
 
-// populated tells whether a process is in it or below. A cgroup that is gone
-// has none.
+// populated reports whether the cgroup or a cgroup below contains a process. A
+// removed cgroup contains none.
 func (g cgroup) populated() (bool, error) {
 	data, err := os.ReadFile(filepath.Join(g.dir, "cgroup.events"))
 	if goneCgroup(err) {
@@ -155,8 +156,9 @@ func (g cgroup) populated() (bool, error) {
 	return !bytes.Contains(data, []byte("populated 0")), nil
 }
 
-// kill sends SIGKILL to every process in it and below. The kernel keeps forks
-// from escaping; before Linux 5.14 it can't, and a caller has to repeat.
+// kill sends SIGKILL to every process in the cgroup and below. From Linux 5.14
+// on, the kernel also kills processes forked meanwhile; on older kernels the
+// caller has to repeat kill until the cgroup is empty.
 func (g cgroup) kill() error {
 	err := os.WriteFile(filepath.Join(g.dir, "cgroup.kill"), []byte("1"), 0)
 	if err == nil || goneCgroup(err) && !g.exists() {
@@ -182,7 +184,7 @@ func (g cgroup) exists() bool {
 	return err == nil
 }
 
-// pids lists the processes in it and below.
+// pids lists the processes in the cgroup and below.
 func (g cgroup) pids() ([]int, error) {
 	var out []int
 	err := filepath.WalkDir(g.dir, func(path string, d fs.DirEntry, err error) error {
@@ -209,7 +211,7 @@ func (g cgroup) pids() ([]int, error) {
 	return out, nil
 }
 
-// remove removes the empty cgroup and those below it.
+// remove removes the cgroup and the cgroups below; all have to be empty.
 func (g cgroup) remove() error {
 	entries, err := os.ReadDir(g.dir)
 	if goneCgroup(err) {
@@ -249,20 +251,20 @@ func (g cgroup) end(ctx context.Context) error {
 	})
 }
 
-// foreignProblem says that another user's cgroup can't be removed: no waiting
-// helps.
+// foreignProblem returns the Problem for a cgroup that belongs to another user
+// and can't be removed. Waiting doesn't help.
 func (g cgroup) foreignProblem(err error) error {
 	return appliance.NewProblem(appliance.ErrHostPermission, "another user, such as root, made the cgroup %s: %w", g.dir, err).
 		WithHint("have root remove it: find %s -depth -type d -delete; then run the same command again", g.dir)
 }
 
-// goneCgroup knows how the kernel says that a cgroup was removed meanwhile.
+// goneCgroup reports whether err says that the cgroup was removed meanwhile.
 func goneCgroup(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV)
 }
 
-// refusedCgroup knows the ways in which a process can't be started in a
-// cgroup on this machine, though it can be without.
+// refusedCgroup reports whether err says that this machine can't start a
+// process in a cgroup. Starting without a cgroup may still work.
 func refusedCgroup(err error) bool {
 	for _, e := range []error{syscall.ENOSYS, syscall.EPERM, syscall.EACCES, syscall.EBUSY, syscall.EOPNOTSUPP, syscall.ENOENT, syscall.ENODEV} {
 		if errors.Is(err, e) {

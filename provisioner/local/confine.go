@@ -12,11 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Landlock (landlock(7)) keeps a member's server from making a directory
-// outside of its data directory, and so from making a tablespace: members of
-// one machine would all write to it.
+// Landlock (landlock(7)) keeps a member's server from creating directories
+// outside its data directory, and thereby from creating tablespaces: all
+// members on one machine would write to the same tablespace directory.
 
-// landlockVersion is the ABI version of the kernel's Landlock, 0 without it.
+// landlockVersion returns the ABI version of the kernel's Landlock, or 0 for a
+// kernel without Landlock.
 func landlockVersion() int {
 	v, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
@@ -25,9 +26,9 @@ func landlockVersion() int {
 	return int(v)
 }
 
-// confined calls start, which starts a process, on a thread that may make
-// directories only beneath dirs; the process inherits that for good. Without
-// Landlock start is called as it is.
+// confined calls start on a thread that may create directories only beneath
+// dirs. A process that start starts inherits the restriction and can't drop it.
+// Without Landlock, confined calls start without a restriction.
 func confined(dirs []string, start func() error) error {
 	version := landlockVersion()
 	if version == 0 {
@@ -47,11 +48,11 @@ func confined(dirs []string, start func() error) error {
 	return <-done
 }
 
-// restrictThread restricts this thread. Directories that don't exist are left
-// out.
+// restrictThread restricts the calling thread for good. Missing directories in
+// dirs are skipped.
 func restrictThread(version int, dirs []string) error {
 	attr := unix.LandlockRulesetAttr{Handled_access_fs: unix.LANDLOCK_ACCESS_FS_MAKE_DIR}
-	if version > 1 { // else files can't be moved to another directory at all
+	if version > 1 { // without this right, no file can be moved to another directory
 		attr.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_REFER
 	}
 	r, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr), 0)
@@ -72,7 +73,7 @@ func restrictThread(version int, dirs []string) error {
 		}
 	}
 	_, _, errno = unix.RawSyscall(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(ruleset), 0, 0)
-	if errors.Is(errno, fs.ErrPermission) { // an ordinary user has to give up setuid programs first
+	if errors.Is(errno, fs.ErrPermission) { // Landlock requires no_new_privs of an ordinary user
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return os.NewSyscallError("prctl", err)
 		}
@@ -99,15 +100,16 @@ func allowBeneath(ruleset int, dir string, access uint64) error {
 	return nil
 }
 
-// serverDirs are where a server makes directories. The data directory itself
-// isn't one: a user may want a tablespace there too.
+// serverDirs returns the directories in which a server may create directories.
+// The data directory itself is left out, so that a tablespace can't be created
+// there either.
 func (m *machine) serverDirs() []string {
 	data := m.Layout().DataDir
 	var out []string
 	for _, name := range []string{"base", "global", "log", "pg_dynshmem", "pg_logical", "pg_replslot", "pg_stat", "pg_stat_tmp", tablespaceDir, "pg_wal"} {
 		out = append(out, filepath.Join(data, name))
 	}
-	for _, t := range m.tablespaces() { // of before there were standbys
+	for _, t := range m.tablespaces() { // created before the cluster had standbys
 		out = append(out, t.location)
 	}
 	return out

@@ -27,8 +27,8 @@ func postgresBin(t *testing.T) string {
 	return packaged
 }
 
-// testHome is a home that members' users can pass through, which those of
-// t.TempDir are not.
+// testHome creates a home that members' users can pass through, unlike a
+// directory of t.TempDir.
 func testHome(t *testing.T, name string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "pgapp-test-")
@@ -52,8 +52,8 @@ func testHome(t *testing.T, name string) string {
 	return home
 }
 
-// newTestProvider has a home and a block of addresses of its own, since other
-// tests run clusters on this machine too.
+// newTestProvider returns a Provider with its own home and block of addresses,
+// because other tests run clusters on this machine too.
 func newTestProvider(t *testing.T, name string) *Provider {
 	t.Helper()
 	return New(Config{Home: testHome(t, name), TempDir: testHome(t, "t"), FirstBlock: testBlock()})
@@ -62,8 +62,8 @@ func newTestProvider(t *testing.T, name string) *Provider {
 // drawn counts the blocks given to this process's tests.
 var drawn atomic.Int64
 
-// testBlock gives each test four blocks that no other test of this process
-// has, and other processes' hardly.
+// testBlock gives each test four blocks that no other test of this process has,
+// and that tests of other processes are unlikely to have.
 func testBlock() byte {
 	return byte(1 + 4*((int64(os.Getpid())+drawn.Add(1))%30))
 }
@@ -81,8 +81,8 @@ func fixture(t *testing.T, p *Provider) providertest.Fixture {
 	}
 }
 
-// leftovers looks at the home, the sockets' place, the cgroups and the
-// processes without the provider's own idea of what is its.
+// leftovers searches the home, the socket directories, the cgroups and the
+// processes without using the provider's code.
 func leftovers(t *testing.T, p *Provider, c appliance.Cluster) []string {
 	t.Helper()
 	patterns := []string{
@@ -168,8 +168,8 @@ func TestContract(t *testing.T) {
 	})
 }
 
-// TestContractWithoutCgroups is a machine where none can be made: an ordinary
-// user's without a manager, or a container's.
+// TestContractWithoutCgroups simulates a machine where pgapp can't create
+// cgroups: an ordinary user without a user manager, or a container.
 func TestContractWithoutCgroups(t *testing.T) {
 	t.Parallel()
 	providertest.Run(t, func(t *testing.T) providertest.Fixture {
@@ -180,7 +180,7 @@ func TestContractWithoutCgroups(t *testing.T) {
 	})
 }
 
-// TestContractDeepHome is a home whose sockets' paths would be too long.
+// TestContractDeepHome uses a home in which socket paths would be too long.
 func TestContractDeepHome(t *testing.T) {
 	t.Parallel()
 	providertest.Run(t, func(t *testing.T) providertest.Fixture {

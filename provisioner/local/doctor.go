@@ -14,10 +14,10 @@ import (
 	"pgapp/appliance/doctor"
 )
 
-// comfortMemoryMiB is what a member with default settings likes to have.
+// comfortMemoryMiB is the memory recommended for a member with default settings.
 const comfortMemoryMiB = 192
 
-// Doctor checks what the spec needs of this machine. It changes nothing.
+// Doctor checks whether this machine can run the spec. Doctor changes nothing.
 func (p *Provider) Doctor(ctx context.Context, s appliance.Spec) []appliance.Finding {
 	members := s.StandbyCount() + 1
 	out := []appliance.Finding{
@@ -76,7 +76,7 @@ func (p *Provider) homeFinding(ctx context.Context) appliance.Finding {
 	return doctor.Found(id, appliance.LevelPass, "%s can be used", p.home)
 }
 
-// existing is the directory itself, or the nearest above it that exists.
+// existing returns dir or its nearest parent that exists.
 func existing(dir string) string {
 	for dir != filepath.Dir(dir) {
 		if _, err := os.Stat(dir); err == nil {
@@ -87,7 +87,8 @@ func existing(dir string) string {
 	return dir
 }
 
-// checkWritable tries it, since permissions don't tell of read-only mounts.
+// checkWritable creates a file, because permissions don't show that a mount is
+// read-only.
 func checkWritable(dir string) error {
 	f, err := os.CreateTemp(dir, ".pgapp-doctor-")
 	if err != nil {
@@ -157,8 +158,8 @@ func zoneinfoFinding() appliance.Finding {
 	return doctor.Found(id, appliance.LevelPass, "%s exists", zoneinfoDir)
 }
 
-// portFinding looks at the first cluster's usual places. A taken port is no
-// failure, since another is chosen.
+// portFinding checks the usual addresses of the first cluster. A taken port is no
+// failure, because Allocate chooses another.
 func (p *Provider) portFinding(ctx context.Context, members int) appliance.Finding {
 	const id = "local-ports"
 	octets := []byte{primaryOctet}
@@ -178,8 +179,8 @@ func (p *Provider) portFinding(ctx context.Context, members int) appliance.Findi
 	return doctor.Found(id, appliance.LevelPass, "port %d is free at 127.0.%d.%d and the members' other addresses", appliance.DefaultPort, p.block, primaryOctet)
 }
 
-// lingerFinding matters to ordinary users: without linger their user manager,
-// and the scopes in it, end with their last session.
+// lingerFinding checks linger for an ordinary user: without linger the user
+// manager and its scopes end with the user's last session.
 func (p *Provider) lingerFinding() appliance.Finding {
 	const id = "local-linger"
 	if !p.hasUserManagerSocket() {
@@ -192,8 +193,9 @@ func (p *Provider) lingerFinding() appliance.Finding {
 		"loginctl enable-linger %s", p.account.name)
 }
 
-// removeIPCFinding warns of logind taking a logged-out user's shared memory
-// away from a running PostgreSQL (documentation 18.4.2). System users are spared.
+// removeIPCFinding warns if logind removes the shared memory of a running
+// PostgreSQL when its user logs out (PostgreSQL documentation 18.4.2). System
+// users are not affected.
 func removeIPCFinding() appliance.Finding {
 	const id = "local-removeipc"
 	if _, err := os.Stat("/run/systemd/system"); err != nil {

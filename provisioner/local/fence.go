@@ -13,17 +13,18 @@ import (
 	"pgapp/appliance/wait"
 )
 
-// fenceTimeout bounds a fence whose caller has set no bound: a process that
-// is still there by then waits for a disk.
+// fenceTimeout bounds every fence. A process that survives SIGKILL for that
+// long is waiting for a disk.
 const fenceTimeout = 15 * time.Second
 
-// proofScans is how many scans in a row have to find nothing: one alone can
-// miss a process whose parent made it while the scan went by.
+// proofScans is the number of consecutive scans that must find no process. A
+// single scan can miss a child forked during the scan.
 const proofScans = 2
 
-// Fence kills every process of the member, those of commands included, and
-// proves by the cgroup and by /proc that none is left. A directory that is
-// not ours has none of ours. The error is a Problem with id fence-unproven.
+// Fence kills every process of the member, including those of commands, and
+// proves by the cgroup and by /proc that none is left. Fence doesn't scan /proc
+// for a foreign directory. A failed proof is a Problem with id fence-unproven.
+// A repeat is safe.
 func (m *machine) Fence(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
@@ -63,7 +64,8 @@ func (m *machine) Fence(ctx context.Context) error {
 	return m.removeCgroups(ctx)
 }
 
-// killOnce kills all that is there and says what that was.
+// killOnce sends SIGKILL to all processes of the member and describes those it
+// found in busy. An empty busy means that no process was found.
 func (m *machine) killOnce(scan bool, met *hunt) (busy []string, err error) {
 	var errs []error
 	for _, g := range m.p.cgroups.existing(m.tag()) {
@@ -93,12 +95,14 @@ func (m *machine) killOnce(scan bool, met *hunt) (busy []string, err error) {
 	return busy, errors.Join(errs...)
 }
 
-// hunt kills all processes of a territory. It remembers those it met, since
-// one that is ending can't be found by its directory any more.
+// hunt kills all processes of a territory. A hunt remembers the processes it
+// found, because an exiting process loses its working directory and a later
+// scan misses it.
 type hunt struct{ met []proc }
 
-// once kills what is there and returns what hasn't ended yet, and what can't
-// be told.
+// once kills the territory's processes. left are the processes found so far
+// that haven't ended; hidden are processes that may belong to the territory but
+// whose directory can't be read.
 func (h *hunt) once(t territory) (left, hidden []proc, err error) {
 	in, hidden, err := t.scan()
 	for _, p := range in {
@@ -120,7 +124,7 @@ func (m *machine) removeCgroups(ctx context.Context) error {
 	return nil
 }
 
-// asFence names what a failed proof means.
+// asFence wraps err in a Problem with id fence-unproven.
 func asFence(member string, err error) error {
 	return appliance.NewProblem(appliance.ErrFence, "could not prove that member %s has no process left: %w", member, err).
 		WithHint("look at its processes with ps; one in state D waits for its disk, and ends when the disk answers")

@@ -13,8 +13,9 @@ import (
 	"pgapp/appliance/durable"
 )
 
-// WriteFile replaces a file of the member atomically and durably; it belongs
-// to the member's user. Other paths than the member's own are refused.
+// WriteFile replaces a file of the member atomically and durably, and gives the
+// file to the member's user. WriteFile refuses paths outside the member's
+// directories. A repeat is safe.
 func (m *place) WriteFile(ctx context.Context, path string, data []byte, mode fs.FileMode) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -32,8 +33,8 @@ func (m *place) WriteFile(ctx context.Context, path string, data []byte, mode fs
 	return m.within(path, func(dir, rel string) error { return writeInDir(dir, rel, data, mode, &i) })
 }
 
-// ReadFile reads a file. In the member's directory no link leads out of it,
-// since its owner is not trusted with what root may read.
+// ReadFile reads a file. In the member's directory, ReadFile follows no link out
+// of the directory: the member's user must not make root read other files.
 func (m *place) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -46,7 +47,8 @@ func (m *place) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	return out, err
 }
 
-// within calls f with the directory of ours that the path lies in.
+// within calls f with the member's directory that contains path, and the path
+// relative to that directory.
 func (m *place) within(path string, f func(dir, rel string) error) error {
 	for _, dir := range []string{m.dir, m.shortSocketDir()} {
 		rel, err := filepath.Rel(dir, filepath.Clean(path))
@@ -70,8 +72,8 @@ func readInDir(dir, rel string) ([]byte, error) {
 	return data, nil
 }
 
-// writeInDir replaces dir/rel. The directory may belong to another user than
-// the caller, so every path is opened beneath it and nothing is followed out.
+// writeInDir replaces dir/rel atomically and durably. The directory may belong
+// to another user than the caller, so no link is followed out of the directory.
 func writeInDir(dir, rel string, data []byte, mode fs.FileMode, owner *ids) (err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -116,7 +118,7 @@ func fill(f *os.File, data []byte, mode fs.FileMode, owner *ids) error {
 	return f.Sync()
 }
 
-// makeDir makes a directory beneath the member's and gives it to the
+// makeDir creates a directory below the member's directory and gives it to the
 // member's user. A repeat does nothing.
 func makeDir(root *os.Root, rel string, i ids) error {
 	if err := root.Mkdir(rel, privateMode); err != nil && !errors.Is(err, fs.ErrExist) {

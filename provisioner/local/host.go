@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	// minDiskMiB is what a member needs at least: an empty cluster, a data
-	// set and some WAL.
+	// minDiskMiB is the free space that a member needs: an empty cluster, a
+	// data set and some WAL.
 	minDiskMiB = 256
-	// minMemoryMiB is what an idle member takes, roughly.
+	// minMemoryMiB is roughly the memory of an idle member.
 	minMemoryMiB = 48
 	mib          = 1 << 20
 )
 
-// openHome lets the member's user pass through the home. As an ordinary user
-// there is nobody else to let in.
+// openHome lets the members' user pass through the home. If pgapp runs as an
+// ordinary user, members run as the same user and openHome does nothing.
 func (p *Provider) openHome() error {
 	st, err := os.Stat(p.home)
 	if err != nil {
@@ -42,7 +42,7 @@ func (p *Provider) openHome() error {
 	return nil
 }
 
-// checkHost says what this machine lacks for the members that have no data yet.
+// checkHost checks this machine's resources for the members without data.
 func (p *Provider) checkHost(ctx context.Context, c appliance.Cluster, members []appliance.Member) error {
 	fresh := 0
 	for _, m := range members {
@@ -82,7 +82,8 @@ func (p *Provider) checkDisk(members int) error {
 	return nil
 }
 
-// freeDiskMiB is what ordinary users may still write, since members run as one.
+// freeDiskMiB returns the space available to ordinary users, in MiB. Members run
+// as an ordinary user.
 func freeDiskMiB(dir string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
@@ -109,8 +110,8 @@ func availableMemoryMiB() (int64, bool) {
 	return int64(n >> 20), err == nil //nolint:gosec // bytes that fit 63 bits
 }
 
-// checkPassage names the directory above the members that their user can't
-// pass through.
+// checkPassage returns a Problem that names the first directory above the
+// members that the members' user can't pass through.
 func (p *Provider) checkPassage(ctx context.Context) error {
 	if p.account.self {
 		return nil
@@ -138,7 +139,7 @@ func (p *Provider) checkPassage(ctx context.Context) error {
 	return nil
 }
 
-// ancestors lists the directory and all above it, the topmost first.
+// ancestors lists dir and all its parents, the topmost first.
 func ancestors(dir string) []string {
 	var out []string
 	for ; ; dir = filepath.Dir(dir) {
@@ -164,7 +165,8 @@ func mayPass(st fs.FileInfo, i ids) bool {
 	return mode&0o001 != 0
 }
 
-// passesReally asks the kernel, which also knows access control lists.
+// passesReally asks the kernel whether the user can pass through dir, because
+// the mode doesn't show access control lists.
 func (p *Provider) passesReally(ctx context.Context, dir string, i ids) bool {
 	test, err := lookPath("test")
 	if err != nil {

@@ -12,17 +12,18 @@ import (
 	"pgapp/appliance/doctor"
 )
 
-// shmDir is where PostgreSQL has memory that several processes of it share.
+// shmDir is the directory of PostgreSQL's POSIX shared memory.
 const shmDir = "/dev/shm"
 
-// Of shmDir, what a member needs at least, and what it likes to have.
+// minShmMiB is the space in shmDir that a member needs; comfortShmMiB is the
+// space that a hint recommends for a member.
 const (
 	minShmMiB     = 2
 	comfortShmMiB = 32
 )
 
-// surroundings are the checks that doctor and up's first step share: what they
-// find would otherwise show itself in the words of another program.
+// surroundings returns the checks that doctor and the first step of up share.
+// Without the checks, a user would see the error message of another program.
 func (p *Provider) surroundings(ctx context.Context, postgresBin string, members int) []func() *appliance.Problem {
 	return []func() *appliance.Problem{
 		func() *appliance.Problem { return p.checkName(ctx) },
@@ -32,7 +33,7 @@ func (p *Provider) surroundings(ctx context.Context, postgresBin string, members
 	}
 }
 
-// checkSurroundings returns the first problem.
+// checkSurroundings runs the checks and returns the first problem.
 func (p *Provider) checkSurroundings(ctx context.Context, postgresBin string, members int) error {
 	for _, check := range p.surroundings(ctx, postgresBin, members) {
 		if problem := check(); problem != nil {
@@ -42,7 +43,7 @@ func (p *Provider) checkSurroundings(ctx context.Context, postgresBin string, me
 	return nil
 }
 
-// surroundingFindings are the same for doctor.
+// surroundingFindings runs the same checks and returns one finding for each.
 func (p *Provider) surroundingFindings(ctx context.Context, postgresBin string, members int) []appliance.Finding {
 	checks := p.surroundings(ctx, postgresBin, members)
 	var out []appliance.Finding
@@ -61,30 +62,30 @@ func (p *Provider) surroundingFindings(ctx context.Context, postgresBin string, 
 	return out
 }
 
-// checkName wants a name for the user: PostgreSQL's programs refuse a number
-// without one, as containers with an arbitrary user have it. The program id
-// also knows the users of directory services.
+// checkName checks that the user has a name. PostgreSQL's programs refuse a
+// user number without a name, which is common in containers. The program id
+// also finds users of directory services.
 func (p *Provider) checkName(ctx context.Context) *appliance.Problem {
 	uid := os.Geteuid()
 	if !p.account.self {
 		return nil
 	}
-	// Package user would answer from $USER.
+	// Package os/user would return $USER.
 	id, err := lookPath("id")
 	if err != nil || exec.CommandContext(ctx, id, "-un").Run() == nil {
-		return nil //nolint:nilerr // without the program id nothing can be said
+		return nil //nolint:nilerr // without the program id the name can't be checked
 	}
 	return appliance.NewProblem(appliance.ErrHostNoUser, "your user number %d has no name in the passwd database, and PostgreSQL refuses to run without one", uid).
 		WithHint("add one: echo 'pgapp:x:%d:%d::/:/bin/sh' >> /etc/passwd (as root), or run as a user that exists", uid, os.Getegid())
 }
 
-// checkExec wants programs to run where PostgreSQL is unpacked. Another's
-// PostgreSQL is somewhere else.
+// checkExec checks that programs can run in the home, where PostgreSQL is
+// unpacked. A PostgreSQL that is already installed isn't unpacked there.
 func checkExec(home, postgresBin string) *appliance.Problem {
 	dir := existing(home)
 	var st unix.Statfs_t
 	if postgresBin != "" || unix.Statfs(dir, &st) != nil || st.Flags&unix.ST_NOEXEC == 0 {
-		return nil //nolint:nilerr // what can't be looked at shows itself when PostgreSQL is unpacked there
+		return nil //nolint:nilerr // unpacking PostgreSQL reports the error
 	}
 	for _, packaged := range []string{"/usr/lib/postgresql/17/bin/postgres", "/usr/pgsql-17/bin/postgres"} {
 		if _, err := os.Stat(packaged); err == nil {
@@ -95,7 +96,7 @@ func checkExec(home, postgresBin string) *appliance.Problem {
 		WithHint("choose another home with --home, or name an installed PostgreSQL 17 with --postgres-bin")
 }
 
-// checkShm wants shared memory that the members' user can make.
+// checkShm checks that the members' user can create shared memory in dir.
 func (p *Provider) checkShm(dir string, members int) *appliance.Problem {
 	var fs unix.Statfs_t
 	st, err := os.Stat(dir)
@@ -122,7 +123,7 @@ func (p *Provider) checkShm(dir string, members int) *appliance.Problem {
 	return nil
 }
 
-// mayShare tells whether the members' user, who may not exist yet, can make
+// mayShare reports whether the members' user, who may not exist yet, can create
 // files in the directory.
 func (p *Provider) mayShare(dir string, st os.FileInfo) bool {
 	if p.account.self {
@@ -136,11 +137,12 @@ func (p *Provider) mayShare(dir string, st os.FileInfo) bool {
 	return err == nil && ownerOf(st) == i.uid
 }
 
-// checkLoopback wants the interface that all members listen on.
+// checkLoopback checks that the loopback interface is up; all members listen on
+// it.
 func checkLoopback() *appliance.Problem {
 	all, err := net.Interfaces()
 	if err != nil {
-		return nil //nolint:nilerr // a socket will tell
+		return nil //nolint:nilerr // opening a socket reports the error
 	}
 	for _, i := range all {
 		if i.Flags&net.FlagLoopback != 0 {
@@ -154,10 +156,10 @@ func checkLoopback() *appliance.Problem {
 	return nil
 }
 
-// checkZoneinfo wants the time zones that the PostgreSQL of ours reads.
+// checkZoneinfo checks the time zone files that pgapp's PostgreSQL reads.
 func checkZoneinfo(postgresBin string) error {
 	if postgresBin != "" {
-		return nil // one that may bring its own
+		return nil // an installed PostgreSQL may have its own time zone files
 	}
 	if err := hasZoneinfo(); err != nil {
 		return appliance.NewProblem(appliance.ErrHostUnable, "%s can't be read, and PostgreSQL needs it for time zones: %w", zoneinfoDir, err).

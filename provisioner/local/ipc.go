@@ -17,11 +17,11 @@ import (
 	"pgapp/appliance/wait"
 )
 
-// A killed postmaster leaves a System V segment, and the POSIX segments that
-// it leads to. The next start on the same directory removes them, but a
-// directory that goes has no next start. What follows reads PostgreSQL 17's
-// PGShmemHeader and dsm_control_header on a machine of 64 bits, as PostgreSQL
-// does at a start, and checks their magic numbers first.
+// A killed postmaster leaves a System V segment and the POSIX segments that the
+// System V segment refers to. PostgreSQL removes the segments at the next start
+// on the same directory, but a removed directory has no next start. This file
+// reads PostgreSQL 17's PGShmemHeader and dsm_control_header in their 64-bit
+// layout, and checks the magic numbers first.
 const (
 	shmemMagic   = 679834894
 	controlMagic = 0x9a503d32
@@ -38,17 +38,17 @@ const (
 	posixShmDir = "/dev/shm"
 )
 
-// fileID names a data directory as the kernel does.
+// fileID identifies a data directory by device and inode.
 type fileID struct{ device, inode uint64 }
 
-// memoryPatience is how long a segment may be attached after its server has
-// gone: another pgapp may be looking whose it is.
+// memoryPatience is how long a fence waits for other processes to detach from a
+// dead server's segment. Another pgapp attaches briefly to read the header.
 const memoryPatience = 2 * time.Second
 
-// freeSharedMemory removes what dead servers of this member left in memory:
-// that of its data directory, and those that initdb ran in a directory on its
-// way there. What a process is still attached to after that time stays. A
-// repeat does nothing.
+// freeSharedMemory removes the shared memory of the member's dead servers,
+// including servers that initdb ran in a temporary directory. A segment that a
+// process is still attached to after patience stays, without an error. A repeat
+// does nothing.
 func (m *machine) freeSharedMemory(ctx context.Context, patience time.Duration) error {
 	dirs := m.possibleDataDirs()
 	if len(dirs) == 0 {
@@ -67,8 +67,8 @@ func (m *machine) freeSharedMemory(ctx context.Context, patience time.Duration) 
 	return err
 }
 
-// freeSegments removes the directories' segments that no process is attached
-// to, and tells whether all of them were.
+// freeSegments removes the segments of dirs that no process is attached to. all
+// is false if a segment stays because a process is attached.
 func freeSegments(dirs map[fileID]bool, uid uint32) (all bool, err error) {
 	table, err := os.ReadFile(filepath.Join(procDir, "sysvipc", "shm"))
 	if err != nil {
@@ -96,9 +96,9 @@ func freeSegments(dirs map[fileID]bool, uid uint32) (all bool, err error) {
 	return all, errors.Join(errs...)
 }
 
-// possibleDataDirs are the directories up to two levels below the member's that
-// PostgreSQL or initdb has begun to fill: its data directory, and what a kill
-// left of one under way.
+// possibleDataDirs returns the directories, up to two levels below the member's
+// directory, that contain PG_VERSION: the data directory, and directories that
+// a killed initdb left incomplete.
 func (m *place) possibleDataDirs() map[fileID]bool {
 	out := map[fileID]bool{}
 	for _, pattern := range []string{"*", "*/*"} {
@@ -123,7 +123,7 @@ type segment struct {
 	attached int
 }
 
-// segments lists the user's.
+// segments lists the segments that the user owns.
 func segments(table string, uid uint32) []segment {
 	const keyField, idField, attachedField, uidField = 0, 1, 6, 7
 	var out []segment
@@ -142,10 +142,10 @@ func segments(table string, uid uint32) []segment {
 	return out
 }
 
-// near tells whether the segment can be one of the directories': PostgreSQL
-// takes the first free key from the inode's number on (PGSharedMemoryCreate).
-// Others are not to be looked at: who starts a server on a directory whose
-// last one was killed is refused where somebody is attached.
+// near reports whether the segment may belong to one of dirs. PostgreSQL takes
+// the first free key, counting up from the inode number (PGSharedMemoryCreate).
+// pgapp attaches to no other segment: PostgreSQL refuses to start a server
+// while a process is attached to the old segment of its data directory.
 func (s segment) near(dirs map[fileID]bool) bool {
 	const most = 32
 	for d := range dirs {
@@ -156,8 +156,8 @@ func (s segment) near(dirs map[fileID]bool) bool {
 	return false
 }
 
-// segmentOf tells whether the segment is one of the data directories', and
-// which POSIX segment it leads to.
+// segmentOf reports whether the segment belongs to one of dirs, and returns the
+// handle of the POSIX control segment that the segment refers to.
 func segmentOf(id int, dirs map[fileID]bool) (control uint32, ok bool) {
 	mem, err := unix.SysvShmAttach(id, 0, unix.SHM_RDONLY)
 	if err != nil {
@@ -178,7 +178,8 @@ func parseShmemHeader(mem []byte, dirs map[fileID]bool) (control uint32, ok bool
 	return le.Uint32(mem[shmemControlAt:]), true
 }
 
-// removePosix removes the control segment and those that it lists.
+// removePosix removes the control segment and the segments listed in it, as far
+// as the user owns them. Errors are ignored.
 func removePosix(control, uid uint32) {
 	path := posixSegment(control)
 	if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() || ownerOf(st) != uid {

@@ -73,8 +73,8 @@ func TestRunEndsBackgroundProcesses(t *testing.T) {
 	}
 }
 
-// stray starts a process that is in the directory and deaf to SIGTERM, in a
-// session of its own, as what a killed daemon leaves.
+// stray starts a process like one that a killed daemon leaves: the process works
+// in dir, ignores SIGTERM and has a session of its own.
 func stray(t *testing.T, dir string, terminal bool) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(testContext(t), "/bin/sh", "-c", `trap "" TERM; echo; while :; do sleep 1000; done`)

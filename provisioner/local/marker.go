@@ -15,17 +15,18 @@ import (
 	"pgapp/appliance/durable"
 )
 
-// markerFile stands in every directory that is ours.
+// markerFile is the name of the file that marks a directory as pgapp's.
 const markerFile = ".pgapp"
 
-// marker says whose a directory is.
+// marker is the content of markerFile: the owner of the directory. Member is
+// empty for a cluster's directory.
 type marker struct {
 	ClusterUUID string `json:"cluster_uuid"`
 	Cluster     string `json:"cluster"`
 	Member      string `json:"member,omitempty"`
 }
 
-// ownership is whose a directory is.
+// ownership is the result of comparing a directory's marker.
 type ownership int
 
 const (
@@ -34,8 +35,8 @@ const (
 	foreign
 )
 
-// dirOwnership reads the marker. A directory without one is foreign, and so
-// is anything that isn't a directory.
+// dirOwnership compares the directory's marker with want. A directory without
+// a marker is foreign, and so is a path that isn't a directory.
 func dirOwnership(dir string, want marker) (ownership, error) {
 	st, err := os.Lstat(dir)
 	switch {
@@ -56,7 +57,7 @@ func dirOwnership(dir string, want marker) (ownership, error) {
 	return ours, nil
 }
 
-// readMarker returns an empty marker where there is none that can be read.
+// readMarker returns an empty marker if the file is missing or damaged.
 func readMarker(dir string) (marker, error) {
 	data, err := readInDir(dir, markerFile)
 	if missing(err) {
@@ -67,13 +68,13 @@ func readMarker(dir string) (marker, error) {
 	}
 	var got marker
 	if err := json.Unmarshal(data, &got); err != nil {
-		return marker{}, nil //nolint:nilerr // a damaged marker is nobody's
+		return marker{}, nil //nolint:nilerr // a damaged marker names no owner
 	}
 	return got, nil
 }
 
-// missing tells whether there is nothing of that name, since something above
-// it is missing or no directory.
+// missing reports whether err says that a path doesn't exist, or that a parent
+// of the path isn't a directory.
 func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
 }
@@ -84,7 +85,8 @@ func (m *place) marker() marker {
 
 func (m *place) owned() (ownership, error) { return dirOwnership(m.dir, m.marker()) }
 
-// requireOwn returns a Problem unless the member's directory is ours.
+// requireOwn returns a Problem unless the member's directory has the member's
+// marker.
 func (m *place) requireOwn() error {
 	own, err := m.owned()
 	switch {
@@ -104,9 +106,9 @@ func foreignProblem(dir, cluster string) error {
 		WithHint("move it away, or choose another cluster name or home; pgapp never touches it")
 }
 
-// makeMemberDir makes the member's directory under another name and moves it
-// into place when it is complete, so that a directory without our marker is
-// never one that we left half made.
+// makeMemberDir makes the member's directory under a temporary name and renames
+// the complete directory into place, so that an interrupted call never leaves a
+// directory in place without a marker.
 func (m *place) makeMemberDir(ctx context.Context, i ids) error {
 	tmp, _ := m.leftovers()
 	if err := removeTree(ctx, tmp); err != nil {
@@ -125,7 +127,7 @@ func (m *place) makeMemberDir(ctx context.Context, i ids) error {
 		return fmt.Errorf("giving %q to the member's user: %w", tmp, err)
 	}
 	err := unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, m.dir, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) { // a file system without this flag
+	if errors.Is(err, unix.EINVAL) { // the file system doesn't know the flag
 		err = os.Rename(tmp, m.dir)
 	}
 	if errors.Is(err, fs.ErrExist) {
@@ -137,8 +139,7 @@ func (m *place) makeMemberDir(ctx context.Context, i ids) error {
 	return durable.SyncDir(filepath.Dir(m.dir))
 }
 
-// writeMarker writes the marker durably; it is the last file that a
-// directory needs to be ours.
+// writeMarker writes the marker and syncs it to disk.
 func writeMarker(dir string, mk marker) error {
 	data, err := json.Marshal(mk)
 	if err != nil {
@@ -147,8 +148,9 @@ func writeMarker(dir string, mk marker) error {
 	return writeInDir(dir, markerFile, append(data, '\n'), 0o600, nil)
 }
 
-// removeTree removes a directory and all in it, following no links. It looks
-// at ctx between the directory's entries.
+// removeTree removes a directory and its contents without following links.
+// removeTree checks ctx between the entries of dir. A missing directory is no
+// error.
 func removeTree(ctx context.Context, dir string) error {
 	entries, err := os.ReadDir(dir)
 	if missing(err) {

@@ -10,11 +10,12 @@ import (
 	"syscall"
 )
 
-// pidFile is what postmaster.pid says (PostgreSQL's miscadmin.h).
+// pidFile is the content of postmaster.pid (PostgreSQL's miscadmin.h).
 type pidFile struct {
 	pid     int
 	dataDir string
-	// status is empty until the server has its sockets and its rules.
+	// status is empty until the server has opened its sockets and loaded
+	// pg_hba.conf.
 	status string
 }
 
@@ -36,11 +37,11 @@ func parsePidFile(data string) (pidFile, bool) {
 	if err != nil || pid == 0 {
 		return pidFile{}, false
 	}
-	// A negative number is a standalone backend's.
+	// A standalone backend writes its number negative.
 	return pidFile{pid: max(pid, -pid), dataDir: line(dataDirLine), status: line(statusLine)}, true
 }
 
-// readPidFile returns ok false where there is none, or a half written one.
+// readPidFile returns ok false if the file is missing or incomplete.
 func (m *machine) readPidFile() (f pidFile, ok bool, err error) {
 	data, err := readInDir(m.dir, "data/postmaster.pid")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -53,10 +54,10 @@ func (m *machine) readPidFile() (f pidFile, ok bool, err error) {
 	return f, ok, nil
 }
 
-// clearStalePidFile removes the file of a server that died where PostgreSQL
-// would take it for a running one's: its number may be a zombie's by now, or,
-// after a reboot, another member's of the same user. It is called when the
-// scan has proven that nothing works in the data directory.
+// clearStalePidFile removes the pid file of a dead server if PostgreSQL would
+// take the server for a running one, because a process with that number exists:
+// a zombie or, after a reboot, another member of the same user. The file stays
+// if a scan finds a process in the data directory. A repeat is safe.
 func (m *machine) clearStalePidFile() error {
 	f, ok, err := m.readPidFile()
 	if err != nil || !ok {
@@ -81,9 +82,9 @@ func (m *machine) clearStalePidFile() error {
 	return nil
 }
 
-// clearStaleSocketLocks removes the lock files beside the sockets of a server
-// that died, for the same reason and on the same proof as its pid file: the
-// socket directory is this member's alone.
+// clearStaleSocketLocks removes the socket lock files of a dead server, for the
+// reason given at clearStalePidFile and after the same scan. No other server
+// uses the member's socket directory. A repeat is safe.
 func (m *machine) clearStaleSocketLocks() error {
 	t, err := m.territory("data")
 	if err != nil {
@@ -110,9 +111,9 @@ func (m *machine) clearStaleSocketLocks() error {
 	return nil
 }
 
-// postmaster finds the running postmaster. The file may be of a server that
-// died, and its number another process's by now: only a process of the
-// member's user that works in the data directory counts.
+// postmaster finds the running postmaster. The pid file may be stale and its
+// number may belong to another process, so only a process of the member's user
+// that works in the data directory counts.
 func (m *machine) postmaster() (proc, bool, error) {
 	t, err := m.territory("data")
 	if err != nil {

@@ -12,19 +12,19 @@ import (
 	"syscall"
 )
 
-// procDir is where the kernel shows processes.
+// procDir is the mount point of the proc file system.
 const procDir = "/proc"
 
-// serverName is what PostgreSQL's program is called.
+// serverName is the name of PostgreSQL's server program.
 const serverName = "postgres"
 
-// proc is one process, by what /proc says of it.
+// proc identifies a process; its methods read /proc.
 type proc struct{ pid int }
 
 func (p proc) path(name string) string { return filepath.Join(procDir, strconv.Itoa(p.pid), name) }
 
-// cwd is the process's working directory. It is empty for a process that has
-// ended, a zombie among them.
+// cwd returns the process's working directory, or "" for a process that has
+// ended, including a zombie.
 func (p proc) cwd() (string, error) {
 	link, err := os.Readlink(p.path("cwd"))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
@@ -33,13 +33,14 @@ func (p proc) cwd() (string, error) {
 	return strings.TrimSuffix(link, " (deleted)"), err
 }
 
-// ending tells whether the process has begun to end. It may have ended.
+// ending reports whether the process is exiting or has exited.
 func (p proc) ending() bool {
 	cwd, err := p.cwd()
 	return err == nil && cwd == ""
 }
 
-// uid is the process's effective user.
+// uid returns the process's effective user. The second result is false if the
+// user can't be read.
 func (p proc) uid() (uint32, bool) {
 	status, err := os.ReadFile(p.path("status"))
 	if err != nil {
@@ -55,13 +56,14 @@ func (p proc) uid() (uint32, bool) {
 	return uint32(n), err == nil
 }
 
-// stat returns the state letter and the controlling terminal's number.
+// stat returns the state letter and the controlling terminal's number. The
+// state is 0 if the process doesn't exist; tty is 0 without a terminal.
 func (p proc) stat() (state byte, tty int) {
 	data, err := os.ReadFile(p.path("stat"))
 	if err != nil {
 		return 0, 0
 	}
-	// The name, in parentheses, may hold anything.
+	// The name, in parentheses, may contain spaces and parentheses.
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 	const stateField, ttyField = 0, 4
 	if len(fields) <= ttyField {
@@ -76,8 +78,8 @@ func (p proc) comm() string {
 	return strings.TrimSpace(string(data))
 }
 
-// isServer tells whether the process runs PostgreSQL's program. The program's
-// file may have been replaced by an upgrade.
+// isServer reports whether the process runs PostgreSQL's server program, even
+// if an upgrade has replaced the program's file.
 func (p proc) isServer() bool {
 	exe, err := os.Readlink(p.path("exe"))
 	if err != nil {
@@ -86,21 +88,22 @@ func (p proc) isServer() bool {
 	return filepath.Base(strings.TrimSuffix(exe, " (deleted)")) == serverName || p.comm() == serverName
 }
 
-// isPostmaster tells the postmaster from its children, which all show a title
-// that begins with "postgres: ".
+// isPostmaster reports whether the process is a postmaster rather than one of
+// its children, whose titles all begin with "postgres: ".
 func (p proc) isPostmaster() bool {
 	title, err := os.ReadFile(p.path("cmdline"))
 	return err == nil && p.isServer() && len(title) > 0 && !bytes.HasPrefix(title, []byte(serverName+": "))
 }
 
-// alive tells whether the process exists and hasn't ended.
+// alive reports whether the process exists and is not a zombie.
 func (p proc) alive() bool {
 	state, _ := p.stat()
 	return state != 0 && state != 'Z' && state != 'X'
 }
 
-// kill sends the signal if the process still is what still says. The process
-// is held by a pidfd meanwhile, so that its number can't have been given away.
+// kill sends the signal if still accepts the process. A pidfd held during the
+// check keeps the kernel from giving the signal to another process with the
+// same number. A process that has ended is no error.
 func (p proc) kill(sig syscall.Signal, still func(proc) bool) error {
 	h, err := os.FindProcess(p.pid)
 	if err != nil {
@@ -116,7 +119,7 @@ func (p proc) kill(sig syscall.Signal, still func(proc) bool) error {
 	return nil
 }
 
-// allProcs lists every process that is visible.
+// allProcs lists all processes that /proc shows.
 func allProcs() ([]proc, error) {
 	d, err := os.Open(procDir)
 	if err != nil {
@@ -136,8 +139,8 @@ func allProcs() ([]proc, error) {
 	return out, nil
 }
 
-// uidHasProcesses tells whether any process runs as that user. Zombies don't
-// run: whose parent is slow to reap them must not hold anything up.
+// uidHasProcesses reports whether any process runs as the user. Zombies don't
+// count, so that a parent that is slow to reap a child blocks no caller.
 func uidHasProcesses(uid uint32) (bool, error) {
 	all, err := allProcs()
 	if err != nil {
@@ -151,18 +154,19 @@ func uidHasProcesses(uid uint32) (bool, error) {
 	return false, nil
 }
 
-// territory is a directory whose processes are a member's: the postmaster and
-// all its children work in the data directory, and what pgapp runs for a
-// member in the member's.
+// territory identifies a member's processes by their working directory. The
+// postmaster and all its children work in the data directory; pgapp's commands
+// work in the member's directory.
 type territory struct {
 	dir string
-	// below takes in the directories below as well.
+	// below includes the directories below dir.
 	below bool
 	uid   uint32
 }
 
-// holds tells whether the process belongs there. A user's own shell or editor
-// that happens to stand there has a terminal, which nothing of ours has.
+// holds reports whether the process belongs to the territory. A user's own
+// shell or editor in the directory has a terminal and doesn't belong; no
+// process that pgapp starts has a terminal.
 func (t territory) holds(p proc) bool {
 	cwd, err := p.cwd()
 	if err != nil || !t.covers(cwd) || p.pid == os.Getpid() {
@@ -179,16 +183,16 @@ func (t territory) covers(cwd string) bool {
 	return cwd != "" && (cwd == t.dir || t.below && strings.HasPrefix(cwd, t.dir+"/"))
 }
 
-// ended tells whether a process that the territory held is gone, or its number
-// another's. One that is ending leaves its directory before the kernel closes
-// its files, so that its sockets may still be taken (do_exit in Linux's
-// kernel/exit.c).
+// ended reports whether a process found in the territory earlier has ended, or
+// another process has its number. An exiting process loses its working
+// directory before the kernel closes its files and sockets (do_exit in Linux's
+// kernel/exit.c), so a missing directory alone proves nothing.
 func (t territory) ended(p proc) bool {
 	return !t.holds(p) && (!p.ending() || !p.alive())
 }
 
-// hidden tells whether the process may belong there without our being able to
-// see it: a PostgreSQL of the same user whose directory can't be read.
+// hidden reports whether the process may belong to the territory but can't be
+// checked: a PostgreSQL of the same user whose working directory can't be read.
 func (t territory) hidden(p proc) bool {
 	if _, err := p.cwd(); err == nil {
 		return false
@@ -200,7 +204,8 @@ func (t territory) hidden(p proc) bool {
 	return ok && uid == t.uid
 }
 
-// scan lists the territory's processes, and those that can't be told.
+// scan lists the territory's processes in in, and the processes that can't be
+// checked in hidden.
 func (t territory) scan() (in, hidden []proc, err error) {
 	all, err := allProcs()
 	if err != nil {
@@ -217,7 +222,9 @@ func (t territory) scan() (in, hidden []proc, err error) {
 	return in, hidden, nil
 }
 
-// territory is resolved, since the kernel shows directories without links.
+// territory returns the territory of rel below the member's directory; an empty
+// rel includes all directories below. Symbolic links in the path are resolved,
+// because /proc shows resolved paths.
 func (m *machine) territory(rel string) (territory, error) {
 	i, err := m.p.account.lookup()
 	if err != nil {

@@ -14,40 +14,41 @@ import (
 	"pgapp/appliance"
 )
 
-// Modes of what the provider makes: the home can be passed through, what is
-// in it can't be read.
+// Modes of the provider's directories: other users can pass through the home,
+// but can't read its content.
 const (
 	passMode    = 0o711
 	privateMode = 0o700
 )
 
-// maxSocketPath is what sockaddr_un takes, without the closing zero.
+// maxSocketPath is the longest path in sockaddr_un, in bytes without the final
+// zero.
 const maxSocketPath = 107
 
-// longestSocket is the longest name that PostgreSQL puts into a socket directory.
+// longestSocket is the longest name that PostgreSQL creates in a socket directory.
 const longestSocket = "/.s.PGSQL.65535.lock"
 
-// daemonSocket is the socket that the daemon makes in the home.
+// daemonSocket is the daemon's socket in the home.
 const daemonSocket = "/pgapp.sock"
 
-// uuidPrefix is how much of a cluster's UUID names carry.
+// uuidPrefix is the number of digits of the cluster's UUID in a name.
 const uuidPrefix = 8
 
-// Config is what the provider needs.
+// Config configures a Provider.
 type Config struct {
-	// Home is pgapp's home directory, an absolute path. It has to exist
-	// before the first cluster is made.
+	// Home is the absolute path of pgapp's home directory, which has to exist
+	// before the first cluster is created.
 	Home string
-	// TempDir takes socket directories whose path in Home would be too long.
-	// Empty: /tmp.
+	// TempDir contains the socket directories whose paths in Home would be too
+	// long. Empty: /tmp.
 	TempDir string
 	// FirstBlock is the third octet of the first cluster's addresses, 1 to
-	// 250, so that two homes on one machine need not meet. Zero: 122.
+	// 250. Two homes on one machine can use different blocks. Zero: 122.
 	FirstBlock byte
 }
 
-// Provider makes members of processes on this machine. Its methods are safe
-// for concurrent use. Servers that it started outlive it.
+// Provider runs members as processes on this machine. Its methods are safe for
+// concurrent use. The servers outlive the Provider that started them.
 type Provider struct {
 	home    string
 	temp    string
@@ -55,8 +56,8 @@ type Provider struct {
 	cgroups cgroups
 	block   byte
 
-	// accounts makes looking for the last cluster and making or removing the
-	// account a single act.
+	// accounts is held while the provider looks for the last cluster and creates
+	// or removes the account.
 	accounts sync.Mutex
 
 	mu       sync.Mutex
@@ -65,9 +66,10 @@ type Provider struct {
 
 var _ appliance.Provider = (*Provider)(nil)
 
-// New makes the provider. Which account PostgreSQL runs as is decided here:
-// the caller's own, or for root, who may not run PostgreSQL, postgres where
-// it exists, else one that is created with the first cluster.
+// New creates a Provider and chooses the account that PostgreSQL runs as. An
+// ordinary user's PostgreSQL runs as that user. PostgreSQL refuses to run as
+// root; for root the account is the owner of existing members, else postgres if
+// it exists, else an account that the first cluster's creation creates.
 func New(cfg Config) *Provider {
 	home := filepath.Clean(cfg.Home)
 	temp := cfg.TempDir
@@ -84,7 +86,7 @@ func New(cfg Config) *Provider {
 	}
 }
 
-// Machine gives access to a member's processes and files.
+// Machine returns access to a member's processes and files.
 func (p *Provider) Machine(c appliance.Cluster, m appliance.Member) appliance.Machine {
 	return p.machine(c, m)
 }
@@ -96,8 +98,8 @@ func (p *Provider) machine(c appliance.Cluster, m appliance.Member) *machine {
 	}}
 }
 
-// StartMachine readies what a reboot takes away: the socket directory and the
-// cgroup. A repeat does nothing.
+// StartMachine creates the socket directory and the cgroup, which a reboot
+// removes. A repeat does nothing.
 func (p *Provider) StartMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, _ appliance.Report) error {
 	mc := p.machine(c, m)
 	if err := mc.requireOwn(); err != nil {
@@ -113,8 +115,8 @@ func (p *Provider) StartMachine(ctx context.Context, c appliance.Cluster, m appl
 	return ctx.Err()
 }
 
-// StopMachine ends what commands left behind and removes the cgroup. It
-// refuses while the server runs. A repeat does nothing.
+// StopMachine ends processes that commands left behind and removes the cgroup.
+// StopMachine refuses while the server runs. A repeat does nothing.
 func (p *Provider) StopMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, _ appliance.Report) error {
 	mc := p.machine(c, m)
 	running, err := mc.ServerRunning(ctx)
@@ -135,22 +137,22 @@ func (p *Provider) clusterDir(cluster string) string { return filepath.Join(p.cl
 // machine is one member's directory and processes.
 type machine struct{ place }
 
-// place is where a member lives on this machine: its directories, the mark in
-// them, and the files that pgapp keeps there.
+// place is a member's directories on this machine, with their marker and the
+// files that pgapp keeps there.
 type place struct {
 	p       *Provider
 	cluster string
 	member  string
 	uuid    string
 	binDir  string
-	env     []string // what the programs in binDir need
+	env     []string // environment for the programs in binDir
 	dir     string
 	shared  bool // the cluster's other members are on this machine too
 }
 
 var _ appliance.Machine = (*machine)(nil)
 
-// Layout says where the member's things are.
+// Layout returns the paths of the member's files and directories.
 func (m *place) Layout() appliance.Layout {
 	return appliance.Layout{
 		BinDir:      m.binDir,
@@ -163,9 +165,9 @@ func (m *place) Layout() appliance.Layout {
 	}
 }
 
-// socketDir is in the member's directory where PostgreSQL's sockets fit the
-// kernel's limit there, and where no comma makes a list of hosts of it
-// (libpq's host).
+// socketDir returns a directory in the member's directory, or a short one in
+// TempDir if the socket's path would exceed the kernel's limit or contains a
+// comma, which separates hosts in libpq's host.
 func (m *place) socketDir() string {
 	dir := filepath.Join(m.dir, "run")
 	if len(dir)+len(longestSocket) <= maxSocketPath && !strings.Contains(dir, ",") {
@@ -179,7 +181,8 @@ func (m *place) shortSocketDir() string {
 	return filepath.Join(m.p.temp, "pgapp-"+hex.EncodeToString(sum[:6]))
 }
 
-// tag names what belongs to the member outside of its directory.
+// tag returns the name of the member's objects outside its directory, such as
+// its cgroup.
 func (m *place) tag() string { return "pgapp-" + shortUUID(m.uuid) + "-" + m.member }
 
 func shortUUID(uuid string) string { return uuid[:min(len(uuid), uuidPrefix)] }

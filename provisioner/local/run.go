@@ -19,16 +19,15 @@ import (
 	"pgapp/appliance"
 )
 
-// searchPath is the PATH of everything that runs for a member.
+// searchPath is the PATH of all programs that pgapp runs for a member.
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// outputGrace is how long the output of a command that has ended may take to
-// be taken off its pipes.
+// outputGrace bounds reading the remaining output of a command that has ended.
 const outputGrace = 10 * time.Second
 
-// Run runs the command as the member's user in a session of its own, and in a
-// cgroup of its own where there are cgroups. When the command has ended, or
-// ctx has, nothing that it started is left.
+// Run runs the command as the member's user in a session of its own and, if
+// possible, in a cgroup of its own. When the command or ctx ends, Run kills all
+// processes that the command left behind.
 func (m *machine) Run(ctx context.Context, c appliance.Command) (appliance.Result, error) {
 	if len(c.Argv) == 0 {
 		return appliance.Result{}, appliance.NewProblem(appliance.ErrInternal, "a command without a name for member %s", m.member)
@@ -65,8 +64,8 @@ func (m *machine) Run(ctx context.Context, c appliance.Command) (appliance.Resul
 	case err == nil:
 		return res, nil
 	case ctx.Err() != nil:
-		// A server that initdb ran can't have freed its memory; the member's own
-		// may be running, so that it is no use to wait.
+		// A killed server of initdb leaves shared memory. Waiting for attached
+		// processes is useless: the member's own server may be running.
 		return res, errors.Join(fmt.Errorf("running %q: %w", name, ctx.Err()), m.freeSharedMemory(ctx, pollInterval))
 	case errors.As(err, &exit):
 		return res, fmt.Errorf("running %q: %w", name,
@@ -75,8 +74,8 @@ func (m *machine) Run(ctx context.Context, c appliance.Command) (appliance.Resul
 	return res, fmt.Errorf("running %q: %w", name, err)
 }
 
-// startCommand starts the command in a cgroup below the member's, or without
-// where that can't be.
+// startCommand starts the command in a cgroup below the member's, or without a
+// cgroup if this machine can't.
 func (m *machine) startCommand(start func(*cgroup) (*exec.Cmd, error)) (*exec.Cmd, *cgroup, error) {
 	if g, ok := m.commandCgroup(); ok {
 		cmd, err := start(&g)
@@ -105,7 +104,7 @@ func (m *machine) commandCgroup() (cgroup, bool) {
 }
 
 // startProcess starts cmd as the member's user, in a clean environment and a
-// session of its own. Its working directory makes it known as the member's.
+// session of its own. A fence finds the process by its working directory.
 func (m *machine) startProcess(cmd *exec.Cmd, env map[string]string, g *cgroup) error {
 	i, err := m.p.account.lookup()
 	if err != nil {
@@ -135,9 +134,9 @@ func (m *machine) startProcess(cmd *exec.Cmd, env map[string]string, g *cgroup) 
 	return cmd.Start()
 }
 
-// finish waits for the command and ends what it left behind. The command is
-// reaped last: until then its number, which names its process group, can't be
-// given to another.
+// finish waits for the command and kills the processes that the command left
+// behind. finish reaps the command last, so that its number, which is also the
+// number of its process group, isn't reused before.
 func finish(ctx context.Context, cmd *exec.Cmd, g *cgroup) error {
 	pid := cmd.Process.Pid
 	for {
@@ -149,8 +148,7 @@ func finish(ctx context.Context, cmd *exec.Cmd, g *cgroup) error {
 	killErr := killSession(pid, g)
 	err := cmd.Wait()
 	if g != nil {
-		// Emptying takes a moment that ctx, which may be why we are here, no
-		// longer has.
+		// ctx may have ended, and the cgroup takes a moment to become empty.
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), outputGrace)
 		defer cancel()
 		if endErr := g.end(bounded); endErr != nil && err == nil {
@@ -163,7 +161,7 @@ func finish(ctx context.Context, cmd *exec.Cmd, g *cgroup) error {
 	return err
 }
 
-// killSession kills the command's process group, and its cgroup where it has one.
+// killSession kills the command's process group and, if any, its cgroup.
 func killSession(pid int, g *cgroup) error {
 	err := syscall.Kill(-pid, syscall.SIGKILL)
 	if errors.Is(err, syscall.ESRCH) {
@@ -178,7 +176,7 @@ func killSession(pid int, g *cgroup) error {
 	return errors.Join(err, g.kill())
 }
 
-// lookPath finds a program in the members' PATH rather than in the daemon's.
+// lookPath finds a program in searchPath, not in the daemon's PATH.
 func lookPath(name string) (string, error) {
 	if strings.ContainsRune(name, '/') {
 		if !filepath.IsAbs(name) {

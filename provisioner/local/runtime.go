@@ -12,8 +12,8 @@ import (
 	"pgapp/appliance"
 )
 
-// makeRuntime makes what a reboot may take away: the socket directory and
-// the cgroup. A repeat does nothing.
+// makeRuntime creates the socket directory and the cgroup, which a reboot may
+// remove. A repeat does nothing.
 func (m *place) makeRuntime(i ids) error {
 	root, err := os.OpenRoot(m.dir)
 	if err != nil {
@@ -25,14 +25,14 @@ func (m *place) makeRuntime(i ids) error {
 			return err
 		}
 	}
-	m.p.cgroups.ensure(m.tag()) // where we may not, members do without
+	m.p.cgroups.ensure(m.tag()) // optional: a member runs without a cgroup too
 	if m.socketDir() != m.shortSocketDir() {
 		return nil
 	}
 	return makeShortSocketDir(m.shortSocketDir(), i)
 }
 
-// runtimeReady observes what makeRuntime makes.
+// runtimeReady reports whether makeRuntime's work is complete.
 func (m *place) runtimeReady(i ids) bool {
 	dirs := []string{filepath.Join(m.dir, "conf"), filepath.Join(m.dir, "log"), filepath.Join(m.dir, "run"), m.socketDir()}
 	for _, dir := range dirs {
@@ -44,8 +44,8 @@ func (m *place) runtimeReady(i ids) bool {
 	return !m.p.cgroups.usable() || len(m.p.cgroups.existing(m.tag())) > 0
 }
 
-// makeShortSocketDir makes a directory in a place where everyone may write,
-// and so takes none that another user has put there.
+// makeShortSocketDir creates a directory in TempDir. Everyone may write there,
+// so makeShortSocketDir refuses a directory that another user has created.
 func makeShortSocketDir(dir string, i ids) error {
 	if err := os.Mkdir(dir, privateMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("making the socket directory: %w", err)
@@ -60,7 +60,8 @@ func makeShortSocketDir(dir string, i ids) error {
 	return nil
 }
 
-// ownSocketDir tells whether the directory is the member's, or half made by us.
+// ownSocketDir reports whether the directory is the member's, complete or left
+// incomplete by an interrupted makeShortSocketDir.
 func ownSocketDir(dir string, uid uint32) bool {
 	st, err := os.Lstat(dir)
 	if err != nil || !st.IsDir() || st.Mode().Perm() != privateMode {
@@ -77,7 +78,8 @@ func ownerOf(st fs.FileInfo) uint32 {
 	return 0
 }
 
-// openLog opens the server's log for appending, after setting a big one aside.
+// openLog opens the server's log for appending. openLog first renames a log
+// larger than maxLogSize.
 func (m *place) openLog(i ids) (*os.File, error) {
 	root, err := os.OpenRoot(m.dir)
 	if err != nil {
@@ -101,7 +103,7 @@ func (m *place) openLog(i ids) (*os.File, error) {
 	return f, nil
 }
 
-// logSince returns the end of what was logged since that offset.
+// logSince returns the end of the log after offset from, at most logDetail bytes.
 func (m *place) logSince(from int64) string {
 	root, err := os.OpenRoot(m.dir)
 	if err != nil {

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// scopeProbe bounds the question whether there is a user manager.
+// scopeProbe bounds the check for a user manager.
 const scopeProbe = 5 * time.Second
 
-// inScope wraps the command so that the user's own systemd starts it in a
-// scope, for an ordinary user who can't make cgroups where he is: a process
-// can't be moved out of a login session later. systemd-run --scope execs, so
-// that the process stays our child. Otherwise argv is returned as it is.
+// inScope wraps the command so that the user's systemd starts it in a scope, if
+// an ordinary user can't create cgroups: the kernel refuses to move a process out
+// of a login session later. systemd-run --scope execs the command, so the
+// process stays pgapp's child. Otherwise inScope returns argv unchanged.
 func (p *Provider) inScope(ctx context.Context, tag string, g *cgroup, argv []string) []string {
 	if g != nil || !p.hasUserManager(ctx) {
 		return argv
@@ -30,7 +30,7 @@ func scopeCommand(tag string) []string {
 	}
 }
 
-// scopeEnv is what systemd-run needs to find the user's manager.
+// scopeEnv returns the environment in which systemd-run finds the user manager.
 func (p *Provider) scopeEnv(g *cgroup) map[string]string {
 	if g != nil || p.cgroups.euid == 0 {
 		return nil

@@ -17,26 +17,27 @@ import (
 )
 
 const (
-	// pollInterval is how often the world is looked at while waiting for it.
+	// pollInterval is the time between two checks of a condition.
 	pollInterval = 5 * time.Millisecond
-	// maxLogSize is where a server's log is set aside at its next start.
+	// maxLogSize is the size in bytes above which a start renames the old log.
 	maxLogSize = 64 << 20
-	// logDetail is how much of the log an error shows.
+	// logDetail is the number of bytes of the log in an error.
 	logDetail = 4 << 10
 	// postmasterOOMScore keeps the kernel from choosing the postmaster when
-	// memory runs out; its children set theirs back (documentation 18.4.4).
+	// memory runs out; its children reset their score (PostgreSQL documentation
+	// 18.4.4).
 	postmasterOOMScore = "-900"
 )
 
 // child is a postmaster that this process started.
 type child struct {
 	pid int
-	// gone is closed when the process has been reaped.
+	// gone is closed when the process is reaped.
 	gone chan struct{}
 }
 
-// ServerRunning observes whether there is a postmaster. What a dead one left
-// behind does not count.
+// ServerRunning reports whether a postmaster runs. Backends and files that a
+// dead postmaster left behind don't count.
 func (m *machine) ServerRunning(ctx context.Context) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -49,15 +50,16 @@ func (m *machine) ServerRunning(ctx context.Context) (bool, error) {
 		return false, foreignProblem(m.dir, m.cluster)
 	}
 	if !m.p.account.exists() {
-		return false, nil // nothing can run as a user that isn't there
+		return false, nil // no process runs as a user that doesn't exist
 	}
 	_, ok, err := m.postmaster()
 	return ok, err
 }
 
-// StartServer starts the postmaster and returns when it holds its sockets.
-// What a dead postmaster left running is ended first: a new one refuses to
-// start beside it. A repeat on a running server does nothing.
+// StartServer starts the postmaster and returns when its sockets are open.
+// StartServer first kills backends of a dead postmaster, because a new
+// postmaster refuses to start beside them. A repeat on a running server does
+// nothing.
 func (m *machine) StartServer(ctx context.Context) error {
 	if err := m.requireOwn(); err != nil {
 		return err
@@ -100,8 +102,8 @@ func (m *machine) StartServer(ctx context.Context) error {
 	return m.awaitStart(ctx, c, from)
 }
 
-// launch starts the postmaster so that it outlives this process. A goroutine
-// reaps it, since PostgreSQL takes a zombie for a running server.
+// launch starts the postmaster, which outlives this process. A goroutine reaps
+// the postmaster, because PostgreSQL takes a zombie for a running server.
 func (m *machine) launch(ctx context.Context, log *os.File) (*child, error) {
 	lay := m.Layout()
 	start := func(g *cgroup) (*exec.Cmd, error) {
@@ -130,8 +132,8 @@ func (m *machine) launch(ctx context.Context, log *os.File) (*child, error) {
 	m.p.children[m.dir] = c
 	m.p.mu.Unlock()
 	go func() {
-		// How it ended stands in its log. The channel joins this goroutine to
-		// whoever stops or fences the server.
+		// The log shows how the server ended. StopServer and Fence wait for the
+		// channel.
 		_ = cmd.Wait()
 		m.p.mu.Lock()
 		if m.p.children[m.dir] == c {
@@ -153,14 +155,15 @@ func (m *machine) startInMemberCgroup(start func(*cgroup) (*exec.Cmd, error)) (*
 	return start(nil)
 }
 
-// protect shields the postmaster from the kernel's out-of-memory killer where
-// we may; without the right to it there is nothing to do.
+// protect shields the postmaster from the kernel's out-of-memory killer. Errors
+// are ignored: an ordinary user may not lower the score.
 func protect(pid int) {
 	_ = os.WriteFile(filepath.Join(procDir, strconv.Itoa(pid), "oom_score_adj"), []byte(postmasterOOMScore), 0)
 }
 
-// awaitStart waits until the pid file is the child's and says a state, which
-// it does when sockets, rules and shared memory are there.
+// awaitStart waits until the pid file contains the child's number and a status.
+// The server writes the status after it has opened its sockets, loaded
+// pg_hba.conf and created its shared memory.
 func (m *machine) awaitStart(ctx context.Context, c *child, logFrom int64) error {
 	err := wait.Until(ctx, pollInterval, func(ctx context.Context) (bool, error) {
 		select {
@@ -178,7 +181,8 @@ func (m *machine) awaitStart(ctx context.Context, c *child, logFrom int64) error
 	return fmt.Errorf("starting PostgreSQL of member %q: %w", m.member, err)
 }
 
-// startProblem explains a server that ended at once, by its own words.
+// startProblem returns the Problem for a server that ended during its start,
+// with the server's messages from the log.
 func (m *machine) startProblem(logFrom int64) error {
 	text := m.logSince(logFrom)
 	reason, id := appliance.ServerReason(text)
@@ -186,7 +190,7 @@ func (m *machine) startProblem(logFrom int64) error {
 		WithHint("pgapp logs %s shows its log", m.member).WithDetail(text)
 }
 
-// launchProblem explains a program that could not be started at all.
+// launchProblem returns the Problem for a program that couldn't be executed.
 func (m *machine) launchProblem(err error) error {
 	bin := filepath.Join(m.binDir, serverName)
 	switch {
@@ -200,9 +204,9 @@ func (m *machine) launchProblem(err error) error {
 	return appliance.NewProblem(appliance.ErrPostgresStart, "starting %s: %w", bin, err)
 }
 
-// StopServer sends the shutdown signal and waits until no process of the
-// server is left. When ctx ends first the error is a Problem with id
-// postgres-stop-failed, and the shutdown goes on. A repeat does nothing.
+// StopServer sends the shutdown signal and waits until no process of the server
+// is left. If ctx ends first, the error is a Problem with id
+// postgres-stop-failed and the shutdown continues. A repeat does nothing.
 func (m *machine) StopServer(ctx context.Context, mode appliance.StopMode) error {
 	running, err := m.ServerRunning(ctx)
 	if err != nil {
@@ -241,9 +245,9 @@ func (m *machine) stopProblem(mode appliance.StopMode, err error) error {
 		WithHint("pgapp logs %s shows what it waits for", m.member)
 }
 
-// endServerProcesses kills what is in the data directory without a
-// postmaster, waits until nothing is and our own child is reaped, and frees
-// the memory that a killed server can't.
+// endServerProcesses kills every process in the data directory, for callers that
+// found no postmaster. It waits until none is left and this process's child is
+// reaped, and frees the dead server's shared memory. A repeat does nothing.
 func (m *machine) endServerProcesses(ctx context.Context) error {
 	own, err := m.owned()
 	if err != nil || own != ours || !m.p.account.exists() {
@@ -267,8 +271,8 @@ func (m *machine) endServerProcesses(ctx context.Context) error {
 	return m.freeSharedMemory(ctx, memoryPatience)
 }
 
-// reaped waits until the postmaster that this process started, if it is ending
-// or a zombie, is gone.
+// reaped waits until a postmaster that this process started, and that is exiting
+// or a zombie, is reaped.
 func (m *machine) reaped(ctx context.Context) error {
 	m.p.mu.Lock()
 	c := m.p.children[m.dir]

@@ -2,10 +2,10 @@ package local
 
 import "bytes"
 
-// maxStderr is how much of a command's standard error is kept.
+// maxStderr is the number of bytes kept of a command's standard error.
 const maxStderr = 64 << 10
 
-// stderrWriter keeps the end of what is written and hands it on line by line.
+// stderrWriter keeps the last maxStderr bytes written, and passes on each line.
 type stderrWriter struct {
 	onLine func(string)
 	line   []byte
@@ -30,7 +30,7 @@ func (w *stderrWriter) Write(b []byte) (int, error) {
 		w.emit(w.line[:i])
 		w.line = w.line[i+1:]
 	}
-	if len(w.line) > maxStderr { // a line without an end
+	if len(w.line) > maxStderr { // an overlong line
 		w.flush()
 	}
 	return len(b), nil
@@ -42,7 +42,7 @@ func (w *stderrWriter) emit(line []byte) {
 	}
 }
 
-// flush hands on a last line that has no end.
+// flush passes on the last line if it has no newline.
 func (w *stderrWriter) flush() {
 	w.emit(w.line)
 	w.line = nil

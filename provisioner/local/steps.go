@@ -14,7 +14,7 @@ import (
 	"pgapp/appliance/durable"
 )
 
-// CreateSteps are "host", which checks and readies this machine, and
+// CreateSteps returns "host", which checks and prepares this machine, and
 // "machine/<member>" for each member.
 func (p *Provider) CreateSteps(c appliance.Cluster, members []appliance.Member) []appliance.Step {
 	steps := []appliance.Step{{
@@ -36,8 +36,8 @@ func (p *Provider) CreateSteps(c appliance.Cluster, members []appliance.Member) 
 	return steps
 }
 
-// DestroySteps are "remove/<member>" for each member, and "remove-cluster"
-// for what they share.
+// DestroySteps returns "remove/<member>" for each member, and "remove-cluster"
+// for the cluster's directory and account.
 func (p *Provider) DestroySteps(c appliance.Cluster, members []appliance.Member) []appliance.Step {
 	var steps []appliance.Step
 	var after []string
@@ -59,7 +59,8 @@ func (p *Provider) DestroySteps(c appliance.Cluster, members []appliance.Member)
 
 func clusterMarker(c appliance.Cluster) marker { return marker{ClusterUUID: c.UUID, Cluster: c.Name} }
 
-// readyHost checks first, so that a machine that can't is left as it was.
+// readyHost checks this machine, then prepares it. A failed check changes
+// nothing.
 func (p *Provider) readyHost(ctx context.Context, c appliance.Cluster, members []appliance.Member) error {
 	if err := p.openHome(); err != nil {
 		return err
@@ -78,7 +79,7 @@ func (p *Provider) readyHost(ctx context.Context, c appliance.Cluster, members [
 	return p.makeClusterDir(ctx, c)
 }
 
-// clusterDirReady observes what makeClusterDir makes.
+// clusterDirReady reports whether makeClusterDir's work is complete.
 func (p *Provider) clusterDirReady(c appliance.Cluster) bool {
 	own, err := dirOwnership(p.clusterDir(c.Name), clusterMarker(c))
 	return err == nil && own == ours && passable(p.clusterDir(c.Name)) && passable(p.clustersDir())
@@ -89,8 +90,9 @@ func passable(dir string) bool {
 	return err == nil && st.Mode().Perm()&passMode == passMode
 }
 
-// makeClusterDir makes the cluster's directory complete and then moves it into
-// place, over an empty one at most.
+// makeClusterDir makes the cluster's directory under a temporary name and
+// renames the complete directory into place. An empty directory there is
+// replaced. A repeat is safe.
 func (p *Provider) makeClusterDir(ctx context.Context, c appliance.Cluster) error {
 	dir := p.clusterDir(c.Name)
 	if err := os.Mkdir(p.clustersDir(), passMode); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -106,7 +108,7 @@ func (p *Provider) makeClusterDir(ctx context.Context, c appliance.Cluster) erro
 		}
 	}
 	for _, d := range []string{p.clustersDir(), dir} {
-		if err := os.Chmod(d, passMode); err != nil { // whatever the umask was
+		if err := os.Chmod(d, passMode); err != nil { // Mkdir applied the umask
 			return fmt.Errorf("opening %q for passage: %w", d, err)
 		}
 	}
@@ -135,7 +137,7 @@ func (p *Provider) placeClusterDir(ctx context.Context, c appliance.Cluster) err
 	return durable.SyncDir(p.clustersDir())
 }
 
-// made observes that the member's machine is as make leaves it.
+// made reports whether make's work is complete.
 func (m *place) made() (bool, error) {
 	own, err := m.owned()
 	if err != nil || own != ours {
@@ -143,7 +145,7 @@ func (m *place) made() (bool, error) {
 	}
 	i, err := m.p.account.lookup()
 	if err != nil {
-		return false, nil //nolint:nilerr // without its user the member isn't made yet
+		return false, nil //nolint:nilerr // without its user the member doesn't exist yet
 	}
 	st, err := os.Lstat(m.dir)
 	if err != nil {
@@ -175,15 +177,15 @@ func (m *place) make(ctx context.Context) error {
 	return m.makeRuntime(i)
 }
 
-// leftovers are the directories that a make or remove cut short leaves; their
-// names carry the cluster's UUID.
+// leftovers returns the directories that an interrupted make or remove leaves.
+// Their names contain the cluster's UUID.
 func (m *place) leftovers() (unmade, removed string) {
 	base := filepath.Join(filepath.Dir(m.dir), "."+m.member)
 	return base + ".new-" + shortUUID(m.uuid), base + ".gone-" + shortUUID(m.uuid)
 }
 
-// removed observes that nothing of the member is left. What is in its place
-// and not ours doesn't count.
+// removed reports whether nothing of the member is left. A foreign directory in
+// its place doesn't count.
 func (m *machine) removed() (bool, error) {
 	own, err := m.owned()
 	if err != nil || own == ours {
@@ -199,8 +201,9 @@ func (m *machine) removed() (bool, error) {
 	return len(m.p.cgroups.existing(m.tag())) == 0, nil
 }
 
-// remove fences the member and then takes its directory away under another
-// name: cut short, it never leaves half a directory without our marker.
+// remove fences the member, renames its directory and then removes it, so that
+// an interrupted remove never leaves a directory in place without a marker. A
+// repeat is safe.
 func (m *machine) remove(ctx context.Context) error {
 	if err := m.Fence(ctx); err != nil {
 		return err
@@ -229,14 +232,14 @@ func (m *machine) remove(ctx context.Context) error {
 	return nil
 }
 
-// clusterLeftovers are the directories that making or removing a cluster's
-// leaves when it is cut short.
+// clusterLeftovers returns the directories that an interrupted makeClusterDir or
+// removeCluster leaves.
 func (p *Provider) clusterLeftovers(c appliance.Cluster) (unmade, removed string) {
 	base := filepath.Join(p.clustersDir(), "."+c.Name)
 	return base + ".new-" + shortUUID(c.UUID), base + ".gone-" + shortUUID(c.UUID)
 }
 
-// clusterRemoved observes that the cluster's own things are gone.
+// clusterRemoved reports whether removeCluster's work is complete.
 func (p *Provider) clusterRemoved(c appliance.Cluster) (bool, error) {
 	own, err := dirOwnership(p.clusterDir(c.Name), clusterMarker(c))
 	if err != nil || own == ours {
@@ -251,8 +254,9 @@ func (p *Provider) clusterRemoved(c appliance.Cluster) (bool, error) {
 	return !p.account.made() || p.hasClusters(), nil
 }
 
-// removeCluster removes the cluster's directory unless something foreign is
-// in it, and after the last cluster the account that we made.
+// removeCluster removes the cluster's directory unless it contains foreign
+// files, and after the last cluster the account that pgapp created. A repeat is
+// safe.
 func (p *Provider) removeCluster(ctx context.Context, c appliance.Cluster) error {
 	p.accounts.Lock()
 	defer p.accounts.Unlock()
@@ -274,12 +278,12 @@ func (p *Provider) removeCluster(ctx context.Context, c appliance.Cluster) error
 	if p.hasClusters() {
 		return nil
 	}
-	_ = os.Remove(p.clustersDir()) // stays where it isn't empty
+	_ = os.Remove(p.clustersDir()) // fails if the directory isn't empty
 	return p.account.remove(ctx)
 }
 
-// displaceClusterDir takes the directory out of the way, or where it holds
-// more than our marker, the marker.
+// displaceClusterDir renames the cluster's directory, or removes only the marker
+// if the directory contains other files.
 func (p *Provider) displaceClusterDir(c appliance.Cluster) error {
 	dir := p.clusterDir(c.Name)
 	entries, err := os.ReadDir(dir)
@@ -287,7 +291,7 @@ func (p *Provider) displaceClusterDir(c appliance.Cluster) error {
 		return fmt.Errorf("reading %q: %w", dir, err)
 	}
 	if _, gone := p.clusterLeftovers(c); len(entries) == 1 {
-		// What an earlier removal left there is empty at most, or ours.
+		// A directory left by an earlier removal is empty or pgapp's.
 		if err := os.RemoveAll(gone); err != nil {
 			return fmt.Errorf("removing %q: %w", gone, err)
 		}
@@ -310,13 +314,13 @@ func anyExists(paths ...string) bool {
 	return false
 }
 
-// hasClusters tells whether any cluster is left in this home.
+// hasClusters reports whether the home contains a cluster.
 func (p *Provider) hasClusters() bool {
 	left, err := filepath.Glob(filepath.Join(globEscape(p.clustersDir()), "*", markerFile))
 	return err == nil && len(left) > 0
 }
 
-// globEscape keeps a home's name from being taken for a pattern.
+// globEscape escapes the characters of path that filepath.Glob would interpret.
 func globEscape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }

@@ -9,13 +9,13 @@ import (
 	"pgapp/appliance/doctor"
 )
 
-// tablespaceDir is where PostgreSQL has a link to each tablespace.
+// tablespaceDir is the directory of PostgreSQL's links to the tablespaces.
 const tablespaceDir = "pg_tblspc"
 
-// tablespace is one outside of its data directory.
+// tablespace is a tablespace outside the data directory.
 type tablespace struct{ oid, location string }
 
-// tablespaces lists those that the data directory links to.
+// tablespaces lists the tablespaces that the data directory links to.
 func (m *place) tablespaces() []tablespace {
 	dir := filepath.Join(m.Layout().DataDir, tablespaceDir)
 	entries, err := os.ReadDir(dir)
@@ -40,15 +40,16 @@ func tablespaceFinding(landlock int) appliance.Finding {
 	return doctor.Found(id, appliance.LevelPass, "servers can't make tablespaces, because all members would write to their directories (Landlock %d)", landlock)
 }
 
-// isStandby tells whether the data directory is one that replays.
+// isStandby reports whether the data directory belongs to a standby.
 func (m *place) isStandby() bool {
 	_, err := os.Lstat(filepath.Join(m.Layout().DataDir, "standby.signal"))
 	return err == nil
 }
 
-// refuseTablespaces refuses to start a standby where it, or its primary, has a
-// tablespace: WAL names it by its absolute path, which is the primary's too on
-// this machine, and replay would destroy what the primary has there.
+// refuseTablespaces refuses to start a standby if the standby or its primary has
+// a tablespace. WAL contains the tablespace's absolute path, which on this
+// machine is also the primary's path, and replay would destroy the primary's
+// data there.
 func (m *machine) refuseTablespaces() error {
 	if !m.shared || !m.isStandby() {
 		return nil

@@ -29,18 +29,17 @@ func (m *place) WriteTree(ctx context.Context, dir string, files appliance.TreeF
 	})
 }
 
-// onFiles calls f, which may not start goroutines, with the account's rights
-// over files: what it makes is the account's from birth, and where the account
-// has laid a trap it meets no more than the account could do itself. The thread
-// keeps the daemon's other identities, so that the account can't signal it
-// (setfsuid(2)), and ends with f.
+// onFiles calls f on a thread with the account's rights to files. New files
+// belong to the account, and a malicious link gives the account access to
+// nothing new. The thread keeps the daemon's other identities, so that the
+// account can't signal the daemon (setfsuid(2)). f must not start goroutines.
 func (a account) onFiles(i ids, f func() error) error {
 	if a.self {
 		return f()
 	}
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // never unlocked
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		done <- func() error {
 			if err := takeFileIDs(i); err != nil {
 				return fmt.Errorf("working as user %q: %w", a.name, err)
@@ -51,8 +50,8 @@ func (a account) onFiles(i ids, f func() error) error {
 	return <-done
 }
 
-// takeFileIDs changes this thread only, which the package syscall's Setgroups
-// does not.
+// takeFileIDs changes the file identities of the calling thread only; package
+// syscall's Setgroups would change all threads.
 func takeFileIDs(i ids) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
 		return errno
@@ -63,7 +62,8 @@ func takeFileIDs(i ids) error {
 	if _, err := unix.SetfsuidRetUid(int(i.uid)); err != nil {
 		return err
 	}
-	// They report no refusal; the number now in force does (-1 changes none).
+	// setfsuid and setfsgid report no error. A call with -1 changes nothing and
+	// returns the number in force.
 	const none = -1
 	uid, err := unix.SetfsuidRetUid(none)
 	if err != nil {
@@ -93,7 +93,7 @@ func writeTree(ctx context.Context, base, rel string, files appliance.TreeFiles)
 		return fmt.Errorf("opening %q: %w", path.Join(base, rel), err)
 	}
 	defer func() { _ = top.Close() }()
-	// Files of one directory follow each other.
+	// Files of the same directory arrive in succession.
 	at, dir := ".", top
 	defer func() { closeBut(dir, top) }()
 	buffer := make([]byte, 256<<10)
@@ -131,15 +131,16 @@ func writeTreeFile(dir *os.Root, f appliance.TreeFile, buffer []byte) error {
 	if err != nil {
 		return err
 	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{file}, struct{ io.Reader }{f.Content}, buffer) // bare, or they bring buffers of their own
+	n, err := io.CopyBuffer(struct{ io.Writer }{file}, struct{ io.Reader }{f.Content}, buffer) // the wrappers hide WriteTo and ReadFrom, which ignore buffer
 	if err == nil && f.Size > n {
 		err = reserve(file, f.Size)
 	}
 	return errors.Join(err, file.Close())
 }
 
-// reserve takes the file's space, so that writing it later can't fail for want
-// of it; where the file system can't do that, it sets the length at least.
+// reserve allocates size bytes for the file, so that later writes don't fail for
+// lack of space. On a file system without allocation, reserve only sets the
+// file's length.
 func reserve(f *os.File, size int64) error {
 	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {

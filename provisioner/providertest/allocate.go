@@ -10,7 +10,7 @@ import (
 	"pgapp/appliance"
 )
 
-// place is what no two members may share.
+// place is a member's address; no two members may share a place.
 type place struct {
 	host string
 	port int

@@ -12,28 +12,30 @@ import (
 	"pgapp/appliance"
 )
 
-// Fixture is a provider to test, and what the contract can't know of it.
+// Fixture is a provider to test, with the properties that the contract leaves
+// open.
 type Fixture struct {
 	Provider appliance.Provider
-	// Spec is what the test's clusters are made from; the name is replaced.
+	// Spec is what the test's clusters are created from; the name is replaced.
 	Spec appliance.Spec
 	// PostgresBin is the directory of PostgreSQL 17's programs on this
 	// machine, for providers whose members run them.
 	PostgresBin string
-	// Leftovers lists what there still is of a cluster's members on this
+	// Leftovers lists the remaining objects of a cluster's members on this
 	// machine: files, processes, domains, volumes, cgroups.
 	Leftovers func(t *testing.T, c appliance.Cluster) []string
-	// PutForeign puts something that isn't pgapp's where the member's machine
-	// would be, and returns a check that it was left alone.
+	// PutForeign puts a foreign object in the place of the member's machine, and
+	// returns a check that the object is unchanged.
 	PutForeign func(t *testing.T, c appliance.Cluster, m appliance.Member) (untouched func(t *testing.T))
-	// OwnMachines: members have machines of their own. A fence ends them, and
-	// their systemd ends what a dead postmaster leaves behind.
+	// OwnMachines is set if members have machines of their own. A fence powers
+	// the machine off, and the machine's systemd kills the backends of a dead
+	// postmaster.
 	OwnMachines bool
-	// Patience is how long one step, start or stop may take; zero is a minute.
+	// Patience bounds one step, start or stop. Zero: one minute.
 	Patience time.Duration
 }
 
-// Factory makes a fixture of its own for each part of the contract.
+// Factory creates a separate fixture for each part of the contract.
 type Factory func(t *testing.T) Fixture
 
 // Run checks the whole contract. It needs a real PostgreSQL 17.
@@ -56,7 +58,7 @@ func (f Fixture) context(t *testing.T) context.Context {
 	return ctx
 }
 
-// soon bounds what takes a moment, or on a slow machine that many more.
+// soon bounds a short wait; the bound grows with Patience.
 func (f Fixture) soon() time.Duration { return max(10*time.Second, f.Patience/30) }
 
 // cluster allocates a new cluster beside the others.
@@ -88,7 +90,7 @@ func memberNames(from, n int) []string {
 	return out
 }
 
-// destroy removes the cluster whatever state the test left it in.
+// destroy removes the cluster in any state.
 func (f Fixture) destroy(t *testing.T, c appliance.Cluster) {
 	t.Helper()
 	for _, s := range f.Provider.DestroySteps(c, c.Members) {
@@ -100,8 +102,8 @@ func (f Fixture) destroy(t *testing.T, c appliance.Cluster) {
 
 func ignore(appliance.Progress) {}
 
-// checkPlan holds what the runner relies on: unique ids, and no step before
-// one that it needs.
+// checkPlan checks what the runner requires: unique ids, and each step after the
+// steps that it needs.
 func checkPlan(t *testing.T, steps []appliance.Step) {
 	t.Helper()
 	var seen []string
@@ -134,8 +136,8 @@ func requireStep(t *testing.T, steps []appliance.Step, kind appliance.StepKind, 
 	}
 }
 
-// perform runs every step as a runner does that is killed again and again:
-// begun with a context that has ended, and repeated when it is done.
+// perform runs every step like a runner that is killed repeatedly: perform starts
+// the step with an ended context, interrupts it, and repeats it when it is done.
 func (f Fixture) perform(t *testing.T, steps []appliance.Step) {
 	t.Helper()
 	for _, s := range steps {
@@ -158,8 +160,8 @@ func (f Fixture) perform(t *testing.T, steps []appliance.Step) {
 	}
 }
 
-// interrupt ends the step's context after that time. A step may finish in
-// spite of it; if not, it says that its context ended.
+// interrupt ends the step's context after the given time. The step may still
+// succeed; if it fails, its error must be the context's.
 func (f Fixture) interrupt(t *testing.T, s appliance.Step, after time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(f.context(t))

@@ -6,7 +6,7 @@ import (
 	"pgapp/appliance"
 )
 
-// testForeign meets something of somebody else's in a member's place.
+// testForeign checks that a foreign object in a member's place stays unchanged.
 func testForeign(t *testing.T, f Fixture) {
 	c := f.cluster(t, "stranger", 2)
 	untouched := f.PutForeign(t, c, c.Members[1])
@@ -34,7 +34,7 @@ func testForeign(t *testing.T, f Fixture) {
 	untouched(t)
 }
 
-// testLife takes one cluster from nothing to nothing.
+// testLife creates, uses and destroys one cluster.
 func testLife(t *testing.T, f Fixture) {
 	c := f.cluster(t, "life", 2)
 	t.Cleanup(func() { f.destroy(t, c) })
@@ -51,7 +51,7 @@ func testLife(t *testing.T, f Fixture) {
 	}
 	f.perform(t, create)
 
-	// The parts share the machine, one after the other.
+	// The parts run in sequence on the same machine.
 	t.Run("Commands", func(t *testing.T) { testCommands(t, f, mc) })
 	t.Run("Files", func(t *testing.T) { testFiles(t, f, mc) })
 	t.Run("Server", func(t *testing.T) { testServer(t, f, c, m) })
@@ -71,7 +71,7 @@ func testLife(t *testing.T, f Fixture) {
 	}
 }
 
-// testPower stops the machine and starts it again, with its data.
+// testPower stops and starts the machine and checks that the data is kept.
 func testPower(t *testing.T, f Fixture, c appliance.Cluster, m appliance.Member) {
 	s := server{t: t, f: f, c: c, m: m, mc: f.Provider.Machine(c, m)}
 	s.start()

@@ -39,7 +39,8 @@ func testCommands(t *testing.T, f Fixture, mc appliance.Machine) {
 		}
 	})
 	t.Run("in a clean environment", func(t *testing.T) {
-		// PG* would change what PostgreSQL's programs do, LANG what they say.
+		// PG* would change the behaviour of PostgreSQL's programs, LANG their
+		// messages.
 		if got := f.shell(t, mc, `env | grep -E "^(PG|LANG|LC_)"`); got != "LC_ALL=C" {
 			t.Errorf("the environment has %q, want LC_ALL=C alone", got)
 		}
@@ -92,8 +93,8 @@ func testFailures(t *testing.T, f Fixture, mc appliance.Machine) {
 	}
 }
 
-// testCancel leaves children of several kinds: in the background, in a
-// session of their own, deaf to SIGTERM.
+// testCancel cancels commands whose children run in the background, run in a
+// session of their own, or ignore SIGTERM.
 func testCancel(t *testing.T, f Fixture, mc appliance.Machine) {
 	pids := path.Join(mc.Layout().ConfDir, "pids")
 	script := `trap "" TERM

@@ -23,7 +23,7 @@ func (s server) on(t *testing.T) server { s.t = t; return s }
 
 func (s server) program(name string) string { return path.Join(s.mc.Layout().BinDir, name) }
 
-// init makes a small cluster that trusts whoever reaches its socket.
+// init creates a small cluster that trusts all local connections.
 func (s server) init() {
 	s.t.Helper()
 	lay := s.mc.Layout()
@@ -47,8 +47,8 @@ func (s server) configure(more string) {
 	}
 }
 
-// durable is on where a fence cuts the power: what isn't on the disk by then is
-// lost, postmaster.pid included.
+// durable returns on if a fence cuts the power, else off. A power cut loses all
+// unsynced data, including postmaster.pid.
 func (s server) durable(on, off string) string {
 	if s.f.OwnMachines {
 		return on
@@ -72,7 +72,8 @@ func (s server) sql(sql string) string {
 	return strings.TrimSpace(string(res.Stdout))
 }
 
-// start starts twice, since a repeat does nothing, and waits for sessions.
+// start starts the server twice, to check that a repeat does nothing, and waits
+// until the server accepts sessions.
 func (s server) start() {
 	s.t.Helper()
 	for range 2 {
@@ -87,7 +88,7 @@ func (s server) start() {
 	})
 }
 
-// stop stops twice, since a repeat does nothing.
+// stop stops the server twice, to check that a repeat does nothing.
 func (s server) stop(mode appliance.StopMode) {
 	s.t.Helper()
 	for range 2 {
@@ -106,8 +107,8 @@ func (s server) running(want bool) {
 	}
 }
 
-// inDataDir lists the processes that work in the data directory, which is
-// where the postmaster and all its children are.
+// inDataDir is a script that lists the processes working in the data directory:
+// the postmaster and all its children.
 const inDataDir = `find /proc -mindepth 2 -maxdepth 2 -name cwd -lname "$(readlink -f "$1")" -printf "%h\n" 2>/dev/null; true`
 
 func (s server) processes() []string {
@@ -132,8 +133,8 @@ func (s server) postmaster() string {
 	return pid
 }
 
-// busy opens a session whose backend works without ever looking whether its
-// postmaster lives.
+// busy opens a session whose backend keeps working and doesn't notice the death of
+// its postmaster.
 func (s server) busy() (wait func()) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.f.context(s.t))
@@ -179,7 +180,7 @@ func testServer(t *testing.T, f Fixture, c appliance.Cluster, m appliance.Member
 	t.Run("fence", func(t *testing.T) { s.on(t).testFence() })
 }
 
-// testHangingStop freezes a backend, for which the shutdown then waits.
+// testHangingStop freezes a backend, so that the shutdown waits for it.
 func (s server) testHangingStop() {
 	s.start()
 	wait := s.busy()
@@ -200,7 +201,7 @@ func (s server) testHangingStop() {
 	s.stop(appliance.StopFast)
 }
 
-// testFence fences servers in the states in which an ordinary stop fails.
+// testFence fences servers in states in which an ordinary stop fails.
 func (s server) testFence() {
 	for _, c := range []struct{ name, wreck string }{
 		{"a healthy server", `true`},

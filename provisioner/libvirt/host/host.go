@@ -1,7 +1,7 @@
-// Package host is the machine whose libvirt runs the guests, as far as the
-// provider asks it something without libvirt: its processes, files and network.
-// What is asked here decides about fences, so it has to be asked of that
-// machine and of no other. [Local] is the machine that pgapp runs on.
+// Package host queries the machine whose libvirt runs the guests, without using
+// libvirt: its processes, files and network. The answers prove fences, so they
+// must come from that machine and no other. [Local] is the machine that pgapp
+// runs on.
 package host
 
 import (
@@ -40,9 +40,10 @@ type File interface {
 // Local is the machine that pgapp runs on.
 type Local struct{}
 
-// Processes lists the processes that run now. One that ends meanwhile may be
-// missing, one without arguments, such as a kernel thread, is. It is an error
-// if some can't be seen, since a fence is proven by what is not in the list.
+// Processes lists the running processes. A process that ends meanwhile may be
+// missing; a process without arguments, such as a kernel thread, is left out.
+// Processes returns an error if some processes can't be seen, because a fence is
+// proven by a process's absence from the list.
 func (Local) Processes(context.Context) ([]Process, error) {
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -57,7 +58,7 @@ func (Local) Processes(context.Context) ([]Process, error) {
 		if errors.Is(err, fs.ErrPermission) {
 			return nil, fmt.Errorf("reading all processes: %w", err)
 		}
-		if err != nil || len(text) == 0 { // ended since, or a thread of the kernel
+		if err != nil || len(text) == 0 { // ended meanwhile, or a kernel thread
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f)))
@@ -69,14 +70,14 @@ func (Local) Processes(context.Context) ([]Process, error) {
 	return out, nil
 }
 
-// Run runs a program of the host and returns what it prints. The error wraps
-// exec.ErrNotFound where there is no such program.
+// Run runs a program of the host and returns its output. The error wraps
+// exec.ErrNotFound if the program doesn't exist.
 func (Local) Run(ctx context.Context, name string, args ...string) ([]byte, error) {
 	return exec.CommandContext(ctx, name, args...).Output()
 }
 
-// InGroup tells whether the user that Run runs programs as is a member of the
-// group, in this session or by the next.
+// InGroup reports whether the user that Run runs programs as is a member of the
+// group, in this session or from the next session on.
 func (Local) InGroup(name string) bool {
 	g, err := user.LookupGroup(name)
 	if err != nil {
@@ -90,10 +91,11 @@ func (Local) InGroup(name string) bool {
 	return err == nil && slices.Contains(ids, g.Gid)
 }
 
-// Root tells whether Run runs programs as root.
+// Root reports whether Run runs programs as root.
 func (Local) Root() bool { return os.Geteuid() == 0 }
 
-// ClockSynchronised tells whether the kernel takes the host's clock for right.
+// ClockSynchronised reports whether the kernel considers the host's clock
+// synchronised.
 func (Local) ClockSynchronised() (bool, error) {
 	var tx unix.Timex
 	state, err := unix.Adjtimex(&tx)
@@ -113,8 +115,8 @@ func (Local) Open(path string) (File, error) {
 	return f, nil
 }
 
-// FreeBytes tells how many bytes are free where the first of the directories
-// lies that exists.
+// FreeBytes returns the free bytes of the file system that contains the first
+// existing directory of dirs.
 func (Local) FreeBytes(dirs ...string) (uint64, error) {
 	err := fs.ErrNotExist
 	for _, d := range dirs {
@@ -131,8 +133,8 @@ func (Local) Dial(ctx context.Context, network, address string) (net.Conn, error
 	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
-// Listens tells whether a server on the host could not bind the address, since
-// another has. An address that the host doesn't have yet is free.
+// Listens reports whether another server on the host has bound the address. An
+// address that the host doesn't have yet is free.
 func (Local) Listens(ctx context.Context, address string) bool {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
@@ -145,8 +147,8 @@ func (Local) Listens(ctx context.Context, address string) bool {
 // iflaMaster is the attribute of a link that is part of another (linux/if_link.h).
 const iflaMaster = 10
 
-// OnNoBridge tells whether the host has the network card and the card is part
-// of no other link.
+// OnNoBridge reports whether the host has the network card and the card belongs
+// to no other link, such as a bridge.
 func (Local) OnNoBridge(card string) (bool, error) {
 	rib, err := syscall.NetlinkRIB(syscall.RTM_GETLINK, syscall.AF_UNSPEC)
 	if err != nil {

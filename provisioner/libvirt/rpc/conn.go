@@ -18,27 +18,26 @@ import (
 
 const (
 	keptIdle = 3
-	// outage is how long a call waits for a libvirt that has answered before:
-	// a restart of its daemon takes a few seconds.
+	// outage is how long a call retries after libvirt has answered before. A
+	// restart of libvirt's daemon takes a few seconds.
 	outage    = 30 * time.Second
 	retryTick = 100 * time.Millisecond
 	openLimit = 20 * time.Second
 )
 
-// Dialer makes one connection to libvirt's daemon. It is the only place that
-// knows where that is.
+// Dialer opens one connection to libvirt's daemon. Only the Dialer knows the
+// daemon's address.
 type Dialer func(ctx context.Context) (net.Conn, error)
 
-// DefaultSockets are where libvirt listens for qemu:///system: its one daemon,
-// or virtproxyd in its place; and virtqemud, which reaches the other daemons by
-// itself.
+// DefaultSockets returns the sockets of qemu:///system: the socket of libvirtd or
+// virtproxyd, and the socket of virtqemud, which itself connects to the other
+// daemons.
 func DefaultSockets() []string {
 	return []string{"/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"}
 }
 
-// SocketDialer dials the first of the unix sockets at which somebody listens.
-// Where nobody does, the error is the first one's. The dial function connects on
-// libvirt's host.
+// SocketDialer dials the first unix socket that accepts a connection. If none
+// does, the error is the first socket's. dial connects on libvirt's host.
 func SocketDialer(dial func(ctx context.Context, network, address string) (net.Conn, error), paths ...string) Dialer {
 	return func(ctx context.Context) (net.Conn, error) {
 		var first error
@@ -58,8 +57,8 @@ func SocketDialer(dial func(ctx context.Context, network, address string) (net.C
 	}
 }
 
-// Conn gives access to one libvirt, qemu:///system. It is safe for use by
-// several goroutines and does no I/O until its first call.
+// Conn gives access to one libvirt, qemu:///system. Conn is safe for concurrent
+// use and connects at the first call.
 type Conn struct {
 	*caller
 	domainCalls
@@ -67,14 +66,14 @@ type Conn struct {
 	storageCalls
 }
 
-// The calls of libvirt, by what they are about.
+// Calls of libvirt, grouped by object.
 type (
 	domainCalls  struct{ *caller }
 	networkCalls struct{ *caller }
 	storageCalls struct{ *caller }
 )
 
-// caller makes calls, on connections that it keeps.
+// caller makes calls and keeps idle connections for later calls.
 type caller struct {
 	dial     Dialer
 	answered atomic.Bool
@@ -82,13 +81,14 @@ type caller struct {
 	idle     []*link
 }
 
-// New makes a Conn.
+// New returns a Conn that connects with dial.
 func New(dial Dialer) *Conn {
 	c := &caller{dial: dial}
 	return &Conn{caller: c, domainCalls: domainCalls{c}, networkCalls: networkCalls{c}, storageCalls: storageCalls{c}}
 }
 
-// Close closes the idle connections; those in use end with their calls.
+// Close closes the idle connections. A connection in use is closed when its call
+// ends.
 func (c *caller) Close() {
 	c.mu.Lock()
 	idle := c.idle
@@ -99,8 +99,8 @@ func (c *caller) Close() {
 	}
 }
 
-// link is one connection and the client object made for it: go-libvirt's
-// objects can't safely be connected twice.
+// link is one connection and its client object. A go-libvirt object can't safely
+// connect twice.
 type link struct {
 	raw    net.Conn
 	client *golibvirt.Libvirt
@@ -118,7 +118,7 @@ func (l *link) alive() bool {
 	}
 }
 
-// watched tells when the connection ended: go-libvirt reads until it does.
+// watched detects the end of the connection: go-libvirt's reader sees it first.
 type watched struct {
 	net.Conn
 	once sync.Once
@@ -133,7 +133,7 @@ func (w *watched) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fixedDialer hands go-libvirt the connection that was made with a context.
+// fixedDialer gives go-libvirt a connection that was dialed with a context.
 type fixedDialer struct{ conn net.Conn }
 
 func (d fixedDialer) Dial() (net.Conn, error) { return d.conn, nil }
@@ -181,7 +181,7 @@ func (c *caller) put(l *link) {
 	c.idle = append(c.idle, l)
 }
 
-// do runs fn and ends it, by closing the connection, when ctx ends.
+// do runs fn. When ctx ends, do closes the connection, which ends fn.
 func (l *link) do(ctx context.Context, fn func(*golibvirt.Libvirt) error) error {
 	stop := context.AfterFunc(ctx, l.close)
 	err := fn(l.client)
@@ -191,7 +191,7 @@ func (l *link) do(ctx context.Context, fn func(*golibvirt.Libvirt) error) error 
 	return err
 }
 
-// once makes one call, without another attempt. what says what it does, as a
+// once makes one call without retrying. what describes the call in errors, as a
 // gerund.
 func (c *caller) once(ctx context.Context, what string, fn func(*golibvirt.Libvirt) error) error {
 	err := c.attempt(ctx, fn)
@@ -201,8 +201,8 @@ func (c *caller) once(ctx context.Context, what string, fn func(*golibvirt.Libvi
 	return nil
 }
 
-// call makes a call that is safe to repeat, and repeats it while libvirt's
-// daemon is being restarted.
+// call makes a call that is safe to repeat, and retries while libvirt's daemon
+// restarts.
 func (c *caller) call(ctx context.Context, what string, fn func(*golibvirt.Libvirt) error) error {
 	begun := time.Now()
 	err := wait.Until(ctx, retryTick, func(ctx context.Context) (bool, error) {
@@ -233,14 +233,14 @@ func (c *caller) attempt(ctx context.Context, fn func(*golibvirt.Libvirt) error)
 	return err
 }
 
-// dialError is a failure before the first call.
+// dialError is a failure to connect, before any call was sent.
 type dialError struct{ err error }
 
 func (e dialError) Error() string { return e.err.Error() }
 func (e dialError) Unwrap() error { return e.err }
 
-// lost tells whether err says that the connection broke or wasn't there,
-// rather than that libvirt refused.
+// lost reports whether err is a broken or missing connection rather than
+// libvirt's refusal.
 func lost(err error) bool {
 	var refused golibvirt.Error
 	if err == nil || errors.As(err, &refused) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
@@ -252,7 +252,7 @@ func lost(err error) bool {
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EINVAL)
 }
 
-// Version asks for libvirt's version, as in "11.3.0".
+// Version returns libvirt's version, such as "11.3.0".
 func (c *caller) Version(ctx context.Context) (string, error) {
 	var n uint64
 	err := c.call(ctx, "asking for libvirt's version", func(v *golibvirt.Libvirt) (err error) {
@@ -262,7 +262,7 @@ func (c *caller) Version(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d.%d.%d", n/1_000_000, n/1000%1000, n%1000), err
 }
 
-// FreeMemory asks how many bytes of the host's memory are free.
+// FreeMemory returns the host's free memory in bytes.
 func (c *caller) FreeMemory(ctx context.Context) (uint64, error) {
 	var n uint64
 	err := c.call(ctx, "asking for the host's free memory", func(v *golibvirt.Libvirt) (err error) {

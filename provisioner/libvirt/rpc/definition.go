@@ -10,9 +10,9 @@ import (
 	"libvirt.org/go/libvirtxml"
 )
 
-// Definition is the text of the definition that the next start uses, with what
-// libvirt otherwise hides, such as the password of a screen: the text can be
-// changed and given to RedefineDomain.
+// Definition returns the XML text of the definition that the next start uses. The
+// text includes secrets such as a display's password, so that RedefineDomain
+// keeps them.
 func (c domainCalls) Definition(ctx context.Context, name string) (string, error) {
 	var text string
 	err := c.withDomain(ctx, "reading the definition of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
@@ -22,16 +22,17 @@ func (c domainCalls) Definition(ctx context.Context, name string) (string, error
 	return text, err
 }
 
-// RedefineDomain replaces the definition of a domain by a changed text of it.
-// The domain's autostart and snapshots stay. A repeat is safe.
+// RedefineDomain replaces the definition of a domain with text. The domain's
+// autostart and snapshots stay. A repeat is safe.
 func (c domainCalls) RedefineDomain(ctx context.Context, name, text string) error {
 	return c.call(ctx, fmt.Sprintf("changing the definition of domain %q", name), func(v *golibvirt.Libvirt) error {
-		_, err := v.DomainDefineXMLFlags(text, 0) // a person's part may be what the schema doesn't know
+		_, err := v.DomainDefineXMLFlags(text, 0) // without validation: a user's edit may not fit the schema
 		return err
 	})
 }
 
-// LiveDomain is what the running domain has, or the definition where it is off.
+// LiveDomain returns the running domain's XML, or the definition if the domain is
+// off.
 func (c domainCalls) LiveDomain(ctx context.Context, name string) (libvirtxml.Domain, error) {
 	var x libvirtxml.Domain
 	err := c.withDomain(ctx, "looking at", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
@@ -53,9 +54,9 @@ func described(v *golibvirt.Libvirt, dom golibvirt.Domain, flags golibvirt.Domai
 	return x, nil
 }
 
-// DetachDisk takes the disk whose source is the file out of the definition and,
-// where the domain runs, asks the guest to let go of it; that may come later, or
-// never. A disk that isn't there is no error, and no other disk is touched.
+// DetachDisk removes the disk whose source is file from the definition. If the
+// domain runs, DetachDisk also asks the guest to release the disk, and doesn't
+// wait: the guest may release it later or never. A missing disk is no error.
 func (c domainCalls) DetachDisk(ctx context.Context, name, file string) error {
 	return c.withDomain(ctx, "detaching a disk from", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		state, _, err := v.DomainGetState(dom, 0)
@@ -63,7 +64,7 @@ func (c domainCalls) DetachDisk(ctx context.Context, name, file string) error {
 			return err
 		}
 		if !DomainState(state).Off() {
-			// Refused where the guest has been asked already.
+			// libvirt refuses a second request while the first is pending.
 			_ = detach(v, dom, file, 0, golibvirt.DomainDeviceModifyLive)
 		}
 		err = detach(v, dom, file, golibvirt.DomainXMLInactive, golibvirt.DomainDeviceModifyConfig)
@@ -75,7 +76,7 @@ func (c domainCalls) DetachDisk(ctx context.Context, name, file string) error {
 	})
 }
 
-// missingFile matches libvirt's words where a disk's file is gone.
+// missingFile matches libvirt's message for a disk whose file doesn't exist.
 var missingFile = regexp.MustCompile(`No such file or directory`)
 
 func detach(v *golibvirt.Libvirt, dom golibvirt.Domain, file string, from golibvirt.DomainXMLFlags, in golibvirt.DomainDeviceModifyFlags) error {
@@ -107,7 +108,7 @@ func DiskOf(x libvirtxml.Domain, file string) (libvirtxml.DomainDisk, bool) {
 	return libvirtxml.DomainDisk{}, false
 }
 
-// SourceOf is the file that the disk is, or "".
+// SourceOf returns the path of the disk's file, or "".
 func SourceOf(d libvirtxml.DomainDisk) string {
 	if d.Source == nil || d.Source.File == nil {
 		return ""
@@ -115,7 +116,7 @@ func SourceOf(d libvirtxml.DomainDisk) string {
 	return d.Source.File.File
 }
 
-// DiskThere tells whether the source of the domain's disk can be opened; target
+// DiskThere reports whether the source of the domain's disk can be opened. target
 // is the disk's name in the domain, such as vda.
 func (c domainCalls) DiskThere(ctx context.Context, name, target string) (bool, error) {
 	err := c.withDomain(ctx, "looking at the disk of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
@@ -128,23 +129,22 @@ func (c domainCalls) DiskThere(ctx context.Context, name, target string) (bool, 
 	return err == nil, err
 }
 
-// ResumeDomain lets a paused domain go on. A repeat is an error that is
-// ErrInactive.
+// ResumeDomain resumes a paused domain. A repeat returns ErrInactive.
 func (c domainCalls) ResumeDomain(ctx context.Context, name string) error {
 	return c.withDomain(ctx, "resuming", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		return v.DomainResume(dom)
 	})
 }
 
-// ResizeDisk gives the disk of a running domain that many bytes. The guest sees
-// a larger disk, and nothing else happens in it.
+// ResizeDisk resizes the disk of a running domain to size bytes. The guest's
+// partitions and file systems keep their size.
 func (c domainCalls) ResizeDisk(ctx context.Context, name, target string, size uint64) error {
 	return c.withDomain(ctx, "resizing the disk of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		return v.DomainBlockResize(dom, target, size, golibvirt.DomainBlockResizeBytes)
 	})
 }
 
-// DiskSize is how many bytes the guest has in the disk.
+// DiskSize returns the disk's size in bytes, as the guest sees it.
 func (c domainCalls) DiskSize(ctx context.Context, name, target string) (uint64, error) {
 	var size uint64
 	err := c.withDomain(ctx, "looking at the disk of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {

@@ -1,5 +1,5 @@
-// Package rpc talks to libvirt over its wire protocol, with contexts and with
-// errors that say what to do. Every call has a connection to itself, taken
-// from a few idle ones, so that a call whose context ends can be cut off by
-// closing it, and an upload never stands in another call's way.
+// Package rpc calls libvirt over its wire protocol, with contexts and with
+// errors that advise the user. Every call has a connection of its own, taken
+// from a few idle connections, so that closing the connection cancels only that
+// call, and an upload never blocks another call.
 package rpc

@@ -10,10 +10,10 @@ import (
 	"libvirt.org/go/libvirtxml"
 )
 
-// DomainState is what a domain does.
+// DomainState is libvirt's state of a domain.
 type DomainState int32
 
-// The states that matter here.
+// The states that pgapp distinguishes.
 const (
 	DomainRunning DomainState = DomainState(golibvirt.DomainRunning)
 	DomainPaused  DomainState = DomainState(golibvirt.DomainPaused)
@@ -21,37 +21,37 @@ const (
 	DomainCrashed DomainState = DomainState(golibvirt.DomainCrashed)
 )
 
-// Off tells whether the domain has no QEMU process.
+// Off reports whether the domain has no QEMU process.
 func (s DomainState) Off() bool { return s == DomainShutoff || s == DomainCrashed }
 
-// Domain is a domain as libvirt has it.
+// Domain is a domain with its definition and state.
 type Domain struct {
 	Name string
 	UUID string
 	// XML is the definition that the next start uses.
 	XML   libvirtxml.Domain
 	State DomainState
-	// Reason is libvirt's, and means something else in every state.
+	// Reason is libvirt's reason for the state; its meaning depends on the state.
 	Reason int32
-	// Saved is set where a managed save image would be thawed by a start.
+	// Saved is set if a managed save image exists, which a start would restore.
 	Saved bool
 }
 
-// Thawed tells whether a running domain came from a saved image rather than
-// from a boot.
+// Thawed reports whether a running domain was restored from a saved image rather
+// than booted.
 func (d Domain) Thawed() bool {
 	return d.State == DomainRunning &&
 		(d.Reason == int32(golibvirt.DomainRunningRestored) || d.Reason == int32(golibvirt.DomainRunningFromSnapshot))
 }
 
-// Resumable tells whether a domain is paused by a person, or by a disk that was
-// full: it can go on where it stopped.
+// Resumable reports whether a user or a full disk has paused the domain, so that
+// the domain can be resumed.
 func (d Domain) Resumable() bool {
 	return d.State == DomainPaused &&
 		(d.Reason == int32(golibvirt.DomainPausedUser) || d.Reason == int32(golibvirt.DomainPausedIoerror))
 }
 
-// Domains lists all domains, ours and others.
+// Domains lists all domains, including those that aren't pgapp's.
 func (c domainCalls) Domains(ctx context.Context) ([]Domain, error) {
 	var out []Domain
 	err := c.call(ctx, "listing domains", func(v *golibvirt.Libvirt) error {
@@ -63,7 +63,7 @@ func (c domainCalls) Domains(ctx context.Context) ([]Domain, error) {
 		for _, dom := range doms {
 			d, err := describe(v, dom)
 			if golibvirt.IsNotFound(err) {
-				continue // gone since
+				continue // removed meanwhile
 			}
 			if err != nil {
 				return err
@@ -115,8 +115,8 @@ func (c domainCalls) DefineDomain(ctx context.Context, d libvirtxml.Domain) erro
 	})
 }
 
-// StartDomain boots the domain. A saved image is thrown away rather than
-// thawed. A repeat on a running domain does nothing.
+// StartDomain boots the domain. A saved image is discarded, not restored. A
+// repeat on a running domain does nothing.
 func (c domainCalls) StartDomain(ctx context.Context, name string) error {
 	return c.withDomain(ctx, "starting", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		state, _, err := v.DomainGetState(dom, 0)
@@ -128,24 +128,24 @@ func (c domainCalls) StartDomain(ctx context.Context, name string) error {
 	})
 }
 
-// ShutdownDomain asks the guest to power off, and doesn't wait. A repeat is safe.
+// ShutdownDomain asks the guest to power off and doesn't wait. A repeat is safe.
 func (c domainCalls) ShutdownDomain(ctx context.Context, name string) error {
 	return ignoreState(c.withDomain(ctx, "shutting down", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		return v.DomainShutdownFlags(dom, golibvirt.DomainShutdownAcpiPowerBtn)
 	}))
 }
 
-// DestroyDomain pulls the plug: it returns when there is no QEMU process. A
-// repeat, or a domain that is off or absent, is no error.
+// DestroyDomain cuts the domain's power and returns when its QEMU process has
+// ended. A domain that is off or absent is no error.
 func (c domainCalls) DestroyDomain(ctx context.Context, name string) error {
 	return ignoreAbsent(ignoreState(c.withDomain(ctx, "ending", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		return v.DomainDestroyFlags(dom, golibvirt.DomainDestroyDefault)
 	})))
 }
 
-// RemoveManagedSave throws away a saved image, so that nothing can thaw it. A
-// repeat does nothing, nor does a domain that is absent: one that was undefined
-// while it ran is gone once it is off.
+// RemoveManagedSave removes a saved image, so that no start restores it. A repeat
+// does nothing. An absent domain is no error: a domain that was undefined while
+// it ran disappears when it is off.
 func (c domainCalls) RemoveManagedSave(ctx context.Context, name string) error {
 	return ignoreAbsent(c.withDomain(ctx, "removing the saved image of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		saved, err := v.DomainHasManagedSaveImage(dom, 0)
@@ -156,9 +156,9 @@ func (c domainCalls) RemoveManagedSave(ctx context.Context, name string) error {
 	}))
 }
 
-// UndefineDomain forgets a domain that is off, with its NVRAM, saved image and
-// metadata of snapshots and checkpoints. An absent domain is no error, nor is one
-// that was never defined, or undefined while it ran: libvirt forgets it when it ends.
+// UndefineDomain removes the definition of a domain that is off, with its NVRAM,
+// saved image and metadata of snapshots and checkpoints. An absent or transient
+// domain is no error: libvirt removes a transient domain when it ends.
 func (c domainCalls) UndefineDomain(ctx context.Context, name string) error {
 	return ignoreAbsent(c.withDomain(ctx, "undefining", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		return v.DomainUndefineFlags(dom, golibvirt.DomainUndefineManagedSave|golibvirt.DomainUndefineNvram|
@@ -166,7 +166,8 @@ func (c domainCalls) UndefineDomain(ctx context.Context, name string) error {
 	}))
 }
 
-// Capabilities says what domains of the type ("kvm", "qemu") can be on q35.
+// Capabilities returns what libvirt supports for q35 domains of the type ("kvm",
+// "qemu").
 func (c *caller) Capabilities(ctx context.Context, virtType string) (libvirtxml.DomainCaps, error) {
 	var caps libvirtxml.DomainCaps
 	err := c.call(ctx, fmt.Sprintf("asking what domains of type %s can be", virtType), func(v *golibvirt.Libvirt) error {

@@ -13,30 +13,31 @@ import (
 	"pgapp/appliance"
 )
 
-// ErrNotFound is in the chain of every error that says that a domain, pool,
-// volume or network isn't there.
+// ErrNotFound is in the error chain if a domain, pool, volume or network doesn't
+// exist.
 var ErrNotFound = errors.New("no such object")
 
-// ErrInactive is in the chain where an object is there but not active, or
-// where an operation doesn't suit its state.
+// ErrInactive is in the error chain if an object exists but is not active, or its
+// state doesn't allow the operation.
 var ErrInactive = errors.New("the object's state doesn't allow the call")
 
-// ErrExists is in the chain where an object of that name is there already.
+// ErrExists is in the error chain if an object of that name already exists.
 var ErrExists = errors.New("the object already exists")
 
-// ErrBusy is in the chain where another operation on the object runs.
+// ErrBusy is in the error chain if another operation on the object runs.
 var ErrBusy = errors.New("the object is busy")
 
-// ErrNoMessage is in the chain where QEMU ended as it was started and said
-// nothing. Seen with libvirt 9.0 where a domain is started right after its last
-// QEMU died, as without KVM; the likely cause is libvirt's own end for the old
-// process, which meets the new one (qemuProcessBeginStopJob): it may also take
-// away the new one's monitor socket, whose connection is refused then.
+// ErrNoMessage is in the error chain if QEMU ended during its start without a
+// message. libvirt 9.0 reports this if a domain is started right after its
+// previous QEMU died, as happens without KVM. The likely cause is libvirt's
+// cleanup of the old process, which hits the new process
+// (qemuProcessBeginStopJob). The cleanup may also remove the new process's
+// monitor socket, so that connecting to the monitor fails.
 var ErrNoMessage = errors.New("QEMU ended without a message")
 
 var noMessage = regexp.MustCompile(`(process exited while connecting to monitor|qemu unexpectedly closed the monitor):?$|failed to connect to monitor socket: Connection refused$`)
 
-// sentinel maps libvirt's codes to what callers act on.
+// sentinel maps libvirt's error codes to the sentinel errors of this package.
 func sentinel(code uint32) error {
 	switch golibvirt.ErrorNumber(code) {
 	case golibvirt.ErrNoDomain, golibvirt.ErrNoNetwork, golibvirt.ErrNoStoragePool, golibvirt.ErrNoStorageVol:
@@ -51,15 +52,16 @@ func sentinel(code uint32) error {
 	return nil
 }
 
-// rule maps the text of a failure to the problem that a user meets.
+// rule maps the text of a failure to a Problem.
 type rule struct {
 	match *regexp.Regexp
 	id    appliance.ErrorID
 	hint  string
 }
 
-// rules are tried in order: libvirt reports most failures of QEMU under one of
-// two codes, with QEMU's own words in the text.
+// rules returns the rules in the order of matching. libvirt reports most failures
+// of QEMU under one of two codes, so only QEMU's message in the text tells them
+// apart.
 func rules() []rule {
 	r := func(match string, id appliance.ErrorID, hint string) rule {
 		return rule{regexp.MustCompile(`(?i)` + match), id, hint}
@@ -92,8 +94,8 @@ func rules() []rule {
 	}
 }
 
-// problem gives an error of a call its place in the user's world. what is a
-// gerund that names the object.
+// problem turns a call's error into a Problem. what is a gerund that names the
+// object.
 func problem(what string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s: %w", what, err)

@@ -9,18 +9,18 @@ import (
 	"libvirt.org/go/libvirtxml"
 )
 
-// Lean says that a file is needed: by a domain that has it as a disk or below
-// one, or by a volume that is a linked clone of it.
+// Lean records that a file is in use: by a domain, as a disk or in a disk's
+// backing chain, or by a volume that is a linked clone of the file.
 type Lean struct {
-	// File is the path of what is needed.
+	// File is the path of the file in use.
 	File string
-	// Domain and UUID are the domain's; empty where a volume needs the file,
-	// whose path Volume then is.
+	// Domain and UUID identify the domain. If a volume uses the file, they are
+	// empty and Volume is the volume's path.
 	Domain, UUID string
 	Volume       string
 }
 
-// By names who needs the file.
+// By names the domain or volume that uses the file.
 func (l Lean) By() string {
 	if l.Volume != "" {
 		return "volume " + l.Volume
@@ -28,9 +28,9 @@ func (l Lean) By() string {
 	return fmt.Sprintf("domain %q", l.Domain)
 }
 
-// Leans lists what leans on which files: all domains, of this home or others,
-// and the volumes of all active pools. A running domain's chains are as QEMU has
-// them.
+// Leans lists the uses of files by all domains, including other homes' domains,
+// and by the volumes of all active pools. For a running domain, the backing
+// chains are QEMU's current ones.
 func (c *Conn) Leans(ctx context.Context) ([]Lean, error) {
 	var out []Lean
 	err := c.call(ctx, "asking which files are in use", func(v *golibvirt.Libvirt) error {
@@ -54,7 +54,7 @@ func volumeLeans(v *golibvirt.Libvirt) ([]Lean, error) {
 	for _, p := range pools {
 		vols, _, err := v.StoragePoolListAllVolumes(p, 1, 0)
 		if goneSince(err) || isCode(err, golibvirt.ErrOperationInvalid) {
-			continue // the pool is
+			continue // the pool is gone or inactive
 		}
 		if err != nil {
 			return nil, err
@@ -87,7 +87,7 @@ func domainLeans(v *golibvirt.Libvirt) ([]Lean, error) {
 	}
 	var out []Lean
 	for _, dom := range doms {
-		// The definition that the next start uses, and what runs now.
+		// Both the definition for the next start and the running domain.
 		for _, flags := range []golibvirt.DomainXMLFlags{golibvirt.DomainXMLInactive, 0} {
 			text, err := v.DomainGetXMLDesc(dom, flags)
 			if goneSince(err) {
@@ -108,8 +108,8 @@ func domainLeans(v *golibvirt.Libvirt) ([]Lean, error) {
 	return out, nil
 }
 
-// filesOf lists the files of the disks, of what is below them, and of what they
-// are being copied to.
+// filesOf lists the files of the disks, of their backing chains and of the
+// targets of running copies.
 func filesOf(v *golibvirt.Libvirt, x libvirtxml.Domain) []string {
 	var out []string
 	add := func(s *libvirtxml.DomainDiskSource) {

@@ -9,9 +9,9 @@ import (
 	"libvirt.org/go/libvirtxml"
 )
 
-// Domain looks a domain up by its UUID or its name, or returns ErrNotFound. All
-// calls that take a domain's name take its UUID as well, as virsh does; a domain
-// that is renamed keeps its UUID.
+// Domain looks up a domain by UUID or name, or returns ErrNotFound. All calls
+// that take a domain's name also accept its UUID, as virsh does. A renamed domain
+// keeps its UUID.
 func (c domainCalls) Domain(ctx context.Context, key string) (Domain, error) {
 	var d Domain
 	err := c.withDomain(ctx, "looking up", key, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
@@ -41,8 +41,8 @@ func lookUp(v *golibvirt.Libvirt, key string) (golibvirt.Domain, error) {
 	return v.DomainLookupByName(key)
 }
 
-// RunDomain starts a domain that is never defined, and that libvirt ends with
-// the connection if nobody does before.
+// RunDomain starts a domain without defining it. libvirt ends the domain when the
+// connection closes.
 func (c domainCalls) RunDomain(ctx context.Context, d libvirtxml.Domain) error {
 	text, err := d.Marshal()
 	if err != nil {

@@ -23,7 +23,7 @@ type Lease struct {
 	Hostname string
 }
 
-// Network looks a network up, or returns ErrNotFound.
+// Network looks up a network, or returns ErrNotFound.
 func (c networkCalls) Network(ctx context.Context, name string) (Network, error) {
 	n := Network{Name: name}
 	err := c.withNetwork(ctx, "looking up", name, func(v *golibvirt.Libvirt, net golibvirt.Network) error {
@@ -74,7 +74,7 @@ func (c networkCalls) StartNetwork(ctx context.Context, name string) error {
 	})
 }
 
-// RemoveNetwork stops and forgets a network. An absent one is no error.
+// RemoveNetwork stops and undefines a network. An absent network is no error.
 func (c networkCalls) RemoveNetwork(ctx context.Context, name string) error {
 	return ignoreAbsent(c.withNetwork(ctx, "removing", name, func(v *golibvirt.Libvirt, net golibvirt.Network) error {
 		active, err := v.NetworkIsActive(net)
@@ -90,22 +90,22 @@ func (c networkCalls) RemoveNetwork(ctx context.Context, name string) error {
 	}))
 }
 
-// AddHost reserves an address in the network's DHCP, in its definition and,
-// where it is active, at once. The caller looks first: the same MAC twice is
-// refused.
+// AddHost reserves an address in the network's DHCP, both in the definition and,
+// if the network is active, in the running network. libvirt refuses a second
+// reservation for a MAC, so the caller has to check first.
 func (c networkCalls) AddHost(ctx context.Context, network string, host libvirtxml.NetworkDHCPHost) error {
 	return c.updateHost(ctx, "reserving "+host.IP+" in", network, golibvirt.NetworkUpdateCommandAddLast, host)
 }
 
-// RemoveHost takes a reservation out; the MAC names it. The caller looks
-// first: what isn't there is refused.
+// RemoveHost removes the reservation for the host's MAC. libvirt refuses a missing
+// reservation, so the caller has to check first.
 func (c networkCalls) RemoveHost(ctx context.Context, network string, host libvirtxml.NetworkDHCPHost) error {
 	return c.updateHost(ctx, "releasing "+host.IP+" in", network, golibvirt.NetworkUpdateCommandDelete, host)
 }
 
-// updateHost changes definition and running state apart: one of them may have
-// been changed by an attempt that was cut off, and libvirt refuses to do the
-// same thing twice.
+// updateHost changes the definition and the running network in separate calls: an
+// interrupted attempt may have changed only one of them, and libvirt refuses to
+// repeat a change.
 func (c networkCalls) updateHost(ctx context.Context, doing, network string, command golibvirt.NetworkUpdateCommand, host libvirtxml.NetworkDHCPHost) error {
 	text, err := host.Marshal()
 	if err != nil {
@@ -124,7 +124,7 @@ func (c networkCalls) updateHost(ctx context.Context, doing, network string, com
 		for _, f := range flags {
 			errs = append(errs, v.NetworkUpdateCompat(net, command, golibvirt.NetworkSectionIPDhcpHost, -1, text, f))
 		}
-		// Refused by one of them because it was there already is no failure.
+		// One refused call is no failure: that change was already made.
 		for _, e := range errs {
 			if e == nil {
 				return nil

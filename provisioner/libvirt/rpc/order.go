@@ -19,21 +19,21 @@ const (
 	maxPacket = 64 << 20
 )
 
-// ordered gives what it reads in the order that go-libvirt's streams rely on.
-// libvirt's daemon answers a call from a worker and sends the call's stream from
-// its main loop, so that a stream's first packets may come before the reply.
-// go-libvirt takes the first packet as the reply, whatever its type, and then
-// the reply as the stream's end: bytes are lost, and the next packet of the
-// stream, which nobody waits for, blocks its reader for good, beyond what closing
-// the connection could end. So packets of a stream wait here for the reply, and
-// those after the stream's end are dropped.
+// ordered reads packets and returns them in the order that go-libvirt expects.
+// libvirt's daemon sends a call's reply from a worker and the call's stream from
+// the main loop, so a stream's first packets may arrive before the reply.
+// go-libvirt takes the first packet as the reply, whatever its type, and the reply
+// as the stream's end. Bytes are lost, and the stream's next packet blocks
+// go-libvirt's reader for good, even if the connection is closed. Therefore
+// ordered holds a stream's packets until the reply arrives, and drops packets
+// after the stream's end.
 //
-// It is for a connection with one call at a time, whose serials ascend.
+// ordered requires one call at a time and ascending serials on the connection.
 type ordered struct {
 	net.Conn
 	r       *bufio.Reader
 	ready   []byte
-	early   []byte // packets of a stream whose reply isn't there yet
+	early   []byte // packets of a stream whose reply hasn't arrived
 	replied int32  // the serial of the latest reply
 	ended   int32  // the serial of the latest stream that ended
 }
@@ -69,7 +69,7 @@ func (o *ordered) next() error {
 	kind, serial, status := field(3), int32(field(4)), field(5)
 	switch {
 	case kind == socket.Reply:
-		if status == socket.StatusError { // no stream then
+		if status == socket.StatusError { // a failed call has no stream
 			o.early, o.ended = nil, serial
 		}
 		o.ready = append(packet, o.early...)

@@ -17,7 +17,7 @@ type Pool struct {
 	Name   string
 	XML    libvirtxml.StoragePool
 	Active bool
-	// Free is the number of bytes that its file system has left.
+	// Free is the free space of the pool's file system, in bytes.
 	Free uint64
 }
 
@@ -25,14 +25,15 @@ type Pool struct {
 type Volume struct {
 	Name string
 	Path string
-	// Physical is the size of its file in bytes, Capacity what a guest sees.
+	// Physical is the size of the file, Capacity the size of the disk that a
+	// guest sees, both in bytes.
 	Physical uint64
 	Capacity uint64
-	// Backing is the path of the volume that it is a linked clone of.
+	// Backing is the path of the backing volume of a linked clone.
 	Backing string
 }
 
-// Pool looks a pool up, or returns ErrNotFound.
+// Pool looks up a pool, or returns ErrNotFound.
 func (c storageCalls) Pool(ctx context.Context, name string) (Pool, error) {
 	p := Pool{Name: name}
 	err := c.call(ctx, fmt.Sprintf("looking up storage pool %q", name), func(v *golibvirt.Libvirt) error {
@@ -54,7 +55,7 @@ func (c storageCalls) Pool(ctx context.Context, name string) (Pool, error) {
 	return p, err
 }
 
-// DefinePool defines a pool and makes its directory. A repeat is safe.
+// DefinePool defines a pool and creates its directory. A repeat is safe.
 func (c storageCalls) DefinePool(ctx context.Context, x libvirtxml.StoragePool) error {
 	text, err := x.Marshal()
 	if err != nil {
@@ -69,7 +70,7 @@ func (c storageCalls) DefinePool(ctx context.Context, x libvirtxml.StoragePool) 
 	})
 }
 
-// StartPool starts a pool and reads its directory. A repeat does nothing.
+// StartPool starts a pool, which reads its directory. A repeat does nothing.
 func (c storageCalls) StartPool(ctx context.Context, name string) error {
 	return c.call(ctx, fmt.Sprintf("starting storage pool %q", name), func(v *golibvirt.Libvirt) error {
 		pool, err := v.StoragePoolLookupByName(name)
@@ -102,7 +103,7 @@ func findVolume(v *golibvirt.Libvirt, pool, name string) (golibvirt.StorageVol, 
 	return v.StorageVolLookupByName(p, name)
 }
 
-// Volume looks a volume up, or returns ErrNotFound.
+// Volume looks up a volume, or returns ErrNotFound.
 func (c storageCalls) Volume(ctx context.Context, pool, name string) (Volume, error) {
 	var out Volume
 	err := c.withVolume(ctx, "looking up", pool, name, func(v *golibvirt.Libvirt, vol golibvirt.StorageVol) (err error) {
@@ -112,7 +113,7 @@ func (c storageCalls) Volume(ctx context.Context, pool, name string) (Volume, er
 	return out, err
 }
 
-// Volumes lists a pool's volumes, of a file system that is read anew.
+// Volumes refreshes the pool and lists its volumes.
 func (c storageCalls) Volumes(ctx context.Context, pool string) ([]Volume, error) {
 	var out []Volume
 	err := c.call(ctx, fmt.Sprintf("listing the volumes of pool %q", pool), func(v *golibvirt.Libvirt) error {
@@ -163,7 +164,7 @@ func describeVolume(v *golibvirt.Libvirt, vol golibvirt.StorageVol) (Volume, err
 	return out, nil
 }
 
-// CreateVolume makes a volume; one that is there is ErrExists.
+// CreateVolume creates a volume, or returns ErrExists.
 func (c storageCalls) CreateVolume(ctx context.Context, pool string, x libvirtxml.StorageVolume) error {
 	text, err := x.Marshal()
 	if err != nil {
@@ -179,15 +180,15 @@ func (c storageCalls) CreateVolume(ctx context.Context, pool string, x libvirtxm
 	})
 }
 
-// Upload fills a volume from r, which has size bytes, over a connection of its
-// own. The volume is worth nothing where it returns an error.
+// Upload fills a volume with size bytes from r, over a connection of its own.
+// After an error the volume's content is undefined.
 func (c storageCalls) Upload(ctx context.Context, pool, name string, r io.Reader, size int64) error {
 	return c.once(ctx, fmt.Sprintf("uploading volume %q", name), func(v *golibvirt.Libvirt) error {
 		vol, err := findVolume(v, pool, name)
 		if err != nil {
 			return err
 		}
-		// A reader that fails must not end as a short but successful upload.
+		// A failing reader must not become a short but successful upload.
 		full := &fullReader{r: r, left: size}
 		err = v.StorageVolUpload(vol, full, 0, uint64(size), 0)
 		if failed := full.failed.Load(); failed != nil {
@@ -197,11 +198,12 @@ func (c storageCalls) Upload(ctx context.Context, pool, name string, r io.Reader
 	})
 }
 
-// fullReader fills every buffer and fails where the data ends too early.
+// fullReader fills every buffer and fails if the data ends early.
 type fullReader struct {
 	r    io.Reader
 	left int64
-	// failed is why it did; go-libvirt may still read when the upload has failed.
+	// failed is the reader's error. It is atomic because go-libvirt may still
+	// read after the upload has failed.
 	failed atomic.Pointer[error]
 }
 
@@ -223,8 +225,8 @@ func (f *fullReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// DeleteVolume removes a volume. An absent one is no error; one that is being
-// made or filled is ErrBusy.
+// DeleteVolume removes a volume. An absent volume is no error. For a volume that
+// is being created or filled, the error is ErrBusy.
 func (c storageCalls) DeleteVolume(ctx context.Context, pool, name string) error {
 	err := c.withVolume(ctx, "removing", pool, name, func(v *golibvirt.Libvirt, vol golibvirt.StorageVol) error {
 		return v.StorageVolDelete(vol, golibvirt.StorageVolDeleteNormal)
@@ -235,7 +237,7 @@ func (c storageCalls) DeleteVolume(ctx context.Context, pool, name string) error
 	return ignoreAbsent(err)
 }
 
-// RefreshPool reads the pool's directory anew.
+// RefreshPool makes libvirt reread the pool's directory.
 func (c storageCalls) RefreshPool(ctx context.Context, name string) error {
 	return c.call(ctx, fmt.Sprintf("refreshing storage pool %q", name), func(v *golibvirt.Libvirt) error {
 		p, err := v.StoragePoolLookupByName(name)
@@ -251,8 +253,8 @@ func isCode(err error, code golibvirt.ErrorNumber) bool {
 	return errors.As(err, &e) && golibvirt.ErrorNumber(e.Code) == code
 }
 
-// Download reads a whole volume of at most limit bytes, the end of it where it
-// is larger.
+// Download returns the volume's content, or the last limit bytes of a larger
+// volume.
 func (c storageCalls) Download(ctx context.Context, pool, name string, limit uint64) ([]byte, error) {
 	var out bytes.Buffer
 	err := c.withVolume(ctx, "reading", pool, name, func(v *golibvirt.Libvirt, vol golibvirt.StorageVol) error {
@@ -270,7 +272,8 @@ func (c storageCalls) Download(ctx context.Context, pool, name string, limit uin
 	return out.Bytes(), err
 }
 
-// ReadVolume copies a whole volume to w, with nothing taken back where it fails.
+// ReadVolume copies a whole volume to w. After an error, w may have received part
+// of the volume.
 func (c storageCalls) ReadVolume(ctx context.Context, pool, name string, w io.Writer) error {
 	return c.once(ctx, fmt.Sprintf("reading volume %q", name), func(v *golibvirt.Libvirt) error {
 		vol, err := findVolume(v, pool, name)

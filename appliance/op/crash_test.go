@@ -12,7 +12,7 @@ import (
 	"pgapp/appliance/op"
 )
 
-// graph is a plan like that of a cluster: a root, three branches, a join.
+// graph returns a plan shaped like a cluster's: a root, three branches, a join.
 func graph(t *testing.T, w *world) []appliance.Step {
 	plan := []appliance.Step{w.step(t, "facts")}
 	var ends []string
@@ -22,14 +22,14 @@ func graph(t *testing.T, w *world) []appliance.Step {
 		ends = append(ends, "start/"+n)
 	}
 	plan = append(plan, w.step(t, "streaming", ends...))
-	// A step that can't be observed runs on every resume.
+	// A step without Done runs on every resume.
 	return append(plan, appliance.Step{ID: "verify", After: []string{"streaming"}, Do: func(context.Context, appliance.Report) error {
 		w.do("verify")
 		return nil
 	}})
 }
 
-// points lists the boundaries that a run without a crash passes.
+// points lists the boundaries of a run without a crash.
 func points(t *testing.T) []string {
 	t.Helper()
 	var mu sync.Mutex
@@ -48,7 +48,7 @@ func points(t *testing.T) []string {
 	return all
 }
 
-func TestACrashAtEveryBoundaryConverges(t *testing.T) {
+func TestResumeCompletesAfterCrashAtEachBoundary(t *testing.T) {
 	t.Parallel()
 	all := points(t)
 	want := newWorld()
@@ -57,7 +57,7 @@ func TestACrashAtEveryBoundaryConverges(t *testing.T) {
 	}
 	const boundariesOfAStep = 3 // before, did, saved
 	if len(all) != len(want.things())*boundariesOfAStep+1 {
-		t.Errorf("%d boundaries: %v", len(all), all)
+		t.Errorf("got %d boundaries: %v", len(all), all)
 	}
 	t.Logf("%d boundaries", len(all))
 	for _, point := range all {
@@ -87,19 +87,19 @@ func TestACrashAtEveryBoundaryConverges(t *testing.T) {
 			}
 			wantState(t, next.wait(t, "op1"), appliance.OpSucceeded)
 			if !slices.Equal(w.things(), want.things()) {
-				t.Errorf("the world is %v, want %v", w.things(), want.things())
+				t.Errorf("things made: %v, want %v", w.things(), want.things())
 			}
 			for id, n := range w.does {
 				if n != 1 && id != "verify" {
-					t.Errorf("%s was done %d times", id, n)
+					t.Errorf("Do of %s ran %d times, want once", id, n)
 				}
 			}
 		})
 	}
 }
 
-// broken is a store that saves nothing until watched closes, and that refuses
-// to save after a number of saves.
+// broken is a journal whose SaveOperation blocks until watched closes, and
+// fails after the given number of saves.
 type broken struct {
 	appliance.Journal
 	watched chan struct{}
@@ -119,9 +119,9 @@ func (s *broken) SaveOperation(ctx context.Context, o appliance.Operation, remov
 	return s.Journal.SaveOperation(ctx, o, remove)
 }
 
-// TestAFailedSaveStops lets each save fail in turn: nothing that comes after
-// it may be done, and the journal can be resumed.
-func TestAFailedSaveStops(t *testing.T) {
+// TestRunStopsWhenSaveFails fails each save in turn: no later step
+// may run, and Resume completes the operation.
+func TestRunStopsWhenSaveFails(t *testing.T) {
 	t.Parallel()
 	for after := range 5 {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestAFailedSaveStops(t *testing.T) {
 				t.Errorf("watchers see %v", o.Error)
 			}
 			if n := len(w.things()); n != min(after+1, 4) {
-				t.Errorf("%d steps were done, want %d", n, min(after+1, 4))
+				t.Errorf("%d steps ran, want %d", n, min(after+1, 4))
 			}
 			stored, err := st.Operation(t.Context(), "op1")
 			if err != nil {
@@ -152,14 +152,15 @@ func TestAFailedSaveStops(t *testing.T) {
 			}
 			wantState(t, next.wait(t, "op1"), appliance.OpSucceeded)
 			if n := len(w.things()); n != 4 {
-				t.Errorf("%d steps were done after the resume", n)
+				t.Errorf("%d steps have run after Resume, want 4", n)
 			}
 		})
 	}
 }
 
-// TestEndThatFails keeps the operation running in the journal.
-func TestEndThatFails(t *testing.T) {
+// TestRunStaysRunningInJournalWhenEndFails also resumes the operation, with an
+// End that succeeds and removes the cluster.
+func TestRunStaysRunningInJournalWhenEndFails(t *testing.T) {
 	t.Parallel()
 	w, st := newWorld(), open(t)
 	b := newBench(t, st, []appliance.Step{w.step(t, "a")}, func(c *op.Config) {
@@ -180,7 +181,7 @@ func TestEndThatFails(t *testing.T) {
 	}
 	wantState(t, next.wait(t, "op1"), appliance.OpSucceeded)
 	if _, err := st.Cluster(t.Context(), "main"); !appliance.IsProblem(err, appliance.ErrNotFound) {
-		t.Errorf("the cluster's record is still there: %v", err)
+		t.Errorf("the cluster's record is not removed: %v", err)
 	}
 	within(t, "the operation stops being live", func() bool { return !next.Alive("op1") })
 }

@@ -9,9 +9,9 @@ import (
 	"pgapp/appliance/op"
 )
 
-// TestRunJournalsDecisionBeforeFirstStep runs an operation without a decision, as one
-// of an older program: the journal has it when the first step begins, and it is made
-// once.
+// TestRunJournalsDecisionBeforeFirstStep runs an operation that has no decision, as
+// an older program began it. Decide runs once, and the journal has the decision when
+// the first step begins.
 func TestRunJournalsDecisionBeforeFirstStep(t *testing.T) {
 	t.Parallel()
 	st := open(t)
@@ -42,6 +42,6 @@ func TestRunJournalsDecisionBeforeFirstStep(t *testing.T) {
 	}
 	wantState(t, b.wait(t, "op1"), appliance.OpSucceeded)
 	if decided != 1 {
-		t.Errorf("decided %d times", decided)
+		t.Errorf("Decide ran %d times, want once", decided)
 	}
 }

@@ -1,5 +1,6 @@
-// Package op runs operations: it takes a plan, a graph of idempotent steps,
-// asks the world which of them are done, does the others, and journals each
-// before the ones that need it begin. An operation outlives its process: the
-// journal says that it runs, the world says how far it is.
+// Package op runs operations: it takes a plan, which is a graph of idempotent
+// steps, asks each step whether it is done, runs the others, and journals each
+// step before its dependents begin. An operation survives the end of the process:
+// the journal records which operations run, and each step's Done tells how far
+// they are.
 package op

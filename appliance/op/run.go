@@ -29,8 +29,8 @@ func newRun(cfg Config, o appliance.Operation, cancel context.CancelCauseFunc) *
 	return l
 }
 
-// save returns once the steps' changes of before the call are in the journal.
-// Steps that end at the same time share one write.
+// save returns once all changes made before the call are in the journal. Steps
+// that end at the same time share one write.
 func (l *run) save(ctx context.Context) error {
 	_, err := l.saves.Do(context.WithoutCancel(ctx), "", struct{}{}, func(ctx context.Context, _ []struct{}) (struct{}, error) {
 		o, _ := l.snapshot()
@@ -77,7 +77,7 @@ func (l *run) follow(ctx context.Context, out chan<- appliance.Operation) {
 		case <-ctx.Done():
 			return
 		case <-l.ended:
-			// A last change may have come between the snapshot and the end.
+			// The operation may have changed between the snapshot and the end.
 			if last, _ := l.snapshot(); last.Revision != o.Revision {
 				select {
 				case out <- last:
@@ -89,7 +89,7 @@ func (l *run) follow(ctx context.Context, out chan<- appliance.Operation) {
 	}
 }
 
-// execute runs the operation to its end, or to where the process's end, a
+// execute runs the operation until the operation ends, or until a shutdown, a
 // failed save or an injected crash stops it.
 func (l *run) execute(ctx context.Context) {
 	err := l.steps(ctx)
@@ -111,12 +111,12 @@ func (l *run) execute(ctx context.Context) {
 	}
 }
 
-// show changes what watchers see.
+// show sets the outcome that watchers see, and journals nothing.
 func (l *run) show(state appliance.OperationState, err error) {
 	l.update(func(o *appliance.Operation) { *o = concluded(*o, state, err) })
 }
 
-// concluded is the operation as it ended.
+// concluded returns the operation with its outcome and the time of its end.
 func concluded(o appliance.Operation, state appliance.OperationState, err error) appliance.Operation {
 	now := time.Now().UTC()
 	o.State, o.EndedAt = state, &now
@@ -126,7 +126,7 @@ func concluded(o appliance.Operation, state appliance.OperationState, err error)
 	return o
 }
 
-// end journals the outcome before anybody sees it.
+// end journals the outcome, then shows it to watchers.
 func (l *run) end(ctx context.Context, state appliance.OperationState, err error) {
 	ctx = context.WithoutCancel(ctx)
 	final, _ := l.snapshot()
@@ -153,7 +153,7 @@ func (l *run) end(ctx context.Context, state appliance.OperationState, err error
 	})
 }
 
-// steps plans, and runs the graph.
+// steps plans the operation and runs the planned steps.
 func (l *run) steps(ctx context.Context) error {
 	if err := l.decide(ctx); err != nil {
 		return err
@@ -202,7 +202,7 @@ func (l *run) steps(ctx context.Context) error {
 	return joinErrors(errs)
 }
 
-// decide makes the operation's decision if there is none, and journals it.
+// decide makes and journals the decision of an operation that has none.
 func (l *run) decide(ctx context.Context) error {
 	o, _ := l.snapshot()
 	if o.Decision != nil || l.cfg.Decide == nil {
@@ -219,7 +219,7 @@ func (l *run) decide(ctx context.Context) error {
 	return nil
 }
 
-// maybe runs the step, or marks it as skipped where one that it needs failed.
+// maybe runs the step, or marks the step as skipped if a step that it needs failed.
 func (l *run) maybe(ctx context.Context, s appliance.Step, blocked bool) error {
 	if blocked {
 		l.step(s.ID, func(r *appliance.StepRecord) { r.State = appliance.StepSkipped })
@@ -263,7 +263,7 @@ func (l *run) runStep(ctx context.Context, s appliance.Step) error {
 	return err
 }
 
-// attempt asks Done, then does.
+// attempt calls Done, and calls Do unless the step is done.
 func (l *run) attempt(ctx context.Context, s appliance.Step) (already bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -301,20 +301,21 @@ func (l *run) crash(point string) error {
 		return nil
 	}
 	if err := l.cfg.Crash(point); err != nil {
-		l.cancel(errShutdown) // nothing more of this operation may run
+		l.cancel(errShutdown) // no further step of this operation may run
 		return errors.Join(errCrash, err)
 	}
 	return nil
 }
 
-// saveError is a journal that could not be written.
+// saveError reports that the journal could not be written.
 type saveError struct{ err error }
 
 func (e *saveError) Error() string { return "journaling the step: " + e.err.Error() }
 func (e *saveError) Unwrap() error { return e.err }
 
-// joinErrors keeps the first error as the problem and the others as its
-// detail. Errors that only say that the operation was stopped come last.
+// joinErrors returns the first error, with the others as its detail. Context
+// cancellations are left out unless every error is one. An injected crash or a
+// failed save is returned alone.
 func joinErrors(errs []error) error {
 	var first error
 	var more []string
@@ -336,8 +337,8 @@ func joinErrors(errs []error) error {
 	return p.WithDetail(p.Detail + "\n" + strings.Join(more, "\n"))
 }
 
-// mergeRecords keeps what an earlier run journaled of the plan's steps; what
-// it had begun is pending again.
+// mergeRecords keeps an earlier run's records of the plan's done steps. All other
+// steps are pending, also those that the earlier run began.
 func mergeRecords(old []appliance.StepRecord, plan []appliance.Step) []appliance.StepRecord {
 	byID := make(map[string]appliance.StepRecord, len(old))
 	for _, r := range old {
@@ -355,8 +356,8 @@ func mergeRecords(old []appliance.StepRecord, plan []appliance.Step) []appliance
 	return out
 }
 
-// checkGraph refuses a plan that could not end: duplicate ids, or a step that
-// waits for itself, for a later one, or for one that isn't there.
+// checkGraph refuses a plan that could never end: one with duplicate ids, or with
+// a step that waits for itself, for a later step, or for a step not in the plan.
 func checkGraph(plan []appliance.Step) error {
 	seen := make(map[string]bool, len(plan))
 	for _, s := range plan {

@@ -11,29 +11,30 @@ import (
 	"pgapp/appliance"
 )
 
-// errShutdown is the cause of a context that ended because the process does:
-// the operation goes on in the next one.
+// errShutdown is the cause of a context that ends because the process ends. The
+// next process resumes the operation.
 var errShutdown = errors.New("the daemon shuts down")
 
-// errCancelled is the cause of a context that ended because a user said so.
+// errCancelled is the cause of a context that ends because a user cancelled the
+// operation, or superseded it.
 var errCancelled = errors.New("the operation was cancelled")
 
 // Config is what a runner needs.
 type Config struct {
 	Store appliance.Journal
-	// Decide makes the decision of an operation that began without one, as under an
-	// older program. It is journaled before the first step. It may be nil.
+	// Decide makes the decision of an operation that began without one, as older
+	// programs did. The decision is journaled before the first step. Decide may be nil.
 	Decide func(ctx context.Context, o appliance.Operation) (appliance.Decision, error)
 	// Plan makes the steps of an operation from the stored facts.
 	Plan func(ctx context.Context, o appliance.Operation) ([]appliance.Step, error)
-	// End is told the outcome before it is journaled, and says whether the
-	// cluster's record goes with it. It may run twice for one operation.
+	// End receives the outcome before the outcome is journaled, and tells whether
+	// to remove the cluster's record with it. End may run twice for one operation.
 	End func(ctx context.Context, o appliance.Operation) (removeCluster bool, err error)
 	Log *slog.Logger
-	// Idle, where it is set, is called when no operation runs any more.
+	// Idle is called when the last live operation ends. Idle may be nil.
 	Idle func()
-	// Crash is for tests: an error stops the operation at that boundary as a
-	// kill would, with nothing saved after it. Nil in the product.
+	// Crash is for tests, and nil in the product. An error stops the operation at
+	// that boundary as a kill would: nothing is saved afterwards.
 	Crash func(point string) error
 }
 
@@ -54,16 +55,16 @@ func New(ctx context.Context, cfg Config) *Runner {
 	return &Runner{cfg: cfg, ctx: ctx, cancel: cancel, live: map[string]*run{}}
 }
 
-// Close stops all operations where they are, waits for their goroutines, and
-// leaves the operations running in the journal.
+// Close stops all live operations and waits for their goroutines. The journal
+// still calls these operations running, so that the next process resumes them.
 func (r *Runner) Close() {
 	r.cancel(errShutdown)
 	r.wg.Wait()
 }
 
-// Start journals the operation and runs it. The context covers the
-// journaling only. See [appliance.Journal] for create and supersede; a
-// superseded operation has stopped before the new one begins.
+// Start journals the operation and runs it. ctx bounds the journaling only. See
+// [appliance.Journal] for create and supersede. A superseded operation stops
+// before the new one begins.
 func (r *Runner) Start(ctx context.Context, o appliance.Operation, create *appliance.NewCluster, supersede string) error {
 	if supersede != "" {
 		if err := r.stop(ctx, supersede); err != nil {
@@ -77,8 +78,8 @@ func (r *Runner) Start(ctx context.Context, o appliance.Operation, create *appli
 	return nil
 }
 
-// Resume runs every operation that the journal calls running and that isn't
-// live. It is safe to repeat.
+// Resume runs every operation that the journal calls running and that is not
+// live yet. A repeat is safe.
 func (r *Runner) Resume(ctx context.Context) error {
 	ops, err := r.cfg.Store.Operations(ctx, "")
 	if err != nil {
@@ -100,7 +101,7 @@ func (r *Runner) Alive(id string) bool {
 	return ok
 }
 
-// Operation returns the live snapshot, or the journaled one.
+// Operation returns a snapshot of a live operation, or else the journaled one.
 func (r *Runner) Operation(ctx context.Context, id string) (appliance.Operation, error) {
 	r.mu.Lock()
 	l := r.live[id]
@@ -112,14 +113,15 @@ func (r *Runner) Operation(ctx context.Context, id string) (appliance.Operation,
 	return r.cfg.Store.Operation(ctx, id)
 }
 
-// Operations lists the journal, newest first; cluster may be empty for all.
+// Operations lists the cluster's journaled operations, newest first. An empty
+// cluster means all clusters.
 func (r *Runner) Operations(ctx context.Context, cluster string) ([]appliance.Operation, error) {
 	return r.cfg.Store.Operations(ctx, cluster)
 }
 
-// Cancel stops the operation and returns how it ended. An operation that has
-// ended is returned as it is; one that is journaled as running but not live
-// is ended in the journal.
+// Cancel stops the operation and returns it with its outcome. An operation that
+// has ended is returned unchanged. An operation that the journal calls running but
+// that is not live is journaled as cancelled. A repeat is safe.
 func (r *Runner) Cancel(ctx context.Context, id string) (appliance.Operation, error) {
 	if err := r.stop(ctx, id); err != nil {
 		return appliance.Operation{}, err
@@ -156,9 +158,9 @@ func (r *Runner) stop(ctx context.Context, id string) error {
 	}
 }
 
-// Watch sends a snapshot now and after each change, leaving out those that
-// the receiver was too slow for; the channel closes after the final one, when
-// the operation stops being live, or when ctx ends.
+// Watch sends a snapshot at once and after each change; a slow receiver misses
+// snapshots. The channel closes after the final snapshot, when the operation is
+// no longer live, or when ctx ends.
 func (r *Runner) Watch(ctx context.Context, id string) (<-chan appliance.Operation, error) {
 	r.mu.Lock()
 	l := r.live[id]

@@ -15,7 +15,7 @@ import (
 	"pgapp/store/storetest"
 )
 
-func TestStepsRunInOrderAndAreJournaled(t *testing.T) {
+func TestStartRunsStepsInOrderAndJournalsThem(t *testing.T) {
 	t.Parallel()
 	w, st := newWorld(), open(t)
 	b := newBench(t, st, []appliance.Step{
@@ -25,7 +25,7 @@ func TestStepsRunInOrderAndAreJournaled(t *testing.T) {
 	o := b.wait(t, "op1")
 	wantState(t, o, appliance.OpSucceeded)
 	if w.order[0] != "a" || w.order[3] != "d" || len(w.order) != 4 {
-		t.Errorf("order %v", w.order)
+		t.Errorf("steps ran in the order %v, want a first and d last of four", w.order)
 	}
 	stored, err := st.Operation(t.Context(), "op1")
 	if err != nil {
@@ -37,14 +37,14 @@ func TestStepsRunInOrderAndAreJournaled(t *testing.T) {
 		}
 	}
 	if _, err := st.Running(t.Context(), "main"); !appliance.IsProblem(err, appliance.ErrNotFound) {
-		t.Errorf("the running key is not released: %v", err)
+		t.Errorf("the cluster still has a running operation: %v", err)
 	}
 	if len(b.ended) != 1 || b.ended[0].State != appliance.OpSucceeded {
 		t.Errorf("End was told %+v", b.ended)
 	}
 }
 
-func TestIndependentStepsRunAtOnce(t *testing.T) {
+func TestStartRunsIndependentStepsConcurrently(t *testing.T) {
 	t.Parallel()
 	var both sync.WaitGroup
 	both.Add(2)
@@ -64,7 +64,7 @@ func TestIndependentStepsRunAtOnce(t *testing.T) {
 	wantState(t, b.wait(t, "op1"), appliance.OpSucceeded)
 }
 
-func TestWhatIsDoneIsNotDoneAgain(t *testing.T) {
+func TestStartSkipsDoOfDoneSteps(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	w.do("a")
@@ -77,14 +77,14 @@ func TestWhatIsDoneIsNotDoneAgain(t *testing.T) {
 	o := b.wait(t, "op1")
 	wantState(t, o, appliance.OpSucceeded)
 	if w.does["a"] != 1 || w.does["always"] != 1 || w.does["b"] != 1 {
-		t.Errorf("done %v", w.does)
+		t.Errorf("Do calls per step: %v, want one each", w.does)
 	}
 	if !o.Steps[0].AlreadyDone || o.Steps[1].AlreadyDone {
 		t.Errorf("steps %+v", o.Steps)
 	}
 }
 
-func TestOneFailureDoesNotHideAnother(t *testing.T) {
+func TestStartReportsAllFailures(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	fail := func(id string, err error, after ...string) appliance.Step {
@@ -120,7 +120,7 @@ func TestOneFailureDoesNotHideAnother(t *testing.T) {
 	}
 }
 
-func TestProgressReachesWatchers(t *testing.T) {
+func TestWatchSendsProgress(t *testing.T) {
 	t.Parallel()
 	seen := make(chan struct{})
 	next := sync.OnceFunc(func() { close(seen) })
@@ -147,16 +147,16 @@ func TestProgressReachesWatchers(t *testing.T) {
 	if err != nil || o.Steps[0].Progress.BytesTotal != 9 {
 		t.Errorf("journal %+v, %v", o.Steps, err)
 	}
-	// An operation that has ended is shown once, and one that never was is not found.
+	// Watch of an ended operation sends one snapshot; Watch of an unknown operation fails.
 	if late := b.wait(t, "op1"); late.State != appliance.OpSucceeded {
 		t.Errorf("late watcher got %+v", late)
 	}
 	if _, err := b.Watch(t.Context(), "op2"); !appliance.IsProblem(err, appliance.ErrNotFound) {
-		t.Errorf("watching nothing: %v", err)
+		t.Errorf("watching an unknown operation: %v", err)
 	}
 }
 
-// hanging is a step that runs until it is stopped, and says when it has begun.
+// hanging returns a step that closes begun and then runs until its context ends.
 func hanging(begun chan<- struct{}) appliance.Step {
 	return appliance.Step{ID: "hang", Do: func(ctx context.Context, _ appliance.Report) error {
 		close(begun)
@@ -165,7 +165,7 @@ func hanging(begun chan<- struct{}) appliance.Step {
 	}}
 }
 
-func TestCancel(t *testing.T) {
+func TestCancelStopsLiveOperation(t *testing.T) {
 	t.Parallel()
 	w, begun := newWorld(), make(chan struct{})
 	b := newBench(t, open(t), []appliance.Step{hanging(begun), w.step(t, "never", "hang")}, nil)
@@ -187,11 +187,11 @@ func TestCancel(t *testing.T) {
 		t.Errorf("cancelling again: %+v, %v", again, err)
 	}
 	if _, err := b.Cancel(t.Context(), "op2"); !appliance.IsProblem(err, appliance.ErrNotFound) {
-		t.Errorf("cancelling nothing: %v", err)
+		t.Errorf("cancelling an unknown operation: %v", err)
 	}
 }
 
-func TestOneOperationAClusterAndSuperseding(t *testing.T) {
+func TestStartRefusesSecondOperationUnlessSuperseding(t *testing.T) {
 	t.Parallel()
 	begun := make(chan struct{})
 	st := open(t)
@@ -210,7 +210,7 @@ func TestOneOperationAClusterAndSuperseding(t *testing.T) {
 	second.Steps = nil
 	err := first.Start(t.Context(), second, nil, "")
 	if !appliance.IsProblem(err, appliance.ErrOperationRunning) || appliance.AsProblem(err).Operation != "op1" {
-		t.Fatalf("a second operation: %v", err)
+		t.Fatalf("starting a second operation on the cluster: %v", err)
 	}
 	if err := first.Start(t.Context(), second, nil, "op1"); err != nil {
 		t.Fatal(err)
@@ -222,7 +222,7 @@ func TestOneOperationAClusterAndSuperseding(t *testing.T) {
 	}
 }
 
-func TestShutdownLeavesTheOperationRunning(t *testing.T) {
+func TestCloseLeavesOperationRunningInJournal(t *testing.T) {
 	t.Parallel()
 	w, st, begun := newWorld(), open(t), make(chan struct{})
 	b := newBench(t, st, []appliance.Step{w.step(t, "a"), {ID: "hang", After: []string{"a"}, Do: hanging(begun).Do}}, nil)
@@ -233,7 +233,7 @@ func TestShutdownLeavesTheOperationRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Close()
-	for range ch { // it closes though the operation has not ended
+	for range ch { // the channel closes although the operation has not ended
 	}
 	o, err := st.Operation(t.Context(), "op1")
 	if err != nil {
@@ -244,36 +244,36 @@ func TestShutdownLeavesTheOperationRunning(t *testing.T) {
 		t.Errorf("End was told %+v", b.ended)
 	}
 	next := newBench(t, st, []appliance.Step{w.step(t, "a"), w.step(t, "hang", "a")}, nil)
-	for range 2 { // a repeat does nothing
+	for range 2 { // a second Resume does nothing
 		if err := next.Resume(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	wantState(t, next.wait(t, "op1"), appliance.OpSucceeded)
 	if w.does["a"] != 1 {
-		t.Errorf("done %v", w.does)
+		t.Errorf("Do calls per step: %v, want one of a", w.does)
 	}
 }
 
-func TestOfALiveOperationTheWorldDecides(t *testing.T) {
+func TestResumeAsksDoneForJournaledSteps(t *testing.T) {
 	t.Parallel()
 	w, st, begun := newWorld(), open(t), make(chan struct{})
 	b := newBench(t, st, []appliance.Step{w.step(t, "a"), {ID: "hang", After: []string{"a"}, Do: hanging(begun).Do}}, nil)
 	b.begin(t, "op1", "main")
 	<-begun
 	b.Close()
-	delete(w.done, "a") // a reboot undoes what the journal says
+	delete(w.done, "a") // as a reboot undoes a step that the journal calls done
 	next := newBench(t, st, []appliance.Step{w.step(t, "a"), w.step(t, "hang", "a")}, nil)
 	if err := next.Resume(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	wantState(t, next.wait(t, "op1"), appliance.OpSucceeded)
 	if w.does["a"] != 2 {
-		t.Errorf("done %v, want a twice", w.does)
+		t.Errorf("Do calls per step: %v, want two of a", w.does)
 	}
 }
 
-func TestCancelOfOneThatIsNotLive(t *testing.T) {
+func TestCancelEndsJournaledOperation(t *testing.T) {
 	t.Parallel()
 	st := open(t)
 	o := storetest.NewOperation("op1", "main")
@@ -287,17 +287,17 @@ func TestCancelOfOneThatIsNotLive(t *testing.T) {
 	}
 	wantState(t, got, appliance.OpCancelled)
 	if _, err := st.Running(t.Context(), "main"); !appliance.IsProblem(err, appliance.ErrNotFound) {
-		t.Errorf("the running key is not released: %v", err)
+		t.Errorf("the cluster still has a running operation: %v", err)
 	}
 }
 
-func TestPlansThatCannotEndAreRefused(t *testing.T) {
+func TestStartRefusesInvalidGraphs(t *testing.T) {
 	t.Parallel()
 	for name, plan := range map[string][]appliance.Step{
-		"itself":    {{ID: "a", After: []string{"a"}}},
-		"a later":   {{ID: "a", After: []string{"b"}}, {ID: "b"}},
-		"nothing":   {{ID: "a", After: []string{"x"}}},
-		"duplicate": {{ID: "a", Do: func(context.Context, appliance.Report) error { return nil }}, {ID: "a"}},
+		"waits for itself":          {{ID: "a", After: []string{"a"}}},
+		"waits for a later step":    {{ID: "a", After: []string{"b"}}, {ID: "b"}},
+		"waits for an unknown step": {{ID: "a", After: []string{"x"}}},
+		"duplicate id":              {{ID: "a", Do: func(context.Context, appliance.Report) error { return nil }}, {ID: "a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -308,7 +308,7 @@ func TestPlansThatCannotEndAreRefused(t *testing.T) {
 	}
 }
 
-func TestAPlanThatCannotBeMade(t *testing.T) {
+func TestStartFailsOperationOnPlanError(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, open(t), nil, func(c *op.Config) {
 		c.Plan = func(context.Context, appliance.Operation) ([]appliance.Step, error) {
@@ -323,7 +323,7 @@ func TestAPlanThatCannotBeMade(t *testing.T) {
 	}
 }
 
-func TestOperationsAreListedNewestFirst(t *testing.T) {
+func TestOperationsFiltersByCluster(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, open(t), nil, nil)
 	for i, cluster := range []string{"main", "shop"} {
@@ -332,10 +332,10 @@ func TestOperationsAreListedNewestFirst(t *testing.T) {
 	}
 	all, err := b.Operations(t.Context(), "")
 	if err != nil || len(all) != 2 {
-		t.Fatalf("%v, %v", all, err)
+		t.Fatalf("operations of all clusters: %v, %v", all, err)
 	}
 	one, err := b.Operations(t.Context(), "shop")
 	if err != nil || len(one) != 1 || !slices.ContainsFunc(one, func(o appliance.Operation) bool { return o.ID == "op1" }) {
-		t.Errorf("%v, %v", one, err)
+		t.Errorf("operations of shop: %v, %v", one, err)
 	}
 }

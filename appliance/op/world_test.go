@@ -22,13 +22,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 20 * time.Second
 
-// world is what steps change and observe, apart from any journal: it survives
-// a crash of the runner, as the real one does.
+// world holds the things that steps make and observe. Like a real machine, world
+// survives a crash of the runner.
 type world struct {
 	mu    sync.Mutex
 	done  map[string]bool
-	does  map[string]int // how often each step was done
-	order []string       // steps in the order in which they were done
+	does  map[string]int // Do calls per step
+	order []string       // steps in the order of their Do calls
 }
 
 func newWorld() *world { return &world{done: map[string]bool{}, does: map[string]int{}} }
@@ -53,8 +53,8 @@ func (w *world) things() []string {
 	return slices.Sorted(maps.Keys(w.done))
 }
 
-// step is one that makes a thing of its id, and checks that what it needs is
-// there.
+// step returns a step that makes the thing named id, and reports an error if a
+// thing named in after is missing.
 func (w *world) step(t *testing.T, id string, after ...string) appliance.Step {
 	return appliance.Step{
 		ID: id, Title: "make " + id, After: after,
@@ -62,7 +62,7 @@ func (w *world) step(t *testing.T, id string, after ...string) appliance.Step {
 		Do: func(context.Context, appliance.Report) error {
 			for _, dep := range after {
 				if !w.has(dep) {
-					t.Errorf("%s was done before %s", id, dep)
+					t.Errorf("%s ran before %s", id, dep)
 				}
 			}
 			w.do(id)
@@ -75,11 +75,11 @@ func (w *world) step(t *testing.T, id string, after ...string) appliance.Step {
 type bench struct {
 	*op.Runner
 	store *store.Store
-	ended []appliance.Operation // what End was told
+	ended []appliance.Operation // the arguments of End
 	mu    sync.Mutex
 }
 
-// open opens the store of a home, which outlives runners.
+// open opens a store, which outlives the runners of a test.
 func open(t *testing.T) *store.Store {
 	t.Helper()
 	dir := t.TempDir()
@@ -99,7 +99,7 @@ func open(t *testing.T) *store.Store {
 	return st
 }
 
-// newBench makes a runner whose plan is always the same.
+// newBench makes a runner that always has the same plan.
 func newBench(t *testing.T, st *store.Store, plan []appliance.Step, change func(*op.Config)) *bench {
 	t.Helper()
 	b := &bench{store: st}
@@ -131,13 +131,14 @@ func (b *bench) begin(t *testing.T, id, cluster string) {
 	}
 }
 
-// wait watches the operation to the end of its life in the runner.
+// wait watches the operation until it is no longer live, and returns the last
+// snapshot.
 func (b *bench) wait(t *testing.T, id string) appliance.Operation {
 	t.Helper()
 	return b.watch(t, id, func() {})
 }
 
-// watch is wait that calls watching once the watch has begun.
+// watch is like wait, and calls watching after the watch has begun.
 func (b *bench) watch(t *testing.T, id string, watching func()) appliance.Operation {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -167,7 +168,7 @@ func wantState(t *testing.T, o appliance.Operation, want appliance.OperationStat
 	}
 }
 
-// stepStates are the operation's steps and their states.
+// stepStates returns the state of each step by id.
 func stepStates(o appliance.Operation) map[string]appliance.StepState {
 	out := map[string]appliance.StepState{}
 	for _, s := range o.Steps {
@@ -176,7 +177,7 @@ func stepStates(o appliance.Operation) map[string]appliance.StepState {
 	return out
 }
 
-// within waits until the condition holds.
+// within waits until ok returns true, and fails the test after patience.
 func within(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {

@@ -7,8 +7,9 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// accessStep grants to pgapp's roles what they use, on the primary. It goes
-// over the primary's own socket: what was revoked doesn't lock it out.
+// accessStep draws the step that grants pgapp's roles the privileges that they use.
+// The step connects through the primary's socket, so that revoked privileges don't
+// lock it out.
 func (r *recipe) accessStep(needs ...*node) *node {
 	s := whole(kindAccess, "grant the roles their access")
 	s.Done, s.Do = r.accessThere, func(ctx context.Context, _ appliance.Report) error {
@@ -26,7 +27,7 @@ func (w work) accessThere(ctx context.Context) (bool, error) {
 	}
 	c, err := f.control(ctx, f.cluster.PrimaryMember())
 	if err != nil {
-		return false, nil // what was revoked, Do grants
+		return false, nil // Do grants a revoked privilege to connect
 	}
 	defer func() { _ = c.Close(ctx) }()
 	ok, err := postgres.HasAccess(ctx, c, f.cluster.Spec.Database)

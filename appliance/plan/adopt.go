@@ -7,8 +7,8 @@ import (
 	"pgapp/appliance"
 )
 
-// adopt records the decision that was made before the operation began. It starts,
-// stops and configures nothing.
+// adopt draws the step that records the decision made before the operation began.
+// No server is started, stopped or configured.
 func (r *recipe) adopt() error {
 	d := r.op.Params.Adopt
 	if d == nil {
@@ -29,8 +29,8 @@ func (r *recipe) adopt() error {
 	return nil
 }
 
-// adoptInto applies the decision to the record. It returns a problem conflict if the
-// record has changed since the decision.
+// adoptInto applies the decision to the record. adoptInto returns ErrConflict if
+// the record has changed since the decision.
 func adoptInto(c *appliance.Cluster, d appliance.AdoptDecision) error {
 	if c.Revision != d.Revision {
 		return appliance.NewProblem(appliance.ErrConflict, "cluster %q was changed while its members were looked at", c.Name).

@@ -42,12 +42,13 @@ func (w work) checkParameters(ch appliance.Change) func(context.Context, applian
 	}
 }
 
-// checkStandbys looks for the parameters' libraries on the standbys that run.
+// checkStandbys checks that the running standbys have the files, such as libraries,
+// that the parameters name.
 func (w work) checkStandbys(ctx context.Context, c appliance.Cluster) error {
 	for _, m := range c.Standbys() {
 		mc := w.provider.Machine(c, m)
 		if running, err := mc.ServerRunning(ctx); err != nil || !running {
-			continue // it takes the parameters over when it starts
+			continue // the start applies the parameters
 		}
 		if err := postgres.CheckFiles(ctx, mc, c.Spec.Parameters); err != nil {
 			return fmt.Errorf("checking the parameters on %s: %w", m.Name, err)
@@ -56,8 +57,8 @@ func (w work) checkStandbys(ctx context.Context, c appliance.Cluster) error {
 	return nil
 }
 
-// apply has a running member take over the configuration of the record. One
-// that does not run takes it over at its start.
+// apply applies the recorded configuration to a running member, by a reload or a
+// restart. A stopped member applies the configuration when it starts.
 func (w work) apply(member string, settle bool) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, report appliance.Report) error {
 		return w.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
@@ -65,7 +66,7 @@ func (w work) apply(member string, settle bool) func(context.Context, appliance.
 			if err != nil || !running {
 				return err
 			}
-			if settle && !delayed(f.cluster) { // a delayed one keeps its higher limits
+			if settle && !delayed(f.cluster) { // a delayed standby keeps its higher limits
 				if err := waitLimits(ctx, f, mc); err != nil {
 					return err
 				}
@@ -87,8 +88,8 @@ func (w work) apply(member string, settle bool) func(context.Context, appliance.
 	}
 }
 
-// reload has the member read its configuration anew, and tells whether that
-// needs a restart.
+// reload makes the member reload its configuration, and tells whether the
+// configuration needs a restart.
 func reload(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) (restart bool, err error) {
 	c, err := f.control(ctx, m)
 	if err != nil {
@@ -98,7 +99,8 @@ func reload(ctx context.Context, f facts, m appliance.Member, mc appliance.Machi
 	return postgres.ReloadAndCheckRestart(ctx, mc, m.Port, c)
 }
 
-// waitLimits waits until the standby knows the limits that the primary has now.
+// waitLimits waits until the standby has replayed the primary's present limits, at
+// most streamingTimeout.
 func waitLimits(ctx context.Context, f facts, mc appliance.Machine) error {
 	c, err := f.control(ctx, f.cluster.PrimaryMember())
 	if err != nil {

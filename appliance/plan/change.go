@@ -9,9 +9,9 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// upChanged is up for a cluster whose spec changes. Members that go leave when
-// all others are in place; parameters reach the standbys before the primary,
-// and once more after it where they were lowered.
+// upChanged draws up for a cluster whose spec changes. Removed members leave when
+// all others are in place. Parameters reach the standbys before the primary, and
+// once more after the primary if a restart changes a limit.
 func (r *recipe) upChanged(c appliance.Cluster, ch appliance.Change) {
 	kept := ch.Without(ch.Applied(c))
 	from := len(r.nodes)
@@ -35,11 +35,12 @@ func (r *recipe) upChanged(c appliance.Cluster, ch appliance.Change) {
 	r.behind(spaces, r.nodes[from:])
 }
 
-// upUnchanged is up for a new cluster, or for one of that spec. An earlier
-// change may be on record without being in force: the servers are asked.
+// upUnchanged draws up for a new cluster, or for a cluster whose spec doesn't
+// change. An earlier change may be on record and not in force, so the steps ask
+// the servers.
 func (r *recipe) upUnchanged(c appliance.Cluster) {
 	if c.Phase != appliance.PhaseReady && c.Phase != appliance.PhaseStopped {
-		r.bring(c) // each start has the configuration of the record
+		r.bring(c) // each start applies the recorded configuration
 		return
 	}
 	in := r.letIn(c)
@@ -52,8 +53,8 @@ func (r *recipe) upUnchanged(c appliance.Cluster) {
 	r.join(c)
 }
 
-// join makes the steps of the change wait for each other: new members are
-// cloned when the primary lets them in, and the end is looked at last.
+// join makes the clones of new members wait until the primary lets them in, and
+// the final checks wait for all changes.
 func (r *recipe) join(kept appliance.Cluster) {
 	applied, slots := r.of(kindApply, kept.Primary), r.of(kindSlots, "")
 	for _, n := range r.all(appliance.StepClone) {
@@ -67,8 +68,8 @@ func (r *recipe) join(kept appliance.Cluster) {
 	}
 }
 
-// recordSteps store the change before anything is done of it, and before that
-// have PostgreSQL look at the parameters.
+// recordSteps draws the steps that have PostgreSQL check the parameters, and then
+// record the change. All other steps of the change come later.
 func (r *recipe) recordSteps(c appliance.Cluster, ch appliance.Change) *node {
 	var checked *node
 	if ch.SetParameters && c.Initialised {
@@ -87,10 +88,10 @@ func (r *recipe) recordSteps(c appliance.Cluster, ch appliance.Change) *node {
 	return r.add(record, checked)
 }
 
-// applySteps bring the new configuration to the members that there are. What
-// has to be no less on a standby than on its primary is raised on the standbys
-// first; lowered, it is lowered there when they have replayed that the primary
-// has less. Members are restarted one after the other.
+// applySteps draws the steps that apply the new configuration to the existing
+// members, one member after the other. A standby's limits must not be below the
+// primary's, so standbys raise limits before the primary, and lower limits after
+// they have replayed the primary's lower limits.
 func (r *recipe) applySteps(c, kept appliance.Cluster, ch appliance.Change, needs ...*node) []*node {
 	title := "reload the configuration"
 	if len(ch.Restart) > 0 {
@@ -122,7 +123,7 @@ func (r *recipe) applySteps(c, kept appliance.Cluster, ch appliance.Change, need
 	return out
 }
 
-// runs tells whether the operation has the member run: up starts all.
+// runs tells whether the member runs after the operation. Up starts all members.
 func (w world) runs(m appliance.Member) bool {
 	return w.op.Kind == appliance.OpUp || !m.WantStopped
 }

@@ -11,9 +11,9 @@ import (
 	"pgapp/appliance/postgres/template"
 )
 
-// made observes a data directory that `up` makes. A copy of the template does
-// without PostgreSQL's programs, which may still be on their way; the start
-// looks closer.
+// made tells whether the member has the data directory that up makes. For copies of
+// a template, made needs none of PostgreSQL's programs, which may not be installed
+// yet; the start step checks more.
 func (d dataDirs) made(member string) func(context.Context) (bool, error) {
 	if d.template == nil {
 		return d.initialised(member)
@@ -28,7 +28,8 @@ func (d dataDirs) made(member string) func(context.Context) (bool, error) {
 	}
 }
 
-// chooseIdentifier makes the identifier that all copies of the template get.
+// chooseIdentifier records a new system identifier, which all copies of the template
+// get, unless one is on record. A repeat is safe.
 func (d dataDirs) chooseIdentifier(ctx context.Context, _ appliance.Report) error {
 	f, err := d.facts(ctx)
 	if err != nil || f.cluster.SystemIdentifier != "" {
@@ -38,8 +39,8 @@ func (d dataDirs) chooseIdentifier(ctx context.Context, _ appliance.Report) erro
 	return d.updateCluster(ctx, func(c *appliance.Cluster) { c.SystemIdentifier, c.Template = id, identity(d.template) })
 }
 
-// copyPrimary copies the template to the primary, and records that. It goes on
-// from a copy that is there.
+// copyPrimary copies the template to the primary unless a copy exists, and records
+// that the primary has a data directory.
 func (d dataDirs) copyPrimary(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
 	copied, err := postgres.CopiedFromTemplate(ctx, mc)
 	if err != nil {
@@ -56,8 +57,8 @@ func (d dataDirs) copyPrimary(ctx context.Context, f facts, m appliance.Member, 
 	return d.updateCluster(ctx, func(c *appliance.Cluster) { c.Timeline, c.Initialised = 1, true })
 }
 
-// copyTemplate copies the template to the member, configured as it will start
-// first.
+// copyTemplate copies the template to the member, with the configuration of the
+// member's first start.
 func (d dataDirs) copyTemplate(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
 	id, err := strconv.ParseUint(f.cluster.SystemIdentifier, 10, 64)
 	if err != nil {

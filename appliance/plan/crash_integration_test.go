@@ -17,23 +17,23 @@ import (
 	"pgapp/appliance/postgres/template"
 )
 
-// exhaustive makes a cluster of its own for each crash, instead of one that
-// crashes at one boundary after the other.
+// exhaustive names the environment variable that asks for a new cluster for each
+// crash. By default one cluster crashes at one boundary after the other.
 const exhaustive = "PGAPP_TEST_EXHAUSTIVE"
 
-// TestCrashes lets the daemon crash at every boundary of up and of destroy,
-// with real servers. What a daemon after it makes of the world has to be what
-// an undisturbed one would have made.
-func TestCrashes(t *testing.T) {
+// TestDaemonRecoversFromCrashAtEachBoundary crashes the daemon at every boundary of up and of
+// destroy, with real servers. The next daemon must reach the same result as a daemon
+// without a crash.
+func TestDaemonRecoversFromCrashAtEachBoundary(t *testing.T) {
 	t.Parallel()
 	t.Run("template", func(t *testing.T) {
 		t.Parallel()
 		tmpl, err := template.Open(os.DirFS(filepath.Join("..", "..", "embed", "pgtree", "tree")))
 		if errors.Is(err, template.ErrAbsent) {
 			if os.Getenv("PGAPP_TEST_BINARY") != "" {
-				t.Fatal("scripts/test makes the template, and there is none")
+				t.Fatal("no template, though scripts/test makes one")
 			}
-			t.Skip("SKIPPED: there is no template: run make build")
+			t.Skip("SKIPPED: no template: run make build")
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -86,8 +86,8 @@ func crashes(t *testing.T, h *home, s appliance.Spec, table string) {
 	}
 }
 
-// crashesBetween lets the daemon crash at every boundary of what a user does
-// with a cluster during its life.
+// crashesBetween crashes the daemon at every boundary of the operations between
+// up and destroy.
 func (h *home) crashesBetween(table string) {
 	h.t.Helper()
 	for _, o := range []struct {
@@ -105,7 +105,7 @@ func (h *home) crashesBetween(table string) {
 		}, tried)
 		h.t.Logf("%d crash points of %s", len(tried.all), o.kind)
 		if pids := h.processes(); o.kind == appliance.OpStop && len(pids) > 0 {
-			h.t.Errorf("processes %v run after stop", pids)
+			h.t.Errorf("processes %v still run after stop", pids)
 		}
 		if o.kind != appliance.OpStop {
 			h.wantCluster(table)
@@ -113,7 +113,7 @@ func (h *home) crashesBetween(table string) {
 	}
 }
 
-// controller is what operations are asked of.
+// controller begins operations.
 type controller interface {
 	Up(ctx context.Context, s appliance.Spec, o appliance.UpOptions) (appliance.Operation, error)
 	Submit(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error)
@@ -125,7 +125,7 @@ type points struct {
 	only string // crash here
 
 	mu   sync.Mutex
-	all  []string // in the order in which they were met first
+	all  []string // the boundaries met, in order of first meeting
 	down bool     // this daemon has crashed
 }
 
@@ -148,8 +148,8 @@ func (p *points) crash(point string) error {
 	return errCrash
 }
 
-// crashing runs the operation through one crash after the other, each time
-// with a new daemon, to its end.
+// crashing runs the operation to its end, through the crashes that p decides, with
+// a new daemon after each crash.
 func (h *home) crashing(begin func(controller) (appliance.Operation, error), p *points) {
 	h.t.Helper()
 	c, r := h.daemon(p.crash)
@@ -175,15 +175,15 @@ func (h *home) crashing(begin func(controller) (appliance.Operation, error), p *
 	}
 }
 
-// wantCluster wants a cluster that is whole, and verified by a daemon that
-// knows it from the journal only.
+// wantCluster checks that the cluster is ready and has its data, with a new daemon,
+// which knows the cluster only from the store.
 func (h *home) wantCluster(table string) {
 	h.t.Helper()
 	c, r := h.daemon(nil)
 	defer r.Close()
 	v, err := c.Verify(h.t.Context(), "main")
 	h.must(err)
-	// A machine that is too busy to answer within pgapp's limits proves nothing.
+	// Retry while a busy machine doesn't answer within pgapp's limits.
 	for end := time.Now().Add(time.Minute); slices.ContainsFunc(v.Checks, unanswered) && time.Now().Before(end); {
 		v, err = c.Verify(h.t.Context(), "main")
 		h.must(err)
@@ -196,12 +196,12 @@ func (h *home) wantCluster(table string) {
 	s, err := c.Status(h.t.Context(), "main")
 	h.must(err)
 	if s.Phase != appliance.PhaseReady || s.Operation != "" || len(s.Members) != 2 {
-		h.t.Errorf("the cluster is %+v", s)
+		h.t.Errorf("status %+v, want a ready cluster of two members without an operation", s)
 	}
 	conn, err := c.Connection(h.t.Context(), "main", "rw", false)
 	h.must(err)
 	if n := h.count(conn, table); n != "1000" {
-		h.t.Errorf("%s has %s rows", table, n)
+		h.t.Errorf("%s has %s rows, want 1000", table, n)
 	}
 }
 

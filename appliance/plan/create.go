@@ -14,7 +14,7 @@ func (w work) binariesKnown(ctx context.Context) (bool, error) {
 	if err != nil || f.cluster.PostgresBin == "" {
 		return false, err
 	}
-	// The directory may have gone since: a tree that was cleared, a package removed.
+	// The directory may be gone, for example with a removed package.
 	_, err = tree.Probe(ctx, f.cluster.PostgresBin)
 	return err == nil, nil
 }
@@ -35,7 +35,8 @@ func (w work) findBinaries(ctx context.Context, report appliance.Report) error {
 	})
 }
 
-// rolesThere is a login as pgapp's own role with the password on record.
+// rolesThere tells whether the roles are complete, by a login as role pgapp with the
+// recorded password.
 func (w work) rolesThere(ctx context.Context) (bool, error) {
 	f, err := w.facts(ctx)
 	if err != nil {
@@ -43,7 +44,7 @@ func (w work) rolesThere(ctx context.Context) (bool, error) {
 	}
 	c, err := f.control(ctx, f.cluster.PrimaryMember())
 	if err != nil {
-		return false, nil // not there yet, or with another password: Do mends both
+		return false, nil // Do creates a missing role, and sets the password of an existing one
 	}
 	defer func() { _ = c.Close(ctx) }()
 	return postgres.RolesComplete(ctx, c)
@@ -55,7 +56,7 @@ func (w work) createRoles(ctx context.Context, _ appliance.Report) error {
 	})
 }
 
-// createSlots makes a slot for every standby; it reserves WAL from now on.
+// createSlots makes a slot, which reserves WAL at once, for every standby.
 func (w work) createSlots(ctx context.Context, _ appliance.Report) error {
 	return w.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 		for _, m := range f.cluster.Standbys() {
@@ -67,8 +68,8 @@ func (w work) createSlots(ctx context.Context, _ appliance.Report) error {
 	})
 }
 
-// waitReplayed lets the standbys catch up with what was loaded. Where one
-// doesn't, verify says why.
+// waitReplayed waits until the standbys have replayed the load, at most
+// replayTimeout. A standby that is late is no error here: verify reports it.
 func (w work) waitReplayed(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
 	defer cancel()

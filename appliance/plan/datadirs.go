@@ -9,8 +9,8 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// initialised observes the member's data directory. It has to be the
-// cluster's, and the primary's has to be on record as well.
+// initialised tells whether the member has a data directory of the cluster. The
+// primary's must also be on record.
 func (d dataDirs) initialised(member string) func(context.Context) (bool, error) {
 	return func(ctx context.Context) (done bool, err error) {
 		err = d.on(ctx, member, func(f facts, _ appliance.Member, mc appliance.Machine) error {
@@ -26,12 +26,12 @@ func (d dataDirs) initialised(member string) func(context.Context) (bool, error)
 	}
 }
 
-// recorded tells whether the record knows what it has to of the member's data
-// directory: that the primary's is there.
+// recorded tells whether the member's data directory is on record, as only the
+// primary's must be.
 func recorded(c appliance.Cluster, member string) bool { return c.Initialised || member != c.Primary }
 
-// ownDataDir tells whether there is a data directory, and that it is the
-// cluster's.
+// ownDataDir tells whether the member has a data directory. A directory that is not
+// the cluster's, and a recorded primary's missing directory, are errors.
 func ownDataDir(c appliance.Cluster, member string, mc appliance.Machine, d postgres.DataDir) (bool, error) {
 	dir := mc.Layout().DataDir
 	switch {
@@ -47,8 +47,8 @@ func ownDataDir(c appliance.Cluster, member string, mc appliance.Machine, d post
 	return true, nil
 }
 
-// primaryGone is the error where a data directory that is not there is that of
-// a primary which had one.
+// primaryGone returns an error if the member, which has no data directory, is the
+// primary and had one.
 func primaryGone(c appliance.Cluster, member, dir string) error {
 	if !c.Initialised || member != c.Primary {
 		return nil
@@ -57,8 +57,8 @@ func primaryGone(c appliance.Cluster, member, dir string) error {
 		WithHint("put it back, or remove the cluster with 'pgapp down --volumes'")
 }
 
-// record stores what the primary's data directory says, unless the record has
-// it already.
+// record records the primary's system identifier and timeline unless they are on
+// record. It does nothing for a standby.
 func (d dataDirs) record(ctx context.Context, c appliance.Cluster, member string, dir postgres.DataDir) error {
 	if recorded(c, member) {
 		return nil
@@ -80,8 +80,8 @@ func (d dataDirs) initialise(member string) func(context.Context, appliance.Repo
 	}
 }
 
-// initdb goes on from a directory that is there: a kill may have come between
-// its birth and the record.
+// initdb makes the primary's data directory unless it exists, and records it. A kill
+// may have left a data directory that is not on record.
 func (d dataDirs) initdb(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
 	dir, err := postgres.InspectDataDir(ctx, mc)
 	if err != nil {
@@ -94,7 +94,7 @@ func (d dataDirs) initdb(ctx context.Context, f facts, m appliance.Member, mc ap
 	if own {
 		return d.record(ctx, f.cluster, m.Name, dir)
 	}
-	if f.cluster.SystemIdentifier != "" { // chosen for copies of a template, and never used
+	if f.cluster.SystemIdentifier != "" { // chosen for copies of a template, but never used
 		if err := d.updateCluster(ctx, func(c *appliance.Cluster) { c.SystemIdentifier, c.Template = "", "" }); err != nil {
 			return err
 		}
@@ -131,8 +131,8 @@ func (d dataDirs) clone(member string) func(context.Context, appliance.Report) e
 	}
 }
 
-// wiped tells whether this operation's wipe is behind: its marker, written
-// after the wipe, names the operation.
+// wiped tells whether this operation has wiped the member's data directory. The
+// marker, which is written after the wipe, names the operation.
 func (d dataDirs) wiped(member string) func(context.Context) (bool, error) {
 	return func(ctx context.Context) (done bool, err error) {
 		err = d.on(ctx, member, func(_ facts, _ appliance.Member, mc appliance.Machine) error {
@@ -151,7 +151,8 @@ func (d dataDirs) wipe(member string) func(context.Context, appliance.Report) er
 	}
 }
 
-// syncAll makes durable what was written without waiting for the disk.
+// syncAll flushes all members' data directories to disk, since earlier steps write
+// without a flush.
 func (d dataDirs) syncAll(ctx context.Context, _ appliance.Report) error {
 	f, err := d.facts(ctx)
 	if err != nil {

@@ -18,8 +18,8 @@ func (p *Planner) Decide(ctx context.Context, o appliance.Operation) (appliance.
 	return p.DecideOn(ctx, o, c)
 }
 
-// DecideOn makes the decision of an operation on that record, which need not be
-// stored. It changes nothing.
+// DecideOn makes the decision of an operation on the cluster c, which need not be
+// stored. DecideOn changes nothing.
 func (p *Planner) DecideOn(ctx context.Context, o appliance.Operation, c appliance.Cluster) (appliance.Decision, error) {
 	d := appliance.Decision{Phase: c.Phase, Initialised: c.Initialised}
 	if o.Kind != appliance.OpUp {
@@ -32,16 +32,17 @@ func (p *Planner) DecideOn(ctx context.Context, o appliance.Operation, c applian
 	t := p.cfg.Template(c.Spec)
 	switch {
 	case t != nil && (c.SystemIdentifier == "" || c.Template == identity(t)):
-		// One processor is left to the primary, which all members need.
+		// The primary, which all members need, keeps one processor.
 		d.Template, d.Parallel = identity(t), max(1, runtime.NumCPU()-1)
 	case c.SystemIdentifier != "":
-		// The record does not say so if an older program made the copies.
+		// An older program made copies without recording the template.
 		d.Follow = c.Template != "" || t != nil
 	}
 	return d, nil
 }
 
-// postgresOrigin is the record's, if there is one on record.
+// postgresOrigin returns the recorded origin, or else the origin that this machine
+// offers. It is empty if the spec names PostgreSQL's directory.
 func (p *Planner) postgresOrigin(ctx context.Context, c appliance.Cluster) (appliance.PostgresOrigin, error) {
 	switch {
 	case c.Spec.PostgresBin != "":
@@ -61,11 +62,11 @@ func (p *Planner) postgresOrigin(ctx context.Context, c appliance.Cluster) (appl
 	return appliance.PostgresOfTree, nil
 }
 
-// identity of a template is its archive's hash.
+// identity returns the hash of the template's archive.
 func identity(t *template.Template) string { return t.Manifest.SHA256 }
 
-// decidedTemplate returns the template with that identity, or nil if the program has
-// another one or none. The members that are missing are then made step by step.
+// decidedTemplate returns the template with that identity, or nil if the program does
+// not have it. Without the template, initdb and clones make the missing members.
 func (p *Planner) decidedTemplate(s appliance.Spec, id string) *template.Template {
 	if t := p.cfg.Template(s); t != nil && identity(t) == id {
 		return t

@@ -22,9 +22,9 @@ func graph(steps []appliance.Step) string {
 	return b.String()
 }
 
-// TestPlanIsThePreviewWhateverChanges plans an operation as a dry run does, begins it,
-// changes everything that the decision looked at, and plans again.
-func TestPlanIsThePreviewWhateverChanges(t *testing.T) {
+// TestPlanMatchesPreviewAfterChanges plans an operation as a dry run does, begins the
+// operation, changes everything that the decision depends on, and plans again.
+func TestPlanMatchesPreviewAfterChanges(t *testing.T) {
 	t.Parallel()
 	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
@@ -37,11 +37,11 @@ func TestPlanIsThePreviewWhateverChanges(t *testing.T) {
 			want := graph(preview)
 			w.begin(t)
 			if got := w.planned(t); got != want {
-				t.Errorf("planned:\n%s\nshown before:\n%s", got, want)
+				t.Errorf("plan after begin:\n%s\nwant the preview:\n%s", got, want)
 			}
 			w.hostPostgres = !w.hostPostgres
 			if got := w.planned(t); got != want {
-				t.Errorf("with another PostgreSQL on the host:\n%s\nwant:\n%s", got, want)
+				t.Errorf("plan with another PostgreSQL on the host:\n%s\nwant:\n%s", got, want)
 			}
 			w.update(t, func(r *appliance.Cluster) {
 				r.Initialised, r.SystemIdentifier, r.PostgresBin = true, "7", "/opt/pg/bin"
@@ -53,7 +53,7 @@ func TestPlanIsThePreviewWhateverChanges(t *testing.T) {
 				}
 			})
 			if got := w.planned(t); got != want {
-				t.Errorf("recorded:\n%s\nwant:\n%s", got, want)
+				t.Errorf("plan after the record has changed:\n%s\nwant:\n%s", got, want)
 			}
 			w.update(t, func(r *appliance.Cluster) {
 				if ch := c.params.Change; ch != nil {
@@ -61,16 +61,15 @@ func TestPlanIsThePreviewWhateverChanges(t *testing.T) {
 				}
 			})
 			if got := w.planned(t); got != want {
-				t.Errorf("half done:\n%s\nwant:\n%s", got, want)
+				t.Errorf("plan after the removal of members:\n%s\nwant:\n%s", got, want)
 			}
 		})
 	}
 }
 
-// TestDoneChangesNothing asks each step of each kind of operation for Done, in a world
-// where nothing was done and in one where data directories are there that the record
-// doesn't know of yet.
-func TestDoneChangesNothing(t *testing.T) {
+// TestDoneWritesNothing calls Done of each step of each kind of operation, on empty
+// machines and on machines whose data directories are not on record yet.
+func TestDoneWritesNothing(t *testing.T) {
 	t.Parallel()
 	for _, c := range cases() {
 		for name, m := range map[string]appliance.Machine{"empty": &emptyMachine{}, "made": &madeMachine{}} {
@@ -86,7 +85,7 @@ func TestDoneChangesNothing(t *testing.T) {
 				}
 				for _, s := range onlyObserving(steps) {
 					if s.Done != nil {
-						_, _ = s.Done(t.Context()) // an error is no change
+						_, _ = s.Done(t.Context()) // Done may fail here, but must not write
 					}
 				}
 				if after := w.stored(t); after != before {
@@ -97,9 +96,10 @@ func TestDoneChangesNothing(t *testing.T) {
 	}
 }
 
-// TestOtherTemplateTakesTheLongWay resumes an operation that began with another
-// program's template: standbys that run apart are led back to the primary.
-func TestOtherTemplateTakesTheLongWay(t *testing.T) {
+// TestPlanWithOtherTemplateClonesStandbys plans an operation that began with
+// another program's template: standbys are cloned step by step, and the standbys that
+// run apart follow the primary.
+func TestPlanWithOtherTemplateClonesStandbys(t *testing.T) {
 	t.Parallel()
 	for _, c := range cases() {
 		if !c.template || c.cluster.Phase != appliance.PhaseCreating {
@@ -110,9 +110,9 @@ func TestOtherTemplateTakesTheLongWay(t *testing.T) {
 		w.template = "another"
 		for name, change := range map[string]func(){
 			"resumed":               func() {},
-			"planned anew":          func() { w.op.Decision = nil },
-			"of a program before":   func() { w.op.Decision = nil; w.update(t, func(r *appliance.Cluster) { r.Template = "" }) },
-			"with a part of a copy": func() { w.update(t, func(r *appliance.Cluster) { r.Initialised = true }) },
+			"decided anew":          func() { w.op.Decision = nil },
+			"of an older program":   func() { w.op.Decision = nil; w.update(t, func(r *appliance.Cluster) { r.Template = "" }) },
+			"with a copied primary": func() { w.update(t, func(r *appliance.Cluster) { r.Initialised = true }) },
 		} {
 			w.update(t, func(r *appliance.Cluster) {
 				r.SystemIdentifier, r.Template, r.PostgresBin, r.PostgresTree = "7", "T", "/opt/pg/bin", true
@@ -128,13 +128,13 @@ func TestOtherTemplateTakesTheLongWay(t *testing.T) {
 			got := w.planned(t)
 			if strings.Contains(got, "identity") || !strings.Contains(got, "clone/node1? [node1] \"clone the standby\" after machine/node1 slots\n") ||
 				!strings.Contains(got, "follow/node1") {
-				t.Errorf("%s:\n%s", name, got)
+				t.Errorf("%s: want a clone without template and a follow step, got:\n%s", name, got)
 			}
 		}
 	}
 }
 
-// initialise is the step that makes the primary's data directory.
+// initialise returns the step that makes the primary's data directory.
 func (w *world) initialise(t *testing.T) appliance.Step {
 	t.Helper()
 	steps, err := w.planner.Plan(t.Context(), w.op)
@@ -145,9 +145,9 @@ func (w *world) initialise(t *testing.T) appliance.Step {
 	return steps[i]
 }
 
-// TestLongWayDropsAnUnusedIdentifier has an identifier chosen for copies of a template
-// that the program doesn't have any more.
-func TestLongWayDropsAnUnusedIdentifier(t *testing.T) {
+// TestInitdbDropsUnusedIdentifier has an identifier on record that was chosen for
+// copies of a template; the program no longer has this template.
+func TestInitdbDropsUnusedIdentifier(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, scenario{"", appliance.OpUp, appliance.OperationParams{}, creating(), true})
 	w.machine, w.template = &initdbMachine{}, ""
@@ -162,9 +162,9 @@ func TestLongWayDropsAnUnusedIdentifier(t *testing.T) {
 	}
 }
 
-// TestLostPrimaryIsNotCopiedAgain has the primary's data directory gone after it was
-// recorded, on both ways.
-func TestLostPrimaryIsNotCopiedAgain(t *testing.T) {
+// TestInitialiseRefusesLostPrimary has a recorded primary whose data directory is gone,
+// with a template and without.
+func TestInitialiseRefusesLostPrimary(t *testing.T) {
 	t.Parallel()
 	for _, template := range []bool{true, false} {
 		w := newWorld(t, scenario{"", appliance.OpUp, appliance.OperationParams{}, creating(), template})
@@ -176,7 +176,7 @@ func TestLostPrimaryIsNotCopiedAgain(t *testing.T) {
 			err = s.Do(t.Context(), func(appliance.Progress) {})
 		}
 		if !appliance.IsProblem(err, appliance.ErrDataDirForeign) {
-			t.Errorf("with a template %v: %v", template, err)
+			t.Errorf("with a template (%v): got %v, want a foreign data directory", template, err)
 		}
 	}
 }

@@ -11,14 +11,15 @@ import (
 )
 
 // delayed tells whether the cluster's standbys replay later than they receive.
-// Those of a cluster that isn't handed out yet don't, whatever its spec says:
-// they would have neither pgapp's password nor the data for that time.
+// Before the cluster is handed out, no standby is delayed, because a delayed
+// standby would lack pgapp's password and the data for that time.
 func delayed(c appliance.Cluster) bool {
 	_, _, ok := postgres.ApplyDelay(c.Spec.Parameters)
 	return ok && !unused(c)
 }
 
-// undelayed is a new standby's parameters.
+// undelayed returns the parameters without the delay if the cluster is not handed
+// out yet.
 func undelayed(c appliance.Cluster, parameters map[string]string) map[string]string {
 	name, _, ok := postgres.ApplyDelay(parameters)
 	if !ok || !unused(c) {
@@ -29,8 +30,8 @@ func undelayed(c appliance.Cluster, parameters map[string]string) map[string]str
 	return parameters
 }
 
-// delaySteps have a new cluster's standbys replay later from now on, when all has
-// been verified that a delay would hide.
+// delaySteps draws the steps that begin the delay of a new cluster's standbys. These
+// steps come last, since a delay would hide failures from verify.
 func (r *recipe) delaySteps(c appliance.Cluster, needs ...*node) {
 	_, value, ok := postgres.ApplyDelay(c.Spec.Parameters)
 	if !ok || !unused(c) {
@@ -59,12 +60,12 @@ func (w work) delay(member string) func(context.Context, appliance.Report) error
 	}
 }
 
-// delayedLook is how long delayed standbys are waited for between two looks at
-// what they do.
+// delayedLook bounds each wait for streaming, after which waitDelayed asks the
+// standbys whether they wait for their delay.
 const delayedLook = time.Second
 
-// waitDelayed waits until each standby streams, or waits for its delay to pass:
-// after a start, one replays all the WAL that it has before it asks for more.
+// waitDelayed waits until each standby streams or waits for its delay to pass, at most
+// streamingTimeout. A started standby replays all its WAL before it requests more.
 func waitDelayed(ctx context.Context, f facts, primary *postgres.Control, names []string, report appliance.Report) error {
 	ctx, cancel := context.WithTimeout(ctx, streamingTimeout)
 	defer cancel()
@@ -99,7 +100,7 @@ func delaying(ctx context.Context, f facts, member string) bool {
 	}
 	c, err := f.control(ctx, m)
 	if err != nil {
-		return false // it is asked again
+		return false // waitDelayed asks again
 	}
 	defer func() { _ = c.Close(ctx) }()
 	ok, err = c.Delaying(ctx)

@@ -1,4 +1,4 @@
-// Package plan says what each operation consists of: the steps that create,
-// start, stop, restart and remove a cluster, in terms of a provider's
-// machines and PostgreSQL on them. It decides the order; package op runs it.
+// Package plan makes the plan of each operation: the steps that create, change,
+// start, stop and remove a cluster, and the order of these steps. Each step works on
+// a provider's machines or on PostgreSQL there. Package op runs the plan.
 package plan

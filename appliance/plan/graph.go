@@ -39,14 +39,14 @@ const (
 	kindWipe        appliance.StepKind = "wipe"
 )
 
-// node is a step in a graph. Its edges are other nodes, never spelled ids.
+// node is a step in a graph. Its edges are other nodes, not ids.
 type node struct {
 	step  appliance.Step
 	needs []*node
 }
 
-// need adds edges to the steps that must have succeeded before. A nil node is
-// a step that the graph doesn't have.
+// need adds edges to the steps that must succeed before n. Nil nodes, which stand for
+// steps not in the graph, are ignored.
 func (n *node) need(before ...*node) {
 	for _, b := range before {
 		if b != nil && !slices.Contains(n.needs, b) {
@@ -55,20 +55,20 @@ func (n *node) need(before ...*node) {
 	}
 }
 
-// graph is a plan while it is drawn.
+// graph is a plan under construction. To draw a step is to add it to the graph.
 type graph struct{ nodes []*node }
 
-// whole is a step that the plan has once.
+// whole returns a step that a plan has once.
 func whole(kind appliance.StepKind, title string) appliance.Step {
 	return appliance.Step{ID: string(kind), Kind: kind, Title: title}
 }
 
-// each is a step that the plan has for each of several members.
+// each returns a member's step, of a kind that several members may have.
 func each(kind appliance.StepKind, member, title string) appliance.Step {
 	return appliance.Step{ID: string(kind) + "/" + member, Kind: kind, Title: title, Member: member}
 }
 
-// add draws the step behind those that it needs.
+// add draws the step, after the steps in needs.
 func (g *graph) add(s appliance.Step, needs ...*node) *node {
 	n := &node{step: s}
 	n.need(needs...)
@@ -86,7 +86,7 @@ func (g *graph) embed(steps []appliance.Step, first *node) {
 		n := g.add(s)
 		for _, id := range ids {
 			before, ok := byID[id]
-			if !ok { // the runner refuses it, and says why
+			if !ok { // the runner refuses an unknown id
 				n.step.After = append(n.step.After, id)
 				continue
 			}
@@ -99,7 +99,7 @@ func (g *graph) embed(steps []appliance.Step, first *node) {
 	}
 }
 
-// of returns the member's step of that kind, nil where the graph has none. An
+// of returns the member's step of that kind, or nil if the graph has none. An
 // empty member means the first step of that kind.
 func (g *graph) of(kind appliance.StepKind, member string) *node {
 	for _, n := range g.nodes {
@@ -121,7 +121,7 @@ func (g *graph) all(kinds ...appliance.StepKind) []*node {
 	return out
 }
 
-// behind has the steps that wait for nothing begin after first.
+// behind makes the steps without edges wait for first.
 func (g *graph) behind(first *node, nodes []*node) {
 	for _, n := range nodes {
 		if n != first && len(n.needs) == 0 && len(n.step.After) == 0 {
@@ -130,8 +130,8 @@ func (g *graph) behind(first *node, nodes []*node) {
 	}
 }
 
-// steps returns the plan: each step stands behind those that it needs, and
-// otherwise where it was drawn.
+// steps returns the plan. Each step comes after the steps that it needs, and
+// otherwise in the order of drawing.
 func (g *graph) steps() []appliance.Step {
 	out := make([]appliance.Step, 0, len(g.nodes))
 	placed := map[*node]bool{}
@@ -145,7 +145,7 @@ func (g *graph) steps() []appliance.Step {
 			placed[n] = true
 			out = append(out, n.plain())
 		}
-		if len(later) == len(rest) { // a cycle: the runner refuses it, and says why
+		if len(later) == len(rest) { // the runner refuses a cycle
 			for _, n := range later {
 				out = append(out, n.plain())
 			}
@@ -156,7 +156,7 @@ func (g *graph) steps() []appliance.Step {
 	return out
 }
 
-// plain is the step with its edges as the runner reads them.
+// plain returns the step with its edges as ids in After.
 func (n *node) plain() appliance.Step {
 	s := n.step
 	s.After = slices.Clone(s.After)

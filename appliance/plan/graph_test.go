@@ -63,7 +63,7 @@ func (*guestProvider) CreateSteps(_ appliance.Cluster, members []appliance.Membe
 	return out
 }
 
-// drawn is one operation on one cluster.
+// drawn is an operation on a cluster, whose graph the golden file holds.
 type drawn struct {
 	name     string
 	cluster  appliance.Cluster
@@ -156,7 +156,7 @@ func drawings() []drawn {
 	return out
 }
 
-// text is the graph, a step a line.
+// text prints the graph, one step per line.
 func text(steps []appliance.Step) string {
 	var b strings.Builder
 	for _, s := range steps {
@@ -181,9 +181,9 @@ func (d drawn) planner(t *template.Template) *Planner {
 	})
 }
 
-// TestGraphs holds the ids, titles and edges of each operation's steps: they
-// are in the journals of operations that may have been interrupted.
-func TestGraphs(t *testing.T) {
+// TestPlanMatchesGoldenGraphs compares the ids, titles and edges of each operation's steps
+// with the golden file. Journals of interrupted operations hold these ids.
+func TestPlanMatchesGoldenGraphs(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	for _, d := range drawings() {
@@ -192,7 +192,7 @@ func TestGraphs(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", d.name, err)
 		}
-		decision.Parallel = min(decision.Parallel, 1) // whatever machine the test runs on
+		decision.Parallel = min(decision.Parallel, 1) // independent of this machine's processors
 		d.op.Decision = &decision
 		steps, err := planner.Preview(t.Context(), d.op, d.cluster)
 		if err != nil {

@@ -31,10 +31,10 @@ import (
 	"pgapp/store"
 )
 
-// patience bounds one operation; none takes a tenth of it.
+// patience bounds one operation. No operation takes a tenth of it.
 const patience = 2 * time.Minute
 
-// home is what outlives a daemon: its directory, and servers in the background.
+// home is the state that outlives a daemon: its directory and the running servers.
 type home struct {
 	t     *testing.T
 	dir   string
@@ -44,7 +44,7 @@ type home struct {
 	st    *store.Store
 }
 
-// newHome makes a home, in memory where that can be.
+// newHome makes a home, in memory if /dev/shm has room.
 func newHome(t *testing.T, block byte, tmpl *template.Template) *home {
 	t.Helper()
 	pgbin := os.Getenv("PGAPP_TEST_PGBIN")
@@ -86,8 +86,8 @@ func (h *home) must(err error) {
 	}
 }
 
-// daemon is everything that a daemon has, over the home as it is: a new one
-// knows nothing of the one before. It ends with the runner's Close.
+// daemon makes the controller and the runner of a new daemon on the home. The new
+// daemon knows its predecessors only from the store. The runner's Close ends it.
 func (h *home) daemon(crash func(string) error) (*control.Controller, *op.Runner) {
 	providers := map[appliance.ProviderKind]appliance.Provider{
 		appliance.ProviderLocal: guardedProvider{local.New(local.Config{Home: h.dir, FirstBlock: h.block}), h.t, nil},
@@ -126,7 +126,7 @@ func dataset(string) ([]postgres.LoadFile, error) {
 	return out, nil
 }
 
-// follow waits until the operation has ended, or its runner has let it go.
+// follow waits until the operation ends or is no longer live.
 func follow(t *testing.T, r *op.Runner, id string) appliance.Operation {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
@@ -158,7 +158,7 @@ func (h *home) count(c appliance.Connection, table string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// processes are those that work below the home.
+// processes lists the processes that work below the home.
 func (h *home) processes() []int {
 	entries, err := os.ReadDir("/proc")
 	h.must(err)
@@ -175,7 +175,8 @@ func (h *home) processes() []int {
 	return out
 }
 
-// nothingLeft removes what a failed test left, and wants that there is nothing.
+// nothingLeft destroys the clusters that a failed test left, then checks that no
+// process or file is left.
 func (h *home) nothingLeft() {
 	ctx := context.WithoutCancel(h.t.Context())
 	if clusters, err := h.st.Clusters(ctx); err == nil && len(clusters) > 0 {

@@ -8,9 +8,9 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// letIn is the step that takes back what shuts pgapp out: a member whose
-// present configuration lets role pgapp in no more, and which the record has no
-// longer, is started with that of the record. The other steps need sessions.
+// letIn draws the step that restores pgapp's access. A member that refuses role
+// pgapp, and whose configuration in force is not the recorded one, restarts with the
+// recorded configuration. The other steps need sessions.
 func (r *recipe) letIn(c appliance.Cluster, needs ...*node) *node {
 	s := whole(kindLetIn, "see that PostgreSQL lets pgapp in")
 	s.Done = func(ctx context.Context) (bool, error) {
@@ -33,16 +33,16 @@ func (r *recipe) letIn(c appliance.Cluster, needs ...*node) *node {
 	return r.add(s, needs...)
 }
 
-// shutOut names the members that run, refuse role pgapp, and don't work with
-// the configuration on record; standbys come first, since they need no less
-// than their primary of what is limited.
+// shutOut returns the running members that refuse role pgapp and whose configuration
+// in force is not the recorded one. Standbys come first, since a standby's limits must
+// not be below the primary's.
 func (w work) shutOut(ctx context.Context, c appliance.Cluster) ([]string, error) {
 	var out []string
 	for _, m := range append(c.Standbys(), c.PrimaryMember()) {
 		err := w.on(ctx, m.Name, func(f facts, m appliance.Member, mc appliance.Machine) error {
 			running, err := mc.ServerRunning(ctx)
 			if err != nil || !running || !postgres.Accepts(ctx, m.Host, m.Port) {
-				return nil //nolint:nilerr // its start has the configuration of the record, and says what is wrong
+				return nil //nolint:nilerr // the start step applies the recorded configuration, and reports errors
 			}
 			s, err := f.control(ctx, m)
 			if err == nil {
@@ -63,8 +63,7 @@ func (w work) shutOut(ctx context.Context, c appliance.Cluster) ([]string, error
 	return out, nil
 }
 
-// restartConfigured gives the member the configuration on record, and starts it
-// with that.
+// restartConfigured restarts the member with the recorded configuration.
 func (w work) restartConfigured(ctx context.Context, member string) error {
 	return w.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
 		d, err := postgres.InspectDataDir(ctx, mc)
@@ -78,7 +77,8 @@ func (w work) restartConfigured(ctx context.Context, member string) error {
 	})
 }
 
-// restartServer stops the server fast and starts it again.
+// restartServer stops the server in mode fast, starts the server, and waits until
+// it accepts connections.
 func restartServer(ctx context.Context, m appliance.Member, mc appliance.Machine) error {
 	if err := stopServer(ctx, mc); err != nil {
 		return err

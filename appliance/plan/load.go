@@ -10,9 +10,9 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// loaded observes the mark of the database. Where there is none, the database
-// is of a release that gave no marks, or not of pgapp's making: the record
-// tells.
+// loaded tells whether the database is loaded, by the mark that a load leaves in
+// the database. A database without a mark comes from an older release or from
+// another program; then the record tells.
 func (w work) loaded(ctx context.Context) (done bool, err error) {
 	err = w.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 		state, err := c.LoadState(ctx, f.cluster.Spec.Database)
@@ -29,8 +29,8 @@ func (w work) loaded(ctx context.Context) (done bool, err error) {
 }
 
 // loadedBefore tells whether an earlier operation has loaded the cluster's
-// database: an up that succeeded, or one whose load step did it, and did not
-// just find a database of that name.
+// database. Either an up has succeeded, or the load step of an up has run and has not
+// just found a database of that name.
 func (w work) loadedBefore(ctx context.Context, c appliance.Cluster) (bool, error) {
 	if !unused(c) {
 		return true, nil

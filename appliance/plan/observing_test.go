@@ -11,11 +11,11 @@ import (
 	"pgapp/store"
 )
 
-// underDone marks the context of a step's Done.
+// underDone is the context key under which Done finds its step's id.
 type underDone struct{}
 
-// onlyObserving has each Done run under a context that the stores and machines of
-// this file refuse to write with.
+// onlyObserving runs each Done with a context for which this file's stores and
+// machines refuse to write.
 func onlyObserving(steps []appliance.Step) []appliance.Step {
 	for i, s := range steps {
 		if s.Done != nil {
@@ -27,7 +27,7 @@ func onlyObserving(steps []appliance.Step) []appliance.Step {
 	return steps
 }
 
-// refuse reports a write by a Done.
+// refuse fails the test and returns an error if ctx is that of a Done.
 func refuse(ctx context.Context, t *testing.T, what string) error {
 	id, ok := ctx.Value(underDone{}).(string)
 	if !ok {
@@ -37,7 +37,7 @@ func refuse(ctx context.Context, t *testing.T, what string) error {
 	return errors.New("a Done writes")
 }
 
-// guardedStore is a store that a Done can't write to.
+// guardedStore refuses writes by a Done.
 type guardedStore struct {
 	*store.Store
 	t *testing.T
@@ -57,11 +57,11 @@ func (s guardedStore) UpdateSecrets(ctx context.Context, cluster string, change 
 	return s.Store.UpdateSecrets(ctx, cluster, change)
 }
 
-// guardedProvider is a provider whose machines a Done can't change.
+// guardedProvider refuses changes of machines by a Done.
 type guardedProvider struct {
 	appliance.Provider
 	t *testing.T
-	// machine makes the machines, if the provider doesn't.
+	// machine, if set, makes the machines instead of the provider.
 	machine func(appliance.Member) appliance.Machine
 }
 
@@ -88,7 +88,7 @@ func (p guardedProvider) StopMachine(ctx context.Context, c appliance.Cluster, m
 	return p.Provider.StopMachine(ctx, c, m, report)
 }
 
-// SetSize and ApplySize make it a provider whose machines have a size.
+// SetSize and ApplySize make guardedProvider a provider of machines with a size.
 func (p guardedProvider) SetSize(ctx context.Context, _ appliance.Cluster, _ appliance.Member, _ appliance.MachineSize) error {
 	return refuse(ctx, p.t, "sets a size")
 }

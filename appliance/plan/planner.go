@@ -12,42 +12,42 @@ import (
 	"pgapp/appliance/postgres/tree"
 )
 
-// Store is what plans need of the store.
+// Store is the part of the store that plans use.
 type Store interface {
 	appliance.Records
-	// Operations is [appliance.Journal]'s.
+	// Operations is the method of [appliance.Journal].
 	Operations(ctx context.Context, cluster string) ([]appliance.Operation, error)
 }
 
-// Config is what plans need of the rest of the program.
+// Config holds the other parts of the program that plans use.
 type Config struct {
 	Store     Store
 	Providers map[appliance.ProviderKind]appliance.Provider
 	// Binaries finds or unpacks PostgreSQL for members on this machine.
 	Binaries func(ctx context.Context, s appliance.Spec, origin appliance.PostgresOrigin) (tree.Binaries, error)
-	// HostPostgres tells whether this machine has a PostgreSQL to use.
+	// HostPostgres tells whether this machine has a usable PostgreSQL.
 	HostPostgres func(ctx context.Context) (bool, error)
 	// Dataset returns the files of an embedded data set, in loading order.
 	Dataset func(name string) ([]postgres.LoadFile, error)
 	// Template returns the program's packed data directory if it fits the spec, or
 	// nil.
 	Template func(s appliance.Spec) *template.Template
-	// Sessions are kept to members, from step to step.
+	// Sessions holds the sessions to members, which later steps reuse.
 	Sessions *postgres.Sessions
 	// Observer verifies the members.
 	Observer *observe.Observer
-	// Loaded is told that the SQL that was sent for the cluster may go. It may
-	// be nil.
+	// Loaded is called when the SQL files sent for the cluster may be removed. Loaded
+	// may be nil.
 	Loaded func(ctx context.Context, cluster string)
-	// Adopted is told that the cluster's record says what really runs. A repeat is
-	// safe.
+	// Adopted is called when the cluster's record matches the running servers. A
+	// repeat is safe.
 	Adopted func(ctx context.Context, cluster string) error
-	// Forget removes what was written for the cluster's clients. A repeat is safe.
+	// Forget removes the files written for the cluster's clients. A repeat is safe.
 	Forget func(cluster string) error
 }
 
-// Planner makes plans. It keeps no state: each step reads the stored facts
-// when it runs.
+// Planner makes plans. Planner keeps no state: each step reads the stored facts
+// when the step runs.
 type Planner struct{ cfg Config }
 
 // New makes a planner.
@@ -110,8 +110,8 @@ func (r *recipe) draw(c appliance.Cluster) error {
 	return appliance.NewProblem(appliance.ErrInternal, "no plan for an operation of kind %q", r.op.Kind)
 }
 
-// End settles the cluster's phase, and tells whether its record goes. It may
-// run twice.
+// End records the cluster's phase after the operation, and tells whether to remove
+// the cluster's record. A repeat is safe.
 func (p *Planner) End(ctx context.Context, o appliance.Operation) (bool, error) {
 	ok := o.State == appliance.OpSucceeded
 	if o.Kind == appliance.OpDestroy && ok {
@@ -149,7 +149,7 @@ type recipe struct {
 	*graph
 }
 
-// facts are what a step needs of the stored record when it runs.
+// facts are the stored cluster and secrets, as a step reads them when it runs.
 type facts struct {
 	cluster appliance.Cluster
 	secrets appliance.Secrets
@@ -157,7 +157,7 @@ type facts struct {
 
 // control opens pgapp's session to a member's maintenance database.
 func (f facts) control(ctx context.Context, m appliance.Member) (c *postgres.Control, err error) {
-	// An operation is not to fail for a machine that is busy for a moment.
+	// Retry, so that a briefly busy machine doesn't fail the operation.
 	const tries = 5
 	for range tries {
 		c, err = postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, f.secrets.Get(appliance.SecretControl))
@@ -168,7 +168,8 @@ func (f facts) control(ctx context.Context, m appliance.Member) (c *postgres.Con
 	return c, err
 }
 
-// config is what the member's configuration files depend on.
+// config returns the input of the member's configuration files that the record
+// holds.
 func (f facts) config(m appliance.Member) postgres.Config {
 	c := postgres.Config{
 		Cluster:            f.cluster.Name,
@@ -188,15 +189,15 @@ func (f facts) config(m appliance.Member) postgres.Config {
 	return c
 }
 
-// upstream is where the member streams from.
+// upstream returns the server that the member streams from.
 func (f facts) upstream(m appliance.Member) postgres.Upstream {
 	primary := f.cluster.PrimaryMember()
 	return postgres.Upstream{Host: primary.Host, Port: primary.Port, Slot: m.Slot}
 }
 
-// sources are the addresses that connections may come from. The kernel gives
-// every connection within 127/8 the source 127.0.0.1, so there the block stands
-// for all members; elsewhere each address is named.
+// sources returns the addresses that connections may come from. The kernel gives
+// every connection within 127/8 the source 127.0.0.1, so that block stands for all
+// local members; other addresses are listed one by one.
 func sources(c appliance.Cluster) []netip.Prefix {
 	var out []netip.Prefix
 	seen := map[netip.Prefix]bool{}

@@ -4,8 +4,8 @@ import (
 	"pgapp/appliance"
 )
 
-// reinit clones one standby anew. Its old data goes only when the new clone
-// is about to begin.
+// reinit draws the steps that clone one standby again. The old data is removed only
+// just before the new clone begins.
 func (r *recipe) reinit(c appliance.Cluster, member string) error {
 	m, err := memberOf(c, member)
 	if err != nil {
@@ -18,7 +18,7 @@ func (r *recipe) reinit(c appliance.Cluster, member string) error {
 	spaces := r.tablespaceStep(c, []appliance.Member{m})
 	stop := r.stopStep(m, r.remakeSteps(c, m))
 	wipe := each(kindWipe, m.Name, "remove the old data directory")
-	// A resumed operation must not wipe the clone that it has finished.
+	// A resumed operation must not wipe its own finished clone.
 	wipe.Done, wipe.Do = r.wiped(m.Name), r.wipe(m.Name)
 	clone := each(appliance.StepClone, m.Name, "clone the standby")
 	clone.Done, clone.Do = r.initialised(m.Name), r.clone(m.Name)
@@ -28,8 +28,8 @@ func (r *recipe) reinit(c appliance.Cluster, member string) error {
 	return nil
 }
 
-// remakeSteps ready the member's machine, and return the last step. Of a
-// virtual machine they make what is missing, its disk too.
+// remakeSteps draws the steps that ready the member's machine, and returns the last.
+// For a virtual machine, the steps make missing parts, including the disk.
 func (r *recipe) remakeSteps(c appliance.Cluster, m appliance.Member) *node {
 	intent := r.intent(m.Name, false)
 	if m.Placement != appliance.PlacementVM {

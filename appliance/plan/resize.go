@@ -6,8 +6,8 @@ import (
 	"pgapp/appliance"
 )
 
-// resized are the members whose machines get another size: the virtual ones that
-// existed before the operation, the primary last. New machines are made with it.
+// resized returns the members whose machines get another size: the existing virtual
+// machines, the primary's last. New machines are made with the new size.
 func (w world) resized(c appliance.Cluster, ch appliance.Change) []appliance.Member {
 	if _, ok := w.provider.(appliance.Resizer); !ok || ch.Size == nil {
 		return nil
@@ -21,8 +21,8 @@ func (w world) resized(c appliance.Cluster, ch appliance.Change) []appliance.Mem
 	return out
 }
 
-// sizeSteps have the machines get their size before they are started: one that
-// is off then starts with it at once.
+// sizeSteps draws the steps that set the machines' size before the machines start, so
+// that a machine that is off starts with the new size.
 func (r *recipe) sizeSteps(c appliance.Cluster, ch appliance.Change) {
 	for _, m := range r.resized(c, ch) {
 		s := each(kindSize, m.Name, "set the machine's size")
@@ -35,8 +35,8 @@ func (r *recipe) sizeSteps(c appliance.Cluster, ch appliance.Change) {
 	}
 }
 
-// resizeSteps restart the machines that run with another size than they have
-// now, one after the other, when their configuration is in place.
+// resizeSteps draws the steps that restart the machines whose running size is not the
+// new one, one after the other, once their configuration is applied.
 func (r *recipe) resizeSteps(c, kept appliance.Cluster, ch appliance.Change) {
 	before := r.of(kindApply, kept.Primary)
 	for _, m := range r.resized(c, ch) {

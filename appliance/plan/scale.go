@@ -8,8 +8,8 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// scale adds standbys or removes some. Members that the user stopped stay so.
-// Standbys that a failed attempt left half made are completed.
+// scale draws the steps that add or remove standbys. Members that the user stopped
+// stay stopped. Standbys that a failed attempt left incomplete are completed.
 func (r *recipe) scale(c appliance.Cluster) error {
 	if r.op.Params.Change == nil {
 		return appliance.NewProblem(appliance.ErrInternal, "operation %s does not say how to scale", r.op.ID)
@@ -40,7 +40,7 @@ func (r *recipe) scale(c appliance.Cluster) error {
 	sync := whole(kindSync, "write the new members to disk")
 	sync.Do = r.syncMembers(ch.Add)
 	r.add(sync, streaming)
-	if !stopped { // else it can't pass
+	if !stopped { // verify can't pass on a stopped cluster
 		verify := whole(kindVerify, "verify the cluster")
 		verify.Do = r.verify
 		r.add(verify, streaming)
@@ -50,9 +50,9 @@ func (r *recipe) scale(c appliance.Cluster) error {
 	return nil
 }
 
-// removeSteps take the standbys away: the server, its slot, the machine with
-// all its data, and last the record, so that a resumed operation knows what it
-// removes.
+// removeSteps draws the steps that remove the standbys: the server, its slot, the
+// machine with all data, and the record. The record goes last, so that a resumed
+// operation knows which standbys to remove.
 func (r *recipe) removeSteps(c appliance.Cluster, ch appliance.Change, needs ...*node) {
 	before := r.of(kindRecord, "")
 	for _, m := range ch.Remove {
@@ -67,7 +67,7 @@ func (r *recipe) removeSteps(c appliance.Cluster, ch appliance.Change, needs ...
 		unslotted := r.add(slot, stopped)
 		from := len(r.nodes)
 		r.embed(slices.DeleteFunc(r.provider.DestroySteps(c, []appliance.Member{m}), func(s appliance.Step) bool {
-			return s.Member != m.Name // what members share stays
+			return s.Member != m.Name // keep the objects that members share
 		}), nil)
 		for _, n := range r.nodes[from:] {
 			n.need(unslotted)

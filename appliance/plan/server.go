@@ -57,7 +57,7 @@ func (w work) startServer(member string, apart bool) func(context.Context, appli
 				return err
 			}
 			c.Apart = apart
-			if f.cluster.Phase == appliance.PhaseCreating { // later the parameters were checked before they were recorded
+			if f.cluster.Phase == appliance.PhaseCreating { // later changes check parameters before they record them
 				if err := postgres.CheckFiles(ctx, mc, c.Parameters); err != nil {
 					return err
 				}
@@ -75,9 +75,9 @@ func (w work) startServer(member string, apart bool) func(context.Context, appli
 	}
 }
 
-// joinRunning waits for a server that is there already, and tells whether it
-// accepts. It may have been ending, or failing at what has been mended since,
-// such as a full disk: then it has gone, and there is none to join.
+// joinRunning waits until an already running server accepts connections, and tells
+// whether it does. A server that ends during the wait is no error, since the cause,
+// such as a full disk, may be gone: joinRunning then returns false.
 func joinRunning(ctx context.Context, m appliance.Member, mc appliance.Machine) (bool, error) {
 	running, err := mc.ServerRunning(ctx)
 	if err != nil || !running {
@@ -93,7 +93,7 @@ func joinRunning(ctx context.Context, m appliance.Member, mc appliance.Machine) 
 	return false, nil
 }
 
-// configure renders the member's files.
+// configure writes the member's configuration files.
 func configure(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, limits postgres.Limits) error {
 	c, err := f.memberConfig(ctx, m, mc, limits)
 	if err != nil {
@@ -102,9 +102,9 @@ func configure(ctx context.Context, f facts, m appliance.Member, mc appliance.Ma
 	return postgres.Configure(ctx, mc, c)
 }
 
-// memberConfig is what the member's files depend on. Members on this machine
-// share its file system, and so what of it their slots may hold. A standby gets
-// no less than its limits, whatever the record says: it would not start.
+// memberConfig returns the input of the member's configuration files. Members on this
+// machine share its file system, and so each gets a share of its size. A standby never
+// gets parameters below limits, because it would not start.
 func (f facts) memberConfig(ctx context.Context, m appliance.Member, mc appliance.Machine, limits postgres.Limits) (postgres.Config, error) {
 	c := f.config(m)
 	if m.Name != f.cluster.Primary {

@@ -7,7 +7,7 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-func TestOnlySilenceIsAskedAgain(t *testing.T) {
+func TestSilentRejectsOtherFailures(t *testing.T) {
 	good := appliance.Check{Name: postgres.CheckStreaming, Member: "node1", OK: true}
 	mute := appliance.Check{Name: postgres.CheckReachable, Member: "node1", Detail: "PostgreSQL at 127.0.0.1:5432 can't be reached: " + postgres.ErrNoAnswer.Error()}
 	refused := appliance.Check{Name: postgres.CheckReachable, Member: "node2", Detail: "PostgreSQL at 127.0.0.1:5432 can't be reached: connection refused"}

@@ -6,8 +6,8 @@ import (
 	"pgapp/appliance"
 )
 
-// start brings the cluster, or one member, back to running: the recorded
-// primary first, and every other member as a standby whatever it was.
+// start draws the steps that start the cluster or one member: the recorded primary
+// first, and every other member as a standby, whatever its role was.
 func (r *recipe) start(c appliance.Cluster, member string) error {
 	if r.op.Params.KeepStopped {
 		r.startWanted(c)
@@ -39,8 +39,8 @@ func (r *recipe) startAfter(intent *node, c appliance.Cluster, member string) er
 	return nil
 }
 
-// startWanted brings back what should run, as after a reboot, and changes
-// nothing of what the user wants.
+// startWanted draws the steps that start the members the user wants running, as after
+// a reboot.
 func (r *recipe) startWanted(c appliance.Cluster) {
 	var primary, access *node
 	if p := c.PrimaryMember(); !p.WantStopped {
@@ -59,8 +59,8 @@ func (r *recipe) startWanted(c appliance.Cluster) {
 	}
 }
 
-// following are the standbys that should stream once the member has started:
-// itself, or all that run where it is the primary.
+// following returns the standbys that should stream once the member has started: a
+// standby itself, or all running standbys if the member is the primary.
 func following(c appliance.Cluster, m appliance.Member) []appliance.Member {
 	if m.Name != c.Primary {
 		if c.PrimaryMember().WantStopped {
@@ -77,7 +77,8 @@ func following(c appliance.Cluster, m appliance.Member) []appliance.Member {
 	return out
 }
 
-// intent records what the user wants, so that a restarted daemon wants it too.
+// intent draws the step that records whether the user wants the member running, so
+// that a restarted daemon knows.
 func (r *recipe) intent(member string, stopped bool) *node {
 	s := whole(kindIntent, "record that it shall run")
 	if stopped {
@@ -90,8 +91,8 @@ func (r *recipe) intent(member string, stopped bool) *node {
 	return r.add(s)
 }
 
-// setWanted sets what the user wants of the member, or of all where the name
-// is empty.
+// setWanted sets whether the user wants the member stopped. An empty name means the
+// cluster and all members.
 func setWanted(c *appliance.Cluster, member string, stopped bool) {
 	if member == "" {
 		c.WantStopped = stopped
@@ -103,8 +104,8 @@ func setWanted(c *appliance.Cluster, member string, stopped bool) {
 	}
 }
 
-// wanted has an up first record that all members shall run, where the user had
-// stopped some or where the creation failed.
+// wanted draws up's first step, which records that all members shall run, if the user
+// had stopped some or the creation failed.
 func (r *recipe) wanted() {
 	if !r.op.Params.WantRunning {
 		return
@@ -119,7 +120,7 @@ func (r *recipe) wanted() {
 	}
 }
 
-// powerStep makes the member's machine ready for commands.
+// powerStep draws the step that makes the member's machine ready for commands.
 func (r *recipe) powerStep(m appliance.Member, needs ...*node) *node {
 	s := each(kindPower, m.Name, "ready the machine")
 	s.Do = func(ctx context.Context, report appliance.Report) error {
@@ -130,16 +131,17 @@ func (r *recipe) powerStep(m appliance.Member, needs ...*node) *node {
 	return r.add(s, needs...)
 }
 
-// startStep configures the member by the record and starts PostgreSQL there.
+// startStep draws the step that applies the member's recorded configuration and
+// starts PostgreSQL.
 func (r *recipe) startStep(m appliance.Member, needs ...*node) *node {
 	s := each(kindStart, m.Name, "start PostgreSQL")
 	s.Done, s.Do = r.accepting(m.Name), r.startServer(m.Name, false)
 	return r.add(s, needs...)
 }
 
-// startApartStep is startStep for a standby whose slot isn't there yet: it
-// connects to the primary in followStep. A first try that fails would have it
-// wait for wal_retrieve_retry_interval.
+// startApartStep is startStep for a standby whose slot doesn't exist yet. The standby
+// connects to the primary only in followStep, because a failed connection would make
+// the standby wait for wal_retrieve_retry_interval.
 func (r *recipe) startApartStep(m appliance.Member, needs ...*node) *node {
 	n := r.startStep(m, needs...)
 	n.step.Do = r.startServer(m.Name, true)
@@ -152,9 +154,9 @@ func (r *recipe) followStep(m appliance.Member, needs ...*node) *node {
 	return r.add(s, needs...)
 }
 
-// streamingStep waits until the standbys stream and have replayed what was done
-// a moment ago, such as setting pgapp's own password: it is not to be held
-// against them. Where one doesn't in time, verify says why.
+// streamingStep draws the step that waits until the standbys stream. The step also
+// waits for them to replay recent changes, such as pgapp's password, which verify
+// needs. A standby that replays too late is no error here: verify reports it.
 func (r *recipe) streamingStep(standbys []appliance.Member, needs ...*node) *node {
 	names := make([]string, 0, len(standbys))
 	for _, m := range standbys {

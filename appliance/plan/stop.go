@@ -9,18 +9,19 @@ import (
 )
 
 const (
-	// streamingTimeout bounds the wait for a standby that may have to replay
-	// what it missed; it goes on afterwards, and the operation can be repeated.
+	// streamingTimeout bounds the wait for a standby that may have much WAL to
+	// replay. The standby continues after the timeout, and the user can repeat the
+	// operation.
 	streamingTimeout = 5 * time.Minute
-	// replayTimeout bounds the wait for standbys that stream to show what the
-	// primary holds, before they are verified.
+	// replayTimeout bounds the wait for streaming standbys to replay the primary's
+	// WAL before verification.
 	replayTimeout = 30 * time.Second
-	// stopTimeout is that of pg_ctl's documentation for a fast shutdown.
+	// stopTimeout bounds each shutdown, and equals pg_ctl's default timeout.
 	stopTimeout = 60 * time.Second
 )
 
-// stop stops the cluster, or one member. The primary goes first: its shutdown
-// checkpoint then reaches every standby, so that none lags when it stops.
+// stop draws the steps that stop the cluster or one member. The primary stops first,
+// so that its shutdown checkpoint reaches every standby before the standbys stop.
 func (r *recipe) stop(c appliance.Cluster, member string) error {
 	intent := r.intent(member, true)
 	if member != "" {
@@ -60,8 +61,8 @@ func (r *recipe) powerOffStep(m appliance.Member, stopped *node) {
 	r.add(s, stopped)
 }
 
-// restart stops and starts. Whether a running server is the old or the new
-// one can't be seen, so a resumed restart stops once more.
+// restart draws the steps that stop and start the cluster or one member. A resumed
+// restart stops the servers again, because a restarted server looks like the old one.
 func (r *recipe) restart(c appliance.Cluster, member string) error {
 	members := c.Members
 	if member != "" {
@@ -86,8 +87,8 @@ func (r *recipe) restart(c appliance.Cluster, member string) error {
 	return err
 }
 
-// destroy removes every trace. Nothing of the cluster is needed any more, so
-// the members are ended at once instead of being shut down.
+// destroy draws the steps that remove the cluster and its files. The members end at
+// once, without a shutdown, since nothing of the cluster is needed any more.
 func (r *recipe) destroy(c appliance.Cluster) {
 	s := whole(kindIntent, "record that it shall go")
 	s.Do = func(ctx context.Context, _ appliance.Report) error {
@@ -104,8 +105,8 @@ func (r *recipe) destroy(c appliance.Cluster) {
 	r.add(forget, intent)
 }
 
-// stopMember stops the member's PostgreSQL; where that can't be done on its
-// machine, by powering the machine off.
+// stopMember stops the member's PostgreSQL. If the virtual machine is out of reach,
+// stopMember powers the machine off.
 func (w work) stopMember(ctx context.Context, c appliance.Cluster, m appliance.Member, mc appliance.Machine, report appliance.Report) error {
 	err := stopServer(ctx, mc)
 	if m.Placement != appliance.PlacementVM || ctx.Err() != nil || !outOfReach(err) {
@@ -118,15 +119,15 @@ func (w work) stopMember(ctx context.Context, c appliance.Cluster, m appliance.M
 	return nil
 }
 
-// outOfReach tells whether a server could not be stopped in a way that ends
-// with its machine.
+// outOfReach tells whether a power-off of the machine resolves the error: the machine
+// is unreachable, or the server doesn't stop.
 func outOfReach(err error) bool {
 	return appliance.IsProblem(err, appliance.ErrMemberUnreachable) || appliance.IsProblem(err, appliance.ErrGuestHostKey) ||
 		appliance.IsProblem(err, appliance.ErrPostgresStop)
 }
 
-// stopServer stops fast; where that takes too long the server is stopped at
-// once, which costs a crash recovery and no data.
+// stopServer stops the server in mode fast, and after stopTimeout in mode immediate,
+// which costs a crash recovery but no data.
 func stopServer(ctx context.Context, mc appliance.Machine) error {
 	fast, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()

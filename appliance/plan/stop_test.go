@@ -9,7 +9,7 @@ import (
 	"pgapp/appliance"
 )
 
-// fakeMachine fails to stop its server.
+// fakeMachine returns err from StopServer.
 type fakeMachine struct {
 	appliance.Machine
 	err error
@@ -36,7 +36,7 @@ func (*fakeProvider) ApplySize(context.Context, appliance.Cluster, appliance.Mem
 	return false, nil
 }
 
-func TestStopPowersOffAMachineOutOfReach(t *testing.T) {
+func TestStopMemberPowersOffUnreachableMachine(t *testing.T) {
 	t.Parallel()
 	unreachable := appliance.NewProblem(appliance.ErrMemberUnreachable, "no answer")
 	for name, c := range map[string]struct {
@@ -44,27 +44,27 @@ func TestStopPowersOffAMachineOutOfReach(t *testing.T) {
 		place appliance.Placement
 		off   bool
 	}{
-		"a machine that answers":      {place: appliance.PlacementVM},
-		"one that doesn't":            {err: unreachable, place: appliance.PlacementVM, off: true},
-		"another at its address":      {err: appliance.NewProblem(appliance.ErrGuestHostKey, "another key"), place: appliance.PlacementVM, off: true},
-		"a server that doesn't end":   {err: appliance.NewProblem(appliance.ErrPostgresStop, "did not stop"), place: appliance.PlacementVM, off: true},
-		"a domain of somebody else's": {err: appliance.NewProblem(appliance.ErrForeignObject, "not ours"), place: appliance.PlacementVM},
-		"a member on the host":        {err: unreachable, place: appliance.PlacementLocal},
-		"an error of any other kind":  {err: errors.New("other"), place: appliance.PlacementVM},
+		"a machine that answers":     {place: appliance.PlacementVM},
+		"a machine that is silent":   {err: unreachable, place: appliance.PlacementVM, off: true},
+		"another host key":           {err: appliance.NewProblem(appliance.ErrGuestHostKey, "another key"), place: appliance.PlacementVM, off: true},
+		"a server that doesn't stop": {err: appliance.NewProblem(appliance.ErrPostgresStop, "did not stop"), place: appliance.PlacementVM, off: true},
+		"a foreign domain":           {err: appliance.NewProblem(appliance.ErrForeignObject, "not ours"), place: appliance.PlacementVM},
+		"a member on the host":       {err: unreachable, place: appliance.PlacementLocal},
+		"any other error":            {err: errors.New("other"), place: appliance.PlacementVM},
 	} {
 		p := &fakeProvider{}
 		r := recipeOf(Config{}, p)
 		err := r.stopMember(t.Context(), appliance.Cluster{}, appliance.Member{Name: "node1", Placement: c.place}, fakeMachine{err: c.err}, func(appliance.Progress) {})
 		if off := len(p.off) == 1; off != c.off {
-			t.Errorf("%s: powered off %v", name, p.off)
+			t.Errorf("%s: powered off %v, want a power-off: %v", name, p.off, c.off)
 		}
 		if failed := err != nil; failed != (c.err != nil && !c.off) {
-			t.Errorf("%s: got %v", name, err)
+			t.Errorf("%s: stopMember returned %v", name, err)
 		}
 	}
 }
 
-func TestResizeRestartsThePrimaryLast(t *testing.T) {
+func TestResizeStepsRestartPrimaryLast(t *testing.T) {
 	t.Parallel()
 	vm := func(name string) appliance.Member {
 		return appliance.Member{Name: name, Placement: appliance.PlacementVM}
@@ -81,15 +81,15 @@ func TestResizeRestartsThePrimaryLast(t *testing.T) {
 		ids, before = append(ids, s.ID), []string{s.ID}
 	}
 	if !slices.Equal(ids, []string{"resize/node1", "resize/node2", "resize/node0"}) {
-		t.Errorf("got %q", ids)
+		t.Errorf("steps %q, want the primary last and no removed member", ids)
 	}
 	c.Members[0].Placement = appliance.PlacementLocal
 	if got := r.resized(c, ch); len(got) != 2 {
-		t.Errorf("a member on the host has no size: got %v", got)
+		t.Errorf("resized members %v, want none on the host", got)
 	}
 }
 
-// recipeOf is a recipe with nothing drawn yet.
+// recipeOf returns a recipe with an empty graph.
 func recipeOf(cfg Config, p appliance.Provider) *recipe {
 	return &recipe{work: work{dataDirs{world: world{Planner: New(cfg), provider: p}}}, graph: &graph{}}
 }

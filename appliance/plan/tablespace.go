@@ -9,12 +9,12 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// askLimit is how long the primary may take to answer before the work goes on
-// without.
+// askLimit bounds the wait for the primary's answer. Without an answer in time, the
+// step continues.
 const askLimit = 5 * time.Second
 
-// tablespaceStep refuses, before anything is changed, a standby beside
-// tablespaces on one machine.
+// tablespaceStep draws the step that refuses, before any change, to add a standby on
+// a shared machine if the primary has tablespaces. It returns nil if none can be added.
 func (r *recipe) tablespaceStep(c appliance.Cluster, added []appliance.Member) *node {
 	if !c.SharesMachine() || len(added) == 0 || c.Phase == appliance.PhaseCreating {
 		return nil
@@ -28,7 +28,7 @@ func (r *recipe) tablespaceStep(c appliance.Cluster, added []appliance.Member) *
 		}
 		mc := r.provider.Machine(f.cluster, f.cluster.PrimaryMember())
 		if running, err := mc.ServerRunning(ctx); err != nil || !running {
-			return err // the clone asks again
+			return err // the clone step checks again
 		}
 		return r.inPrimary(ctx, func(_ facts, p *postgres.Control) error {
 			return postgres.RefuseTablespaces(ctx, p, "standby "+added[0].Name)
@@ -37,7 +37,7 @@ func (r *recipe) tablespaceStep(c appliance.Cluster, added []appliance.Member) *
 	return r.add(s)
 }
 
-// readyToClone looks for what forbids a clone, and makes its slot.
+// readyToClone refuses tablespaces on a shared machine, and makes the standby's slot.
 func readyToClone(ctx context.Context, f facts, m appliance.Member, primary *postgres.Control) error {
 	if f.cluster.SharesMachine() {
 		if err := postgres.RefuseTablespaces(ctx, primary, "standby "+m.Name); err != nil {
@@ -47,9 +47,10 @@ func readyToClone(ctx context.Context, f facts, m appliance.Member, primary *pos
 	return postgres.EnsureSlot(ctx, primary, m.Slot)
 }
 
-// withTablespaces starts a standby whose machine is its own, with a directory for
-// each of the primary's tablespaces: replay ends where one is missing. One that
-// was made meanwhile is worth another start.
+// withTablespaces calls start. For a standby with its own machine, withTablespaces
+// first makes a directory for each of the primary's tablespaces, because the server
+// ends if replay misses one. After a failed start, withTablespaces makes the missing
+// directories and calls start again, as long as it makes new ones.
 func (w work) withTablespaces(ctx context.Context, c appliance.Cluster, m appliance.Member, mc appliance.Machine, start func() error) error {
 	dirs, own := mc.(appliance.DirMaker)
 	if !own || m.Name == c.Primary {
@@ -70,9 +71,9 @@ func (w work) withTablespaces(ctx context.Context, c appliance.Cluster, m applia
 	}
 }
 
-// makeTablespaces makes what the standby lacks of the primary's tablespaces, and
-// of those that it has missed. A primary that doesn't answer is no reason
-// against a start.
+// makeTablespaces makes the standby's missing directories for the primary's
+// tablespaces and for missed, and returns the directories made. If the primary doesn't
+// answer, makeTablespaces uses missed alone.
 func (w work) makeTablespaces(ctx context.Context, dirs appliance.DirMaker, missed []string) ([]string, error) {
 	locations, err := w.primaryTablespaces(ctx)
 	if err != nil && ctx.Err() != nil {
@@ -91,9 +92,9 @@ func (w work) primaryTablespaces(ctx context.Context) (locations []string, err e
 	return locations, err
 }
 
-// loadedTablespaces is the step after a load from files, which may make
-// tablespaces while the standbys are cloned or replay already. It is nil where
-// there is no such load.
+// loadedTablespaces draws the step that makes a load's tablespaces on the standbys.
+// SQL files may create tablespaces while the standbys are cloned, or replay.
+// loadedTablespaces returns nil if the step isn't needed.
 func (r *recipe) loadedTablespaces(c appliance.Cluster, standbys []appliance.Member, needs ...*node) *node {
 	if c.SharesMachine() || len(c.Spec.SQL) == 0 || len(standbys) == 0 {
 		return nil
@@ -109,9 +110,10 @@ func (r *recipe) loadedTablespaces(c appliance.Cluster, standbys []appliance.Mem
 	return r.add(s, needs...)
 }
 
-// followTablespaces makes the directories, and starts the standbys whose replay
-// has met one too early: also one that was about to when it was made. Where one
-// doesn't catch up in time, verify says why; it may be delayed by its user.
+// followTablespaces makes the directories, and starts the standbys whose server has
+// ended because a directory was missing. If a directory is new, followTablespaces
+// repeats the starts until the standbys catch up, or until replayTimeout. A standby
+// that is late, for example by a configured delay, is no error: verify reports it.
 func (w work) followTablespaces(ctx context.Context, standbys []appliance.Member, locations []string, report appliance.Report) error {
 	var names []string
 	anew := false
@@ -143,14 +145,14 @@ func (w work) followTablespaces(ctx context.Context, standbys []appliance.Member
 	}
 }
 
-// caughtUp waits a little for the standbys to replay what the primary has.
+// caughtUp tells whether the standbys replay the primary's WAL within askLimit.
 func (w work) caughtUp(ctx context.Context, names []string) bool {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	return w.inPrimary(ctx, func(_ facts, p *postgres.Control) error { return postgres.WaitReplayed(ctx, p, names) }) == nil
 }
 
-// startEnded starts the member's server where it has ended.
+// startEnded starts the member's server if it has ended.
 func (w work) startEnded(ctx context.Context, member string, report appliance.Report) error {
 	return w.on(ctx, member, func(_ facts, _ appliance.Member, mc appliance.Machine) error {
 		if running, err := mc.ServerRunning(ctx); err != nil || running {

@@ -19,9 +19,10 @@ func (stepProvider) CreateSteps(_ appliance.Cluster, members []appliance.Member)
 	return out
 }
 
-// TestLoadedTablespacesComeBeforeStreaming has a load from files make tablespaces
-// while the standbys start: each gets the directories when the load is over.
-func TestLoadedTablespacesComeBeforeStreaming(t *testing.T) {
+// TestLoadedTablespacesStepPrecedesStreaming loads from files, which may create
+// tablespaces while the standbys start. The standbys get the directories after the load.
+// On a shared machine there is no such step.
+func TestLoadedTablespacesStepPrecedesStreaming(t *testing.T) {
 	t.Parallel()
 	c := appliance.Cluster{
 		Primary: "node0", Spec: appliance.Spec{Provider: appliance.ProviderLibvirt, SQL: []string{"a.sql"}},
@@ -38,19 +39,20 @@ func TestLoadedTablespacesComeBeforeStreaming(t *testing.T) {
 		return nil
 	}
 	if got := waits(c, "tablespaces"); !slices.Contains(got, "load") || !slices.Contains(got, "start/node1") {
-		t.Errorf("the step waits for %q", got)
+		t.Errorf("step tablespaces waits for %q, want load and start/node1", got)
 	}
 	if got := waits(c, "streaming"); !slices.Contains(got, "tablespaces") {
-		t.Errorf("streaming waits for %q", got)
+		t.Errorf("step streaming waits for %q, want tablespaces", got)
 	}
 	c.Spec.Provider = appliance.ProviderLocal
 	if got := waits(c, "tablespaces"); got != nil {
-		t.Errorf("on a shared machine: %q", got)
+		t.Errorf("on a shared machine, step tablespaces waits for %q, want no step", got)
 	}
 }
 
-// TestStartOnASharedMachineMakesNoDirectory needs no primary to ask.
-func TestStartOnASharedMachineMakesNoDirectory(t *testing.T) {
+// TestWithTablespacesOnSharedMachineStartsOnce also shows that the primary is not
+// asked: the recipe has no store.
+func TestWithTablespacesOnSharedMachineStartsOnce(t *testing.T) {
 	t.Parallel()
 	calls, failed := 0, errors.New("no")
 	err := recipeOf(Config{}, nil).withTablespaces(t.Context(), appliance.Cluster{Primary: "node0"}, appliance.Member{Name: "node1"}, fakeMachine{}, func() error {
@@ -62,14 +64,14 @@ func TestStartOnASharedMachineMakesNoDirectory(t *testing.T) {
 	}
 }
 
-// dirMachine has a machine of its own.
+// dirMachine is a member's own machine, which has every directory.
 type dirMachine struct{ appliance.Machine }
 
 func (dirMachine) MakeDir(context.Context, string) (bool, error) { return false, nil }
 
-// TestStartWithoutItsPrimaryIsTriedOnce has no cluster on record, so that
-// nobody can be asked.
-func TestStartWithoutItsPrimaryIsTriedOnce(t *testing.T) {
+// TestWithTablespacesStartsOnceWithoutPrimary has no cluster on record, so that the
+// primary can't be asked.
+func TestWithTablespacesStartsOnceWithoutPrimary(t *testing.T) {
 	t.Parallel()
 	calls, failed := 0, errors.New("no")
 	r := recipeOf(Config{Store: noStore{}}, nil)
@@ -82,9 +84,9 @@ func TestStartWithoutItsPrimaryIsTriedOnce(t *testing.T) {
 	}
 }
 
-// TestStartMakesATablespaceThatWasDroppedSince has replay miss a directory that
-// the primary no longer lists.
-func TestStartMakesATablespaceThatWasDroppedSince(t *testing.T) {
+// TestWithTablespacesMakesDroppedTablespaceDir starts a standby whose
+// replay needs a directory that the primary no longer lists.
+func TestWithTablespacesMakesDroppedTablespaceDir(t *testing.T) {
 	t.Parallel()
 	const log = `2026-01-01 10:00:00.000 UTC [7] FATAL:  directory "/srv/gone" does not exist
 2026-01-01 10:00:00.000 UTC [7] HINT:  Create this directory for the tablespace before restarting the server.
@@ -105,7 +107,7 @@ func TestStartMakesATablespaceThatWasDroppedSince(t *testing.T) {
 	}
 }
 
-// madeDirs notes what is made.
+// madeDirs notes the directories made.
 type madeDirs struct {
 	appliance.Machine
 	dirs []string
@@ -122,9 +124,9 @@ func (noStore) Cluster(context.Context, string) (appliance.Cluster, error) {
 	return appliance.Cluster{}, errors.New("nothing on record")
 }
 
-// TestLoadedTablespacesThatAreThereAreNotWaitedFor has a standby that may be
-// delayed: asking how far it is would panic, without sessions.
-func TestLoadedTablespacesThatAreThereAreNotWaitedFor(t *testing.T) {
+// TestFollowTablespacesSkipsWaitWhenDirsExist has a standby whose replay may
+// be delayed. A wait for the standby would panic, since there are no sessions.
+func TestFollowTablespacesSkipsWaitWhenDirsExist(t *testing.T) {
 	t.Parallel()
 	standby := appliance.Member{Name: "node1", Placement: appliance.PlacementVM}
 	r := recipeOf(Config{Store: oneCluster{members: []appliance.Member{{Name: "node0"}, standby}}}, &oneMachine{machine: runningDirs{}})
@@ -153,7 +155,7 @@ type oneMachine struct {
 
 func (p *oneMachine) Machine(appliance.Cluster, appliance.Member) appliance.Machine { return p.machine }
 
-// runningDirs runs, and has all directories.
+// runningDirs has a running server and every directory.
 type runningDirs struct{ dirMachine }
 
 func (runningDirs) ServerRunning(context.Context) (bool, error) { return true, nil }

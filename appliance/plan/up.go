@@ -8,8 +8,8 @@ import (
 	"pgapp/appliance"
 )
 
-// up is the graph of up: for a new cluster, for one of that spec, or for one
-// whose spec changes.
+// up draws the graph of up, for a new or an existing cluster, with or without a
+// change of its spec.
 func (r *recipe) up(c appliance.Cluster) {
 	r.wanted()
 	if ch := r.op.Params.Change; ch != nil {
@@ -22,17 +22,17 @@ func (r *recipe) up(c appliance.Cluster) {
 	}
 }
 
-// bring brings a cluster from nothing, or from wherever it is, to its spec. The
-// standbys are cloned while the data set is loaded: what is loaded then
-// streams once, instead of being written and copied. With a template nothing
-// is cloned or loaded: every member is a copy of it, of one identifier.
+// bring draws the steps that bring a cluster from any state to its spec. The standbys
+// are cloned while the data set is loaded, so that the loaded data is streamed once
+// instead of written and then copied. With a template, every member is a copy of the
+// template with the same system identifier, and nothing is cloned.
 func (r *recipe) bring(c appliance.Cluster) {
 	primary, standbys := c.PrimaryMember(), c.Standbys()
 	r.embed(r.provider.CreateSteps(c, c.Members), nil)
 	postgres := whole(kindPostgres, "find PostgreSQL 17")
 	postgres.Done, postgres.Do = r.binariesKnown, r.findBinaries
 	basis := r.add(postgres)
-	if c.SharesMachine() { // else what fails there would say so in the words of another program
+	if c.SharesMachine() { // the host check explains failures better than PostgreSQL's programs
 		basis.need(r.of(appliance.StepHost, ""))
 	}
 	if r.template != nil {
@@ -48,7 +48,7 @@ func (r *recipe) bring(c appliance.Cluster) {
 	r.endSteps(c, standbys)
 }
 
-// primarySteps are what the primary needs once it runs.
+// primarySteps draws the steps on the running primary: roles, slots and load.
 func (r *recipe) primarySteps(c appliance.Cluster, primary appliance.Member) {
 	roles := whole(kindRoles, "create the roles")
 	roles.Member, roles.Done, roles.Do = primary.Name, r.rolesThere, r.createRoles
@@ -65,11 +65,11 @@ func (r *recipe) slotsStep(primary appliance.Member, needs ...*node) *node {
 	return r.add(slots, needs...)
 }
 
-// standbySteps make and start the standbys of up. Those that are copies of the
-// template are started while the primary's slots are made, and follow then.
+// standbySteps draws the steps that make and start the standbys. Copies of the
+// template start while the primary's slots are made, and then follow the primary.
 func (r *recipe) standbySteps(standbys []appliance.Member) {
 	slots := r.of(kindSlots, "")
-	source := slots // a base backup needs WAL kept for it
+	source := slots // a base backup needs a slot that keeps WAL
 	if r.template != nil {
 		source = r.of(kindInit, "") // so that the primary starts while the others are copied
 	}
@@ -89,7 +89,7 @@ func (r *recipe) standbySteps(standbys []appliance.Member) {
 	}
 }
 
-// endSteps finish up, and verify the cluster.
+// endSteps draws the last steps of up, which verify the cluster.
 func (r *recipe) endSteps(c appliance.Cluster, standbys []appliance.Member) {
 	ready := r.startedOf(standbys)
 	if r.template != nil || r.decision.Follow {
@@ -106,7 +106,7 @@ func (r *recipe) endSteps(c appliance.Cluster, standbys []appliance.Member) {
 	r.delaySteps(c, r.add(sync, access, streaming), r.add(verify, access, streaming))
 }
 
-// startedOf are the steps that start these members.
+// startedOf returns the steps that start the members.
 func (g *graph) startedOf(members []appliance.Member) []*node {
 	var out []*node
 	for _, m := range members {
@@ -115,10 +115,9 @@ func (g *graph) startedOf(members []appliance.Member) []*node {
 	return out
 }
 
-// inTurn is the step that the standby's waits for so that, with a template, no
-// more of them than were decided on run at a time: the primary needs a
-// processor too. Without a template the steps of standbys wait for other
-// things most of the time.
+// inTurn returns the step that standby i's step of that kind waits for, so that at
+// most Decision.Parallel of them run at a time and the primary keeps a processor.
+// Without a template inTurn returns nil, since these steps mostly wait.
 func (r *recipe) inTurn(kind appliance.StepKind, standbys []appliance.Member, i int) *node {
 	if r.template == nil || i < r.decision.Parallel {
 		return nil

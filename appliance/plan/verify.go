@@ -15,12 +15,12 @@ func (w work) verify(ctx context.Context, report appliance.Report) error {
 	if err != nil {
 		return err
 	}
-	if w.template == nil && !delayed(f.cluster) { // else nothing was loaded since the standbys streamed
+	if w.template == nil && !delayed(f.cluster) { // only then may loaded data still be unreplayed
 		w.waitReplayed(ctx)
 	}
 	v := w.cfg.Observer.Verify(ctx, f.cluster, w.provider, f.secrets)
-	// All standbys stream: one that is silent now is busy, as an emulated guest
-	// that was started just now, and is asked again.
+	// All standbys stream, so a member that doesn't answer is busy, as an emulated
+	// guest is after its start. Verify again.
 	for start := time.Now(); silent(v) && time.Since(start) < replayTimeout && ctx.Err() == nil; {
 		v = w.cfg.Observer.Verify(ctx, f.cluster, w.provider, f.secrets)
 	}
@@ -49,8 +49,8 @@ func (w work) verify(ctx context.Context, report appliance.Report) error {
 	return nil
 }
 
-// silent tells whether nothing failed but that members gave no answer in time,
-// which each look waits for, or that a check came to no end.
+// silent tells whether verification failed only because members did not answer in
+// time, or because a check did not finish. Each verification waits for the answers.
 func silent(v appliance.VerifyReport) bool {
 	found := false
 	for _, c := range v.Checks {

@@ -61,7 +61,7 @@ func (w world) inPrimary(ctx context.Context, f func(facts, *postgres.Control) e
 	return w.cfg.Sessions.Use(ctx, postgres.SessionKey(fs.cluster, m.Name), dial, func(c *postgres.Control) error { return f(fs, c) })
 }
 
-// updateCluster stores a fact.
+// updateCluster changes the cluster's record.
 func (w world) updateCluster(ctx context.Context, change func(*appliance.Cluster)) error {
 	_, err := w.cfg.Store.UpdateCluster(ctx, w.op.Cluster, func(c *appliance.Cluster) error {
 		change(c)
@@ -73,8 +73,8 @@ func (w world) updateCluster(ctx context.Context, change func(*appliance.Cluster
 	return nil
 }
 
-// primaryName is the recorded primary's; an unreadable record shows itself at
-// the next look at it.
+// primaryName returns the recorded primary's name. It is empty if the record can't be
+// read; the next read returns the error.
 func (w world) primaryName(ctx context.Context) string {
 	c, err := w.cfg.Store.Cluster(ctx, w.op.Cluster)
 	if err != nil {
@@ -83,8 +83,8 @@ func (w world) primaryName(ctx context.Context) string {
 	return c.Primary
 }
 
-// adds tells whether the operation adds the member: then it is no copy of the
-// template, which the primary may have left far behind.
+// adds tells whether the operation adds the member. An added member is never a copy
+// of the template, since the primary may have changed much since.
 func (w world) adds(member string) bool {
 	ch := w.op.Params.Change
 	return ch != nil && slices.ContainsFunc(ch.Add, func(m appliance.Member) bool { return m.Name == member })

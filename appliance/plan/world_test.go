@@ -112,7 +112,7 @@ func cases() []scenario {
 	}
 }
 
-// world is a planner's: a store, machines, and what the decision looks at.
+// world holds a planner, its store, and what the planner's decisions depend on.
 type world struct {
 	st           *store.Store
 	planner      *plan.Planner
@@ -123,7 +123,7 @@ type world struct {
 	template     string
 }
 
-// newWorld decides the scenario's operation.
+// newWorld makes a world, and decides the scenario's operation.
 func newWorld(t *testing.T, c scenario) *world {
 	t.Helper()
 	w := &world{cluster: c.cluster, machine: &emptyMachine{}, hostPostgres: !c.template}
@@ -161,7 +161,7 @@ func newWorld(t *testing.T, c scenario) *world {
 		t.Fatal(err)
 	}
 	if d.Parallel > 0 {
-		d.Parallel = 1 // whatever machine the test runs on
+		d.Parallel = 1 // independent of this machine's processors
 	}
 	w.op.Decision = &d
 	return w
@@ -175,7 +175,7 @@ func (w *world) begin(t *testing.T) {
 	}
 }
 
-// planned is the graph of the operation as the journal has it.
+// planned plans the journaled operation and returns its graph.
 func (w *world) planned(t *testing.T) string {
 	t.Helper()
 	o, err := w.st.Operation(t.Context(), w.op.ID)
@@ -200,7 +200,7 @@ func (w *world) update(t *testing.T, change func(*appliance.Cluster)) {
 	}
 }
 
-// stored is what the store holds.
+// stored returns the stored cluster and operation as JSON.
 func (w *world) stored(t *testing.T) string {
 	t.Helper()
 	c, err := w.st.Cluster(t.Context(), w.cluster.Name)
@@ -221,7 +221,7 @@ func (w *world) stored(t *testing.T) string {
 	return string(b)
 }
 
-// stepProvider has the steps that the real providers have.
+// stepProvider returns the same steps as the real providers.
 type stepProvider struct{ appliance.Provider }
 
 func (stepProvider) CreateSteps(_ appliance.Cluster, ms []appliance.Member) []appliance.Step {
@@ -258,7 +258,7 @@ func (*emptyMachine) ReadFile(context.Context, string) ([]byte, error) { return 
 
 func (*emptyMachine) ServerRunning(context.Context) (bool, error) { return false, nil }
 
-// madeMachine has a data directory, and a server.
+// madeMachine has a data directory and a server.
 type madeMachine struct{ emptyMachine }
 
 func (*madeMachine) Run(context.Context, appliance.Command) (appliance.Result, error) {

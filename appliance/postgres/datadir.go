@@ -201,14 +201,20 @@ func RemoveDataDir(ctx context.Context, sh Shell) error {
 
 // removeScript moves the data directory $1 into the partial directory $2 and
 // removes it there, so that a kill never leaves half a data directory. It clears
-// the tablespaces unless $3 is set, which means that others share them.
+// the tablespaces unless $3 is set, which means that others share them. It waits
+// for the script of a killed daemon that still does the same.
 const removeScript = `set -eu
+exec 9<"${1%/*}"
+flock 9
 if [ -e "$1/postmaster.pid" ]; then
 	pid=$(head -n 1 -- "$1/postmaster.pid")
 	if [ "/proc/$pid/cwd" -ef "$1" ]; then echo "a server with process id $pid runs on $1" >&2; exit 1; fi
 fi
 if [ -e "$2" ] && [ ! -f "$2/.pgapp" ]; then rmdir -- "$2"; fi
-if [ ! -e "$2" ]; then mkdir -m 0700 -- "$2"; : >"$2/.pgapp"; fi
+if [ ! -e "$2" ]; then
+	mkdir -m 0700 -- "$2"
+	: >"$2/.pgapp"
+fi
 p=$2
 ` + clearListed + `gone() {
 	d=$p/data
@@ -217,6 +223,9 @@ p=$2
 	rm -rf -- "$d"
 }
 gone "$@"
-if [ -e "$1" ]; then mv -T -- "$1" "$p/data"; gone "$@"; fi
+if [ -e "$1" ]; then
+	mv -T -- "$1" "$p/data"
+	gone "$@"
+fi
 rm -f -- "$p/.tablespaces" "$p/.pgapp"
 rmdir -- "$p"`

@@ -288,3 +288,27 @@ func TestRemoveDataDirKeepsSharedTablespaces(t *testing.T) {
 		t.Errorf("the primary's tablespace: %v", err)
 	}
 }
+
+// TestRemoveDataDirBesideAnotherRemoval has the script that a killed daemon left
+// running beside its successor's.
+func TestRemoveDataDirBesideAnotherRemoval(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "127.0.0.1")
+	partial := m.layout.DataDir + ".partial"
+	for range 30 {
+		_, err := m.Run(t.Context(), appliance.Command{Argv: []string{"sh", "-ec", `mkdir -p "$1/data/base"; : >"$1/.pgapp"`, "sh", partial}})
+		must(t, err)
+		errs := make(chan error, 2)
+		for range 2 {
+			go func() { errs <- postgres.RemoveDataDir(t.Context(), m) }()
+		}
+		for range 2 {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := os.Lstat(partial); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("the partial directory is still there: %v", err)
+		}
+	}
+}

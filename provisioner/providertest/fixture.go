@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // Fixture is a provider to test, with the properties that the contract leaves
@@ -179,11 +180,8 @@ func (f Fixture) interrupt(t *testing.T, s appliance.Step, after time.Duration) 
 // eventually polls until ok is true.
 func (f Fixture) eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	ctx := f.context(t)
-	for !ok() {
-		if ctx.Err() != nil {
-			t.Fatalf("%s: not in time", what)
-		}
-		time.Sleep(20 * time.Millisecond)
+	err := wait.Until(f.context(t), 20*time.Millisecond, func(context.Context) (bool, error) { return ok(), nil })
+	if err != nil {
+		t.Fatalf("%s: not in time: %v", what, err)
 	}
 }

@@ -50,9 +50,18 @@ type Cluster struct {
 	Template string `json:"template,omitempty"`
 	// Initialised is set once the primary's data directory was seen complete.
 	// From then on, a missing directory is a loss of data.
-	Initialised bool      `json:"initialised,omitempty"`
-	Timeline    uint32    `json:"timeline,omitempty"`
-	Members     []Member  `json:"members"`
+	Initialised bool   `json:"initialised,omitempty"`
+	Timeline    uint32 `json:"timeline,omitempty"`
+	// Ancestors are the ends of the timelines that Timeline descends from, oldest
+	// first.
+	Ancestors []Switch `json:"ancestors,omitempty"`
+	// Promotions are the promotions on record, oldest first.
+	Promotions []Promotion `json:"promotions,omitempty"`
+	// Promise holds for every acknowledged commit, at every moment.
+	Promise Promise `json:"promise,omitzero"`
+	// Change is the change of primary under way, or the last one.
+	Change    *PrimaryChange `json:"change,omitempty"`
+	Members   []Member       `json:"members"`
 	CreatedAt   time.Time `json:"created_at"`
 	// Binaries of PostgreSQL that local members run; fixed at creation.
 	PostgresBin     string `json:"postgres_bin,omitempty"`
@@ -76,6 +85,11 @@ type Member struct {
 	Slot string `json:"slot,omitempty"`
 	// WantStopped is set while the user wants this member stopped.
 	WantStopped bool `json:"want_stopped,omitempty"`
+	// Epoch is the epoch in which the member last streamed from the primary, or was
+	// the primary; 0 if unknown.
+	Epoch uint64 `json:"epoch,omitempty"`
+	// Return is set if the member has to be brought back before it may run.
+	Return WayBack `json:"return,omitempty"`
 	// UUID and MAC are set for virtual machines.
 	UUID string `json:"uuid,omitempty"`
 	MAC  string `json:"mac,omitempty"`
@@ -101,6 +115,9 @@ func (c Cluster) PrimaryMember() Member {
 	m, _ := c.Member(c.Primary)
 	return m
 }
+
+// Line returns the recorded timeline with its ancestors.
+func (c Cluster) Line() Line { return Line{Timeline: c.Timeline, Ancestors: c.Ancestors} }
 
 // Standbys returns every member but the primary, in order.
 func (c Cluster) Standbys() []Member {

@@ -18,6 +18,10 @@ const (
 	OpReinit  OperationKind = "reinit"  // clone one standby anew
 	OpScale   OperationKind = "scale"   // add standbys, or remove them
 	OpAdopt   OperationKind = "adopt"   // record what really runs
+	// The changes of primary, and the return of a member after one.
+	OpSwitchover OperationKind = "switchover" // move the primary without loss
+	OpFailover   OperationKind = "failover"   // replace a dead primary
+	OpRejoin     OperationKind = "rejoin"     // bring members back as standbys
 )
 
 // OperationState is the state of an operation.
@@ -60,6 +64,8 @@ type Operation struct {
 	Decision *Decision    `json:"decision,omitempty" hidden:"true"`
 	Steps    []StepRecord `json:"steps"`
 	Error    *Problem     `json:"error,omitempty"`
+	// Discarded is what the members that were brought back have lost.
+	Discarded []Discarded `json:"discarded,omitempty"`
 	// Note is one line for the user about an automatic choice.
 	Note string `json:"note,omitempty"`
 	// Build identifies the binary that made the plan; another build plans anew.
@@ -74,6 +80,15 @@ type Operation struct {
 type OperationParams struct {
 	// Member is set if the operation is for one member.
 	Member string `json:"member,omitempty"`
+	// To is the only member that a change of primary may promote, if set.
+	To string `json:"to,omitempty"`
+	// AllowDataLoss lets a failover promote a member that may lack acknowledged
+	// commits.
+	AllowDataLoss bool `json:"allow_data_loss,omitempty"`
+	// Force lets an operation end the promise of quorum durability.
+	Force bool `json:"force,omitempty"`
+	// InPlace restarts the primary without moving it.
+	InPlace bool `json:"in_place,omitempty"`
 	// KeepStopped leaves members stopped that the user has stopped.
 	KeepStopped bool `json:"keep_stopped,omitempty"`
 	// WantRunning has an up first record that all members shall run, and that

@@ -57,6 +57,10 @@ const (
 	ErrMemberUnreachable  ErrorID = "member-unreachable"
 	ErrFence              ErrorID = "fence-unproven"
 	ErrTablespace         ErrorID = "tablespace-local"
+	ErrQuorumLost         ErrorID = "quorum-lost"
+	ErrNoCandidate        ErrorID = "no-candidate"
+	ErrPromote            ErrorID = "promote-failed"
+	ErrRewind             ErrorID = "rewind-failed"
 
 	ErrHostNoSpace      ErrorID = "host-no-space"
 	ErrHostNoMemory     ErrorID = "host-no-memory"

@@ -54,6 +54,7 @@ type Spec struct {
 
 	PostgresBin string            `json:"postgres_bin,omitempty" yaml:"postgres_bin,omitempty" doc:"directory with PostgreSQL 17's programs"`
 	Locale      string            `json:"locale,omitempty" yaml:"locale,omitempty" doc:"C.UTF-8 (builtin provider) or a libc locale such as en_US.UTF-8"`
+	Durability  Durability        `json:"durability,omitempty" yaml:"durability,omitempty" doc:"async or quorum"`
 	Parameters  map[string]string `json:"parameters,omitzero" yaml:"parameters,omitempty" doc:"PostgreSQL parameters for every member"`
 
 	// The following fields are for provider libvirt only.

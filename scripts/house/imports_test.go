@@ -40,6 +40,7 @@ func rooms() []room {
 		{"appliance/program", []string{"appliance"}},
 		{"appliance/op", []string{"appliance"}},
 		{"appliance/postgres/...", []string{"appliance"}},
+		{"appliance/ha", []string{"appliance"}},
 		{"appliance/wait", nil},
 		{"appliance/durable", nil},
 		{"appliance/observe", []string{"appliance", "appliance/postgres"}},

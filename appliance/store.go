@@ -18,12 +18,10 @@ type Records interface {
 
 // Journal keeps operations. Each method is one transaction, as those of [Records].
 type Journal interface {
-	// Begin stores a new running operation and takes the cluster's running key.
-	// With create, the same transaction stores the cluster and its secrets, which
-	// must not exist. If another operation is running, Begin returns a [Problem]
-	// with id operation-running; but if supersede is the other's id, the other
-	// ends as superseded in the same transaction.
-	Begin(ctx context.Context, op Operation, create *NewCluster, supersede string) error
+	// Begin stores a new running operation and takes the cluster's running key, with
+	// all that the beginning says. If another operation is running that is not to be
+	// superseded, Begin returns a [Problem] with id operation-running.
+	Begin(ctx context.Context, b Beginning) error
 	// SaveOperation stores the operation; a final state releases the running
 	// key. With removeCluster the cluster's record and secrets go too.
 	SaveOperation(ctx context.Context, op Operation, removeCluster bool) error
@@ -32,6 +30,19 @@ type Journal interface {
 	Operations(ctx context.Context, cluster string) ([]Operation, error)
 	// Running returns the running operation of the cluster, or not-found.
 	Running(ctx context.Context, cluster string) (Operation, error)
+}
+
+// Beginning is what one transaction stores when an operation begins.
+type Beginning struct {
+	// Operation is the new running operation.
+	Operation Operation
+	// Create, if set, is stored too. The cluster must not exist.
+	Create *NewCluster
+	// Supersede is the id of the running operation that ends as superseded, or empty.
+	Supersede string
+	// Record, if set, changes the stored record. Nothing is stored after an error of
+	// Record, which is returned unchanged. Record must not call the store.
+	Record func(*Cluster) error
 }
 
 // NewCluster is a cluster's first record.

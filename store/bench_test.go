@@ -47,7 +47,7 @@ func beginMany(b *testing.B, s *store.Store, n int) []appliance.Operation {
 		for len(op.Steps) < 20 {
 			op.Steps = append(op.Steps, op.Steps[1])
 		}
-		if err := s.Begin(b.Context(), op, storetest.NewCluster(name), ""); err != nil {
+		if err := s.Begin(b.Context(), appliance.Beginning{Operation: op, Create: storetest.NewCluster(name)}); err != nil {
 			b.Fatal(err)
 		}
 		ops = append(ops, op)

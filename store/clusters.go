@@ -36,23 +36,30 @@ func (s *Store) Cluster(ctx context.Context, name string) (appliance.Cluster, er
 func (s *Store) UpdateCluster(ctx context.Context, name string, change func(*appliance.Cluster) error) (appliance.Cluster, error) {
 	var c appliance.Cluster
 	err := s.update(ctx, fmt.Sprintf("storing cluster %q", name), func(tx *bolt.Tx) (err error) {
-		if c, err = getCluster(tx, name); err != nil {
-			return err
-		}
-		revision := c.Revision + 1
-		if err := change(&c); err != nil {
-			return callerError{err}
-		}
-		if c.Name != name {
-			return fmt.Errorf("the change renames it to %q", c.Name)
-		}
-		c.Revision = revision
-		return put(tx, bucketClusters, name, c)
+		c, err = changeCluster(tx, name, change)
+		return err
 	})
 	if err != nil {
 		return appliance.Cluster{}, err
 	}
 	return c, nil
+}
+
+// changeCluster applies the function to the stored record.
+func changeCluster(tx *bolt.Tx, name string, change func(*appliance.Cluster) error) (appliance.Cluster, error) {
+	c, err := getCluster(tx, name)
+	if err != nil {
+		return c, err
+	}
+	revision := c.Revision + 1
+	if err := change(&c); err != nil {
+		return c, callerError{err}
+	}
+	if c.Name != name {
+		return c, fmt.Errorf("the change renames it to %q", c.Name)
+	}
+	c.Revision = revision
+	return c, put(tx, bucketClusters, name, c)
 }
 
 // Secrets returns the cluster's secrets; Values is never nil. An unknown

@@ -36,7 +36,7 @@ func childWrites(dir string) int {
 			name := fmt.Sprint("c", w)
 			op := storetest.NewOperation("op-"+name, name)
 			if _, err := s.Operation(ctx, op.ID); appliance.IsProblem(err, appliance.ErrNotFound) {
-				err = s.Begin(ctx, op, storetest.NewCluster(name), "")
+				err = s.Begin(ctx, appliance.Beginning{Operation: op, Create: storetest.NewCluster(name)})
 				if err != nil {
 					fmt.Println("error", err)
 					return

@@ -76,7 +76,7 @@ func TestFullDisk(t *testing.T) {
 	begun.Build = big
 	for name, write := range map[string]func() error{
 		"SaveOperation": func() error { return s.SaveOperation(ctx, op, false) },
-		"Begin":         func() error { return s.Begin(ctx, begun, nil, "") },
+		"Begin":         func() error { return s.Begin(ctx, appliance.Beginning{Operation: begun}) },
 		"PutSetting":    func() error { return s.PutSetting(ctx, "backup", []byte(big)) },
 		"UpdateCluster": func() error {
 			_, err := s.UpdateCluster(ctx, "main", func(c *appliance.Cluster) error { c.UUID = big; return nil })
@@ -105,7 +105,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("backup: %v", err)
 	}
 	free()
-	if err := errors.Join(s.SaveOperation(ctx, op, false), s.Begin(ctx, begun, nil, "")); err != nil {
+	if err := errors.Join(s.SaveOperation(ctx, op, false), s.Begin(ctx, appliance.Beginning{Operation: begun})); err != nil {
 		t.Fatalf("with room again: %v", err)
 	}
 	closeStore(t, s)

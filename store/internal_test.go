@@ -118,7 +118,7 @@ func TestNothingIsWrittenAfterAnUnknownOutcome(t *testing.T) {
 	s.judge(id+1, errors.New("input/output error"))
 	for _, err := range []error{
 		s.PutSetting(ctx, "a", []byte("2")),
-		s.Begin(ctx, appliance.Operation{ID: "a", State: appliance.OpRunning}, nil, ""),
+		s.Begin(ctx, appliance.Beginning{Operation: appliance.Operation{ID: "a", State: appliance.OpRunning}}),
 	} {
 		if !appliance.IsProblem(err, appliance.ErrHomeUnusable) {
 			t.Errorf("write = %v, want home-unusable", err)

@@ -17,9 +17,10 @@ import (
 
 // Begin implements [appliance.Journal]. It returns a problem operation-running;
 // conflict if the cluster to create, or an operation of that id, exists; or
-// not-found if the cluster doesn't exist and create is nil. It is no error to
+// not-found if the cluster doesn't exist and isn't created. It is no error to
 // supersede an operation that has ended meanwhile.
-func (s *Store) Begin(ctx context.Context, op appliance.Operation, create *appliance.NewCluster, supersede string) error {
+func (s *Store) Begin(ctx context.Context, begin appliance.Beginning) error {
+	op, create := begin.Operation, begin.Create
 	if op.ID == "" || op.State != appliance.OpRunning {
 		return fmt.Errorf("beginning operation %q: it has no id or is not running", op.ID)
 	}
@@ -27,7 +28,7 @@ func (s *Store) Begin(ctx context.Context, op appliance.Operation, create *appli
 		return fmt.Errorf("beginning operation %q of cluster %q: it creates cluster %q", op.ID, op.Cluster, create.Cluster.Name)
 	}
 	return s.update(ctx, fmt.Sprintf("storing operation %q", op.ID), func(tx *bolt.Tx) error {
-		if err := s.takeRunning(tx, op, supersede); err != nil {
+		if err := s.takeRunning(tx, op, begin.Supersede); err != nil {
 			return err
 		}
 		if err := beginCluster(tx, op, create); err != nil {
@@ -35,6 +36,11 @@ func (s *Store) Begin(ctx context.Context, op appliance.Operation, create *appli
 		}
 		if found, err := get(tx, bucketOperations, op.ID, &appliance.Operation{}); err != nil || found {
 			return cmp.Or(err, error(appliance.NewProblem(appliance.ErrConflict, "operation %q exists already", op.ID)))
+		}
+		if begin.Record != nil {
+			if _, err := changeCluster(tx, op.Cluster, begin.Record); err != nil {
+				return err
+			}
 		}
 		return put(tx, bucketOperations, op.ID, op)
 	})

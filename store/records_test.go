@@ -157,7 +157,7 @@ func TestSecretsAreInTheirBucketOnly(t *testing.T) {
 	ctx := t.Context()
 	nc := storetest.NewCluster("main")
 	nc.Secrets.Values["app"] = appliance.NewSecret(canary)
-	if err := s.Begin(ctx, storetest.NewOperation("op1", "main"), nc, ""); err != nil {
+	if err := s.Begin(ctx, appliance.Beginning{Operation: storetest.NewOperation("op1", "main"), Create: nc}); err != nil {
 		t.Fatal(err)
 	}
 	sec, err := s.Secrets(ctx, "main")

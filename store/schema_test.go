@@ -70,9 +70,9 @@ func writeGolden(t *testing.T, path string) {
 	}
 	var b bytes.Buffer
 	err = errors.Join(
-		s.Begin(ctx, storetest.NewOperation("op1", "main"), storetest.NewCluster("main"), ""),
+		s.Begin(ctx, appliance.Beginning{Operation: storetest.NewOperation("op1", "main"), Create: storetest.NewCluster("main")}),
 		s.SaveOperation(ctx, goldenOperation(), false),
-		s.Begin(ctx, storetest.NewOperation("op2", "main"), nil, ""),
+		s.Begin(ctx, appliance.Beginning{Operation: storetest.NewOperation("op2", "main")}),
 		s.PutToken(ctx, store.Token{ID: "t1", Name: "ci", Scope: store.ScopeRead, Hash: goldenHash(), CreatedAt: stamp()}),
 		s.IdempotencyPut(ctx, "key1", store.Record{BodyHash: goldenHash(), OperationID: "op1", CreatedAt: stamp()}),
 		s.PutSetting(ctx, "backup", []byte{0, 1, 0xFF}),

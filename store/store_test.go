@@ -103,9 +103,9 @@ func fill(t *testing.T, s *store.Store) {
 	done := storetest.NewOperation("op1", "main")
 	done.State, done.EndedAt = appliance.OpSucceeded, &ended
 	err := errors.Join(
-		s.Begin(ctx, storetest.NewOperation("op1", "main"), storetest.NewCluster("main"), ""),
+		s.Begin(ctx, appliance.Beginning{Operation: storetest.NewOperation("op1", "main"), Create: storetest.NewCluster("main")}),
 		s.SaveOperation(ctx, done, false),
-		s.Begin(ctx, storetest.NewOperation("op2", "other"), storetest.NewCluster("other"), ""),
+		s.Begin(ctx, appliance.Beginning{Operation: storetest.NewOperation("op2", "other"), Create: storetest.NewCluster("other")}),
 		s.PutToken(ctx, store.Token{ID: "t1", Name: "ci", Scope: store.ScopeRead, Hash: [32]byte{1, 2}, CreatedAt: stamp()}),
 		s.IdempotencyPut(ctx, "key1", store.Record{BodyHash: [32]byte{3}, OperationID: "op1", CreatedAt: time.Now()}),
 		s.PutSetting(ctx, "backup", []byte{0, 1, 0xFF}),
@@ -199,7 +199,7 @@ func TestCancelledContext(t *testing.T) {
 	cancel()
 	op := storetest.NewOperation("op3", "main")
 	for i, err := range []error{
-		s.Begin(ctx, op, nil, ""), s.SaveOperation(ctx, op, false), s.PutSetting(ctx, "backup", nil),
+		s.Begin(ctx, appliance.Beginning{Operation: op}), s.SaveOperation(ctx, op, false), s.PutSetting(ctx, "backup", nil),
 	} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("call %d: %v, want cancelled", i, err)
@@ -215,7 +215,7 @@ func TestPrune(t *testing.T) {
 	s := open(t, t.TempDir())
 	ctx := t.Context()
 	first := storetest.NewOperation("running", "main")
-	if err := s.Begin(ctx, first, storetest.NewCluster("main"), ""); err != nil {
+	if err := s.Begin(ctx, appliance.Beginning{Operation: first, Create: storetest.NewCluster("main")}); err != nil {
 		t.Fatal(err)
 	}
 	const n = 207
@@ -228,7 +228,7 @@ func TestPrune(t *testing.T) {
 		}
 		ended := op
 		ended.State = appliance.OpFailed
-		if err := errors.Join(s.Begin(ctx, op, nc, ""), s.SaveOperation(ctx, ended, false)); err != nil {
+		if err := errors.Join(s.Begin(ctx, appliance.Beginning{Operation: op, Create: nc}), s.SaveOperation(ctx, ended, false)); err != nil {
 			t.Fatal(err)
 		}
 	}

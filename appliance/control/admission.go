@@ -28,14 +28,35 @@ type decision struct {
 	operation appliance.Operation
 	create    *appliance.NewCluster
 	supersede string
+	// record changes the stored record when the operation begins, if set.
+	record func(*appliance.Cluster) error
 }
 
 // basis identifies the state that a decision was made from.
 type basis struct {
 	// revision of the record; 0 for a cluster without a record.
 	revision uint64
+	// epoch, primary and change are the record's. The revision doesn't count them.
+	epoch   uint64
+	primary string
+	change  changeMark
 	// running is the id of the running operation, empty if none runs.
 	running string
+}
+
+// changeMark is what decisions depend on of a change of primary. A change goes through
+// its phases while requests are decided.
+type changeMark struct {
+	operation        string
+	committed, final bool
+}
+
+func basisOf(c appliance.Cluster, running string) basis {
+	b := basis{revision: c.Revision, epoch: c.Epoch, primary: c.Primary, running: running}
+	if ch := c.Change; ch != nil {
+		b.change = changeMark{ch.Operation, ch.Phase.Committed(), ch.Phase.Final()}
+	}
+	return b
 }
 
 // adds returns the members that the decision creates.
@@ -134,18 +155,17 @@ func (c *Controller) begin(ctx context.Context, d decision) (appliance.Operation
 			return appliance.Operation{}, false, err
 		}
 	}
-	err = c.cfg.Runner.Start(ctx, d.operation, d.create, d.supersede)
+	err = c.cfg.Runner.Start(ctx, appliance.Beginning{Operation: d.operation, Create: d.create, Supersede: d.supersede, Record: d.record})
 	return d.operation, err == nil, err
 }
 
 // basis returns the cluster's present basis.
 func (c *Controller) basis(ctx context.Context, cluster string) (basis, error) {
-	var b basis
 	record, err := c.cfg.Store.Cluster(ctx, cluster)
 	if err != nil && !appliance.IsProblem(err, appliance.ErrNotFound) {
-		return b, err
+		return basis{}, err
 	}
-	b.revision = record.Revision
+	b := basisOf(record, "")
 	running, err := c.running(ctx, cluster)
 	if running != nil {
 		b.running = running.ID
@@ -202,7 +222,7 @@ func (c *Controller) Alone(ctx context.Context, a Act, work func(context.Context
 		if err != nil {
 			return err
 		}
-		if _, _, err := rule(a, running, false); err != nil {
+		if _, _, err := rule(a, running, r.Change, false); err != nil {
 			return err
 		}
 	}

@@ -154,7 +154,7 @@ func TestRulingsHaveNoGap(t *testing.T) {
 	}
 	kinds := []appliance.OperationKind{
 		appliance.OpUp, appliance.OpStart, appliance.OpStop, appliance.OpRestart, appliance.OpReinit, appliance.OpScale, appliance.OpDestroy,
-		appliance.OpAdopt,
+		appliance.OpAdopt, appliance.OpSwitchover, appliance.OpFailover, appliance.OpRejoin,
 	}
 	for _, kind := range kinds {
 		if a := actOf(appliance.Operation{Kind: kind}); table[a] == nil {
@@ -179,10 +179,11 @@ func TestRuleBesideTheDaemonsOwnStart(t *testing.T) {
 	t.Parallel()
 	own := &appliance.Operation{ID: "own", Kind: appliance.OpStart, Params: appliance.OperationParams{KeepStopped: true}}
 	users := &appliance.Operation{ID: "users", Kind: appliance.OpStart}
-	// An adoption looks at what runs, and nothing else may run beside these.
-	wait := []Act{Act(appliance.OpAdopt), ActPrune, ActRestore, ActCompact}
+	// An adoption looks at what runs, nothing else may run beside these, and a
+	// switchover or a rejoin needs the members that the start brings back.
+	wait := []Act{Act(appliance.OpAdopt), Act(appliance.OpSwitchover), Act(appliance.OpRejoin), ActPrune, ActRestore, ActCompact}
 	for _, a := range acts() {
-		joined, supersede, err := rule(a, own, a == actRevive)
+		joined, supersede, err := rule(a, own, nil, a == actRevive)
 		switch {
 		case slices.Contains(wait, a):
 			if !appliance.IsProblem(err, appliance.ErrOperationRunning) {
@@ -191,9 +192,9 @@ func TestRuleBesideTheDaemonsOwnStart(t *testing.T) {
 		case err != nil || joined != (a == actRevive) || (supersede == "own") != (a != actRevive):
 			t.Errorf("%s beside the daemon's own start: %t, %q, %v", a, joined, supersede, err)
 		}
-		if _, supersede, err := rule(a, users, false); a == Act(appliance.OpDestroy) {
+		if _, supersede, err := rule(a, users, nil, false); a == Act(appliance.OpDestroy) || a == Act(appliance.OpFailover) {
 			if supersede != "users" || err != nil {
-				t.Errorf("a removal beside a user's start: %q, %v", supersede, err)
+				t.Errorf("%s beside a user's start: %q, %v", a, supersede, err)
 			}
 		} else if !appliance.IsProblem(err, appliance.ErrOperationRunning) {
 			t.Errorf("%s beside another start of a user: %v", a, err)

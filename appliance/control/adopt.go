@@ -44,7 +44,7 @@ func (c *Controller) decideAdopt(ctx context.Context, cluster string) (decision,
 	if err != nil {
 		return decision{}, err
 	}
-	joined, supersede, err := rule(Act(appliance.OpAdopt), running, true)
+	joined, supersede, err := rule(Act(appliance.OpAdopt), running, r.Change, true)
 	if err != nil {
 		return decision{}, err
 	}
@@ -73,7 +73,7 @@ func (c *Controller) decideAdopt(ctx context.Context, cluster string) (decision,
 		o.State = appliance.OpSucceeded
 		return decision{nothing: true, operation: o}, nil
 	}
-	return decision{cluster: cluster, from: basis{revision: r.Revision, running: supersede}, operation: o, supersede: supersede}, nil
+	return decision{cluster: cluster, from: basisOf(r, supersede), operation: o, supersede: supersede}, nil
 }
 
 // await waits until the operation has succeeded, and returns it. If the operation

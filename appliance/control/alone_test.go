@@ -118,7 +118,7 @@ func TestAloneSeesAnOperationThatIsBeginning(t *testing.T) {
 		})
 	}()
 	o := d.newOperation("main", appliance.OpRestart, appliance.OperationParams{})
-	if err := d.runner.Start(t.Context(), o, nil, ""); err != nil {
+	if err := d.runner.Start(t.Context(), appliance.Beginning{Operation: o}); err != nil {
 		t.Fatal(err)
 	}
 	leave()

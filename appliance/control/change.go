@@ -23,7 +23,7 @@ func (c *Controller) decideUpExisting(ctx context.Context, old appliance.Cluster
 	if err != nil {
 		return decision{}, err
 	}
-	joined, supersede, err := rule(Act(appliance.OpUp), running, diff.none() && !dryRun)
+	joined, supersede, err := rule(Act(appliance.OpUp), running, old.Change, diff.none() && !dryRun)
 	if err != nil {
 		return decision{}, err
 	}
@@ -42,7 +42,7 @@ func (c *Controller) decideUpExisting(ctx context.Context, old appliance.Cluster
 		o.Params.Change = &ch
 	}
 	return decision{
-		cluster: old.Name, from: basis{revision: old.Revision, running: supersede},
+		cluster: old.Name, from: basisOf(old, supersede),
 		operation: o, supersede: supersede,
 	}, nil
 }
@@ -71,7 +71,7 @@ func (c *Controller) decideScale(ctx context.Context, cluster string, w applianc
 	if err != nil {
 		return decision{}, err
 	}
-	joined, supersede, err := rule(Act(appliance.OpScale), running, running != nil && sameScale(*running, old, w))
+	joined, supersede, err := rule(Act(appliance.OpScale), running, old.Change, running != nil && sameScale(*running, old, w))
 	if err != nil {
 		return decision{}, err
 	}
@@ -86,7 +86,7 @@ func (c *Controller) decideScale(ctx context.Context, cluster string, w applianc
 		return decision{}, err
 	}
 	return decision{
-		cluster: cluster, from: basis{revision: old.Revision, running: supersede},
+		cluster: cluster, from: basisOf(old, supersede),
 		operation: c.newOperation(cluster, appliance.OpScale, appliance.OperationParams{Change: &ch}), supersede: supersede,
 	}, nil
 }

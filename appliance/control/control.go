@@ -197,7 +197,12 @@ func (c *Controller) join(ctx context.Context, o appliance.Operation) (appliance
 		return o, c.cfg.Runner.Resume(ctx)
 	}
 	next := c.newOperation(o.Cluster, o.Kind, o.Params)
-	return next, c.cfg.Runner.Start(ctx, next, nil, o.ID)
+	return next, c.cfg.Runner.Start(ctx, appliance.Beginning{Operation: next, Supersede: o.ID, Record: func(r *appliance.Cluster) error {
+		if r.Change != nil && r.Change.Operation == o.ID {
+			r.Change.Operation = next.ID
+		}
+		return nil
+	}})
 }
 
 // Submit starts an operation on an existing cluster. A removal supersedes the
@@ -230,7 +235,7 @@ func (c *Controller) decideSubmit(ctx context.Context, o appliance.Operation) (d
 		return decision{}, err
 	}
 	same := running != nil && running.Kind == kind && running.Params.Equal(p)
-	joined, supersede, err := rule(actOf(o), running, same)
+	joined, supersede, err := rule(actOf(o), running, record.Change, same)
 	if err != nil {
 		return decision{}, err
 	}
@@ -240,9 +245,11 @@ func (c *Controller) decideSubmit(ctx context.Context, o appliance.Operation) (d
 	if record.Phase == appliance.PhaseRemoving && kind != appliance.OpDestroy {
 		return decision{}, removingProblem(cluster)
 	}
+	if err := mayChangePrimary(record, o); err != nil {
+		return decision{}, err
+	}
 	return decision{
-		cluster: cluster, from: basis{revision: record.Revision, running: supersede},
-		operation: o, supersede: supersede,
+		cluster: cluster, from: basisOf(record, supersede), operation: o, supersede: supersede, record: recordOf(record, o),
 	}, nil
 }
 

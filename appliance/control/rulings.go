@@ -29,14 +29,14 @@ func actOf(o appliance.Operation) Act {
 }
 
 // actCount is the number of acts, and of columns of [rulings].
-const actCount = 12
+const actCount = 15
 
 // acts returns all acts in the order of the columns of [rulings].
 func acts() [actCount]Act {
 	return [actCount]Act{
 		Act(appliance.OpUp), Act(appliance.OpStart), Act(appliance.OpStop), Act(appliance.OpRestart),
 		Act(appliance.OpReinit), Act(appliance.OpScale), Act(appliance.OpDestroy), Act(appliance.OpAdopt),
-		actRevive, ActPrune, ActRestore, ActCompact,
+		Act(appliance.OpSwitchover), Act(appliance.OpFailover), Act(appliance.OpRejoin), actRevive, ActPrune, ActRestore, ActCompact,
 	}
 }
 
@@ -51,6 +51,9 @@ const (
 	joins
 	// supersedes: the running operation ends, and the request's begins.
 	supersedes
+	// overtakes: as supersedes, unless the running operation changes the primary and
+	// its candidate is on record. Then the request is refused.
+	overtakes
 	// waits: the request is decided after the running act has ended.
 	waits
 )
@@ -59,22 +62,35 @@ const (
 // supersedes the daemon's own start, and a removal supersedes every operation. An
 // adoption supersedes none, since it records what it sees running. The daemon's own
 // start waits for work that runs alone, since nobody would repeat the start.
+//
+// A failover is asked for when the primary is dead. A start, a restart, a switchover
+// or a rejoin then waits for a primary that doesn't come, so the failover ends them;
+// what they had to do for other members is done by the next start. Operations that
+// change the spec or remove data are not given up half done for it: a person cancels
+// them first. Once a candidate is on record the operation itself goes on to a primary,
+// and a second one beside it could only be in its way.
+//
+// A switchover and a rejoin can wait, also for the daemon's own start, which brings
+// back the members that they need.
 func rulings() map[Act]map[Act]ruling {
-	const r, j, s, w = refused, joins, supersedes, waits
+	const r, j, s, o, w = refused, joins, supersedes, overtakes, waits
 	rows := map[Act][actCount]ruling{
-		// running:              up start stop restart reinit scale destroy adopt revive prune restore compact
-		Act(appliance.OpUp):      {j, r, r, r, r, r, r, r, s, r, r, r},
-		Act(appliance.OpStart):   {r, j, r, r, r, r, r, r, s, r, r, r},
-		Act(appliance.OpStop):    {r, r, j, r, r, r, r, r, s, r, r, r},
-		Act(appliance.OpRestart): {r, r, r, j, r, r, r, r, s, r, r, r},
-		Act(appliance.OpReinit):  {r, r, r, r, j, r, r, r, s, r, r, r},
-		Act(appliance.OpScale):   {r, r, r, r, r, j, r, r, s, r, r, r},
-		Act(appliance.OpDestroy): {s, s, s, s, s, s, j, s, s, r, r, r},
-		Act(appliance.OpAdopt):   {r, r, r, r, r, r, r, j, r, r, r, r},
-		actRevive:                {r, r, r, r, r, r, r, r, j, w, w, w},
-		ActPrune:                 {r, r, r, r, r, r, r, r, r, r, r, r},
-		ActRestore:               {r, r, r, r, r, r, r, r, r, r, r, r},
-		ActCompact:               {r, r, r, r, r, r, r, r, r, r, r, r},
+		// running:                 up start stop restart reinit scale destroy adopt switchover failover rejoin revive prune restore compact
+		Act(appliance.OpUp):         {j, r, r, r, r, r, r, r, r, r, r, s, r, r, r},
+		Act(appliance.OpStart):      {r, j, r, r, r, r, r, r, r, r, r, s, r, r, r},
+		Act(appliance.OpStop):       {r, r, j, r, r, r, r, r, r, r, r, s, r, r, r},
+		Act(appliance.OpRestart):    {r, r, r, j, r, r, r, r, r, r, r, s, r, r, r},
+		Act(appliance.OpReinit):     {r, r, r, r, j, r, r, r, r, r, r, s, r, r, r},
+		Act(appliance.OpScale):      {r, r, r, r, r, j, r, r, r, r, r, s, r, r, r},
+		Act(appliance.OpDestroy):    {s, s, s, s, s, s, j, s, s, s, s, s, r, r, r},
+		Act(appliance.OpAdopt):      {r, r, r, r, r, r, r, j, r, r, r, r, r, r, r},
+		Act(appliance.OpSwitchover): {r, r, r, r, r, r, r, r, j, r, r, r, r, r, r},
+		Act(appliance.OpFailover):   {r, o, r, o, r, r, r, r, o, j, s, s, r, r, r},
+		Act(appliance.OpRejoin):     {r, r, r, r, r, r, r, r, r, r, j, r, r, r, r},
+		actRevive:                   {r, r, r, r, r, r, r, r, r, r, r, j, w, w, w},
+		ActPrune:                    {r, r, r, r, r, r, r, r, r, r, r, r, r, r, r},
+		ActRestore:                  {r, r, r, r, r, r, r, r, r, r, r, r, r, r, r},
+		ActCompact:                  {r, r, r, r, r, r, r, r, r, r, r, r, r, r, r},
 	}
 	out := make(map[Act]map[Act]ruling, len(rows))
 	for request, row := range rows {
@@ -102,16 +118,21 @@ func (a Act) doing() string {
 	return "pgapp does " + string(a)
 }
 
-// rule applies the table to a request and the running operation, which may be nil.
-// joined is true if the running operation is the answer; supersede is its id if the
-// request ends it. A refused request is a problem operation-running.
-func rule(request Act, running *appliance.Operation, same bool) (joined bool, supersede string, err error) {
+// rule applies the table to a request and the running operation, which may be nil,
+// beside the cluster's change of primary, which may be nil too. joined is true if the
+// running operation is the answer; supersede is its id if the request ends it. A
+// refused request is a problem operation-running.
+func rule(request Act, running *appliance.Operation, change *appliance.PrimaryChange, same bool) (joined bool, supersede string, err error) {
 	if running == nil {
 		return false, "", nil
 	}
 	switch rulings()[request][actOf(*running)] {
 	case supersedes:
 		return false, running.ID, nil
+	case overtakes:
+		if change == nil || change.Operation != running.ID || !change.Phase.Committed() {
+			return false, running.ID, nil
+		}
 	case joins:
 		if same {
 			return true, "", nil

@@ -31,7 +31,7 @@ func newStateAdmin(t *testing.T) (s *stateAdmin, st *store.Store, renewed *int) 
 	})
 	o := appliance.Operation{ID: "up1", Cluster: "main", Kind: appliance.OpUp, State: appliance.OpRunning, CreatedAt: time.Now()}
 	c := appliance.Cluster{Name: "main", UUID: "5e0b6f4a", Primary: "node0", Epoch: 1, Revision: 1, Phase: appliance.PhaseCreating}
-	if err := st.Begin(t.Context(), o, &appliance.NewCluster{Cluster: c, Secrets: appliance.GenerateSecrets()}, ""); err != nil {
+	if err := st.Begin(t.Context(), appliance.Beginning{Operation: o, Create: &appliance.NewCluster{Cluster: c, Secrets: appliance.GenerateSecrets()}}); err != nil {
 		t.Fatal(err)
 	}
 	renewed = new(int)

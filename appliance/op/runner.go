@@ -62,19 +62,18 @@ func (r *Runner) Close() {
 	r.wg.Wait()
 }
 
-// Start journals the operation and runs it. ctx bounds the journaling only. See
-// [appliance.Journal] for create and supersede. A superseded operation stops
-// before the new one begins.
-func (r *Runner) Start(ctx context.Context, o appliance.Operation, create *appliance.NewCluster, supersede string) error {
-	if supersede != "" {
-		if err := r.stop(ctx, supersede); err != nil {
+// Start journals the operation's beginning and runs the operation. ctx bounds the
+// journaling only. A superseded operation stops before the new one begins.
+func (r *Runner) Start(ctx context.Context, b appliance.Beginning) error {
+	if b.Supersede != "" {
+		if err := r.stop(ctx, b.Supersede); err != nil {
 			return err
 		}
 	}
-	if err := r.cfg.Store.Begin(ctx, o, create, supersede); err != nil {
+	if err := r.cfg.Store.Begin(ctx, b); err != nil {
 		return err
 	}
-	r.launch(o) //nolint:contextcheck // an operation outlives the request that began it
+	r.launch(b.Operation) //nolint:contextcheck // an operation outlives the request that began it
 	return nil
 }
 

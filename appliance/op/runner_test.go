@@ -208,11 +208,11 @@ func TestStartRefusesSecondOperationUnlessSuperseding(t *testing.T) {
 	<-begun
 	second := storetest.NewOperation("op2", "main")
 	second.Steps = nil
-	err := first.Start(t.Context(), second, nil, "")
+	err := first.Start(t.Context(), appliance.Beginning{Operation: second})
 	if !appliance.IsProblem(err, appliance.ErrOperationRunning) || appliance.AsProblem(err).Operation != "op1" {
 		t.Fatalf("starting a second operation on the cluster: %v", err)
 	}
-	if err := first.Start(t.Context(), second, nil, "op1"); err != nil {
+	if err := first.Start(t.Context(), appliance.Beginning{Operation: second, Supersede: "op1"}); err != nil {
 		t.Fatal(err)
 	}
 	wantState(t, first.wait(t, "op2"), appliance.OpSucceeded)
@@ -277,7 +277,7 @@ func TestCancelEndsJournaledOperation(t *testing.T) {
 	t.Parallel()
 	st := open(t)
 	o := storetest.NewOperation("op1", "main")
-	if err := st.Begin(t.Context(), o, storetest.NewCluster("main"), ""); err != nil {
+	if err := st.Begin(t.Context(), appliance.Beginning{Operation: o, Create: storetest.NewCluster("main")}); err != nil {
 		t.Fatal(err)
 	}
 	b := newBench(t, st, nil, nil)

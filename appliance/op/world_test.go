@@ -126,7 +126,7 @@ func (b *bench) begin(t *testing.T, id, cluster string) {
 	t.Helper()
 	o := storetest.NewOperation(id, cluster)
 	o.Steps = nil
-	if err := b.Start(t.Context(), o, storetest.NewCluster(cluster), ""); err != nil {
+	if err := b.Start(t.Context(), appliance.Beginning{Operation: o, Create: storetest.NewCluster(cluster)}); err != nil {
 		t.Fatal(err)
 	}
 }

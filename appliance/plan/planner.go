@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"pgapp/appliance"
 	"pgapp/appliance/observe"
@@ -133,7 +134,7 @@ func phaseAfter(c appliance.Cluster, o appliance.Operation, ok bool) appliance.P
 		return c.Phase
 	case o.Kind == appliance.OpStop && ok:
 		return appliance.PhaseStopped
-	case o.Kind == appliance.OpDestroy, o.Kind == appliance.OpScale, o.Kind == appliance.OpAdopt, ok && o.Kind == appliance.OpReinit:
+	case slices.Contains(keepPhase(), o.Kind), ok && o.Kind == appliance.OpReinit:
 		return c.Phase
 	case ok:
 		return appliance.PhaseReady
@@ -141,6 +142,13 @@ func phaseAfter(c appliance.Cluster, o appliance.Operation, ok bool) appliance.P
 		return appliance.PhaseFailed
 	}
 	return c.Phase
+}
+
+// keepPhase returns the kinds of operation that leave the cluster's phase as it is.
+func keepPhase() []appliance.OperationKind {
+	return []appliance.OperationKind{
+		appliance.OpDestroy, appliance.OpScale, appliance.OpAdopt, appliance.OpSwitchover, appliance.OpFailover, appliance.OpRejoin,
+	}
 }
 
 // recipe draws the graph of one operation.

@@ -170,7 +170,7 @@ func newWorld(t *testing.T, c scenario) *world {
 func (w *world) begin(t *testing.T) {
 	t.Helper()
 	create := &appliance.NewCluster{Cluster: w.cluster, Secrets: appliance.GenerateSecrets()}
-	if err := w.st.Begin(t.Context(), w.op, create, ""); err != nil {
+	if err := w.st.Begin(t.Context(), appliance.Beginning{Operation: w.op, Create: create}); err != nil {
 		t.Fatal(err)
 	}
 }

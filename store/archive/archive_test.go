@@ -34,7 +34,7 @@ func newStore(t *testing.T) *store.Store {
 	t.Cleanup(func() { _ = s.Close() })
 	nc := storetest.NewCluster("main")
 	nc.Secrets.Values["app"] = appliance.NewSecret(canary)
-	if err := s.Begin(t.Context(), storetest.NewOperation("op1", "main"), nc, ""); err != nil {
+	if err := s.Begin(t.Context(), appliance.Beginning{Operation: storetest.NewOperation("op1", "main"), Create: nc}); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -11,7 +11,7 @@ import (
 
 func begin(t *testing.T, s Store, op appliance.Operation, create *appliance.NewCluster, supersede string) {
 	t.Helper()
-	if err := s.Begin(t.Context(), op, create, supersede); err != nil {
+	if err := s.Begin(t.Context(), appliance.Beginning{Operation: op, Create: create, Supersede: supersede}); err != nil {
 		t.Fatalf("Begin(%s): %v", op.ID, err)
 	}
 }

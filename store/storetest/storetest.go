@@ -29,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		"begin creates":                    beginCreates,
 		"begin refuses":                    beginRefuses,
 		"refused begin changes nothing":    beginAtomic,
+		"begin changes the record":         beginRecords,
 		"supersede":                        supersede,
 		"supersede one that has ended":     supersedeEnded,
 		"save":                             save,
@@ -81,7 +82,7 @@ func absent(t *testing.T, s Store) {
 	e5 := s.SaveOperation(ctx, NewOperation("op1", "main"), false)
 	_, e6 := s.Operation(ctx, "op1")
 	_, e7 := s.Running(ctx, "main")
-	e8 := s.Begin(ctx, NewOperation("op1", "main"), nil, "")
+	e8 := s.Begin(ctx, appliance.Beginning{Operation: NewOperation("op1", "main")})
 	for i, err := range []error{e1, e2, e3, e4, e5, e6, e7, e8} {
 		wantProblem(t, fmt.Sprintf("call %d", i+1), err, appliance.ErrNotFound)
 	}
@@ -112,18 +113,18 @@ func beginRefuses(t *testing.T, s Store) {
 	ctx := t.Context()
 	begin(t, s, NewOperation("op1", "main"), NewCluster("main"), "")
 	for name, supersede := range map[string]string{"none": "", "another": "op9"} {
-		err := s.Begin(ctx, NewOperation("op2", "main"), nil, supersede)
+		err := s.Begin(ctx, appliance.Beginning{Operation: NewOperation("op2", "main"), Supersede: supersede})
 		wantProblem(t, name, err, appliance.ErrOperationRunning)
 		if p := appliance.AsProblem(err); p != nil && p.Operation != "op1" {
 			t.Errorf("superseding %s: the problem names %q, want op1", name, p.Operation)
 		}
 	}
-	err := s.Begin(ctx, NewOperation("op2", "main"), NewCluster("main"), "")
+	err := s.Begin(ctx, appliance.Beginning{Operation: NewOperation("op2", "main"), Create: NewCluster("main")})
 	wantProblem(t, "create while one runs", err, appliance.ErrOperationRunning)
 	end(t, s, "op1", appliance.OpSucceeded)
-	err = s.Begin(ctx, NewOperation("op2", "main"), NewCluster("main"), "")
+	err = s.Begin(ctx, appliance.Beginning{Operation: NewOperation("op2", "main"), Create: NewCluster("main")})
 	wantProblem(t, "create again", err, appliance.ErrConflict)
-	err = s.Begin(ctx, NewOperation("op1", "main"), nil, "")
+	err = s.Begin(ctx, appliance.Beginning{Operation: NewOperation("op1", "main")})
 	wantProblem(t, "same id again", err, appliance.ErrConflict)
 	begin(t, s, NewOperation("op1b", "other"), NewCluster("other"), "")
 }
@@ -133,7 +134,7 @@ func beginAtomic(t *testing.T, s Store) {
 	begin(t, s, NewOperation("op1", "main"), NewCluster("main"), "")
 	nc := NewCluster("main")
 	nc.Cluster.Phase = appliance.PhaseFailed
-	err := s.Begin(ctx, NewOperation("op2", "main"), nc, "op1")
+	err := s.Begin(ctx, appliance.Beginning{Operation: NewOperation("op2", "main"), Create: nc, Supersede: "op1"})
 	wantProblem(t, "superseding and creating what is there", err, appliance.ErrConflict)
 	got, err := s.Running(ctx, "main")
 	equal(t, "running operation", got, NewOperation("op1", "main"), err)
@@ -333,7 +334,7 @@ func beginRace(t *testing.T, s Store) {
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			err := s.Begin(t.Context(), NewOperation(fmt.Sprint("op", i), "main"), NewCluster("main"), "")
+			err := s.Begin(t.Context(), appliance.Beginning{Operation: NewOperation(fmt.Sprint("op", i), "main"), Create: NewCluster("main")})
 			if err == nil {
 				won.Add(1)
 				return

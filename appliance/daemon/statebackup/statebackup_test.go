@@ -102,7 +102,7 @@ func cluster(t *testing.T, st *store.Store) {
 		Cluster: appliance.Cluster{Name: "main", UUID: "u", Primary: "node0", Epoch: 1, Members: []appliance.Member{{Name: "node0"}}},
 		Secrets: appliance.GenerateSecrets(),
 	}
-	if err := st.Begin(t.Context(), o, create, ""); err != nil {
+	if err := st.Begin(t.Context(), appliance.Beginning{Operation: o, Create: create}); err != nil {
 		t.Fatal(err)
 	}
 }

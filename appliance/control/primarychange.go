@@ -1,0 +1,138 @@
+package control
+
+import (
+	"pgapp/appliance"
+)
+
+// changesPrimary tells whether operations of the kind begin a change of primary.
+func changesPrimary(kind appliance.OperationKind) bool {
+	return kind == appliance.OpSwitchover || kind == appliance.OpFailover
+}
+
+// recordOf returns the change of the record that begins with the operation, nil if
+// there is none. The cluster is the record that the request was decided on.
+func recordOf(c appliance.Cluster, o appliance.Operation) func(*appliance.Cluster) error {
+	if !changesPrimary(o.Kind) {
+		return nil
+	}
+	return func(stored *appliance.Cluster) error {
+		if stored.Epoch != c.Epoch || stored.Primary != c.Primary {
+			return appliance.NewProblem(appliance.ErrConflict, "the primary of cluster %q changed while the request was decided: it is %s in epoch %d, and was %s in epoch %d",
+				c.Name, stored.Primary, stored.Epoch, c.Primary, c.Epoch).
+				WithHint("pgapp ps shows the members; try again if the change is still wanted")
+		}
+		stored.Change = beginChange(*stored, o)
+		return nil
+	}
+}
+
+// beginChange returns the change of primary that the operation makes. A failover goes
+// on with a change that an ended operation has left, once that change had a candidate
+// on record: what has been promoted stays promoted.
+func beginChange(c appliance.Cluster, o appliance.Operation) *appliance.PrimaryChange {
+	if left := unfinished(c); left != nil && o.Kind == appliance.OpFailover {
+		next := *left
+		next.Operation, next.Kind = o.ID, appliance.OpFailover
+		next.AllowDataLoss = next.AllowDataLoss || o.Params.AllowDataLoss
+		if next.To == "" {
+			next.Wanted = o.Params.To
+		}
+		return &next
+	}
+	return &appliance.PrimaryChange{
+		Operation: o.ID, Kind: o.Kind, From: c.Primary, Wanted: o.Params.To,
+		AllowDataLoss: o.Params.AllowDataLoss, Phase: appliance.ChangeLooking,
+	}
+}
+
+// unfinished returns the recorded change of primary that has or had a candidate on
+// record and is not done, nil if there is none. Such a change can only go forward.
+func unfinished(c appliance.Cluster) *appliance.PrimaryChange {
+	ch := c.Change
+	if ch == nil || ch.Phase.Final() || !ch.Phase.Committed() && len(ch.Tried) == 0 {
+		return nil
+	}
+	return ch
+}
+
+// mayChangePrimary refuses requests that the record rules out.
+func mayChangePrimary(c appliance.Cluster, o appliance.Operation) error {
+	if o.Params.AllowDataLoss && o.Kind != appliance.OpFailover {
+		return appliance.NewProblem(appliance.ErrUsage, "only a failover may lose data, not a %s", o.Kind)
+	}
+	if !changesPrimary(o.Kind) {
+		return nil
+	}
+	left := unfinished(c)
+	switch {
+	case c.Phase == appliance.PhaseStopped || c.WantStopped:
+		return appliance.NewProblem(appliance.ErrConflict, "cluster %q is stopped, and its primary can't be changed", c.Name).
+			WithHint("start it first: pgapp start --cluster %s", c.Name)
+	case c.Phase != appliance.PhaseReady:
+		return appliance.NewProblem(appliance.ErrConflict, "cluster %q is %s, and its primary can't be changed", c.Name, c.Phase).
+			WithHint("finish it first: pgapp up --cluster %s", c.Name)
+	case left != nil && o.Kind == appliance.OpFailover:
+		return mayGoOn(c, *left, o.Params.To)
+	case left != nil:
+		return appliance.NewProblem(appliance.ErrConflict, "a change of primary of cluster %q has begun and is not finished", c.Name).
+			WithHint("pgapp failover --cluster %s goes on with it", c.Name)
+	case o.Kind == appliance.OpSwitchover && c.PrimaryMember().WantStopped:
+		return appliance.NewProblem(appliance.ErrConflict, "%s, the primary of cluster %q, is stopped", c.Primary, c.Name).
+			WithHint("start it first: pgapp start %s --cluster %s; or replace it: pgapp failover --cluster %s", c.Primary, c.Name, c.Name)
+	}
+	return hasCandidate(c, o)
+}
+
+// mayGoOn refuses another member than the one that was recorded.
+func mayGoOn(c appliance.Cluster, left appliance.PrimaryChange, to string) error {
+	if to == "" || left.To == "" || left.To == to {
+		return nil
+	}
+	return appliance.NewProblem(appliance.ErrConflict, "a change of primary of cluster %q to %s has begun and is not finished", c.Name, left.To).
+		WithHint("pgapp failover --cluster %s without --to goes on with it", c.Name)
+}
+
+// hasCandidate refuses a request whose wanted member, or every standby, can't become
+// the primary by what the record says.
+func hasCandidate(c appliance.Cluster, o appliance.Operation) error {
+	if len(c.Standbys()) == 0 {
+		return appliance.NewProblem(appliance.ErrNoCandidate, "cluster %q has no standby that could become the primary", c.Name).
+			WithHint("pgapp scale --standbys 2 --cluster %s adds some", c.Name)
+	}
+	if to := o.Params.To; to != "" {
+		m, ok := c.Member(to)
+		if !ok {
+			return appliance.NoMember(c.Name, to)
+		}
+		if to == c.Primary {
+			return appliance.NewProblem(appliance.ErrConflict, "%s is the primary of cluster %q already", to, c.Name).
+				WithHint("pgapp ps --cluster %s shows which members are standbys", c.Name)
+		}
+		return barred(c, m)
+	}
+	var first error
+	for _, m := range c.Standbys() {
+		err := barred(c, m)
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// barred says why the standby can't become the primary by what the record says, nil
+// if it can.
+func barred(c appliance.Cluster, m appliance.Member) error {
+	switch {
+	case m.WantStopped:
+		return appliance.NewProblem(appliance.ErrConflict, "%s of cluster %q is stopped and can't become the primary", m.Name, c.Name).
+			WithHint("start it first: pgapp start %s --cluster %s", m.Name, c.Name)
+	case m.Return != "":
+		return appliance.NewProblem(appliance.ErrConflict, "%s of cluster %q has to be brought back before it can become the primary", m.Name, c.Name).
+			WithHint("pgapp rejoin %s --cluster %s brings it back", m.Name, c.Name)
+	}
+	return nil
+}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,8 +23,10 @@ type fakeHost struct {
 	// outputs are what programs print, by the program's name.
 	outputs map[string]string
 	root    bool
-	clock   bool
-	files   fstest.MapFS
+	// immortal processes survive a kill.
+	immortal bool
+	clock    bool
+	files    fstest.MapFS
 	// free are the bytes that are free, by directory.
 	free map[string]uint64
 	// listening are the addresses that servers have bound; a connection to any
@@ -46,6 +49,13 @@ func (f *fakeHost) Processes(context.Context) ([]host.Process, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]host.Process(nil), f.processes...), nil
+}
+
+func (f *fakeHost) Kill(p host.Process) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.processes = slices.DeleteFunc(f.processes, func(q host.Process) bool { return q.PID == p.PID && !f.immortal })
+	return nil
 }
 
 func (f *fakeHost) Run(_ context.Context, name string, _ ...string) ([]byte, error) {

@@ -41,6 +41,8 @@ type fake struct {
 	// shortUpload loses a byte; failUpload fails at the end.
 	shortUpload bool
 	failUpload  error
+	// failDestroy is the answer to a request to end a domain.
+	failDestroy error
 }
 
 func newFake() *fake {
@@ -167,6 +169,9 @@ func (f *fake) StartDomain(_ context.Context, name string) error {
 func (f *fake) DestroyDomain(_ context.Context, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.failDestroy != nil {
+		return f.failDestroy
+	}
 	if d, ok := f.find(name); ok {
 		d.State = rpc.DomainShutoff
 		if f.transient[d.Name] {

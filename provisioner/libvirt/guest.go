@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -134,70 +132,4 @@ func (g *guest) off(ctx context.Context) bool {
 		return g.host.proveEnded(ctx, g.member) == nil
 	}
 	return err == nil && d.State.Off()
-}
-
-// Fence ends the machine at once, removes its saved memory, and proves that no
-// QEMU process of the machine is left.
-func (g *guest) Fence(ctx context.Context) error {
-	d, err := g.machines.domainOf(ctx, g.uuid, g.member)
-	if errors.Is(err, rpc.ErrNotFound) {
-		return g.host.proveEnded(ctx, g.member)
-	}
-	if appliance.IsProblem(err, appliance.ErrForeignObject) {
-		return err
-	}
-	if err == nil {
-		d, err = g.machines.pullPlug(ctx, d.UUID)
-	}
-	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
-		return appliance.NewProblem(appliance.ErrFence, "fencing %q: %w", g.member.Domain, err)
-	}
-	if err == nil && (!d.State.Off() || d.Saved) {
-		return appliance.NewProblem(appliance.ErrFence, "fencing %q: the domain still runs, or keeps saved memory, after it was ended", d.Name)
-	}
-	if client, err := g.ssh(ctx); err == nil {
-		client.Drop()
-	}
-	return g.host.proveEnded(ctx, g.member)
-}
-
-// proveEnded looks for the machine's processes itself: libvirt may have lost
-// the domain.
-func (h Host) proveEnded(ctx context.Context, m appliance.Member) error {
-	pids, err := processesWith(ctx, h.System, m.UUID)
-	if err != nil {
-		return appliance.NewProblem(appliance.ErrFence, "looking for QEMU processes of %q: %w", m.Domain, err)
-	}
-	if len(pids) > 0 {
-		return appliance.NewProblem(appliance.ErrFence, "QEMU processes of %q still run, unknown to libvirt: %s", m.Domain, strings.Join(pids, ", ")).
-			WithHint("end them: kill -KILL %s", strings.Join(pids, " "))
-	}
-	return nil
-}
-
-// processesWith finds a machine's QEMU processes by the UUID in their
-// arguments. Without a UUID it finds none.
-func processesWith(ctx context.Context, system System, uuid string) ([]string, error) {
-	if uuid == "" {
-		return nil, nil
-	}
-	all, err := system.Processes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var pids []string
-	for _, p := range all {
-		if !strings.Contains(filepath.Base(p.Argv[0]), "qemu") {
-			continue
-		}
-		// Each -uuid counts: QEMU uses the last one, and a domain's name may be
-		// "-uuid".
-		for i := range p.Argv[1:] {
-			if p.Argv[i] == "-uuid" && p.Argv[i+1] == uuid {
-				pids = append(pids, strconv.Itoa(p.PID))
-				break
-			}
-		}
-	}
-	return pids, nil
 }

@@ -21,6 +21,7 @@ type Host struct {
 // System is the host's kernel and programs.
 type System interface {
 	Processes(ctx context.Context) ([]host.Process, error)
+	Kill(p host.Process) error
 	Run(ctx context.Context, name string, args ...string) ([]byte, error)
 	Root() bool
 	InGroup(name string) bool

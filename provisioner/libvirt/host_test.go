@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"context"
 	"errors"
 	"go/ast"
 	"go/parser"
@@ -15,8 +16,10 @@ import (
 	"syscall"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 	"pgapp/provisioner/libvirt/host"
 )
 
@@ -181,6 +184,78 @@ func TestFenceReadsHostsProcesses(t *testing.T) {
 	w.host.processes[0].Argv = []string{"qemu", "-uuid", uuidB}
 	if err := w.guest(c, m).Fence(t.Context()); err != nil {
 		t.Errorf("with another machine's process on the host: got %v", err)
+	}
+}
+
+func TestFenceKillsProcessThatLibvirtCantEnd(t *testing.T) {
+	t.Parallel()
+	running := func(m appliance.Member) []host.Process {
+		return []host.Process{{PID: 4711, Argv: []string{"qemu", "-uuid", m.UUID}}, {PID: 4712, Argv: []string{"qemu", "-uuid", uuidB}}}
+	}
+	for name, libvirt := range map[string]func(w world, m appliance.Member){
+		"unknown to libvirt":     func(w world, m appliance.Member) { delete(w.fake.domains, m.Domain) },
+		"libvirt doesn't answer": func(w world, _ appliance.Member) { w.fake.failDestroy = errors.New("no answer") },
+	} {
+		w, c, m := inLife(t)
+		libvirt(w, m)
+		w.host.processes = running(m)
+		if err := w.guest(c, m).Fence(t.Context()); !appliance.IsProblem(err, appliance.ErrFence) {
+			t.Errorf("%s, not as root: got %v", name, err)
+		}
+		w.host.root = true
+		if err := w.guest(c, m).Fence(t.Context()); err != nil {
+			t.Errorf("%s, as root: got %v", name, err)
+		}
+		if left := w.host.processes; len(left) != 1 || left[0].PID != 4712 {
+			t.Errorf("%s: the host's processes are %v, want another machine's alone", name, left)
+		}
+	}
+}
+
+func TestFenceOfProcessThatSurvivesIsUnproven(t *testing.T) {
+	t.Parallel()
+	w, c, m := inLife(t)
+	delete(w.fake.domains, m.Domain)
+	w.host.root, w.host.immortal = true, true
+	w.host.processes = []host.Process{{PID: 4711, Argv: []string{"qemu", "-uuid", m.UUID}}}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := w.guest(c, m).Fence(ctx); !appliance.IsProblem(err, appliance.ErrFence) || !strings.Contains(err.Error(), "4711") {
+		t.Errorf("got %v, want %s that names process 4711", err, appliance.ErrFence)
+	}
+}
+
+func TestKillEndsOnlyTheProcessThatWasListed(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), "sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := host.Process{PID: cmd.Process.Pid, Argv: []string{"sleep", "1000"}}
+	err := wait.Until(t.Context(), time.Millisecond, func(ctx context.Context) (bool, error) { // its arguments show only after its start
+		all, err := host.Local{}.Processes(ctx)
+		return slices.ContainsFunc(all, func(q host.Process) bool { return q.PID == p.PID && slices.Equal(q.Argv, p.Argv) }), err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Argv = []string{"sleep", "1001"}
+	if err := (host.Local{}).Kill(p); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("another process of that number was killed: %v", err)
+	}
+	p.Argv = []string{"sleep", "1000"}
+	if err := (host.Local{}).Kill(p); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Errorf("the process ended with %v", err)
+	}
+	if err := (host.Local{}).Kill(p); err != nil {
+		t.Errorf("killing a process that has ended: %v", err)
 	}
 }
 

@@ -65,9 +65,36 @@ func (Local) Processes(context.Context) ([]Process, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", f, err)
 		}
-		out = append(out, Process{PID: pid, Argv: strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")})
+		out = append(out, Process{PID: pid, Argv: arguments(text)})
 	}
 	return out, nil
+}
+
+// Kill kills the process at once and doesn't wait for its end. Kill does nothing if
+// the process has ended, or if its number now belongs to another process.
+func (Local) Kill(p Process) error {
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("opening process %d: %w", p.PID, err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	// The descriptor holds the process, so what is read now is its own.
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID), "cmdline"))
+	if err != nil || !slices.Equal(arguments(text), p.Argv) {
+		return nil //nolint:nilerr // the process has ended
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("killing process %d: %w", p.PID, err)
+	}
+	return nil
+}
+
+// arguments splits what /proc/PID/cmdline holds.
+func arguments(text []byte) []string {
+	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
 }
 
 // Run runs a program of the host and returns its output. The error wraps

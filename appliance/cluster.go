@@ -62,7 +62,7 @@ type Cluster struct {
 	// Change is the change of primary under way, or the last one.
 	Change    *PrimaryChange `json:"change,omitempty"`
 	Members   []Member       `json:"members"`
-	CreatedAt   time.Time `json:"created_at"`
+	CreatedAt time.Time      `json:"created_at"`
 	// Binaries of PostgreSQL that local members run; fixed at creation.
 	PostgresBin     string `json:"postgres_bin,omitempty"`
 	PostgresVersion string `json:"postgres_version,omitempty"`

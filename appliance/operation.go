@@ -68,6 +68,8 @@ type Operation struct {
 	Discarded []Discarded `json:"discarded,omitempty"`
 	// Note is one line for the user about an automatic choice.
 	Note string `json:"note,omitempty"`
+	// SupersededBy is the id of the operation that ended this one, if one did.
+	SupersededBy string `json:"superseded_by,omitempty"`
 	// Build identifies the binary that made the plan; another build plans anew.
 	Build     string     `json:"build"`
 	CreatedAt time.Time  `json:"created_at"`
@@ -147,4 +149,29 @@ type Step struct {
 	Done func(ctx context.Context) (bool, error)
 	// Do makes Done true. It is safe to repeat after a kill at any point.
 	Do func(ctx context.Context, report Report) error
+	// FinishesCancel is set if Do ends by itself after a user has cancelled the
+	// operation, having undone what must not stay. Its context then goes on, and
+	// [Cancelled] tells it of the cancel. Do returns a problem cancelled, or nil if
+	// it was past the point where it could go back.
+	FinishesCancel bool
+}
+
+// cancelKey is the key of a context's channel of the cancel.
+type cancelKey struct{}
+
+// WithCancelled returns a context of which [Cancelled] tells that asked was closed.
+func WithCancelled(ctx context.Context, asked <-chan struct{}) context.Context {
+	return context.WithValue(ctx, cancelKey{}, asked)
+}
+
+// Cancelled tells whether a user has cancelled the operation of a step that finishes
+// cancels itself. The context of every other step ends instead.
+func Cancelled(ctx context.Context) bool {
+	asked, _ := ctx.Value(cancelKey{}).(<-chan struct{})
+	select {
+	case <-asked: // never, where there is no channel
+		return true
+	default:
+		return false
+	}
 }

@@ -179,6 +179,10 @@ type PrimaryChange struct {
 	Why *ElectionRefusal `json:"why,omitempty" yaml:"why,omitempty"`
 }
 
+// OneWay tells whether the change can't go back any more: it has a candidate on record,
+// or had one that was given up.
+func (c PrimaryChange) OneWay() bool { return c.Phase.Committed() || len(c.Tried) > 0 }
+
 // ElectionRefusal says why nobody may be promoted.
 type ElectionRefusal struct {
 	// Reason is ErrQuorumLost or ErrNoCandidate.

@@ -62,7 +62,7 @@ func (s *Store) takeRunning(tx *bolt.Tx, op appliance.Operation, supersede strin
 			return runningProblem(old)
 		}
 		now := s.now().UTC()
-		old.State, old.EndedAt = appliance.OpSuperseded, &now
+		old.State, old.EndedAt, old.SupersededBy = appliance.OpSuperseded, &now, op.ID
 		old.Revision++
 		if err := errors.Join(put(tx, bucketOperations, id, old), finish(tx, old)); err != nil {
 			return err

@@ -28,7 +28,11 @@ func (a *app) follow(ctx context.Context, c *api.Client, o appliance.Operation) 
 	case o.Error != nil:
 		return o, o.Error
 	}
-	return o, appliance.NewProblem(appliance.ErrCancelled, "operation %s was %s", o.ID, o.State)
+	ended := appliance.NewProblem(appliance.ErrCancelled, "operation %s was %s", o.ID, outcome(o))
+	if o.SupersededBy != "" {
+		ended = ended.WithHint("pgapp ops %s --follow follows the other", o.SupersededBy)
+	}
+	return o, ended
 }
 
 func left(ctx context.Context, o appliance.Operation, err error) error {

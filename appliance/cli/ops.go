@@ -91,9 +91,17 @@ func (a lookCommands) oneOperation(cmd *cobra.Command, id string, follow, cancel
 			}
 			t.AppendRow([]any{s.Title, s.Member, s.State, fmt.Sprintf("%.3f", s.Seconds), clean(detail)})
 		}
-		a.note("operation %s (%s) of cluster %s: %s", o.ID, o.Kind, o.Cluster, o.State)
+		a.note("operation %s (%s) of cluster %s: %s", o.ID, o.Kind, o.Cluster, outcome(o))
 		return a.renderTable(t)
 	})
+}
+
+// outcome describes the operation's state.
+func outcome(o appliance.Operation) string {
+	if o.SupersededBy != "" {
+		return fmt.Sprintf("%s by operation %s", o.State, o.SupersededBy)
+	}
+	return string(o.State)
 }
 
 func (a lookCommands) logsCommand() *cobra.Command {

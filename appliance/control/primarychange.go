@@ -45,11 +45,11 @@ func beginChange(c appliance.Cluster, o appliance.Operation) *appliance.PrimaryC
 	}
 }
 
-// unfinished returns the recorded change of primary that has or had a candidate on
-// record and is not done, nil if there is none. Such a change can only go forward.
+// unfinished returns the recorded change of primary that can only go forward and is not
+// done, nil if there is none.
 func unfinished(c appliance.Cluster) *appliance.PrimaryChange {
 	ch := c.Change
-	if ch == nil || ch.Phase.Final() || !ch.Phase.Committed() && len(ch.Tried) == 0 {
+	if ch == nil || ch.Phase.Final() || !ch.OneWay() {
 		return nil
 	}
 	return ch

@@ -125,20 +125,34 @@ func TestFailoverGoesOnWithALeftChange(t *testing.T) {
 	}
 }
 
-func TestFailoverOvertakesOnlyWithoutACandidateOnRecord(t *testing.T) {
+func TestFailoverOvertakesNoChangeThatCanOnlyGoForward(t *testing.T) {
 	t.Parallel()
-	running := &appliance.Operation{ID: "old", Kind: appliance.OpSwitchover}
-	for phase, want := range map[appliance.ChangePhase]string{
-		appliance.ChangeLooking: "old", appliance.ChangeStopping: "old", appliance.ChangeReturning: "old",
-		appliance.ChangePromoting: "", appliance.ChangeRetracting: "", appliance.ChangeDone: "",
+	failover := Act(appliance.OpFailover)
+	for phase, free := range map[appliance.ChangePhase]bool{
+		appliance.ChangeLooking: true, appliance.ChangeStopping: true, appliance.ChangeFencing: true, appliance.ChangeElecting: true,
+		appliance.ChangeReturning: true, appliance.ChangePromoting: false, appliance.ChangeRetracting: false, appliance.ChangeDone: true,
 	} {
-		_, supersede, err := rule(Act(appliance.OpFailover), running, &appliance.PrimaryChange{Operation: "old", Phase: phase}, false)
-		if supersede != want || (err == nil) != (want != "") {
-			t.Errorf("phase %s: supersedes %q, %v", phase, supersede, err)
+		for _, kind := range []appliance.OperationKind{appliance.OpSwitchover, appliance.OpFailover, appliance.OpRestart, appliance.OpStart} {
+			running := &appliance.Operation{ID: "old", Kind: kind}
+			change := &appliance.PrimaryChange{Operation: "old", Phase: phase}
+			joined, supersede, err := rule(failover, running, change, false)
+			if joined || (supersede == "old") != free || (err == nil) != free {
+				t.Errorf("beside a %s in phase %s: %t, %q, %v", kind, phase, joined, supersede, err)
+			}
+			// The change of an earlier operation says nothing of this one.
+			if _, supersede, err := rule(failover, running, &appliance.PrimaryChange{Operation: "older", Phase: phase}, false); supersede != "old" || err != nil {
+				t.Errorf("beside a %s after a change in phase %s: %q, %v", kind, phase, supersede, err)
+			}
 		}
-		// The change of an earlier operation says nothing of this one.
-		if _, supersede, err := rule(Act(appliance.OpFailover), running, &appliance.PrimaryChange{Operation: "older", Phase: phase}, false); supersede != "old" || err != nil {
-			t.Errorf("phase %s of an earlier change: supersedes %q, %v", phase, supersede, err)
+		// The same request again joins until the primary has moved.
+		running, change := &appliance.Operation{ID: "old", Kind: appliance.OpFailover}, &appliance.PrimaryChange{Operation: "old", Phase: phase}
+		joined, supersede, err := rule(failover, running, change, true)
+		if done := phase == appliance.ChangeDone; joined == done || (supersede == "old") != done || err != nil {
+			t.Errorf("the same request in phase %s: %t, %q, %v", phase, joined, supersede, err)
 		}
+	}
+	given := &appliance.PrimaryChange{Operation: "old", Phase: appliance.ChangeElecting, Tried: []string{"node1"}}
+	if _, _, err := rule(failover, &appliance.Operation{ID: "old", Kind: appliance.OpSwitchover}, given, false); !appliance.IsProblem(err, appliance.ErrOperationRunning) {
+		t.Errorf("after a candidate was given up: %v", err)
 	}
 }

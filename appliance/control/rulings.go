@@ -51,8 +51,9 @@ const (
 	joins
 	// supersedes: the running operation ends, and the request's begins.
 	supersedes
-	// overtakes: as supersedes, unless the running operation changes the primary and
-	// its candidate is on record. Then the request is refused.
+	// overtakes: as supersedes, but a change of primary that can only go forward is
+	// not ended before it is done. Until then the same request is answered with the
+	// running operation, and another is refused.
 	overtakes
 	// waits: the request is decided after the running act has ended.
 	waits
@@ -67,8 +68,10 @@ const (
 // or a rejoin then waits for a primary that doesn't come, so the failover ends them;
 // what they had to do for other members is done by the next start. Operations that
 // change the spec or remove data are not given up half done for it: a person cancels
-// them first. Once a candidate is on record the operation itself goes on to a primary,
-// and a second one beside it could only be in its way.
+// them first. Another failover, as one that may lose data, overtakes one that finds
+// nobody to promote. Once a candidate is on record the operation itself goes on to a
+// primary, and a second one beside it could only be in its way; when that is done and
+// members are brought back, the new primary may have died too.
 //
 // A switchover and a rejoin can wait, also for the daemon's own start, which brings
 // back the members that they need.
@@ -85,7 +88,7 @@ func rulings() map[Act]map[Act]ruling {
 		Act(appliance.OpDestroy):    {s, s, s, s, s, s, j, s, s, s, s, s, r, r, r},
 		Act(appliance.OpAdopt):      {r, r, r, r, r, r, r, j, r, r, r, r, r, r, r},
 		Act(appliance.OpSwitchover): {r, r, r, r, r, r, r, r, j, r, r, r, r, r, r},
-		Act(appliance.OpFailover):   {r, o, r, o, r, r, r, r, o, j, s, s, r, r, r},
+		Act(appliance.OpFailover):   {r, o, r, o, r, r, r, r, o, o, s, s, r, r, r},
 		Act(appliance.OpRejoin):     {r, r, r, r, r, r, r, r, r, r, j, r, r, r, r},
 		actRevive:                   {r, r, r, r, r, r, r, r, r, r, r, j, w, w, w},
 		ActPrune:                    {r, r, r, r, r, r, r, r, r, r, r, r, r, r, r},
@@ -130,7 +133,13 @@ func rule(request Act, running *appliance.Operation, change *appliance.PrimaryCh
 	case supersedes:
 		return false, running.ID, nil
 	case overtakes:
-		if change == nil || change.Operation != running.ID || !change.Phase.Committed() {
+		if change == nil || change.Operation != running.ID {
+			change = &appliance.PrimaryChange{}
+		}
+		switch done := change.Phase == appliance.ChangeDone; {
+		case same && !done:
+			return true, "", nil
+		case done || !change.OneWay():
 			return false, running.ID, nil
 		}
 	case joins:

@@ -93,7 +93,7 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 		Forget:  s.forget, Loaded: sent.remove, Sessions: sessions, Observer: observer, Binaries: s.binaries,
 	})
 	// The runner is closed before the sessions that the controller closes.
-	runner := op.New(ctx, op.Config{Store: st, Decide: planner.Decide, Plan: planner.Plan, End: planner.End, Log: log, Idle: func() {
+	runner := op.New(ctx, op.Config{Store: st, Decide: planner.Decide, Plan: planner.Plan, End: planner.End, MayCancel: planner.MayCancel, Log: log, Idle: func() {
 		memory.Set()
 		backups.Wake()
 	}})

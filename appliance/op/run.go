@@ -17,16 +17,23 @@ type run struct {
 	cfg    Config
 	cancel context.CancelCauseFunc
 	ended  chan struct{}
-	saves  wait.Group[struct{}, struct{}]
+	// stopped is closed when the steps have ended; a superseded operation then waits
+	// for the id of the other in superseded, which is empty if it did not begin.
+	stopped    chan struct{}
+	superseded chan string
+	saves      wait.Group[struct{}, struct{}]
 
 	mu      sync.Mutex
 	op      appliance.Operation
 	changed chan struct{}
+	cancels cancels
 }
 
 func newRun(cfg Config, o appliance.Operation, cancel context.CancelCauseFunc) *run {
-	l := &run{cfg: cfg, cancel: cancel, op: o, ended: make(chan struct{}), changed: make(chan struct{})}
-	return l
+	return &run{
+		cfg: cfg, cancel: cancel, op: o, ended: make(chan struct{}), changed: make(chan struct{}),
+		stopped: make(chan struct{}), superseded: make(chan string, 1),
+	}
 }
 
 // save returns once all changes made before the call are in the journal. Steps
@@ -96,12 +103,14 @@ func (l *run) execute(ctx context.Context) {
 	cause := context.Cause(ctx)
 	var lost *saveError
 	switch {
-	case errors.Is(cause, errShutdown) || errors.Is(err, errCrash):
+	case errors.Is(cause, errShutdown) || errors.Is(cause, errSuperseded) || errors.Is(err, errCrash):
 		return
 	case errors.As(err, &lost):
 		l.cfg.Log.Error("operation stopped: its journal can't be written", "op", l.op.ID, "error", err)
 		l.show(appliance.OpFailed, err)
 		return
+	case appliance.IsProblem(err, appliance.ErrCancelled):
+		l.end(ctx, appliance.OpCancelled, err)
 	case errors.Is(cause, errCancelled):
 		l.end(ctx, appliance.OpCancelled, cancelledProblem(l.op))
 	case err != nil:
@@ -237,7 +246,9 @@ func (l *run) runStep(ctx context.Context, s appliance.Step) error {
 		now := start.UTC()
 		*r = appliance.StepRecord{ID: s.ID, Title: s.Title, Member: s.Member, Kind: s.Kind, State: appliance.StepRunning, StartedAt: &now}
 	})
-	already, err := l.attempt(ctx, s)
+	asked, over := l.cancels.enter(s)
+	already, err := l.attempt(appliance.WithCancelled(ctx, asked), s)
+	over()
 	if errors.Is(err, errCrash) {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"pgapp/appliance"
 )
@@ -16,8 +15,12 @@ import (
 var errShutdown = errors.New("the daemon shuts down")
 
 // errCancelled is the cause of a context that ends because a user cancelled the
-// operation, or superseded it.
+// operation.
 var errCancelled = errors.New("the operation was cancelled")
+
+// errSuperseded is the cause of a context that ends because another operation begins.
+// The store journals the end when the other begins.
+var errSuperseded = errors.New("the operation was superseded")
 
 // Config is what a runner needs.
 type Config struct {
@@ -30,7 +33,10 @@ type Config struct {
 	// End receives the outcome before the outcome is journaled, and tells whether
 	// to remove the cluster's record with it. End may run twice for one operation.
 	End func(ctx context.Context, o appliance.Operation) (removeCluster bool, err error)
-	Log *slog.Logger
+	// MayCancel refuses the cancel of an operation that can't go back any more.
+	// MayCancel may be nil.
+	MayCancel func(ctx context.Context, o appliance.Operation) error
+	Log       *slog.Logger
 	// Idle is called when the last live operation ends. Idle may be nil.
 	Idle func()
 	// Crash is for tests, and nil in the product. An error stops the operation at
@@ -63,13 +69,29 @@ func (r *Runner) Close() {
 }
 
 // Start journals the operation's beginning and runs the operation. ctx bounds the
-// journaling only. A superseded operation stops before the new one begins.
+// journaling only. A superseded operation stops before the new one begins, and goes on
+// if the new one does not begin.
 func (r *Runner) Start(ctx context.Context, b appliance.Beginning) error {
-	if b.Supersede != "" {
-		if err := r.stop(ctx, b.Supersede); err != nil {
-			return err
-		}
+	old := r.lookup(b.Supersede)
+	if old == nil {
+		return r.start(ctx, b)
 	}
+	by := ""
+	defer func() { old.supersede(by) }()
+	old.cancel(errSuperseded)
+	select {
+	case <-old.stopped:
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for operation %s to stop: %w", b.Supersede, ctx.Err())
+	}
+	err := r.start(ctx, b)
+	if err == nil {
+		by = b.Operation.ID
+	}
+	return err
+}
+
+func (r *Runner) start(ctx context.Context, b appliance.Beginning) error {
 	if err := r.cfg.Store.Begin(ctx, b); err != nil {
 		return err
 	}
@@ -102,14 +124,18 @@ func (r *Runner) Alive(id string) bool {
 
 // Operation returns a snapshot of a live operation, or else the journaled one.
 func (r *Runner) Operation(ctx context.Context, id string) (appliance.Operation, error) {
-	r.mu.Lock()
-	l := r.live[id]
-	r.mu.Unlock()
-	if l != nil {
+	if l := r.lookup(id); l != nil {
 		o, _ := l.snapshot()
 		return o, nil
 	}
 	return r.cfg.Store.Operation(ctx, id)
+}
+
+// lookup returns the live operation, or nil.
+func (r *Runner) lookup(id string) *run {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.live[id]
 }
 
 // Operations lists the cluster's journaled operations, newest first. An empty
@@ -118,52 +144,11 @@ func (r *Runner) Operations(ctx context.Context, cluster string) ([]appliance.Op
 	return r.cfg.Store.Operations(ctx, cluster)
 }
 
-// Cancel stops the operation and returns it with its outcome. An operation that
-// has ended is returned unchanged. An operation that the journal calls running but
-// that is not live is journaled as cancelled. A repeat is safe.
-func (r *Runner) Cancel(ctx context.Context, id string) (appliance.Operation, error) {
-	if err := r.stop(ctx, id); err != nil {
-		return appliance.Operation{}, err
-	}
-	o, err := r.cfg.Store.Operation(ctx, id)
-	if err != nil || o.State.Final() {
-		return o, err
-	}
-	o.State = appliance.OpCancelled
-	o.Error = appliance.AsProblem(cancelledProblem(o))
-	now := time.Now().UTC()
-	o.EndedAt = &now
-	return o, r.cfg.Store.SaveOperation(ctx, o, false)
-}
-
-func cancelledProblem(o appliance.Operation) error {
-	return appliance.NewProblem(appliance.ErrCancelled, "operation %s was cancelled", o.ID).
-		WithHint("run the command again to go on from here")
-}
-
-func (r *Runner) stop(ctx context.Context, id string) error {
-	r.mu.Lock()
-	l := r.live[id]
-	r.mu.Unlock()
-	if l == nil {
-		return nil
-	}
-	l.cancel(errCancelled)
-	select {
-	case <-l.ended:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for operation %s to stop: %w", id, ctx.Err())
-	}
-}
-
 // Watch sends a snapshot at once and after each change; a slow receiver misses
 // snapshots. The channel closes after the final snapshot, when the operation is
 // no longer live, or when ctx ends.
 func (r *Runner) Watch(ctx context.Context, id string) (<-chan appliance.Operation, error) {
-	r.mu.Lock()
-	l := r.live[id]
-	r.mu.Unlock()
+	l := r.lookup(id)
 	out := make(chan appliance.Operation, 1)
 	if l == nil {
 		o, err := r.cfg.Store.Operation(ctx, id)
@@ -190,11 +175,18 @@ func (r *Runner) launch(o appliance.Operation) {
 	r.wg.Go(func() {
 		defer cancel(nil)
 		l.execute(ctx)
+		close(l.stopped)
+		goesOn := l.awaitSuperseding(ctx, r.ctx)
 		r.mu.Lock()
 		delete(r.live, o.ID)
 		idle := len(r.live) == 0
 		r.mu.Unlock()
 		l.close()
+		if goesOn {
+			left, _ := l.snapshot()
+			r.launch(left) //nolint:contextcheck // as in Start
+			return
+		}
 		if idle && r.cfg.Idle != nil {
 			r.cfg.Idle()
 		}

@@ -120,6 +120,10 @@ func (p *Planner) End(ctx context.Context, o appliance.Operation) (bool, error) 
 	}
 	_, err := p.cfg.Store.UpdateCluster(ctx, o.Cluster, func(c *appliance.Cluster) error {
 		c.Phase = phaseAfter(*c, o, ok)
+		// A change that has done nothing ends with its operation.
+		if ch := c.Change; ch != nil && ch.Operation == o.ID && ch.Phase == appliance.ChangeLooking {
+			ch.Phase = appliance.ChangeCancelled
+		}
 		return nil
 	})
 	if err == nil && ok && o.Kind == appliance.OpUp && p.cfg.Loaded != nil {

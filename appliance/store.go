@@ -8,8 +8,9 @@ import "context"
 type Records interface {
 	Clusters(ctx context.Context) ([]Cluster, error)
 	Cluster(ctx context.Context, name string) (Cluster, error)
-	// UpdateCluster applies change to the stored record and increments its
-	// revision. An error of change is returned unchanged.
+	// UpdateCluster applies change to the stored record. The record's revision grows by
+	// one if something else changed than what [Cluster.Revision] leaves out. An error
+	// of change is returned unchanged.
 	UpdateCluster(ctx context.Context, name string, change func(*Cluster) error) (Cluster, error)
 	Secrets(ctx context.Context, cluster string) (Secrets, error)
 	// UpdateSecrets applies change to the cluster's stored secrets.

@@ -31,7 +31,7 @@ func (s *Store) Cluster(ctx context.Context, name string) (appliance.Cluster, er
 
 // UpdateCluster applies the function to the record inside a transaction. The
 // function must not call the store or change the name. The record's revision
-// grows by one. An error of the function is returned unchanged, and nothing is
+// grows by one if the function changes what it covers. An error of the function is returned unchanged, and nothing is
 // stored; an unknown name is a problem not-found.
 func (s *Store) UpdateCluster(ctx context.Context, name string, change func(*appliance.Cluster) error) (appliance.Cluster, error) {
 	var c appliance.Cluster
@@ -51,14 +51,19 @@ func changeCluster(tx *bolt.Tx, name string, change func(*appliance.Cluster) err
 	if err != nil {
 		return c, err
 	}
-	revision := c.Revision + 1
+	before, err := getCluster(tx, name) // a second copy, which change can't reach
+	if err != nil {
+		return c, err
+	}
 	if err := change(&c); err != nil {
 		return c, callerError{err}
 	}
 	if c.Name != name {
 		return c, fmt.Errorf("the change renames it to %q", c.Name)
 	}
-	c.Revision = revision
+	if c.Revision = before.Revision; !sameForClients(before, c) {
+		c.Revision++
+	}
 	return c, put(tx, bucketClusters, name, c)
 }
 

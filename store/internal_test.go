@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -44,32 +45,34 @@ func schemaOf(t *testing.T, db *bolt.DB) (version int) {
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	s := openStore(t)
+	const first = SchemaVersion + 1
 	var ran []int
 	fail := errors.New("failed")
 	var refuse error
 	steps := []migration{
-		{2, func(tx *bolt.Tx) error { ran = append(ran, 2); return put(tx, bucketSettings, "two", []byte("2")) }},
-		{3, func(tx *bolt.Tx) error {
-			ran = append(ran, 3)
+		{first, func(tx *bolt.Tx) error { ran = append(ran, first); return put(tx, bucketSettings, "two", []byte("2")) }},
+		{first + 1, func(tx *bolt.Tx) error {
+			ran = append(ran, first+1)
 			return errors.Join(put(tx, bucketSettings, "three", []byte("3")), refuse)
 		}},
-		{4, func(*bolt.Tx) error { ran = append(ran, 4); return nil }},
+		{first + 2, func(*bolt.Tx) error { ran = append(ran, first+2); return nil }},
 	}
 	refuse = fail
-	if err := migrate(t.Context(), s.db, s.dir, 1, 3, steps); !errors.Is(err, fail) {
+	if err := migrate(t.Context(), s.db, s.dir, first-1, first+1, steps); !errors.Is(err, fail) {
 		t.Fatalf("migrate = %v, want the step's error", err)
 	}
-	if _, err := s.Setting(t.Context(), "three"); !appliance.IsProblem(err, appliance.ErrNotFound) || schemaOf(t, s.db) != 2 {
+	if _, err := s.Setting(t.Context(), "three"); !appliance.IsProblem(err, appliance.ErrNotFound) || schemaOf(t, s.db) != first {
 		t.Errorf("the failed step left something (%v), schema %d", err, schemaOf(t, s.db))
 	}
 	refuse = nil
-	if err := migrate(t.Context(), s.db, s.dir, 2, 3, steps); err != nil || schemaOf(t, s.db) != 3 {
-		t.Errorf("migrate = %v, schema %d, want 3", err, schemaOf(t, s.db))
+	if err := migrate(t.Context(), s.db, s.dir, first, first+1, steps); err != nil || schemaOf(t, s.db) != first+1 {
+		t.Errorf("migrate = %v, schema %d, want %d", err, schemaOf(t, s.db), first+1)
 	}
-	if got := fmt.Sprint(ran); got != "[2 3 3]" {
-		t.Errorf("steps ran %s, want [2 3 3]", got)
+	if want := []int{first, first + 1, first + 1}; !slices.Equal(ran, want) {
+		t.Errorf("steps ran %v, want %v", ran, want)
 	}
-	for name, want := range map[string]int{"state.db.pre-v2": 1, "state.db.pre-v3": 2} {
+	for version, want := range map[int]int{first: first - 1, first + 1: first} {
+		name := fmt.Sprintf("state.db.pre-v%d", version)
 		path := filepath.Join(s.dir, name)
 		db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true})
 		if err != nil {
@@ -341,5 +344,49 @@ func TestReplaceRefuses(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*replaced*")); left != nil {
 		t.Errorf("copies of nothing: %v", left)
+	}
+}
+
+// TestToSchema2 migrates a record of the release before, twice as after a kill.
+func TestToSchema2(t *testing.T) {
+	t.Parallel()
+	s := openStore(t)
+	raw := func(name, json string) func(*bolt.Tx) error {
+		return func(tx *bolt.Tx) error {
+			b, err := bucketOf(tx, bucketClusters)
+			if err != nil {
+				return err
+			}
+			return b.Put([]byte(name), wrap(bucketClusters, []byte(name), []byte(json)))
+		}
+	}
+	const members = `"members":[{"name":"node0","host":"127.0.122.1","port":5432},{"name":"node1","slot":"node1","uuid":"u1"}]`
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		return errors.Join(
+			raw("adopted", `{"name":"adopted","primary":"node1","epoch":18446744073709551615,"timeline":3,"created_at":"2026-11-24T12:00:00Z",`+members+`,"revision":7}`)(tx),
+			raw("fresh", `{"name":"fresh","primary":"node0","epoch":1,"created_at":"2026-11-24T12:00:00Z",`+members+`,"spec":{"parameters":{"work_mem":"8MB"}}}`)(tx),
+			raw("empty", `{"name":"empty"}`)(tx),
+		)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.db.Update(toSchema2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	adopted, err := s.Cluster(t.Context(), "adopted")
+	created := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	want := appliance.Promotion{Epoch: 1<<64 - 1, Member: "node1", Timeline: 3, At: created, Reason: "recorded by an older pgapp"}
+	if err != nil || len(adopted.Promotions) != 1 || adopted.Promotions[0] != want || adopted.Revision != 7 || adopted.Epoch != want.Epoch {
+		t.Errorf("adopted: %+v, %v", adopted, err)
+	}
+	fresh, err := s.Cluster(t.Context(), "fresh")
+	if err != nil || fresh.Promotions != nil || fresh.Members[1].Epoch != 1 || fresh.Members[1].Slot != "node1" || fresh.Spec.Parameters["work_mem"] != "8MB" {
+		t.Errorf("fresh: %+v, %v", fresh, err)
+	}
+	if empty, err := s.Cluster(t.Context(), "empty"); err != nil || empty.Members != nil {
+		t.Errorf("empty: %+v, %v", empty, err)
 	}
 }

@@ -17,8 +17,8 @@ type migration struct {
 	apply   func(*bolt.Tx) error
 }
 
-// migrations lists every step from schema 1 on, in order. There is none yet.
-func migrations() []migration { return nil }
+// migrations lists every step from schema 1 on, in order.
+func migrations() []migration { return []migration{{2, toSchema2}} }
 
 // migrate takes the database from one schema version to another, each step in
 // one transaction, which also stores the version. Before each step a copy is

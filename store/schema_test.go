@@ -41,9 +41,13 @@ func TestGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := open(t, dir)
-		checkGolden(t, s)
+		checkGolden(t, s, version)
 		closeStore(t, s)
 		report, err := store.Check(t.Context(), path)
+		kept, keptErr := store.Peek(t.Context(), filepath.Join(dir, fmt.Sprintf("%s.pre-v%d", store.FileName, version+1)))
+		if older := version < store.SchemaVersion; older != (keptErr == nil) || older && kept.Schema != version {
+			t.Errorf("version %d: the copy from before has schema %d, %v", version, kept.Schema, keptErr)
+		}
 		if err != nil || len(report.Findings) != 0 || report.Info.Schema != store.SchemaVersion {
 			t.Errorf("version %d: check %+v (%v)", version, report, err)
 		}
@@ -72,7 +76,10 @@ func writeGolden(t *testing.T, path string) {
 	err = errors.Join(
 		s.Begin(ctx, appliance.Beginning{Operation: storetest.NewOperation("op1", "main"), Create: storetest.NewCluster("main")}),
 		s.SaveOperation(ctx, goldenOperation(), false),
-		s.Begin(ctx, appliance.Beginning{Operation: storetest.NewOperation("op2", "main")}),
+		s.Begin(ctx, appliance.Beginning{Operation: storetest.NewOperation("op2", "main"), Record: func(c *appliance.Cluster) error {
+			*c = goldenCluster(store.SchemaVersion)
+			return nil
+		}}),
 		s.PutToken(ctx, store.Token{ID: "t1", Name: "ci", Scope: store.ScopeRead, Hash: goldenHash(), CreatedAt: stamp()}),
 		s.IdempotencyPut(ctx, "key1", store.Record{BodyHash: goldenHash(), OperationID: "op1", CreatedAt: stamp()}),
 		s.PutSetting(ctx, "backup", []byte{0, 1, 0xFF}),
@@ -87,7 +94,27 @@ func writeGolden(t *testing.T, path string) {
 	}
 }
 
-func checkGolden(t *testing.T, s *store.Store) {
+// goldenCluster is the cluster of the golden file of that schema, as this program
+// reads it.
+func goldenCluster(version int) appliance.Cluster {
+	c := storetest.NewCluster("main").Cluster
+	c.Members[0].Epoch, c.Members[1].Epoch = 1, 1
+	if version == 1 {
+		return c
+	}
+	c.Timeline, c.Ancestors = 2, []appliance.Switch{{Timeline: 1, At: 0x5000148}}
+	c.Promotions = []appliance.Promotion{{Epoch: 1, Member: "node0", Timeline: 2, Switch: 0x5000148, At: stamp(), Reason: "failover"}}
+	c.Promise = appliance.Promise{Set: []string{"node1"}, K: 1}
+	c.Change = &appliance.PrimaryChange{
+		Operation: "op2", Kind: appliance.OpFailover, From: "node0", Phase: appliance.ChangePromoting, Wanted: "node1", AllowDataLoss: true,
+		To: "node1", LSN: 0x1_0500_0148, Epoch: 2, Tried: []string{"node9"},
+		Why: &appliance.ElectionRefusal{Reason: appliance.ErrQuorumLost, Missing: []string{"node1"}, Unfit: map[string]string{"node9": "was tried before"}, Behind: 4096},
+	}
+	c.Members[1].Return = appliance.WayRewind
+	return c
+}
+
+func checkGolden(t *testing.T, s *store.Store, version int) {
 	t.Helper()
 	ctx := t.Context()
 	c, e1 := s.Cluster(ctx, "main")
@@ -101,7 +128,7 @@ func checkGolden(t *testing.T, s *store.Store) {
 		t.Fatal(err)
 	}
 	for what, diff := range map[string]string{
-		"cluster":   cmp.Diff(storetest.NewCluster("main").Cluster, c),
+		"cluster":   cmp.Diff(goldenCluster(version), c),
 		"operation": cmp.Diff(goldenOperation(), op, cmpopts.IgnoreUnexported(appliance.Problem{})),
 		"running":   cmp.Diff(storetest.NewOperation("op2", "main"), run),
 		"secret":    cmp.Diff("s3cr3t", sec.Get(appliance.SecretApp).Reveal()),
@@ -142,8 +169,8 @@ func TestSchema(t *testing.T) {
 		want   appliance.ErrorID
 		part   string
 	}{
-		"same":         {"1", 1, "", ""},
-		"newer":        {"2", 1, appliance.ErrStoreNewer, "schema version 2"},
+		"same":         {"2", 1, "", ""},
+		"newer":        {"3", 1, appliance.ErrStoreNewer, "schema version 3"},
 		"newer values": {"1", 2, appliance.ErrStoreNewer, "format"},
 		"nonsense":     {"0", 1, appliance.ErrStoreDamaged, "schema version 0"},
 		"not a number": {`"x"`, 1, appliance.ErrStoreDamaged, "schema_version"},

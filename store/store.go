@@ -33,7 +33,7 @@ const (
 )
 
 // SchemaVersion is the schema that this build reads and writes.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // maxFinal is how many ended operations are kept.
 const maxFinal = 200

@@ -32,3 +32,36 @@ func beginRecords(t *testing.T, s Store) {
 		t.Errorf("epoch %d (%v), want 2", c.Epoch, err)
 	}
 }
+
+// revisionLeavesOut changes what a change of primary notes, and then a field that the
+// revision covers.
+func revisionLeavesOut(t *testing.T, s Store) {
+	ctx := t.Context()
+	begin(t, s, NewOperation("op1", "main"), NewCluster("main"), "")
+	for name, change := range map[string]func(*appliance.Cluster){
+		"epoch":          func(c *appliance.Cluster) { c.Epoch++ },
+		"timeline":       func(c *appliance.Cluster) { c.Timeline++ },
+		"ancestors":      func(c *appliance.Cluster) { c.Ancestors = append(c.Ancestors, appliance.Switch{Timeline: 1}) },
+		"promotions":     func(c *appliance.Cluster) { c.Promotions = append(c.Promotions, appliance.Promotion{Epoch: 1}) },
+		"promise":        func(c *appliance.Cluster) { c.Promise = appliance.Promise{Set: []string{"node1"}, K: 1} },
+		"change":         func(c *appliance.Cluster) { c.Change = &appliance.PrimaryChange{Operation: "op1"} },
+		"member's epoch": func(c *appliance.Cluster) { c.Members[1].Epoch++ },
+		"member's way":   func(c *appliance.Cluster) { c.Members[1].Return = appliance.WayLook },
+		"nothing":        func(*appliance.Cluster) {},
+	} {
+		c, err := s.UpdateCluster(ctx, "main", func(c *appliance.Cluster) error {
+			change(c)
+			return nil
+		})
+		if err != nil || c.Revision != 0 {
+			t.Errorf("%s: revision %d (%v), want 0", name, c.Revision, err)
+		}
+	}
+	c, err := s.UpdateCluster(ctx, "main", func(c *appliance.Cluster) error {
+		c.Members[1].WantStopped = true
+		return nil
+	})
+	if err != nil || c.Revision != 1 || c.Epoch != 2 || c.Members[1].Return != appliance.WayLook {
+		t.Errorf("a member stopped: %+v (%v)", c, err)
+	}
+}

@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		"an end is final":                  endIsFinal,
 		"save with removal":                saveRemoves,
 		"update cluster":                   updateCluster,
+		"revision leaves out":              revisionLeavesOut,
 		"failed updates change nothing":    failedUpdates,
 		"secrets":                          secrets,
 		"order and filter of operations":   order,
@@ -247,11 +248,14 @@ func updateCluster(t *testing.T, s Store) {
 	want := NewCluster("main").Cluster
 	for i := range uint64(3) {
 		got, err := s.UpdateCluster(ctx, "main", func(c *appliance.Cluster) error {
-			c.Epoch++
+			c.Timeline++
+			c.Primary += "x"
 			c.Revision = 99 // not the caller's to set
 			return nil
 		})
-		want.Epoch, want.Revision = 2+i, 1+i
+		want.Timeline++
+		want.Primary += "x"
+		want.Revision = 1 + i
 		equal(t, "returned cluster", got, want, err)
 		got, err = s.Cluster(ctx, "main")
 		equal(t, "stored cluster", got, want, err)
@@ -360,7 +364,7 @@ func updateRace(t *testing.T, s Store) {
 		begin(t, s, op, NewCluster(name), "")
 		wg.Go(func() {
 			for i := range uint64(rounds) {
-				_, err := s.UpdateCluster(ctx, "main", func(c *appliance.Cluster) error { c.Epoch++; return nil })
+				_, err := s.UpdateCluster(ctx, "main", func(c *appliance.Cluster) error { c.Epoch++; c.Primary += "x"; return nil })
 				op.Revision = i + 1
 				if err = errors.Join(err, s.SaveOperation(ctx, op, false)); err != nil {
 					t.Error(err)

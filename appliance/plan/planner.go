@@ -107,6 +107,8 @@ func (r *recipe) draw(c appliance.Cluster) error {
 		return nil
 	case appliance.OpAdopt:
 		return r.adopt()
+	case appliance.OpRejoin:
+		return drawRejoin(r, c, r.op.Params.Member)
 	}
 	return appliance.NewProblem(appliance.ErrInternal, "no plan for an operation of kind %q", r.op.Kind)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,6 +68,10 @@ func cases() []scenario {
 	})
 	some := with(with(creating(), ready), func(c *appliance.Cluster) { c.Members[2].WantStopped = true })
 	headless := with(with(creating(), ready), func(c *appliance.Cluster) { c.Members[0].WantStopped = true })
+	marked := with(some, func(c *appliance.Cluster) {
+		c.Members = slices.Clone(c.Members)
+		c.Members[1].Return, c.Members[3].Return = appliance.WayLook, appliance.WayRewind
+	})
 	limits := map[string]string{"max_connections": "50"}
 	add := &appliance.Change{Standbys: 4, Add: members(appliance.PlacementLocal, "node4")}
 	addVM := &appliance.Change{Standbys: 3, Add: members(appliance.PlacementVM, "node3")}
@@ -107,6 +112,8 @@ func cases() []scenario {
 		{"restart a standby", appliance.OpRestart, params{Member: "node1"}, local, false},
 		{"reinit", appliance.OpReinit, params{Member: "node1"}, local, false},
 		{"reinit a virtual machine", appliance.OpReinit, params{Member: "node1"}, vms, false},
+		{"rejoin", appliance.OpRejoin, params{}, marked, false},
+		{"rejoin one", appliance.OpRejoin, params{Member: "node3"}, marked, false},
 		{"destroy", appliance.OpDestroy, params{}, local, false},
 		{"adopt", appliance.OpAdopt, params{Adopt: &appliance.AdoptDecision{}}, local, false},
 	}

@@ -19,6 +19,14 @@ type AdoptDecision struct {
 	Found Adoption `json:"found"`
 	// Running are the members whose servers answered.
 	Running []string `json:"running"`
-	// Revision is the record's, with which the observations were compared.
-	Revision uint64 `json:"revision"`
+	// Revision, FromEpoch and FromTimeline are the record's, with which the
+	// observations were compared. FromEpoch is 0 in the decisions of older programs.
+	Revision     uint64 `json:"revision"`
+	FromEpoch    uint64 `json:"from_epoch,omitempty"`
+	FromTimeline uint32 `json:"from_timeline,omitempty"`
+	// Ancestors are those of the primary's timeline.
+	Ancestors []Switch `json:"ancestors,omitempty"`
+	// Stray are the members whose WAL is not known to be the beginning of the
+	// primary's.
+	Stray []string `json:"stray,omitempty"`
 }

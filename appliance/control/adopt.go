@@ -63,9 +63,12 @@ func (c *Controller) decideAdopt(ctx context.Context, cluster string) (decision,
 	if err != nil {
 		return decision{}, err
 	}
-	found := appliance.AdoptDecision{Revision: r.Revision, Running: v.running, Found: appliance.Adoption{
-		Cluster: r.Name, Primary: v.primary, Was: r.Primary, Epoch: r.Epoch + 1, Timeline: max(r.Timeline, v.timeline), Notes: v.notes,
-	}}
+	found := appliance.AdoptDecision{
+		Revision: r.Revision, FromEpoch: r.Epoch, FromTimeline: r.Timeline, Running: v.running, Ancestors: v.ancestors, Stray: v.stray,
+		Found: appliance.Adoption{
+			Cluster: r.Name, Primary: v.primary, Was: r.Primary, Epoch: max(r.Epoch, v.epoch) + 1, Timeline: max(r.Timeline, v.timeline), Notes: v.notes,
+		},
+	}
 	o := c.newOperation(cluster, appliance.OpAdopt, appliance.OperationParams{Adopt: &found})
 	if v.primary == r.Primary && !slices.Contains(only.Clusters, cluster) {
 		found.Found.Epoch, found.Found.Timeline = r.Epoch, r.Timeline
@@ -125,8 +128,13 @@ func lost(l observe.Look) error {
 type verdict struct {
 	primary  string
 	timeline uint32
-	running  []string // members whose servers answer
-	notes    []string
+	// ancestors are those of the primary's timeline.
+	ancestors []appliance.Switch
+	// epoch is the newest one that any member's data know, 0 if none does.
+	epoch   uint64
+	running []string // members whose servers answer
+	stray   []string // members whose WAL may not be the beginning of the primary's
+	notes   []string
 }
 
 // findPrimary finds the primary among the members, or returns a problem that lists
@@ -141,11 +149,12 @@ func findPrimary(r appliance.Cluster, all []observe.Look) (verdict, error) {
 	if len(against) > 0 {
 		return verdict{}, ambiguousProblem(r, all, against...)
 	}
-	v := verdict{primary: r.Primary, timeline: r.Timeline}
+	v := verdict{primary: r.Primary, timeline: r.Timeline, ancestors: r.Ancestors}
 	for _, s := range all {
 		if s.Server.Known() {
 			v.running = append(v.running, s.Member.Name)
 		}
+		v.epoch = max(v.epoch, s.Epoch.Value())
 		if note := deviation(r, s); note != "" {
 			v.notes = append(v.notes, s.Member.Name+" "+note)
 		}
@@ -155,8 +164,33 @@ func findPrimary(r appliance.Cluster, all []observe.Look) (verdict, error) {
 		v.notes = append(v.notes, "nothing is left of the cluster in this home: pgapp down --volumes removes its record")
 		return v, err
 	}
-	v.primary, v.timeline = best.Member.Name, best.Timeline()
+	v.primary, v.timeline, v.ancestors = best.Member.Name, best.Timeline(), best.Line().Ancestors
+	for _, s := range all {
+		if s.Member.Name != v.primary && strayed(s, *best) {
+			v.stray = append(v.stray, s.Member.Name)
+			v.notes = append(v.notes, s.Member.Name+" has to be brought back before it may run: pgapp rejoin "+s.Member.Name)
+		}
+	}
 	return v, nil
+}
+
+// strayed tells whether the member's WAL is not known to be the beginning of the
+// primary's. A member without a data directory has none.
+func strayed(s, primary observe.Look) bool {
+	if s.DataDir.Known() && !s.DataDir.Value().Exists {
+		return false
+	}
+	if s.TakesWrites() {
+		return true
+	}
+	if s.Timeline() == primary.Timeline() {
+		// A member with a history file of that number may have another one's.
+		return len(s.Line().Ancestors) > 0 && !primary.Line().DescendsFrom(s.Line())
+	}
+	left := slices.IndexFunc(primary.Line().Ancestors, func(a appliance.Switch) bool { return a.Timeline == s.Timeline() })
+	at, err := appliance.ParseLSN(s.Server.Value().LSN)
+	// A stopped member's position isn't known.
+	return left < 0 || err != nil || !s.Server.Known() || at > primary.Line().Ancestors[left].At
 }
 
 // choose returns the one member that can be the primary, nil if no member exists

@@ -170,7 +170,7 @@ func (c *Controller) decideCreate(ctx context.Context, s appliance.Spec) (d deci
 	}
 	record = appliance.Cluster{
 		Name: s.Name, UUID: id, Spec: s, Phase: appliance.PhaseCreating,
-		Primary: members[0].Name, Epoch: 1, Members: members, CreatedAt: time.Now().UTC(), Revision: 1,
+		Primary: members[0].Name, Epoch: 1, Timeline: 1, Members: members, CreatedAt: time.Now().UTC(), Revision: 1,
 	}
 	o := c.newOperation(s.Name, appliance.OpUp, appliance.OperationParams{})
 	o.Note = why

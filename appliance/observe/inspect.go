@@ -18,6 +18,7 @@ func inspect(ctx context.Context, s Subject) Look {
 	defer cancel()
 	c, server, err := s.open(asking)
 	if err == nil {
+		l.Epoch = answer(c.Epoch(asking))
 		_ = c.Close(asking) // nothing was written that could be lost
 	}
 	l.Server = answer(server, err)

@@ -72,6 +72,21 @@ type Look struct {
 	DataDir Fact[postgres.DataDir]
 	// Ancestors are the timelines that the member's timeline descends from.
 	Ancestors Fact[[]postgres.Ancestor]
+	// Epoch is the newest epoch that the member's data know.
+	Epoch Fact[uint64]
+}
+
+// Line returns the member's timeline with the ancestors that are known of it.
+func (l Look) Line() appliance.Line {
+	line := appliance.Line{Timeline: l.Timeline()}
+	for _, a := range l.Ancestors.Value() {
+		at, err := appliance.ParseLSN(a.End)
+		if err != nil {
+			return appliance.Line{Timeline: line.Timeline}
+		}
+		line.Ancestors = append(line.Ancestors, appliance.Switch{Timeline: a.Timeline, At: at})
+	}
+	return line
 }
 
 // Timeline returns the member's highest known timeline, 0 if none is known.

@@ -18,6 +18,7 @@ const (
 	kindInit        appliance.StepKind = "init"
 	kindIntent      appliance.StepKind = "intent"
 	kindKnown       appliance.StepKind = "known"
+	kindEpoch       appliance.StepKind = "epoch"
 	kindLetIn       appliance.StepKind = "letin"
 	kindLoad        appliance.StepKind = "load"
 	kindPostgres    appliance.StepKind = "postgres"

@@ -33,6 +33,11 @@ func (c *Controller) decideUpExisting(ctx context.Context, old appliance.Cluster
 	if old.Phase == appliance.PhaseRemoving {
 		return decision{}, removingProblem(old.Name)
 	}
+	if old.Phase == appliance.PhaseReady && !dryRun {
+		if _, err := c.cfg.checkNewer(ctx, old); err != nil {
+			return decision{}, err
+		}
+	}
 	o := c.newOperation(old.Name, appliance.OpUp, appliance.OperationParams{WantRunning: old.AnyWantStopped() || old.Phase == appliance.PhaseFailed})
 	if !diff.none() {
 		ch, err := c.change(ctx, old, diff)

@@ -245,7 +245,7 @@ func (c *Controller) decideSubmit(ctx context.Context, o appliance.Operation) (d
 	if record.Phase == appliance.PhaseRemoving && kind != appliance.OpDestroy {
 		return decision{}, removingProblem(cluster)
 	}
-	if err := mayChangePrimary(record, o); err != nil {
+	if record, err = c.cfg.lookAhead(ctx, record, o); err != nil {
 		return decision{}, err
 	}
 	return decision{
@@ -277,10 +277,13 @@ func (c *Controller) Recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	observing := len(o.Clusters) > 0
 	clusters, err := c.cfg.Store.Clusters(ctx)
 	if err != nil {
 		return err
+	}
+	observing := len(o.Clusters) > 0
+	if !observing {
+		observing = c.cfg.recoverKnown(ctx, clusters)
 	}
 	var errs []error
 	for _, record := range clusters {

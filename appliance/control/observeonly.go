@@ -72,6 +72,10 @@ func (c *Controller) mayChange(ctx context.Context, a Act) error {
 	if err != nil || len(o.Clusters) == 0 || a.admittedObserving() {
 		return err
 	}
+	return observingProblem(o)
+}
+
+func observingProblem(o ObserveOnly) error {
 	return appliance.NewProblem(appliance.ErrConflict, "pgapp only observes: %s", o.Reason).
 		WithHint("pgapp adopt --cluster %s takes over what really runs; pgapp ps and pgapp verify show it", o.Clusters[0])
 }

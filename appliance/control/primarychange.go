@@ -1,6 +1,8 @@
 package control
 
 import (
+	"context"
+
 	"pgapp/appliance"
 )
 
@@ -135,4 +137,26 @@ func barred(c appliance.Cluster, m appliance.Member) error {
 			WithHint("pgapp rejoin %s --cluster %s brings it back", m.Name, c.Name)
 	}
 	return nil
+}
+
+// lookAhead refuses the request by the record and by looks at the members, before the
+// operation begins. It returns the record, completed by what the looks found.
+func (cfg Config) lookAhead(ctx context.Context, r appliance.Cluster, o appliance.Operation) (appliance.Cluster, error) {
+	if err := mayChangePrimary(r, o); err != nil {
+		return r, err
+	}
+	if !changesPrimary(o.Kind) && o.Kind != appliance.OpStart && o.Kind != appliance.OpRejoin && o.Kind != appliance.OpRestart {
+		return r, nil
+	}
+	looks, err := cfg.checkNewer(ctx, r)
+	if err != nil {
+		return r, err
+	}
+	if r, err = cfg.takeOver(ctx, r, looks); err != nil {
+		return r, err
+	}
+	if o.Kind == appliance.OpFailover && unfinished(r) == nil {
+		return r, cfg.refuseHealthy(ctx, r)
+	}
+	return r, nil
 }

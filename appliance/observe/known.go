@@ -1,0 +1,60 @@
+package observe
+
+import (
+	"context"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+// Known looks at all members at the same time for the epoch and the timeline that their
+// data know. A member that gives no session is looked at on disk, if its disk is this
+// host's: a virtual machine that is off answers nobody.
+func (o *Observer) Known(ctx context.Context, subjects []Subject) []Look {
+	return each(subjects, func(s Subject) Look {
+		l := s.look()
+		asking, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		c, server, err := s.open(asking)
+		if l.Server = answer(server, err); err == nil {
+			l.Epoch = answer(c.Epoch(asking))
+			_ = c.Close(asking) // nothing was written that could be lost
+			return l
+		}
+		if _, own := s.Machine.(appliance.Powered); !own {
+			looking, cancel := context.WithTimeout(ctx, limit)
+			defer cancel()
+			l.DataDir = answer(postgres.InspectDataDir(looking, s.Machine))
+		}
+		return l
+	})
+}
+
+// Line returns the member's timeline with its ancestors, as its history file names them.
+func (o *Observer) Line(ctx context.Context, s Subject, timeline uint32) (appliance.Line, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	l := Look{Server: Known(postgres.Observation{Timeline: timeline})}
+	if timeline > 1 {
+		l.Ancestors = answer(postgres.TimelineHistory(ctx, s.Machine, timeline))
+	}
+	return l.Line(), l.Ancestors.err
+}
+
+// Serves proves in a new session that the member is a primary that takes writes. No
+// answer in time is an error as every other; it does not mean that the server is dead.
+func (o *Observer) Serves(ctx context.Context, s Subject) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	c, server, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	if server.InRecovery {
+		err = appliance.NewProblem(appliance.ErrConflict, "%s is in recovery", s.Member.Name)
+	} else {
+		err = c.ProveWrite(ctx)
+	}
+	_ = c.Close(ctx) // the write's outcome is known
+	return err
+}

@@ -21,6 +21,8 @@ type Change struct {
 	// SetParameters is set if Parameters replace the spec's.
 	SetParameters bool              `json:"set_parameters,omitempty"`
 	Parameters    map[string]string `json:"parameters,omitempty"`
+	// Durability is set if the durability changes.
+	Durability Durability `json:"durability,omitempty"`
 	// Restart names the changed parameters that need a restart.
 	Restart []string `json:"restart,omitempty"`
 	// Size is set if the size of the virtual machines changes.
@@ -48,6 +50,9 @@ func (ch Change) Applied(c Cluster) Cluster {
 	c.Spec.Standbys = &n
 	if ch.SetParameters {
 		c.Spec.Parameters = maps.Clone(ch.Parameters)
+	}
+	if ch.Durability != "" {
+		c.Spec.Durability = ch.Durability
 	}
 	if ch.Size != nil {
 		c.Spec.VCPUs = cmp.Or(ch.Size.VCPUs, c.Spec.VCPUs)

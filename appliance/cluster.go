@@ -59,6 +59,9 @@ type Cluster struct {
 	Promotions []Promotion `json:"promotions,omitempty"`
 	// Promise holds for every acknowledged commit, at every moment.
 	Promise Promise `json:"promise,omitzero"`
+	// Sync is what members' files are rendered with as synchronous_standby_names. It
+	// implies Promise, and so does the setting in force before a change of Sync.
+	Sync Promise `json:"sync,omitzero"`
 	// Change is the change of primary under way, or the last one.
 	Change    *PrimaryChange `json:"change,omitempty"`
 	Members   []Member       `json:"members"`
@@ -71,7 +74,7 @@ type Cluster struct {
 	// PostgresEnv is the environment of these programs, as KEY=VALUE.
 	PostgresEnv []string `json:"postgres_env,omitempty"`
 	// Revision grows with every stored change, except of what changes of primary note:
-	// Epoch, Timeline, Ancestors, Promotions, Promise, Change, and the members' Epoch
+	// Epoch, Timeline, Ancestors, Promotions, Promise, Sync, Change, and the members' Epoch
 	// and Return. It is the ETag of the API.
 	Revision uint64 `json:"revision"`
 }

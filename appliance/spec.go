@@ -112,6 +112,9 @@ func (s Spec) WithDefaults() Spec {
 	str(&s.Database, DefaultDatabase)
 	str(&s.Dataset, DatasetPagila)
 	str(&s.Locale, DefaultLocale)
+	if s.Durability == "" {
+		s.Durability = DurabilityAsync
+	}
 	if s.Provider == ProviderLocal {
 		return s
 	}

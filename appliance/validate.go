@@ -129,6 +129,7 @@ func (s Spec) Validate() error {
 	for _, name := range slices.Sorted(maps.Keys(s.Parameters)) {
 		v.add("parameters."+Visible(name, 80), validParameter(name, s.Parameters[name]))
 	}
+	s.validateDurability(v)
 	s.validateVM(v)
 	return v.problem("the cluster's spec is not valid")
 }

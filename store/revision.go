@@ -17,7 +17,8 @@ func sameForClients(a, b appliance.Cluster) bool {
 
 func counted(c appliance.Cluster) appliance.Cluster {
 	c.Revision, c.Epoch, c.Timeline = 0, 0, 0
-	c.Ancestors, c.Promotions, c.Promise, c.Change = nil, nil, appliance.Promise{}, nil
+	c.Ancestors, c.Promotions, c.Change = nil, nil, nil
+	c.Promise, c.Sync = appliance.Promise{}, appliance.Promise{}
 	c.Members = slices.Clone(c.Members)
 	for i := range c.Members {
 		c.Members[i].Epoch, c.Members[i].Return = 0, ""

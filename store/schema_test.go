@@ -105,6 +105,7 @@ func goldenCluster(version int) appliance.Cluster {
 	c.Timeline, c.Ancestors = 2, []appliance.Switch{{Timeline: 1, At: 0x5000148}}
 	c.Promotions = []appliance.Promotion{{Epoch: 1, Member: "node0", Timeline: 2, Switch: 0x5000148, At: stamp(), Reason: "failover"}}
 	c.Promise = appliance.Promise{Set: []string{"node1"}, K: 1}
+	c.Sync = c.Promise
 	c.Change = &appliance.PrimaryChange{
 		Operation: "op2", Kind: appliance.OpFailover, From: "node0", Phase: appliance.ChangePromoting, Wanted: "node1", AllowDataLoss: true,
 		To: "node1", LSN: 0x1_0500_0148, Epoch: 2, Tried: []string{"node9"},

@@ -35,8 +35,9 @@ func (a upCommands) upCommand() *cobra.Command {
 		Long: `Create the cluster: a primary and its hot standbys, streaming, loaded and
 verified. Repeating it on a cluster that exists starts what is stopped and goes
 on where an interrupted creation stopped. With another number of standbys, or
-other parameters in the file, it brings the cluster to them; with another size
-of virtual machines too, by a rolling restart. A disk only grows.`,
+other parameters in the file, or another durability, it brings the cluster to
+them; with another size of virtual machines too, by a rolling restart. A disk
+only grows.`,
 		Example: `  pgapp up
   pgapp up --standbys 2 --dataset none --database shop --sql schema.sql --sql data.sql
   zcat dump.sql.gz | pgapp up --dataset none --database shop --sql -
@@ -54,6 +55,7 @@ of virtual machines too, by a rolling restart. A disk only grows.`,
 	fl.StringArrayVar(&f.spec.SQL, "sql", nil, "SQL file to load as superuser, plain, compressed or of pg_dump; - is standard input; may be repeated")
 	fl.StringVar(&f.spec.PostgresBin, "postgres-bin", "", "directory with PostgreSQL 17's programs")
 	fl.StringVar(&f.spec.Locale, "locale", "", "C.UTF-8, or a locale such as en_US.UTF-8 (default C.UTF-8)")
+	fl.StringVar((*string)(&f.spec.Durability), "durability", "", "async, or quorum: a commit waits for standbys (default async)")
 	fl.StringVar(&f.spec.Image, "image", "", "libvirt: image of the catalogue, file or URL (default "+appliance.DefaultImage+")")
 	fl.StringVar(&f.spec.ImageDigest, "image-digest", "", "libvirt: sha256:HEX or sha512:HEX of --image")
 	fl.StringVar(&f.spec.Accel, "accel", "", "libvirt: auto, kvm or tcg (default auto)")
@@ -161,6 +163,9 @@ func (a upCommands) specOf(cmd *cobra.Command, f *upFlags) (appliance.Spec, erro
 	}
 	if f.provider != "" {
 		spec.Provider = appliance.ProviderKind(f.provider)
+	}
+	if f.spec.Durability != "" {
+		spec.Durability = f.spec.Durability
 	}
 	if cmd.Flags().Changed("standbys") {
 		spec.Standbys = &f.standbys

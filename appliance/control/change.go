@@ -149,15 +149,22 @@ func removal(old appliance.Cluster, member string) (appliance.Change, error) {
 		return appliance.Change{}, appliance.NewProblem(appliance.ErrConflict, "%s is the primary of cluster %q and can't be removed", member, old.Name).
 			WithHint("pgapp ps shows which members are standbys; 'pgapp down --volumes' removes the whole cluster")
 	}
-	return appliance.Change{Standbys: len(old.Members) - 2, Remove: []appliance.Member{m}}, nil
+	ch := appliance.Change{Standbys: len(old.Members) - 2, Remove: []appliance.Member{m}}
+	return ch, ch.Applied(old).Spec.CheckDurability()
 }
 
 // change decides which members a difference adds, with their addresses, which
 // members it removes, and which parameters need a restart.
 func (c *Controller) change(ctx context.Context, old appliance.Cluster, d difference) (appliance.Change, error) {
-	ch := appliance.Change{Standbys: len(old.Members) - 1, Size: d.size}
+	ch := appliance.Change{Standbys: len(old.Members) - 1, Durability: d.durability, Size: d.size}
 	if d.standbys != nil {
 		ch.Standbys = *d.standbys
+	}
+	if d.parameters != nil {
+		ch.SetParameters, ch.Parameters = true, d.parameters
+	}
+	if err := ch.Applied(old).Spec.CheckDurability(); err != nil {
+		return ch, err
 	}
 	provider, err := c.provider(old.Spec.Provider)
 	if err != nil {
@@ -181,7 +188,6 @@ func (c *Controller) change(ctx context.Context, old appliance.Cluster, d differ
 	if d.parameters == nil {
 		return ch, nil
 	}
-	ch.SetParameters, ch.Parameters = true, d.parameters
 	ch.Restart, err = restartNeeded(ctx, old, provider, d.names)
 	return ch, err
 }

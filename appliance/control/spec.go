@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -17,14 +18,18 @@ type difference struct {
 	// parameters is set if they differ; names lists those that differ.
 	parameters map[string]string
 	names      []string
+	durability appliance.Durability
 	size       *appliance.MachineSize
 }
 
-func (d difference) none() bool { return d.standbys == nil && d.parameters == nil && d.size == nil }
+func (d difference) none() bool {
+	return d.standbys == nil && d.parameters == nil && d.durability == "" && d.size == nil
+}
 
 // differences compares a wish with the cluster. Fields left empty mean "as it
 // is", so that a plain `pgapp up` fits every cluster. The number of standbys, the
-// parameters and the size of virtual machines may change, but a disk can't shrink.
+// parameters, the durability and the size of virtual machines may change, but a disk
+// can't shrink.
 // Every other difference is refused.
 func differences(old appliance.Cluster, wish appliance.Spec) (difference, error) {
 	var d difference
@@ -34,10 +39,13 @@ func differences(old appliance.Cluster, wish appliance.Spec) (difference, error)
 	if wish.Parameters != nil && !maps.Equal(wish.Parameters, old.Spec.Parameters) {
 		d.parameters, d.names = wish.Parameters, changedNames(old.Spec.Parameters, wish.Parameters)
 	}
+	if w := wish.Durability; w != "" && w != cmp.Or(old.Spec.Durability, appliance.DurabilityAsync) {
+		d.durability = w
+	}
 	if wish.Provider == appliance.ProviderAuto {
 		wish.Provider = ""
 	}
-	wish.Standbys, wish.Parameters = nil, nil
+	wish.Standbys, wish.Parameters, wish.Durability = nil, nil, ""
 	var differ []appliance.FieldError
 	if old.Spec.Provider == appliance.ProviderLibvirt {
 		d.size, differ = sizeChange(old.Spec, wish)

@@ -22,12 +22,15 @@ func TestDifferences(t *testing.T) {
 	t.Parallel()
 	two, one := 2, 1
 	old := clusterOf(2, map[string]string{"work_mem": "4MB", "jit": "off"})
+	old.Spec.Durability = "" // as older records have it
 	for _, c := range []struct {
 		name     string
 		wish     appliance.Spec
 		standbys *int
 		names    []string
 		refused  bool
+
+		durability appliance.Durability
 	}{
 		{name: "nothing said", wish: appliance.Spec{Name: "main", Provider: appliance.ProviderAuto}},
 		{name: "the same", wish: old.Spec},
@@ -35,6 +38,8 @@ func TestDifferences(t *testing.T) {
 		{name: "another number", wish: appliance.Spec{Standbys: &one}, standbys: &one},
 		{name: "parameters", wish: appliance.Spec{Parameters: map[string]string{"work_mem": "8MB", "log_statement": "all"}}, names: []string{"jit", "log_statement", "work_mem"}},
 		{name: "no parameters", wish: appliance.Spec{Parameters: map[string]string{}}, names: []string{"jit", "work_mem"}},
+		{name: "the durability that a record without the field has", wish: appliance.Spec{Durability: appliance.DurabilityAsync}},
+		{name: "another durability", wish: appliance.Spec{Durability: appliance.DurabilityQuorum}, durability: appliance.DurabilityQuorum},
 		{name: "another database", wish: appliance.Spec{Database: "other"}, refused: true},
 		{name: "another locale and number", wish: appliance.Spec{Locale: "de_DE.UTF-8", Standbys: &one}, refused: true},
 	} {
@@ -45,7 +50,7 @@ func TestDifferences(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || !slices.Equal(d.names, c.names) || (d.standbys == nil) != (c.standbys == nil) || d.standbys != nil && *d.standbys != *c.standbys {
+		if err != nil || !slices.Equal(d.names, c.names) || (d.standbys == nil) != (c.standbys == nil) || d.standbys != nil && *d.standbys != *c.standbys || d.durability != c.durability {
 			t.Errorf("%s: %+v, %v", c.name, d, err)
 		}
 	}

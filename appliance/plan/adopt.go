@@ -82,7 +82,7 @@ func adoptInto(c *appliance.Cluster, d appliance.AdoptDecision, now time.Time) e
 	}
 	c.Promotions = append(c.Promotions, p)
 	// What an older record promised may not have held since.
-	c.Promise = appliance.Promise{}
+	c.Promise, c.Sync = appliance.Promise{}, appliance.Promise{}
 	if c.Change != nil && !c.Change.Phase.Final() {
 		c.Change.Phase = appliance.ChangeCancelled
 	}

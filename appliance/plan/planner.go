@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"pgapp/appliance"
+	"pgapp/appliance/ha"
 	"pgapp/appliance/observe"
 	"pgapp/appliance/postgres"
 	"pgapp/appliance/postgres/template"
@@ -194,6 +195,7 @@ func (f facts) config(m appliance.Member) postgres.Config {
 		Sources:            sources(f.cluster),
 		Parameters:         f.cluster.Spec.Parameters,
 		Standbys:           len(f.cluster.Members) - 1,
+		Promise:            ha.Without(f.cluster.Sync, m.Name),
 		ReplicatorPassword: f.secrets.Get(appliance.SecretReplicator),
 	}
 	if m.Name != f.cluster.Primary {

@@ -64,6 +64,9 @@ type Config struct {
 	// Standbys is the cluster's number of standbys. No file depends on it,
 	// since the limits allow for appliance.MaxStandbys.
 	Standbys int
+	// Promise is rendered as synchronous_standby_names. A member's own must not name
+	// the member, so that it can be born as a primary under it.
+	Promise appliance.Promise
 	// DiskBytes is the size of the data directory's file system; slots of absent
 	// standbys may keep WAL in a quarter of it. 0 means unknown.
 	DiskBytes int64
@@ -201,7 +204,7 @@ func ownSettings(l appliance.Layout, c Config) ([]setting, error) {
 		{"max_wal_senders", strconv.Itoa(maxWALSenders)},
 		{"max_replication_slots", strconv.Itoa(maxSlots)},
 		{"recovery_target_timeline", "latest"},
-		{"synchronous_standby_names", ""},
+		{"synchronous_standby_names", c.Promise.Setting()},
 		{"primary_conninfo", info},
 		{"primary_slot_name", slot},
 	}, nil

@@ -44,7 +44,7 @@ func rooms() []room {
 		{"appliance/wait", nil},
 		{"appliance/durable", nil},
 		{"appliance/observe", []string{"appliance", "appliance/postgres"}},
-		{"appliance/plan", []string{"appliance", "appliance/observe", "appliance/postgres/..."}},
+		{"appliance/plan", []string{"appliance", "appliance/ha", "appliance/observe", "appliance/postgres/..."}},
 		{"appliance/control", []string{"appliance", "appliance/observe", "appliance/op", "appliance/postgres", "appliance/wait"}},
 		{"appliance/cert", nil},
 		{"appliance/doctor", []string{"appliance"}},

@@ -43,6 +43,7 @@ func revisionLeavesOut(t *testing.T, s Store) {
 		"timeline":       func(c *appliance.Cluster) { c.Timeline++ },
 		"ancestors":      func(c *appliance.Cluster) { c.Ancestors = append(c.Ancestors, appliance.Switch{Timeline: 1}) },
 		"promotions":     func(c *appliance.Cluster) { c.Promotions = append(c.Promotions, appliance.Promotion{Epoch: 1}) },
+		"setting":        func(c *appliance.Cluster) { c.Sync = appliance.Promise{Set: []string{"node1"}, K: 1} },
 		"promise":        func(c *appliance.Cluster) { c.Promise = appliance.Promise{Set: []string{"node1"}, K: 1} },
 		"change":         func(c *appliance.Cluster) { c.Change = &appliance.PrimaryChange{Operation: "op1"} },
 		"member's epoch": func(c *appliance.Cluster) { c.Members[1].Epoch++ },

@@ -41,6 +41,7 @@ func TestCore(t *testing.T) {
 	l.ok(up...) // a repeat does nothing
 	l.addressInUse("other", "192.168.122.101", "pgapp-main-node1")
 	l.guestCommands()
+	l.movesPrimary()
 	l.wentDownInside(want, "reboot")
 	before := l.bootIDs(want)
 

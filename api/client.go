@@ -216,7 +216,15 @@ func (c *Client) Submit(ctx context.Context, cluster string, kind appliance.Oper
 	default:
 		path += "/" + url.PathEscape(string(kind))
 	}
-	err := c.call(ctx, method, path, nil, &out)
+	var body any
+	switch kind {
+	case appliance.OpSwitchover:
+		body = SwitchoverRequest{To: p.To}
+	case appliance.OpFailover:
+		body = FailoverRequest{To: p.To, AllowDataLoss: p.AllowDataLoss}
+	default: // the others have no body
+	}
+	err := c.call(ctx, method, path, body, &out)
 	return out, err
 }
 

@@ -25,10 +25,11 @@ func (s *Server) registerChanges(api *routes) {
 	s.memberChange(api, "restart", appliance.OpRestart, "Restart the member")
 	s.memberChange(api, "stop", appliance.OpStop, "Stop the member")
 	s.memberChange(api, "start", appliance.OpStart, "Start the member")
+	s.registerPrimary(api)
 }
 
 func (s *Server) submit(ctx context.Context, key, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (*operationOutput, error) {
-	route := string(kind) + " " + cluster + "/" + p.Member
+	route := string(kind) + " " + cluster + "/" + p.Member + changeOf(p)
 	o, err := s.onceOnly(ctx, key, route, func() (appliance.Operation, error) {
 		return s.cfg.Service.Submit(ctx, cluster, kind, p)
 	})

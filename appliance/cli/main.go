@@ -90,7 +90,8 @@ func (a *app) rootCommand() *cobra.Command {
 	daemon, state := daemonCommands{a}, stateCommands{a}
 	root.AddCommand(
 		up.upCommand(), look.psCommand(), look.verifyCommand(), session.urlCommand(), session.psqlCommand(), session.sshCommand(), look.logsCommand(),
-		look.opsCommand(), member.stopCommand(), member.startCommand(), member.restartCommand(), member.reinitCommand(), up.scaleCommand(), member.downCommand(),
+		look.opsCommand(), member.stopCommand(), member.startCommand(), member.restartCommand(), member.reinitCommand(),
+		member.switchoverCommand(), member.failoverCommand(), member.rejoinCommand(), up.scaleCommand(), member.downCommand(),
 		daemon.infoCommand(), up.doctorCommand(), daemon.serveCommand(), daemon.shutdownCommand(), daemon.apiCommand(),
 		tokenCommands{a}.tokenCommand(), imageCommands{a}.imageCommand(), state.stateCommand(), state.adoptCommand(), daemon.versionCommand(), helpExitCodes(),
 	)

@@ -108,6 +108,9 @@ func (r *recipe) draw(c appliance.Cluster) error {
 		return nil
 	case appliance.OpAdopt:
 		return r.adopt()
+	case appliance.OpSwitchover, appliance.OpFailover:
+		drawChange(r, c)
+		return nil
 	case appliance.OpRejoin:
 		return drawRejoin(r, c, r.op.Params.Member)
 	}

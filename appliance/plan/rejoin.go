@@ -18,7 +18,7 @@ type rejoin struct {
 
 // rejoinStep draws the step that brings the member back as a standby of the recorded
 // primary. The step takes no notice of a member that has no way back on record.
-func rejoinStep(r *recipe, member string, needs ...*node) *node { //nolint:unparam // changes of primary wait for the step
+func rejoinStep(r *recipe, member string, needs ...*node) *node {
 	j := rejoin{r.work, member}
 	s := each(kindRejoin, member, "bring it back as a standby")
 	s.Done, s.Do = j.returned, j.do

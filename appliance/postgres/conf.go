@@ -55,6 +55,9 @@ type Config struct {
 	Primary *Upstream
 	// Apart keeps a standby from connecting to its primary until [Follow].
 	Apart bool
+	// FreeReplay has replay cancel the queries that block it at once. A promotion waits
+	// for replay, and replay by default waits 30 s for a query.
+	FreeReplay bool
 	// Database is the application's.
 	Database string
 	// Sources are the networks of clients, members and the controller.
@@ -191,7 +194,7 @@ func ownSettings(l appliance.Layout, c Config) ([]setting, error) {
 		}
 		slot = c.Primary.Slot
 	}
-	return []setting{
+	own := []setting{
 		{"cluster_name", c.Cluster + "/" + c.Member},
 		{"listen_addresses", c.Host},
 		{"port", strconv.Itoa(c.Port)},
@@ -207,7 +210,11 @@ func ownSettings(l appliance.Layout, c Config) ([]setting, error) {
 		{"synchronous_standby_names", c.Promise.Setting()},
 		{"primary_conninfo", info},
 		{"primary_slot_name", slot},
-	}, nil
+	}
+	if c.FreeReplay {
+		own = append(own, setting{"max_standby_streaming_delay", "0"}, setting{"max_standby_archive_delay", "0"})
+	}
+	return own, nil
 }
 
 // replicationConninfo is the replicator's connection string. The password is in

@@ -250,11 +250,16 @@ pid=$(head -n 1 -- "$1/postmaster.pid")
 [ "/proc/$pid/cwd" -ef "$1" ]
 kill -HUP "$pid"`
 
-// Follow makes a running standby that was configured with Apart connect to its
-// primary at once. A repeat does nothing.
+// Follow makes a running standby connect to its primary at once, also one that was
+// configured with Apart. A repeat does nothing.
 func Follow(ctx context.Context, sh Shell, c Config) error {
-	what := fmt.Sprintf("connecting member %q to its primary", c.Member)
 	c.Apart = false
+	return reconfigure(ctx, sh, c)
+}
+
+// reconfigure writes the running member's pgapp.conf and makes the server read it.
+func reconfigure(ctx context.Context, sh Shell, c Config) error {
+	what := fmt.Sprintf("configuring the running member %q", c.Member)
 	l := sh.Layout()
 	conf, err := renderConf(l, c)
 	if err != nil {

@@ -34,6 +34,8 @@ type DataDir struct {
 	SystemIdentifier string
 	Timeline         uint32
 	State            string
+	// Ended is the position of a clean shutdown's checkpoint, 0 without one.
+	Ended appliance.LSN
 	// InRecovery is set if standby.signal makes the server start as a standby.
 	InRecovery bool
 	// Running is set if postmaster.pid exists: a server runs, or was killed.
@@ -93,6 +95,12 @@ func parseInspection(dir, out string) (DataDir, error) {
 			d.SystemIdentifier = value
 		case key == "Database cluster state":
 			d.State = value
+		case key == "Latest checkpoint location":
+			at, err := appliance.ParseLSN(value)
+			if err != nil {
+				return DataDir{}, fmt.Errorf("reading pg_controldata's %q: %w", line, err)
+			}
+			d.Ended = at
 		case key == "Latest checkpoint's TimeLineID", key == "Min recovery ending loc's timeline":
 			n, err := strconv.ParseUint(value, 10, 32)
 			if err != nil {
@@ -100,6 +108,9 @@ func parseInspection(dir, out string) (DataDir, error) {
 			}
 			d.Timeline = max(d.Timeline, uint32(n))
 		}
+	}
+	if d.State != "shut down" {
+		d.Ended = 0
 	}
 	if d.SystemIdentifier == "" {
 		return DataDir{}, fmt.Errorf("reading pg_controldata's output for %s: no system identifier in it", dir)

@@ -1,0 +1,188 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/ha"
+	"pgapp/appliance/postgres"
+)
+
+// deedLimit bounds each command of a change of primary but the stop of a server and
+// the fence, which have their own limits.
+const deedLimit = 10 * time.Second
+
+// carryOut carries out the step's commands at the same time; but the old primary is
+// marked before anything else. A command that has succeeded in this phase is not
+// repeated, unless it is one that watches its effect itself.
+func (p primaryChange) carryOut(ctx context.Context, f facts, next ha.Step) error {
+	var errs []error
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, c := range next.Commands {
+		if p.given[c] {
+			continue
+		}
+		do := func() {
+			if err := p.command(ctx, f, next, c); err != nil {
+				mu.Lock()
+				errs = append(errs, fmt.Errorf("%s %s: %w", c.Verb, c.Member, err))
+				mu.Unlock()
+				return
+			}
+			mu.Lock()
+			p.given[c] = c.Verb == ha.Mark || c.Verb == ha.Point || c.Verb == ha.Promote || c.Verb == ha.Detach
+			mu.Unlock()
+		}
+		if c.Verb == ha.Mark { // before any promotion
+			do()
+			continue
+		}
+		wg.Go(do)
+	}
+	wg.Wait()
+	if next.Known != nil && ctx.Err() == nil {
+		errs = append(errs, p.noteEpoch(ctx, f, next))
+	}
+	return errors.Join(errs...)
+}
+
+func (p primaryChange) command(ctx context.Context, f facts, next ha.Step, c ha.Command) error {
+	m, err := memberOf(f.cluster, c.Member)
+	if err != nil {
+		return err
+	}
+	mc := p.work.provider.Machine(f.cluster, m)
+	if c.Verb == ha.Fence {
+		if err := mc.Fence(ctx); err != nil {
+			return err
+		}
+		p.ended(m.Name)
+		return nil
+	}
+	if c.Verb == ha.Stop {
+		ctx, cancel := context.WithTimeout(ctx, phaseLimit(appliance.ChangeStopping))
+		defer cancel()
+		return mc.StopServer(ctx, appliance.StopFast)
+	}
+	ctx, cancel := context.WithTimeout(ctx, deedLimit)
+	defer cancel()
+	switch c.Verb {
+	case ha.Checkpoint:
+		return p.inMember(ctx, f, m, func(c *postgres.Control) error { return c.Checkpoint(ctx) })
+	case ha.Mark:
+		return postgres.MarkStandby(ctx, mc)
+	case ha.Detach:
+		return p.detach(ctx, f, m, mc)
+	case ha.Promote:
+		return p.promote(ctx, f, m, mc)
+	case ha.Point, ha.Attach:
+		return p.point(ctx, f, m, mc, next.Change.To)
+	case ha.Start:
+		return p.startAgain(ctx, f, m)
+	default: // a rejoin is a step of its own
+		return nil
+	}
+}
+
+// detach ends the receiver of a standby that answers.
+func (p primaryChange) detach(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
+	return p.inMember(ctx, f, m, func(c *postgres.Control) error {
+		s, err := c.Standing(ctx)
+		if err != nil || !s.InRecovery || m.Return != "" {
+			return err
+		}
+		conf, err := f.memberConfig(ctx, m, mc, s.Limits)
+		if err != nil {
+			return err
+		}
+		return postgres.Detach(ctx, mc, conf, c)
+	})
+}
+
+// promote makes the slots of the candidate's followers, frees its replay, and asks it
+// to become a primary. A repeat is safe.
+func (p primaryChange) promote(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
+	return p.inMember(ctx, f, m, func(c *postgres.Control) error {
+		s, err := c.Standing(ctx)
+		if err != nil || !s.InRecovery {
+			return err
+		}
+		var slots []string
+		for _, o := range f.cluster.Members {
+			if o.Name != m.Name && o.Slot != "" {
+				slots = append(slots, o.Slot)
+			}
+		}
+		if err := c.PrepareSlots(ctx, slots); err != nil {
+			return err
+		}
+		conf, err := f.memberConfig(ctx, m, mc, s.Limits)
+		if err != nil {
+			return err
+		}
+		conf.FreeReplay = true
+		if err := postgres.Detach(ctx, mc, conf, c); err != nil {
+			return err
+		}
+		return c.Promote(ctx)
+	})
+}
+
+// point has a standby follow the candidate, or the recorded primary if there is no
+// candidate.
+func (p primaryChange) point(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, to string) error {
+	if m.Return != "" || m.WantStopped {
+		return nil
+	}
+	running, err := mc.ServerRunning(ctx)
+	if err != nil || !running {
+		return nil //nolint:nilerr // it follows when it is started
+	}
+	if to != "" {
+		f.cluster.Primary = to
+	}
+	d, err := postgres.InspectDataDir(ctx, mc)
+	if err != nil {
+		return err
+	}
+	conf, err := f.memberConfig(ctx, m, mc, d.Limits)
+	if err != nil {
+		return err
+	}
+	return postgres.Follow(ctx, mc, conf)
+}
+
+// startAgain starts the old primary on its own timeline.
+func (p primaryChange) startAgain(ctx context.Context, f facts, m appliance.Member) error {
+	p.fenced.Delete(m.Name)
+	if err := p.work.provider.StartMachine(ctx, f.cluster, m, func(appliance.Progress) {}); err != nil {
+		return err
+	}
+	return p.work.startServer(m.Name, false)(ctx, func(appliance.Progress) {})
+}
+
+// noteEpoch writes the promotion into the new primary's data, and gives the primary its
+// configuration.
+func (p primaryChange) noteEpoch(ctx context.Context, f facts, next ha.Step) error {
+	ctx, cancel := context.WithTimeout(ctx, deedLimit)
+	defer cancel()
+	m, err := memberOf(f.cluster, next.Known.Primary)
+	if err != nil {
+		return err
+	}
+	f.cluster.Primary = m.Name
+	mc := p.work.provider.Machine(f.cluster, m)
+	conf, err := f.memberConfig(ctx, m, mc, postgres.Limits{})
+	if err != nil {
+		return err
+	}
+	err = p.inMember(ctx, f, m, func(c *postgres.Control) error {
+		return c.RecordPromotion(ctx, promotionOf(*next.Known, next.Change, time.Now()))
+	})
+	return errors.Join(err, postgres.Follow(ctx, mc, conf))
+}

@@ -1,0 +1,171 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgapp/appliance"
+	"pgapp/appliance/wait"
+)
+
+// Standing is what a change of primary asks a member.
+type Standing struct {
+	InRecovery       bool
+	SystemIdentifier string
+	// Timeline is a primary's. A standby's is asked by [ReplayTimeline].
+	Timeline uint32
+	// Received and Replayed are a standby's positions. A restart loses the received
+	// one. A primary has its flushed position in both.
+	Received, Replayed appliance.LSN
+	// Receiving is set while a receiver process runs; Upstream is the last end of WAL
+	// that the upstream has told it.
+	Receiving bool
+	Upstream  appliance.LSN
+	// PauseState is pg_get_wal_replay_pause_state's, empty on a primary.
+	PauseState string
+	// Limits are the server's parameters that a standby needs.
+	Limits Limits
+}
+
+const standingSQL = `SELECT pg_is_in_recovery(), s.system_identifier::text,
+	CASE WHEN pg_is_in_recovery() THEN 0 ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
+	CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn()::text, '') ELSE pg_current_wal_flush_lsn()::text END,
+	CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn()::text, '') ELSE pg_current_wal_flush_lsn()::text END,
+	r.pid IS NOT NULL, coalesce(r.latest_end_lsn::text, ''),
+	CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() ELSE '' END,
+	current_setting('max_connections')::int, current_setting('max_worker_processes')::int,
+	current_setting('max_prepared_transactions')::int, current_setting('max_locks_per_transaction')::int
+FROM pg_control_system() s LEFT JOIN pg_stat_wal_receiver r ON true`
+
+// Standing asks the server.
+func (c *Control) Standing(ctx context.Context) (Standing, error) {
+	var s Standing
+	var timeline int64
+	var received, replayed, upstream string
+	err := c.row(ctx, standingSQL, nil, &s.InRecovery, &s.SystemIdentifier, &timeline, &received, &replayed, &s.Receiving, &upstream,
+		&s.PauseState, &s.Limits[0], &s.Limits[1], &s.Limits[2], &s.Limits[3])
+	if err != nil {
+		return s, err
+	}
+	s.Timeline = uint32(timeline) // #nosec G115 -- eight hexadecimal digits
+	for text, to := range map[string]*appliance.LSN{received: &s.Received, replayed: &s.Replayed, upstream: &s.Upstream} {
+		if *to, err = appliance.ParseLSN(text); err != nil {
+			return s, fmt.Errorf("reading a position: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// Below names the first parameter in which l is below o; it is empty if there is none.
+func (l Limits) Below(o Limits) string {
+	for i, name := range limitNames() {
+		if l[i] < o[i] {
+			return name
+		}
+	}
+	return ""
+}
+
+// ReplayTimeline asks a standby, in a replication session, for the timeline that it
+// replays: functions of SQL know it only up to the last restartpoint (documentation
+// 53.4, IDENTIFY_SYSTEM).
+func ReplayTimeline(ctx context.Context, host string, port int, password appliance.Secret) (uint32, error) {
+	address := net.JoinHostPort(host, strconv.Itoa(port))
+	cfg, err := pgconn.ParseConfig("host=127.0.0.1 user=" + RoleReplicator + " sslmode=disable passfile=/dev/null")
+	if err != nil {
+		return 0, fmt.Errorf("preparing a session to %s: %w", address, err)
+	}
+	cfg.Host, cfg.Port, cfg.User, cfg.Password = host, uint16(port), RoleReplicator, password.Reveal() // #nosec G115 -- a port
+	cfg.TLSConfig, cfg.Fallbacks, cfg.ConnectTimeout, cfg.RequireAuth = nil, nil, connectTimeout, "scram-sha-256"
+	cfg.RuntimeParams = map[string]string{"replication": "true", "application_name": "pgapp"}
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return 0, connectFailure(ctx, address, RoleReplicator, err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	results, err := conn.Exec(ctx, "IDENTIFY_SYSTEM").ReadAll()
+	if err != nil {
+		return 0, fmt.Errorf("asking PostgreSQL at %s for its timeline: %w", address, serverError(err))
+	}
+	if len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) < 2 {
+		return 0, fmt.Errorf("asking PostgreSQL at %s for its timeline: no answer", address)
+	}
+	n, err := strconv.ParseUint(string(results[0].Rows[0][1]), 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("asking PostgreSQL at %s for its timeline: %w", address, err)
+	}
+	return uint32(n), nil
+}
+
+// ReadLine reads the ends of the timeline's ancestors on the member.
+func ReadLine(ctx context.Context, sh Shell, timeline uint32) (appliance.Line, error) {
+	ancestors, err := TimelineHistory(ctx, sh, timeline)
+	if err != nil {
+		return appliance.Line{}, err
+	}
+	l := appliance.Line{Timeline: timeline}
+	for _, a := range ancestors {
+		at, err := appliance.ParseLSN(a.End)
+		if err != nil {
+			return l, fmt.Errorf("reading the history of timeline %d: %w", timeline, err)
+		}
+		l.Ancestors = append(l.Ancestors, appliance.Switch{Timeline: a.Timeline, At: at})
+	}
+	return l, nil
+}
+
+const (
+	detachPoll  = 10 * time.Millisecond
+	detachLimit = 5 * time.Second
+)
+
+// Detach ends the standby's receiver and keeps it from starting again, until
+// [Follow]. It returns when no receiver runs. A repeat is safe.
+func Detach(ctx context.Context, sh Shell, conf Config, c *Control) error {
+	conf.Apart = true
+	if err := reconfigure(ctx, sh, conf); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, detachLimit)
+	defer cancel()
+	return wait.Until(ctx, detachPoll, func(ctx context.Context) (bool, error) {
+		s, err := c.Standing(ctx)
+		return !s.Receiving, err
+	})
+}
+
+// MarkStandby has the stopped member's next start be a standby's. It does nothing if
+// the directory is no data directory. A repeat is safe.
+func MarkStandby(ctx context.Context, sh Shell) error {
+	d, err := InspectDataDir(ctx, sh)
+	if err != nil || !d.Initialised || d.InRecovery {
+		return err
+	}
+	if err := ensureEmpty(ctx, sh, path.Join(sh.Layout().DataDir, "standby.signal")); err != nil {
+		return failure(appliance.ErrPostgresConfig, err, "writing standby.signal")
+	}
+	return nil
+}
+
+// Promote asks a standby to become a primary, and doesn't wait for it: pg_promote's own
+// wait looks every 100 ms only. A repeat does nothing.
+func (c *Control) Promote(ctx context.Context) error {
+	return c.exec(ctx, "SELECT pg_promote(false) WHERE pg_is_in_recovery()")
+}
+
+// PrepareSlots makes the slots that don't exist. They keep no WAL before a standby has
+// used them. A standby needs no reservation for followers that come at its promotion.
+func (c *Control) PrepareSlots(ctx context.Context, names []string) error {
+	err := c.exec(ctx, `SELECT pg_create_physical_replication_slot(n, false) FROM unnest($1::text[]) n
+WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = n)`, names)
+	if err != nil && !hasState(err, stateDuplicate) {
+		return fmt.Errorf("making replication slots: %w", err)
+	}
+	return nil
+}

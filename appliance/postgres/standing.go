@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path"
@@ -54,12 +55,11 @@ func (c *Control) Standing(ctx context.Context) (Standing, error) {
 		return s, err
 	}
 	s.Timeline = uint32(timeline) // #nosec G115 -- eight hexadecimal digits
-	for text, to := range map[string]*appliance.LSN{received: &s.Received, replayed: &s.Replayed, upstream: &s.Upstream} {
-		if *to, err = appliance.ParseLSN(text); err != nil {
-			return s, fmt.Errorf("reading a position: %w", err)
-		}
-	}
-	return s, nil
+	var e1, e2, e3 error
+	s.Received, e1 = appliance.ParseLSN(received)
+	s.Replayed, e2 = appliance.ParseLSN(replayed)
+	s.Upstream, e3 = appliance.ParseLSN(upstream)
+	return s, errors.Join(e1, e2, e3)
 }
 
 // Below names the first parameter in which l is below o; it is empty if there is none.

@@ -41,6 +41,7 @@ func rooms() []room {
 		{"appliance/op", []string{"appliance"}},
 		{"appliance/postgres/...", []string{"appliance"}},
 		{"appliance/ha", []string{"appliance"}},
+		{"appliance/drill", []string{"appliance"}},
 		{"appliance/wait", nil},
 		{"appliance/durable", nil},
 		{"appliance/observe", []string{"appliance", "appliance/postgres"}},

@@ -1,0 +1,146 @@
+//go:build integration
+
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/drill"
+)
+
+// drillConfig is how writers reach the box's cluster.
+func (b *box) drillConfig() drill.Config {
+	b.t.Helper()
+	var c appliance.Connection
+	b.must(json.Unmarshal([]byte(b.ok("url", "--role", "any", "--show-password", "-o", "json").out), &c))
+	return drill.Config{
+		Members: c.Hosts, Database: c.Database, User: c.User, Password: appliance.NewSecret(c.Password), Writers: 3, Dial: b.dial,
+	}
+}
+
+// writing starts writers and returns when they have written.
+func (b *box) writing() *drill.Run {
+	b.t.Helper()
+	run, err := drill.Start(context.WithoutCancel(b.t.Context()), b.drillConfig())
+	b.must(err)
+	b.t.Cleanup(func() { run.Stop() })
+	b.moreWritten(run)
+	return run
+}
+
+// moreWritten waits until more rows are acknowledged.
+func (b *box) moreWritten(run *drill.Run) {
+	b.t.Helper()
+	want := run.Acknowledged() + 50
+	b.eventually("writers write", func() bool { return run.Acknowledged() >= want })
+}
+
+func (b *box) eventually(what string, holds func() bool) {
+	b.t.Helper()
+	for end := time.Now().Add(commandTimeout); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatalf("not in %s: %s\n%s", commandTimeout, what, b.log())
+		}
+	}
+}
+
+// kept ends the writers and wants every acknowledged row on all members, and at most one
+// member to have acknowledged rows at any time.
+func (b *box) kept(run *drill.Run) {
+	b.t.Helper()
+	h := run.Stop()
+	for _, two := range h.TwoAtOnce() {
+		b.t.Error(two)
+	}
+	cfg := b.drillConfig()
+	for _, m := range cfg.Members {
+		var lost []drill.Row
+		end := time.Now().Add(20 * time.Second)
+		for {
+			rows, err := drill.Rows(b.t.Context(), cfg, m.Member)
+			lost = h.Lost(rows)
+			if err == nil && len(lost) == 0 {
+				break
+			}
+			if time.Now().After(end) {
+				b.t.Errorf("%s lacks %d of %d acknowledged rows, such as %v (%v)", m.Member, len(lost), len(h.Acknowledged()), lost[:min(len(lost), 5)], err)
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	b.t.Logf("%d rows were acknowledged", len(h.Acknowledged()))
+}
+
+// led wants the member to be the primary and all others to stream from it.
+func (b *box) led(by string) {
+	b.t.Helper()
+	var s appliance.ClusterStatus
+	b.eventually(by+" is the primary and all others stream", func() bool {
+		s = b.ps()
+		for _, m := range s.Members {
+			if m.Name == by && m.State != appliance.StateRunning || m.Name != by && m.State != appliance.StateStreaming {
+				return false
+			}
+		}
+		return s.Primary == by
+	})
+}
+
+func TestSwitchoverKeepsAcknowledgedRows(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	b.up("--standbys", "2")
+	run := b.writing()
+	b.ok("switchover", "--to", "node1")
+	b.led("node1")
+	b.moreWritten(run)
+	b.ok("switchover", "--to", "node0")
+	b.led("node0")
+	b.moreWritten(run)
+	b.kept(run)
+	b.verified()
+	for _, refused := range []struct {
+		id   appliance.ErrorID
+		args []string
+	}{
+		{appliance.ErrConflict, []string{"switchover", "--to", "node0"}},
+		{appliance.ErrNotFound, []string{"switchover", "--to", "node9"}},
+		{appliance.ErrConflict, []string{"failover", "--yes"}},
+		{appliance.ErrDeclined, []string{"failover"}},
+	} {
+		code, _ := refused.id.Codes()
+		if r := b.want(code, refused.args...); !strings.Contains(r.err, "error["+string(refused.id)+"]") {
+			t.Errorf("%q: %s", refused.args, r.err)
+		}
+	}
+	b.led("node0")
+}
+
+// TestKilledDaemonGoesOnWithSwitchover kills the daemon at different moments of
+// switchovers. The next daemon ends each of them: with one primary, which has all
+// acknowledged rows, and all others streaming from it.
+func TestKilledDaemonGoesOnWithSwitchover(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	b.up("--standbys", "2")
+	run := b.writing()
+	const rounds = 8
+	for i := range rounds {
+		_, wait := b.background("switchover")
+		time.Sleep(time.Duration(i) * 120 * time.Millisecond)
+		b.killDaemon()
+		wait()
+		b.ok("info") // starts a daemon
+		b.eventually("no operation runs", func() bool { return b.ps().Operation == "" })
+		b.led(b.ps().Primary)
+		b.moreWritten(run)
+	}
+	b.kept(run)
+	b.ok("state", "check")
+}

@@ -1,0 +1,264 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgapp/appliance"
+)
+
+const (
+	connectLimit = time.Second
+	// writeLimit bounds one insert. Under quorum durability an insert waits as long as
+	// no standby confirms it.
+	writeLimit = 10 * time.Second
+	// retryPause is the pause of a writer that no member lets write.
+	retryPause = 2 * time.Millisecond
+)
+
+// Config says where and as whom the writers write.
+type Config struct {
+	Members  []appliance.HostPort
+	Database string
+	User     string
+	Password appliance.Secret
+	// Writers is the number of writers, each with a session of its own.
+	Writers int
+	// Dial opens the connections; nil stands for this machine's network.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Outcome is what a writer knows of one of its rows.
+type Outcome string
+
+// The outcomes. An unknown row may be there or not: the connection ended after the row
+// was sent, or the server warned that it gave up waiting for a standby (01000).
+const (
+	Acknowledged Outcome = "acknowledged"
+	Unknown      Outcome = "unknown"
+)
+
+// Row identifies a row.
+type Row struct{ Writer, Seq int }
+
+// Write is one insert. Times are of the monotonic clock, since the beginning of the run.
+type Write struct {
+	Row
+	Outcome Outcome
+	Member  string
+	// Timeline is the primary's, of an acknowledged row.
+	Timeline   uint32
+	Sent, Told time.Duration
+}
+
+// Run is a run of writers.
+type Run struct {
+	cfg    Config
+	begun  time.Time
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	writes []Write
+}
+
+// Start makes the table drill.rows anew on the member that takes writes, and starts the
+// writers. They write until [Run.Stop] is called or ctx ends.
+func Start(ctx context.Context, cfg Config) (*Run, error) {
+	r := &Run{cfg: cfg, begun: time.Now()}
+	w := writer{run: r}
+	defer w.close(ctx)
+	err := errors.New("no member takes writes")
+	for i := 0; i < len(cfg.Members) && err != nil; i++ {
+		if err = w.connect(ctx); err == nil {
+			_, err = w.conn.Exec(ctx, "CREATE TABLE IF NOT EXISTS drill_rows (writer int, seq int, PRIMARY KEY (writer, seq)); TRUNCATE drill_rows")
+		}
+		if err != nil {
+			w.next(ctx)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making the writers' table: %w", err)
+	}
+	ctx, r.cancel = context.WithCancel(ctx)
+	for n := range cfg.Writers {
+		r.wg.Go(func() {
+			w := writer{run: r, number: n, member: w.member}
+			w.loop(ctx)
+			w.close(ctx)
+		})
+	}
+	return r, nil
+}
+
+// Stop ends the writers and returns what they wrote. A repeat returns the same.
+func (r *Run) Stop() History {
+	r.cancel()
+	r.wg.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return History{Writes: r.writes}
+}
+
+// Since returns the time since the beginning of the run, as the writes have it.
+func (r *Run) Since() time.Duration { return time.Since(r.begun) }
+
+// Acknowledged returns the number of acknowledged rows so far.
+func (r *Run) Acknowledged() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, w := range r.writes {
+		if w.Outcome == Acknowledged {
+			n++
+		}
+	}
+	return n
+}
+
+// writer writes rows one after the other, to whichever member takes them.
+type writer struct {
+	run    *Run
+	number int
+	// member is the index of the member that is tried.
+	member int
+	conn   *pgx.Conn
+	// warned is set by a warning that the server gave up waiting for a standby.
+	warned bool
+}
+
+func (w *writer) loop(ctx context.Context) {
+	for seq := 0; ctx.Err() == nil; {
+		if w.conn == nil {
+			if err := w.connect(ctx); err != nil {
+				w.next(ctx)
+				continue
+			}
+		}
+		write, sent := w.write(ctx, seq)
+		if !sent {
+			w.next(ctx)
+			continue
+		}
+		w.run.mu.Lock()
+		w.run.writes = append(w.run.writes, write)
+		w.run.mu.Unlock()
+		seq++
+		if write.Outcome != Acknowledged {
+			w.next(ctx)
+		}
+	}
+}
+
+const insertSQL = `INSERT INTO drill_rows VALUES ($1, $2)
+RETURNING ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int`
+
+// write inserts the row. It returns false if the row is certainly not there, as when
+// the member is a standby.
+func (w *writer) write(ctx context.Context, seq int) (Write, bool) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeLimit)
+	defer cancel()
+	out := Write{Row: Row{w.number, seq}, Outcome: Unknown, Member: w.run.cfg.Members[w.member].Member, Sent: w.run.Since()}
+	w.warned = false
+	var timeline int64
+	err := w.conn.QueryRow(limited, insertSQL, w.number, seq).Scan(&timeline)
+	out.Told = w.run.Since()
+	switch {
+	case err == nil && !w.warned:
+		out.Outcome, out.Timeline = Acknowledged, uint32(timeline) // #nosec G115 -- eight hexadecimal digits
+	case err != nil && (refused(err) || pgconn.SafeToRetry(err)):
+		return out, false
+	}
+	return out, true
+}
+
+// refused tells whether the server answered that it has not inserted the row. The end
+// of the server (class 57) leaves that open.
+func refused(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code[:2] != "57" && pg.Code[:2] != "08"
+}
+
+// connect opens a session to the writer's member.
+func (w *writer) connect(ctx context.Context) error {
+	m := w.run.cfg.Members[w.member]
+	cfg, err := pgx.ParseConfig("host=127.0.0.1 user=app sslmode=disable passfile=/dev/null")
+	if err != nil {
+		return fmt.Errorf("preparing a session: %w", err)
+	}
+	cfg.Host, cfg.Port, cfg.Database = m.Host, uint16(m.Port), w.run.cfg.Database // #nosec G115 -- a port
+	cfg.User, cfg.Password = w.run.cfg.User, w.run.cfg.Password.Reveal()
+	cfg.TLSConfig, cfg.Fallbacks, cfg.ConnectTimeout = nil, nil, connectLimit
+	cfg.RuntimeParams = map[string]string{"application_name": "pgapp drill"}
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	if w.run.cfg.Dial != nil {
+		cfg.DialFunc = w.run.cfg.Dial
+	}
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		w.warned = w.warned || n.Code == "01000" || n.Code == "57P01"
+	}
+	w.conn, err = pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		w.conn = nil
+		return fmt.Errorf("connecting to %s: %w", net.JoinHostPort(m.Host, strconv.Itoa(m.Port)), err)
+	}
+	return nil
+}
+
+// next goes on with the next member, after a short pause.
+func (w *writer) next(ctx context.Context) {
+	w.close(ctx)
+	w.member = (w.member + 1) % len(w.run.cfg.Members)
+	t := time.NewTimer(retryPause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func (w *writer) close(ctx context.Context) {
+	if w.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectLimit)
+	defer cancel()
+	_ = w.conn.Close(ctx) // its rows' outcomes are known
+	w.conn = nil
+}
+
+// Rows reads the rows that a member has.
+func Rows(ctx context.Context, cfg Config, member string) (map[Row]bool, error) {
+	for i, m := range cfg.Members {
+		if m.Member != member {
+			continue
+		}
+		w := writer{run: &Run{cfg: cfg}, member: i}
+		if err := w.connect(ctx); err != nil {
+			return nil, err
+		}
+		defer w.close(ctx)
+		rows, err := w.conn.Query(ctx, "SELECT writer, seq FROM drill_rows")
+		if err != nil {
+			return nil, fmt.Errorf("reading the rows of %s: %w", member, err)
+		}
+		list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Row])
+		if err != nil {
+			return nil, fmt.Errorf("reading the rows of %s: %w", member, err)
+		}
+		out := make(map[Row]bool, len(list))
+		for _, r := range list {
+			out[r] = true
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("there is no member %q", member)
+}

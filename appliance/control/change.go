@@ -46,9 +46,11 @@ func (c *Controller) decideUpExisting(ctx context.Context, old appliance.Cluster
 		}
 		o.Params.Change = &ch
 	}
+	if o, err = goOn(old, o); err != nil {
+		return decision{}, err
+	}
 	return decision{
-		cluster: old.Name, from: basisOf(old, supersede),
-		operation: o, supersede: supersede,
+		cluster: old.Name, from: basisOf(old, supersede), operation: o, supersede: supersede, record: recordOf(old, o),
 	}, nil
 }
 
@@ -84,6 +86,9 @@ func (c *Controller) decideScale(ctx context.Context, cluster string, w applianc
 		return decision{cluster: cluster, join: running}, nil
 	}
 	if err := mayScale(old); err != nil {
+		return decision{}, err
+	}
+	if _, err := goOn(old, c.newOperation(cluster, appliance.OpScale, appliance.OperationParams{})); err != nil {
 		return decision{}, err
 	}
 	ch, err := c.scaleChange(ctx, old, w)

@@ -245,6 +245,9 @@ func (c *Controller) decideSubmit(ctx context.Context, o appliance.Operation) (d
 	if record.Phase == appliance.PhaseRemoving && kind != appliance.OpDestroy {
 		return decision{}, removingProblem(cluster)
 	}
+	if o, err = goOn(record, o); err != nil {
+		return decision{}, err
+	}
 	if record, err = c.cfg.lookAhead(ctx, record, o); err != nil {
 		return decision{}, err
 	}
@@ -305,6 +308,10 @@ func (c *Controller) Recover(ctx context.Context) error {
 func (c *Controller) bringBack(ctx context.Context, record appliance.Cluster) error {
 	if record.Phase != appliance.PhaseReady || record.WantStopped {
 		return nil
+	}
+	if unfinished(record) != nil {
+		_, err := c.Submit(ctx, record.Name, appliance.OpStart, appliance.OperationParams{KeepStopped: true})
+		return err
 	}
 	provider, err := c.provider(record.Spec.Provider)
 	if err != nil {

@@ -24,7 +24,18 @@ func recordOf(c appliance.Cluster, o appliance.Operation) func(*appliance.Cluste
 				WithHint("pgapp ps shows the members; try again if the change is still wanted")
 		}
 		stored.Change = beginChange(*stored, o)
+		if o.Params.WantRunning {
+			wantRunning(stored)
+		}
 		return nil
+	}
+}
+
+// wantRunning records that all members shall run.
+func wantRunning(c *appliance.Cluster) {
+	c.WantStopped, c.Phase = false, appliance.PhaseReady
+	for i := range c.Members {
+		c.Members[i].WantStopped = false
 	}
 }
 
@@ -62,11 +73,16 @@ func mayChangePrimary(c appliance.Cluster, o appliance.Operation) error {
 	if o.Params.AllowDataLoss && o.Kind != appliance.OpFailover {
 		return appliance.NewProblem(appliance.ErrUsage, "only a failover may lose data, not a %s", o.Kind)
 	}
+	if o.Kind == appliance.OpRejoin {
+		return mayRejoin(c, o.Params.Member)
+	}
 	if !changesPrimary(o.Kind) {
 		return nil
 	}
 	left := unfinished(c)
 	switch {
+	case left != nil && o.Params.WantRunning:
+		return nil
 	case c.Phase == appliance.PhaseStopped || c.WantStopped:
 		return appliance.NewProblem(appliance.ErrConflict, "cluster %q is stopped, and its primary can't be changed", c.Name).
 			WithHint("start it first: pgapp start --cluster %s", c.Name)
@@ -83,6 +99,19 @@ func mayChangePrimary(c appliance.Cluster, o appliance.Operation) error {
 			WithHint("start it first: pgapp start %s --cluster %s; or replace it: pgapp failover --cluster %s", c.Primary, c.Name, c.Name)
 	}
 	return hasCandidate(c, o)
+}
+
+// mayRejoin refuses to bring back the primary, or a member of a cluster without one.
+func mayRejoin(c appliance.Cluster, member string) error {
+	switch {
+	case member == c.Primary:
+		return appliance.NewProblem(appliance.ErrConflict, "%s is the primary of cluster %q and can't be brought back as a standby", member, c.Name).
+			WithHint("pgapp ps --cluster %s shows which members are standbys", c.Name)
+	case c.Phase != appliance.PhaseReady || c.WantStopped || c.PrimaryMember().WantStopped:
+		return appliance.NewProblem(appliance.ErrConflict, "cluster %q has no running primary that a member could follow", c.Name).
+			WithHint("pgapp start --cluster %s starts it", c.Name)
+	}
+	return nil
 }
 
 // mayGoOn refuses another member than the one that was recorded.

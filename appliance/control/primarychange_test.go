@@ -46,6 +46,9 @@ func TestMayChangePrimary(t *testing.T) {
 		"primary stopped":                  {off, appliance.OperationParams{}, func(c *appliance.Cluster) { c.Members[0].WantStopped = true }, appliance.ErrConflict},
 		"failover of a stopped primary":    {kind: over, change: func(c *appliance.Cluster) { c.Members[0].WantStopped = true }},
 		"switchover with loss":             {off, appliance.OperationParams{AllowDataLoss: true}, nil, appliance.ErrUsage},
+		"rejoin":                           {kind: appliance.OpRejoin},
+		"rejoin of the primary":            {appliance.OpRejoin, appliance.OperationParams{Member: "node0"}, nil, appliance.ErrConflict},
+		"rejoin of a stopped cluster":      {appliance.OpRejoin, appliance.OperationParams{}, phase(appliance.PhaseStopped), appliance.ErrConflict},
 		"rejoin with loss":                 {appliance.OpRejoin, appliance.OperationParams{AllowDataLoss: true}, nil, appliance.ErrUsage},
 		"failover with loss":               {kind: over, params: appliance.OperationParams{AllowDataLoss: true}},
 		"switchover after one left":        {off, appliance.OperationParams{}, left(appliance.ChangePromoting, "node1"), appliance.ErrConflict},
@@ -154,5 +157,95 @@ func TestFailoverOvertakesNoChangeThatCanOnlyGoForward(t *testing.T) {
 	given := &appliance.PrimaryChange{Operation: "old", Phase: appliance.ChangeElecting, Tried: []string{"node1"}}
 	if _, _, err := rule(failover, &appliance.Operation{ID: "old", Kind: appliance.OpSwitchover}, given, false); !appliance.IsProblem(err, appliance.ErrOperationRunning) {
 		t.Errorf("after a candidate was given up: %v", err)
+	}
+}
+
+func TestRequestsOnALeftChange(t *testing.T) {
+	t.Parallel()
+	left := func(c *appliance.Cluster) {
+		c.Change = &appliance.PrimaryChange{Operation: "old", Kind: appliance.OpSwitchover, From: "node0", Phase: appliance.ChangePromoting, To: "node1", Epoch: 2}
+	}
+	for name, c := range map[string]struct {
+		kind   appliance.OperationKind
+		params appliance.OperationParams
+		want   appliance.ErrorID
+	}{
+		"start":         {kind: appliance.OpStart},
+		"revive":        {kind: appliance.OpStart, params: appliance.OperationParams{KeepStopped: true}},
+		"start of one":  {appliance.OpStart, appliance.OperationParams{Member: "node1"}, appliance.ErrConflict},
+		"restart":       {appliance.OpRestart, appliance.OperationParams{}, appliance.ErrConflict},
+		"reinit":        {appliance.OpReinit, appliance.OperationParams{Member: "node1"}, appliance.ErrConflict},
+		"rejoin":        {appliance.OpRejoin, appliance.OperationParams{}, appliance.ErrConflict},
+		"failover":      {kind: appliance.OpFailover},
+		"another start": {kind: appliance.OpStart},
+	} {
+		d := newDesk(t, host{allocate: at("127.0.0.1")})
+		d.idle(t, "main")
+		if _, err := d.st.UpdateCluster(t.Context(), "main", func(c *appliance.Cluster) error {
+			left(c)
+			if name == "another start" {
+				c.WantStopped, c.Phase = true, appliance.PhaseStopped
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		o, err := d.Submit(t.Context(), "main", c.kind, c.params)
+		if c.want != "" {
+			if !appliance.IsProblem(err, c.want) {
+				t.Errorf("%s: %v, want %s", name, err, c.want)
+			}
+			continue
+		}
+		if err != nil || o.Kind != appliance.OpFailover {
+			t.Errorf("%s: %+v, %v", name, o, err)
+			continue
+		}
+		r, err := d.st.Cluster(t.Context(), "main")
+		if err != nil || r.Change.Operation != o.ID || r.Change.Phase != appliance.ChangePromoting || r.Change.To != "node1" || r.WantStopped {
+			t.Errorf("%s: record %+v, change %+v, %v", name, r, r.Change, err)
+		}
+	}
+}
+
+func TestUpGoesOnWithALeftChange(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, host{allocate: at("127.0.0.1")})
+	d.idle(t, "main")
+	if _, err := d.st.UpdateCluster(t.Context(), "main", func(c *appliance.Cluster) error {
+		c.Change = &appliance.PrimaryChange{Operation: "old", From: "node0", Phase: appliance.ChangeRetracting, To: "node1"}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	bigger := wish("main")
+	two := 2
+	bigger.Standbys = &two
+	if _, err := d.Up(t.Context(), bigger, appliance.UpOptions{}); !appliance.IsProblem(err, appliance.ErrConflict) {
+		t.Errorf("an up that changes the spec: %v", err)
+	}
+	if _, err := d.Scale(t.Context(), "main", appliance.ScaleWish{Standbys: &two}); !appliance.IsProblem(err, appliance.ErrConflict) {
+		t.Errorf("scale: %v", err)
+	}
+	if o, err := d.Up(t.Context(), wish("main"), appliance.UpOptions{}); err != nil || o.Kind != appliance.OpFailover || o.Note == "" {
+		t.Errorf("up: %+v, %v", o, err)
+	}
+}
+
+func TestRecoverGoesOnWithALeftChange(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, host{allocate: at("127.0.0.1")})
+	d.idle(t, "main")
+	if _, err := d.st.UpdateCluster(t.Context(), "main", func(c *appliance.Cluster) error {
+		c.Change = &appliance.PrimaryChange{Operation: "old", From: "node0", Phase: appliance.ChangePromoting, To: "node1"}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := d.st.Running(t.Context(), "main"); err != nil || o.Kind != appliance.OpFailover {
+		t.Errorf("running %+v, %v", o, err)
 	}
 }

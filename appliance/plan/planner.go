@@ -130,12 +130,24 @@ func (p *Planner) End(ctx context.Context, o appliance.Operation) (bool, error) 
 		if ch := c.Change; ch != nil && ch.Operation == o.ID && ch.Phase == appliance.ChangeLooking {
 			ch.Phase = appliance.ChangeCancelled
 		}
+		if ok && o.Kind == appliance.OpUp {
+			allStream(c)
+		}
 		return nil
 	})
 	if err == nil && ok && o.Kind == appliance.OpUp && p.cfg.Loaded != nil {
 		p.cfg.Loaded(ctx, o.Cluster)
 	}
 	return false, err
+}
+
+// allStream records that all members have been seen to stream in the present epoch.
+func allStream(c *appliance.Cluster) {
+	for i, m := range c.Members {
+		if m.Return == "" {
+			c.Members[i].Epoch = c.Epoch
+		}
+	}
 }
 
 func phaseAfter(c appliance.Cluster, o appliance.Operation, ok bool) appliance.Phase {

@@ -195,7 +195,7 @@ func (l *Loop) topology(ctx context.Context) ([]byte, error) {
 	for _, c := range clusters {
 		f := facts{UUID: c.UUID, Primary: c.Primary, Epoch: c.Epoch, Timeline: c.Timeline, Ready: c.Initialised}
 		for _, m := range c.Members {
-			m.WantStopped = false
+			m.WantStopped, m.Epoch, m.Return = false, 0, ""
 			f.Members = append(f.Members, m)
 		}
 		all = append(all, f)

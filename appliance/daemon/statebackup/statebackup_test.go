@@ -78,19 +78,29 @@ func TestAutomaticBackups(t *testing.T) {
 	count("stopped is no topology", 1)
 	change(func(c *appliance.Cluster) { c.Epoch++ })
 	count("another epoch", 2)
+	change(func(c *appliance.Cluster) {
+		c.Primary, c.Members[0].Epoch = "node1", 2
+		c.Promise, c.Change = appliance.Promise{Set: []string{"node0"}, K: 1}, &appliance.PrimaryChange{Phase: appliance.ChangePromoting}
+	})
+	count("another primary", 3)
+	change(func(c *appliance.Cluster) {
+		c.Promise, c.Change = appliance.Promise{}, &appliance.PrimaryChange{Phase: appliance.ChangeDone}
+		c.Members[0].Epoch, c.Members[0].Return = 3, appliance.WayRewind
+	})
+	count("what changes while members come and go is no topology", 3)
 	now = now.Add(25 * time.Hour)
-	count("a day later", 3)
+	count("a day later", 4)
 	if err := control.SetObserveOnly(ctx, st, control.ObserveOnly{Reason: "a test", Clusters: []string{"main"}}); err != nil {
 		t.Fatal(err)
 	}
 	change(func(c *appliance.Cluster) { c.Epoch++ })
-	count("observing only", 3)
+	count("observing only", 4)
 	if err := control.SetObserveOnly(ctx, st, control.ObserveOnly{}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 6 {
 		change(func(c *appliance.Cluster) { c.Epoch++ })
-		count("more and more", min(4+i, kept))
+		count("more and more", min(5+i, kept))
 	}
 }
 

@@ -186,10 +186,10 @@ func SyncDataDir(ctx context.Context, sh Shell) error {
 	return nil
 }
 
-// RemoveDataDir removes a stopped member's data directory and the remains of an
-// unfinished clone; on a machine of its own, the content of its tablespaces too.
-// It refuses a directory that is not PostgreSQL 17's or that a running server
-// uses. A repeat does nothing.
+// RemoveDataDir removes a stopped member's data directory, the remains of an
+// unfinished clone and a directory that a clone has replaced; on a machine of its
+// own, the content of its tablespaces too. It refuses a directory that is not
+// PostgreSQL 17's or that a running server uses. A repeat does nothing.
 func RemoveDataDir(ctx context.Context, sh Shell) error {
 	l := sh.Layout()
 	d, err := InspectDataDir(ctx, sh)
@@ -204,7 +204,7 @@ func RemoveDataDir(ctx context.Context, sh Shell) error {
 	if _, own := sh.(appliance.DirMaker); own {
 		shared = ""
 	}
-	if _, err := script(ctx, sh, removeScript, l.DataDir, partialDir(l), shared); err != nil {
+	if _, err := script(ctx, sh, removeScript, l.DataDir, partialDir(l), shared, asideDir(l)); err != nil {
 		return failure(appliance.ErrPostgresStop, err, "removing data directory %s", l.DataDir)
 	}
 	return nil
@@ -212,8 +212,9 @@ func RemoveDataDir(ctx context.Context, sh Shell) error {
 
 // removeScript moves the data directory $1 into the partial directory $2 and
 // removes it there, so that a kill never leaves half a data directory. It clears
-// the tablespaces unless $3 is set, which means that others share them. It waits
-// for the script of a killed daemon that still does the same.
+// the tablespaces unless $3 is set, which means that others share them. $4 is an
+// older data directory that a clone has replaced. The script waits for the script of
+// a killed daemon that still does the same.
 const removeScript = `set -eu
 exec 9<"${1%/*}"
 flock 9
@@ -239,4 +240,6 @@ if [ -e "$1" ]; then
 	gone "$@"
 fi
 rm -f -- "$p/.tablespaces" "$p/.pgapp"
-rmdir -- "$p"`
+rmdir -- "$p"
+p=$4
+` + dropAside

@@ -52,6 +52,9 @@ func Wipe(ctx context.Context, sh Shell, operationID string) error {
 	if err := RemoveDataDir(ctx, sh); err != nil {
 		return err
 	}
+	if err := RewindEnded(ctx, sh); err != nil {
+		return err
+	}
 	if err := sh.WriteFile(ctx, path.Join(sh.Layout().ConfDir, wipedFile), []byte(operationID), 0o600); err != nil {
 		return fmt.Errorf("recording the removal of %s: %w", sh.Layout().DataDir, err)
 	}

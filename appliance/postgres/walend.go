@@ -1,0 +1,178 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"pgapp/appliance"
+)
+
+// WALEnd is the end of the WAL in a stopped member's data directory.
+type WALEnd struct {
+	Line appliance.Line
+	// At is the end of the last valid record.
+	At appliance.LSN
+}
+
+// pgEnv is the environment of PostgreSQL's programs whose output is read.
+func pgEnv() map[string]string { return map[string]string{"TZ": "UTC"} }
+
+// walScript prints what pg_controldata $2 says of the data directory $1, and lists
+// its WAL.
+const walScript = `set -eu
+"$2" -D "$1"
+ls -- "$1/pg_wal"`
+
+// EndOfWAL finds the end of a stopped member's WAL by reading it from the last
+// checkpoint, as the member's crash recovery would. It changes nothing.
+func EndOfWAL(ctx context.Context, sh Shell) (WALEnd, error) {
+	l := sh.Layout()
+	what := "finding the end of the WAL in " + l.DataDir
+	out, err := script(ctx, sh, walScript, l.DataDir, program(l, "pg_controldata"))
+	if err != nil {
+		return WALEnd{}, failure(appliance.ErrRewind, err, "%s", what)
+	}
+	found, err := parseWAL(out)
+	if err != nil {
+		return WALEnd{}, fmt.Errorf("%s: %w", what, err)
+	}
+	line, err := lineOf(ctx, sh, found.highest)
+	if err != nil {
+		return WALEnd{}, fmt.Errorf("%s: %w", what, err)
+	}
+	from := found.redo
+	if n := len(line.Ancestors); n > 0 && line.Timeline != found.timeline {
+		from = line.Ancestors[n-1].At
+	}
+	at, err := lastRecord(ctx, sh, line.Timeline, from)
+	if err != nil {
+		return WALEnd{}, failure(appliance.ErrRewind, err, "%s", what)
+	}
+	return WALEnd{Line: line, At: max(at, from)}, nil
+}
+
+// walFound is what a data directory says of its WAL.
+type walFound struct {
+	// redo is where crash recovery begins, on the timeline.
+	redo     appliance.LSN
+	timeline uint32
+	// highest is the highest timeline of which there is WAL or a history.
+	highest uint32
+}
+
+func parseWAL(out string) (walFound, error) {
+	var f walFound
+	name := regexp.MustCompile(`^([0-9A-F]{8})(?:[0-9A-F]{16}|\.history)$`)
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(line)
+		if m := name.FindStringSubmatch(line); m != nil {
+			if n, err := strconv.ParseUint(m[1], 16, 32); err == nil {
+				f.highest = max(f.highest, uint32(n))
+			}
+			continue
+		}
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		var n uint64
+		var err error
+		switch key {
+		case "Latest checkpoint's REDO location":
+			f.redo, err = appliance.ParseLSN(value)
+		case "Latest checkpoint's TimeLineID":
+			n, err = strconv.ParseUint(value, 10, 32)
+			f.timeline = uint32(n)
+			f.highest = max(f.highest, f.timeline)
+		case "Min recovery ending loc's timeline":
+			n, err = strconv.ParseUint(value, 10, 32)
+			f.highest = max(f.highest, uint32(n))
+		}
+		if err != nil {
+			return walFound{}, fmt.Errorf("reading pg_controldata's %q: %w", line, err)
+		}
+	}
+	if f.redo == 0 || f.timeline == 0 {
+		return walFound{}, fmt.Errorf("pg_controldata names no checkpoint")
+	}
+	return f, nil
+}
+
+func lineOf(ctx context.Context, sh Shell, timeline uint32) (appliance.Line, error) {
+	history, err := TimelineHistory(ctx, sh, timeline)
+	if err != nil {
+		return appliance.Line{}, err
+	}
+	line := appliance.Line{Timeline: timeline}
+	for _, a := range history {
+		at, err := appliance.ParseLSN(a.End)
+		if err != nil {
+			return appliance.Line{}, fmt.Errorf("reading the history of timeline %d: %w", timeline, err)
+		}
+		line.Ancestors = append(line.Ancestors, appliance.Switch{Timeline: a.Timeline, At: at})
+	}
+	return line, nil
+}
+
+// lastRecordScript prints the last record that pg_waldump $1 reads in $2 on timeline
+// $3 from $4 on. The end of the WAL is an error to pg_waldump, so its exit code says
+// nothing.
+const lastRecordScript = `"$1" --path="$2" --timeline="$3" --start="$4" | tail -n 1`
+
+// lastRecord returns the end of the last valid record from that position on, or 0 if
+// there is none.
+func lastRecord(ctx context.Context, sh Shell, timeline uint32, from appliance.LSN) (appliance.LSN, error) {
+	l := sh.Layout()
+	res, err := sh.Run(ctx, appliance.Command{Env: pgEnv(), Argv: []string{
+		"/bin/sh", "-c", lastRecordScript, "sh", program(l, "pg_waldump"), l.DataDir + "/pg_wal",
+		strconv.FormatUint(uint64(timeline), 10), from.String(),
+	}})
+	if err != nil {
+		return 0, err
+	}
+	start, length, ok := parseRecord(strings.TrimSpace(string(res.Stdout)))
+	if !ok {
+		return 0, nil
+	}
+	return recordEnd(start, length), nil
+}
+
+// parseRecord reads the length and position of a record that pg_waldump printed.
+func parseRecord(line string) (at appliance.LSN, length uint64, ok bool) {
+	m := regexp.MustCompile(`len \(rec/tot\):\s*\d+/\s*(\d+), tx:\s*\d+, lsn: ([0-9A-F]+/[0-9A-F]+),`).FindStringSubmatch(line)
+	if m == nil {
+		return 0, 0, false
+	}
+	length, err := strconv.ParseUint(m[1], 10, 32)
+	at, err2 := appliance.ParseLSN(m[2])
+	return at, length, err == nil && err2 == nil
+}
+
+// The layout of WAL: pages begin with a header, a longer one at the beginning of a
+// segment (access/xlog_internal.h), and records are aligned.
+const (
+	walPage       = 8192
+	walSegment    = 16 << 20
+	walPageHeader = 24
+	walLongHeader = 40
+	walAlign      = 8
+)
+
+// recordEnd returns the position after the record.
+func recordEnd(start appliance.LSN, length uint64) appliance.LSN {
+	at, left := uint64(start), length
+	for {
+		if at%walSegment == 0 {
+			at += walLongHeader
+		} else if at%walPage == 0 {
+			at += walPageHeader
+		}
+		room := walPage - at%walPage
+		if left <= room {
+			at += left
+			return appliance.LSN((at + walAlign - 1) / walAlign * walAlign)
+		}
+		at, left = at+room, left-room
+	}
+}

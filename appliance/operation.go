@@ -125,6 +125,8 @@ type Progress struct {
 	Detail     string `json:"detail,omitempty"`
 	BytesDone  int64  `json:"bytes_done,omitempty"`
 	BytesTotal int64  `json:"bytes_total,omitempty"`
+	// Discarded goes to the operation's Discarded. It is not kept here.
+	Discarded *Discarded `json:"-"`
 }
 
 // Report publishes the progress of a step. It never blocks and is safe for

@@ -107,6 +107,9 @@ func (p Promise) Setting() string {
 	return "ANY " + strconv.Itoa(p.K) + " (" + strings.Join(names, ", ") + ")"
 }
 
+// ReasonAdopted is the reason of a promotion that an adoption recorded.
+const ReasonAdopted = "adopted"
+
 // Promotion is a promotion that pgapp made or adopted.
 type Promotion struct {
 	Epoch    uint64    `json:"epoch" yaml:"epoch"`

@@ -1,6 +1,11 @@
 package ha
 
-import "pgapp/appliance"
+import (
+	"math"
+	"slices"
+
+	"pgapp/appliance"
+)
 
 // WayOf tells how a member comes back as a standby. Its position has to be final. An
 // empty way means that the member belongs to another cluster.
@@ -29,4 +34,42 @@ func numbers(l appliance.Line) []uint32 {
 		out = append(out, a.Timeline)
 	}
 	return out
+}
+
+// Foreign tells whether a member that streamed last in the epoch can't have got the
+// timeline from the recorded primaries: the promotion on record that began a timeline
+// of that number is later. Another promotion, of which nothing came to the others, took
+// the number too.
+func Foreign(promotions []appliance.Promotion, epoch uint64, timeline uint32) bool {
+	var began uint64
+	for _, p := range promotions {
+		// An adoption begins an epoch, but no timeline.
+		if p.Timeline == timeline && (began == 0 || p.Reason != appliance.ReasonAdopted) {
+			began = p.Epoch
+		}
+	}
+	return timeline > 1 && epoch < began
+}
+
+// Forked returns the end of the WAL that both lines share, as far as their numbers
+// tell. A foreign line shares its last timeline's number only.
+func Forked(k, s appliance.Line, foreign bool) appliance.LSN {
+	ends := func(l appliance.Line) []appliance.Switch {
+		return append(slices.Clone(l.Ancestors), appliance.Switch{Timeline: l.Timeline, At: math.MaxUint64})
+	}
+	a, b := ends(k), ends(s)
+	if foreign {
+		b = b[:len(b)-1]
+	}
+	var shared appliance.LSN
+	for i := range min(len(a), len(b)) {
+		if a[i].Timeline != b[i].Timeline {
+			return shared
+		}
+		shared = min(a[i].At, b[i].At)
+		if a[i].At != b[i].At {
+			return shared
+		}
+	}
+	return shared
 }

@@ -285,10 +285,7 @@ func (l *run) attempt(ctx context.Context, s appliance.Step) (already bool, err 
 			return ok, err
 		}
 	}
-	report := func(p appliance.Progress) {
-		l.step(s.ID, func(r *appliance.StepRecord) { r.Progress = p })
-	}
-	if err := s.Do(ctx, report); err != nil {
+	if err := s.Do(ctx, func(p appliance.Progress) { l.report(s.ID, p) }); err != nil {
 		return false, err
 	}
 	return false, l.crash("did " + s.ID)

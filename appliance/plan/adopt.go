@@ -76,7 +76,7 @@ func adoptInto(c *appliance.Cluster, d appliance.AdoptDecision, now time.Time) e
 			WithHint("run pgapp adopt --cluster %s again; nothing was changed", c.Name)
 	}
 	c.Primary, c.Epoch, c.Timeline, c.Ancestors = d.Found.Primary, d.Found.Epoch, d.Found.Timeline, d.Ancestors
-	p := appliance.Promotion{Epoch: c.Epoch, Member: c.Primary, Timeline: c.Timeline, At: now, Reason: "adopted"}
+	p := appliance.Promotion{Epoch: c.Epoch, Member: c.Primary, Timeline: c.Timeline, At: now, Reason: appliance.ReasonAdopted}
 	if n := len(c.Ancestors); n > 0 {
 		p.Switch = c.Ancestors[n-1].At
 	}

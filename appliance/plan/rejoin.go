@@ -2,13 +2,18 @@ package plan
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"pgapp/appliance"
 	"pgapp/appliance/postgres"
 )
 
-// kindRejoin is the step that brings a member back as a standby.
-const kindRejoin appliance.StepKind = "rejoin"
+// The steps that bring a member back as a standby.
+const (
+	kindWay    appliance.StepKind = "way"
+	kindRejoin appliance.StepKind = "rejoin"
+)
 
 // rejoin brings one member back as a standby of the recorded primary.
 type rejoin struct {
@@ -16,13 +21,19 @@ type rejoin struct {
 	member string
 }
 
-// rejoinStep draws the step that brings the member back as a standby of the recorded
-// primary. The step takes no notice of a member that has no way back on record.
+// rejoinStep draws the steps that bring the member back as a standby of the recorded
+// primary, and returns the last. The steps take no notice of a member that has no way
+// back on record.
+//
+// The way is a step of its own, so that what the member will lose is in the journal
+// before anything of it is lost.
 func rejoinStep(r *recipe, member string, needs ...*node) *node {
 	j := rejoin{r.work, member}
+	way := each(kindWay, member, "look how it comes back")
+	way.Done, way.Do = j.returned, j.choose
 	s := each(kindRejoin, member, "bring it back as a standby")
 	s.Done, s.Do = j.returned, j.do
-	return r.add(s, needs...)
+	return r.add(s, r.add(way, needs...))
 }
 
 // drawRejoin draws the steps that bring back one member, or all members that have a way
@@ -59,35 +70,195 @@ func (j rejoin) returned(ctx context.Context) (bool, error) {
 	return err == nil && m.Return == "", err
 }
 
-// do brings the member back. A repeat after a kill at any point stops the server that
-// an earlier attempt has started.
+// set changes the member's record.
+func (j rejoin) set(ctx context.Context, change func(*appliance.Cluster, *appliance.Member)) error {
+	return j.work.updateCluster(ctx, func(c *appliance.Cluster) { changeMember(c, j.member, change) })
+}
+
+func changeMember(c *appliance.Cluster, member string, change func(*appliance.Cluster, *appliance.Member)) {
+	for i := range c.Members {
+		if c.Members[i].Name == member {
+			change(c, &c.Members[i])
+		}
+	}
+}
+
+// setReturned records that the member has the recorded primary's WAL.
+func setReturned(c *appliance.Cluster, m *appliance.Member) { m.Return, m.Epoch = "", c.Epoch }
+
+// setPrepared records that the member's data directory was made from the recorded
+// primary, and has to follow it.
+func setPrepared(c *appliance.Cluster, m *appliance.Member) {
+	m.Return, m.Epoch = appliance.WayFollow, c.Epoch
+}
+
+// prepared tells whether setPrepared was recorded in this epoch.
+func prepared(c appliance.Cluster, m appliance.Member) bool {
+	return m.Return == appliance.WayFollow && m.Epoch == c.Epoch
+}
+
+func setClone(_ *appliance.Cluster, m *appliance.Member) { m.Return = appliance.WayClone }
+
+// do brings the member back by the way on record. A repeat after a kill at any point
+// goes on: a rewind that has begun becomes a clone, and a server that an earlier attempt
+// has started is started again.
 func (j rejoin) do(ctx context.Context, report appliance.Report) error {
-	err := j.work.on(ctx, j.member, func(f facts, m appliance.Member, mc appliance.Machine) error {
-		if err := j.work.provider.StartMachine(ctx, f.cluster, m, report); err != nil {
-			return err
+	return j.work.on(ctx, j.member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+		if m.Return == appliance.WayLook {
+			return appliance.NewProblem(appliance.ErrConflict, "how member %s comes back was not looked at", m.Name).
+				WithHint("pgapp rejoin %s looks again", m.Name)
 		}
 		if err := j.work.stopMember(ctx, f.cluster, m, mc, report); err != nil {
 			return err
 		}
-		return j.follow(ctx, f, m, mc, report)
+		err := j.goBack(ctx, m.Return, report)
+		if err != nil {
+			return err
+		}
+		if err := postgres.DropAside(ctx, mc); err != nil {
+			return err
+		}
+		return j.set(ctx, setReturned)
 	})
-	if err != nil {
-		return err
-	}
-	return j.work.updateCluster(ctx, func(c *appliance.Cluster) { setReturned(c, j.member) })
 }
 
-// setReturned records that the member streams from the recorded primary.
-func setReturned(c *appliance.Cluster, member string) {
-	for i := range c.Members {
-		if m := &c.Members[i]; m.Name == member {
-			m.Return, m.Epoch = "", c.Epoch
+// goBack takes the way, and clones the member if another way turns out to be closed.
+func (j rejoin) goBack(ctx context.Context, way appliance.WayBack, report appliance.Report) error {
+	var err error
+	switch way {
+	case appliance.WayRewind:
+		err = j.rewind(ctx, report)
+		if err == nil {
+			err = j.follow(ctx, report)
+		}
+		if err == nil || !cloneMends(ctx, err, appliance.ErrRewind, appliance.ErrPostgresStart, appliance.ErrReplication) {
+			return err
+		}
+	case appliance.WayFollow:
+		err = j.follow(ctx, report)
+		if err == nil || !cloneMends(ctx, err, appliance.ErrReplication) {
+			return err
 		}
 	}
+	if err != nil {
+		report(appliance.Progress{Detail: "cloning it, since " + appliance.AsProblem(err).Message})
+		if err := j.work.on(ctx, j.member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+			return j.work.stopMember(ctx, f.cluster, m, mc, report)
+		}); err != nil {
+			return err
+		}
+		if err := j.set(ctx, setClone); err != nil {
+			return err
+		}
+	}
+	if err := j.clone(ctx, report); err != nil {
+		return err
+	}
+	return j.follow(ctx, report)
+}
+
+// cloneMends tells whether the error is of a kind that a clone may mend.
+func cloneMends(ctx context.Context, err error, kinds ...appliance.ErrorID) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	for _, k := range kinds {
+		if appliance.IsProblem(err, k) {
+			return true
+		}
+	}
+	return false
+}
+
+// rewind makes the stopped member's data directory the primary's by pg_rewind.
+func (j rejoin) rewind(ctx context.Context, report appliance.Report) error {
+	return j.work.on(ctx, j.member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+		err := postgres.Rewind(ctx, mc, postgres.RewindOptions{
+			Source: f.upstream(m), Member: m.Name, Password: f.secrets.Get(appliance.SecretRewind),
+		}, report)
+		if err != nil {
+			return err
+		}
+		if err := j.set(ctx, setPrepared); err != nil {
+			return err
+		}
+		return postgres.RewindEnded(ctx, mc)
+	})
+}
+
+// clone clones the stopped member beside its old data directory. If the clone fails,
+// the old directory is put back.
+func (j rejoin) clone(ctx context.Context, report appliance.Report) error {
+	return j.work.on(ctx, j.member, func(_ facts, m appliance.Member, mc appliance.Machine) error {
+		if err := postgres.KillRewind(ctx, mc); err != nil {
+			return err
+		}
+		kept, err := postgres.SetAside(ctx, mc)
+		if err != nil {
+			return err
+		}
+		if !kept {
+			report(appliance.Progress{Detail: "removing the old data directory, whose tablespaces are in the clone's place"})
+			if err := postgres.RemoveDataDir(ctx, mc); err != nil {
+				return err
+			}
+		}
+		if err := j.work.clone(m.Name)(ctx, report); err != nil {
+			return j.putBack(ctx, mc, err)
+		}
+		if err := postgres.RewindEnded(ctx, mc); err != nil {
+			return err
+		}
+		return j.set(ctx, setPrepared)
+	})
+}
+
+// putBack returns the old data directory to its place, and the clone's error. A clone
+// that was interrupted is left for the repeat.
+func (j rejoin) putBack(ctx context.Context, mc appliance.Machine, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	if e := postgres.PutBack(ctx, mc); e != nil {
+		return errors.Join(err, e)
+	}
+	return fmt.Errorf("%w; the old data directory of member %q is kept", err, j.member)
 }
 
 // follow starts the stopped member as a standby, and waits until it streams.
-func (j rejoin) follow(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, report appliance.Report) error {
+func (j rejoin) follow(ctx context.Context, report appliance.Report) error {
+	return j.work.on(ctx, j.member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+		if err := j.configure(ctx, f, m, mc); err != nil {
+			return err
+		}
+		if err := j.work.createSlots(ctx, report); err != nil {
+			return err
+		}
+		err := j.work.withTablespaces(ctx, f.cluster, m, mc, func() error {
+			if err := mc.StartServer(ctx); err != nil {
+				return err
+			}
+			return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
+		})
+		if err != nil {
+			return err
+		}
+		err = j.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
+			if delayed(f.cluster) {
+				return waitDelayed(ctx, f, c, []string{m.Name}, report)
+			}
+			return waitStreaming(ctx, c, []string{m.Name})
+		})
+		if err != nil {
+			return err
+		}
+		return prepareSlots(ctx, j.work.world, m.Name)
+	})
+}
+
+// configure writes the stopped member's configuration files as a standby's, and removes
+// the slots that it had as the primary.
+func (j rejoin) configure(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
 	d, err := postgres.InspectDataDir(ctx, mc)
 	if err != nil {
 		return err
@@ -100,44 +271,8 @@ func (j rejoin) follow(ctx context.Context, f facts, m appliance.Member, mc appl
 		return appliance.NewProblem(appliance.ErrPostgresStart, "member %s has no data directory", m.Name).
 			WithHint("pgapp reinit %s clones it anew", m.Name)
 	}
-	c, err := f.memberConfig(ctx, m, mc, d.Limits)
-	if err != nil {
+	if err := configure(ctx, f, m, mc, d.Limits); err != nil {
 		return err
 	}
-	if err := postgres.Configure(ctx, mc, c); err != nil {
-		return err
-	}
-	if err := postgres.RemoveSlots(ctx, mc, slotsOf(f.cluster)); err != nil {
-		return err
-	}
-	err = j.work.inPrimary(ctx, func(_ facts, c *postgres.Control) error { return postgres.EnsureSlot(ctx, c, m.Slot) })
-	if err != nil {
-		return err
-	}
-	err = j.work.withTablespaces(ctx, f.cluster, m, mc, func() error {
-		if err := mc.StartServer(ctx); err != nil {
-			return err
-		}
-		return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
-	})
-	if err != nil {
-		return err
-	}
-	return j.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
-		if delayed(f.cluster) {
-			return waitDelayed(ctx, f, c, []string{m.Name}, report)
-		}
-		return waitStreaming(ctx, c, []string{m.Name})
-	})
-}
-
-// slotsOf returns the names of the members' replication slots.
-func slotsOf(c appliance.Cluster) []string {
-	var out []string
-	for _, m := range c.Members {
-		if m.Slot != "" {
-			out = append(out, m.Slot)
-		}
-	}
-	return out
+	return postgres.RemoveSlots(ctx, mc, slotsOf(f.cluster))
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -37,19 +38,23 @@ func EndOfWAL(ctx context.Context, sh Shell) (WALEnd, error) {
 	}
 	found, err := parseWAL(out)
 	if err != nil {
-		return WALEnd{}, fmt.Errorf("%s: %w", what, err)
+		return WALEnd{}, failure(appliance.ErrRewind, err, "%s", what)
 	}
 	line, err := lineOf(ctx, sh, found.highest)
 	if err != nil {
-		return WALEnd{}, fmt.Errorf("%s: %w", what, err)
+		return WALEnd{}, failure(appliance.ErrRewind, err, "%s", what)
 	}
 	from := found.redo
 	if n := len(line.Ancestors); n > 0 && line.Timeline != found.timeline {
 		from = line.Ancestors[n-1].At
 	}
-	at, err := lastRecord(ctx, sh, line.Timeline, from)
+	at, why, err := lastRecord(ctx, sh, line.Timeline, from)
 	if err != nil {
 		return WALEnd{}, failure(appliance.ErrRewind, err, "%s", what)
+	}
+	// The checkpoint is a record, but a new timeline may have none yet.
+	if at == 0 && from == found.redo {
+		return WALEnd{}, appliance.NewProblem(appliance.ErrRewind, "%s: it can't be read from the last checkpoint on: %s", what, why)
 	}
 	return WALEnd{Line: line, At: max(at, from)}, nil
 }
@@ -94,7 +99,7 @@ func parseWAL(out string) (walFound, error) {
 		}
 	}
 	if f.redo == 0 || f.timeline == 0 {
-		return walFound{}, fmt.Errorf("pg_controldata names no checkpoint")
+		return walFound{}, errors.New("pg_controldata names no checkpoint")
 	}
 	return f, nil
 }
@@ -120,22 +125,22 @@ func lineOf(ctx context.Context, sh Shell, timeline uint32) (appliance.Line, err
 // nothing.
 const lastRecordScript = `"$1" --path="$2" --timeline="$3" --start="$4" | tail -n 1`
 
-// lastRecord returns the end of the last valid record from that position on, or 0 if
-// there is none.
-func lastRecord(ctx context.Context, sh Shell, timeline uint32, from appliance.LSN) (appliance.LSN, error) {
+// lastRecord returns the end of the last valid record from that position on, or 0 and
+// pg_waldump's reason if there is none.
+func lastRecord(ctx context.Context, sh Shell, timeline uint32, from appliance.LSN) (end appliance.LSN, why string, err error) {
 	l := sh.Layout()
 	res, err := sh.Run(ctx, appliance.Command{Env: pgEnv(), Argv: []string{
 		"/bin/sh", "-c", lastRecordScript, "sh", program(l, "pg_waldump"), l.DataDir + "/pg_wal",
 		strconv.FormatUint(uint64(timeline), 10), from.String(),
 	}})
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	start, length, ok := parseRecord(strings.TrimSpace(string(res.Stdout)))
 	if !ok {
-		return 0, nil
+		return 0, firstComplaint(string(res.Stderr)), nil
 	}
-	return recordEnd(start, length), nil
+	return recordEnd(start, length), "", nil
 }
 
 // parseRecord reads the length and position of a record that pg_waldump printed.

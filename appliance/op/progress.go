@@ -1,0 +1,25 @@
+package op
+
+import "pgapp/appliance"
+
+// report publishes a step's progress. What a member loses goes to the operation, and
+// is in the journal when the step is.
+func (l *run) report(step string, p appliance.Progress) {
+	if d := p.Discarded; d != nil {
+		l.update(func(o *appliance.Operation) { o.Discarded = withDiscarded(o.Discarded, *d) })
+		p.Discarded = nil
+	}
+	l.step(step, func(r *appliance.StepRecord) { r.Progress = p })
+}
+
+// withDiscarded returns the list with the member's entry, which replaces that of an
+// earlier attempt.
+func withDiscarded(list []appliance.Discarded, d appliance.Discarded) []appliance.Discarded {
+	var out []appliance.Discarded
+	for _, o := range list {
+		if o.Member != d.Member {
+			out = append(out, o)
+		}
+	}
+	return append(out, d)
+}

@@ -1,0 +1,118 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+
+	"pgapp/appliance"
+	"pgapp/appliance/ha"
+	"pgapp/appliance/postgres"
+)
+
+// choose stops the member, records its way back, and reports what it will lose. A
+// repeat looks again, since somebody may have started the server meanwhile.
+func (j rejoin) choose(ctx context.Context, report appliance.Report) error {
+	return j.work.on(ctx, j.member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+		if err := j.work.provider.StartMachine(ctx, f.cluster, m, report); err != nil {
+			return err
+		}
+		if err := j.work.stopMember(ctx, f.cluster, m, mc, report); err != nil {
+			return err
+		}
+		way, lost, err := j.wayOf(ctx, f, m, mc)
+		if err != nil {
+			return err
+		}
+		if lost != nil {
+			report(appliance.Progress{Detail: describe(*lost), Discarded: lost})
+		}
+		return j.set(ctx, func(_ *appliance.Cluster, m *appliance.Member) { m.Return = way })
+	})
+}
+
+// describe tells what a member will lose.
+func describe(d appliance.Discarded) string {
+	if d.Unknown != "" {
+		return "drops an unknown number of commits: " + d.Unknown
+	}
+	return fmt.Sprintf("drops %d commits in %d bytes of WAL", d.Commits, d.Bytes)
+}
+
+// wayOf tells how the stopped member comes back, and what it will lose; nil is nothing.
+func (j rejoin) wayOf(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) (appliance.WayBack, *appliance.Discarded, error) {
+	began, err := postgres.RewindBegan(ctx, mc)
+	if err != nil {
+		return "", nil, err
+	}
+	switch {
+	case prepared(f.cluster, m):
+		return appliance.WayFollow, nil, nil
+	case began:
+		return appliance.WayClone, nil, nil
+	}
+	d, err := postgres.InspectDataDir(ctx, mc)
+	if err != nil {
+		return "", nil, err
+	}
+	aside, err := postgres.OldAside(ctx, mc)
+	if err != nil {
+		return "", nil, err
+	}
+	if aside && m.Return == appliance.WayClone {
+		return appliance.WayClone, nil, nil // the clone was interrupted
+	}
+	if aside {
+		if d, err = j.settleAside(ctx, mc, d); err != nil {
+			return "", nil, err
+		}
+	}
+	own, err := ownDataDir(f.cluster, m.Name, mc, d)
+	if err != nil {
+		return "", nil, err
+	}
+	if !own {
+		return appliance.WayClone, nil, nil
+	}
+	way, lost, err := look(ctx, f.cluster, m, mc, d)
+	if m.Return == appliance.WayClone {
+		way = appliance.WayClone
+	}
+	return way, lost, err
+}
+
+// settleAside leaves one of the two data directories of a clone for an earlier primary:
+// the clone if it is complete, else the old one.
+func (j rejoin) settleAside(ctx context.Context, mc appliance.Machine, d postgres.DataDir) (postgres.DataDir, error) {
+	if d.Exists {
+		return d, postgres.DropAside(ctx, mc)
+	}
+	if err := postgres.PutBack(ctx, mc); err != nil {
+		return d, err
+	}
+	return postgres.InspectDataDir(ctx, mc)
+}
+
+// look compares the member's WAL with the recorded line.
+func look(ctx context.Context, c appliance.Cluster, m appliance.Member, mc appliance.Machine, d postgres.DataDir) (appliance.WayBack, *appliance.Discarded, error) {
+	end, err := postgres.EndOfWAL(ctx, mc)
+	if err != nil {
+		if p := appliance.AsProblem(err); ctx.Err() != nil || p.ID != appliance.ErrRewind {
+			return "", nil, err
+		}
+		return appliance.WayClone, &appliance.Discarded{Member: m.Name, Unknown: appliance.AsProblem(err).Message}, nil
+	}
+	foreign := ha.Foreign(c.Promotions, m.Epoch, end.Line.Timeline)
+	way := appliance.WayClone
+	if !foreign {
+		known := ha.Known{Identifier: c.SystemIdentifier, Line: c.Line()}
+		way = ha.WayOf(known, ha.Standing{Identifier: d.SystemIdentifier, Line: end.Line, Received: end.At})
+	}
+	if way == appliance.WayFollow {
+		return way, nil, nil
+	}
+	lost, err := postgres.CountDiscarded(ctx, mc, m.Name, end, ha.Forked(c.Line(), end.Line, foreign))
+	if err != nil || lost.Bytes == 0 && lost.Unknown == "" {
+		return way, nil, err
+	}
+	return way, &lost, nil
+}

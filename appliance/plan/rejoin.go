@@ -83,8 +83,10 @@ func changeMember(c *appliance.Cluster, member string, change func(*appliance.Cl
 	}
 }
 
-// setReturned records that the member has the recorded primary's WAL.
-func setReturned(c *appliance.Cluster, m *appliance.Member) { m.Return, m.Epoch = "", c.Epoch }
+// setReturned records that the member streams from the recorded primary.
+func setReturned(c *appliance.Cluster, member string) {
+	changeMember(c, member, func(c *appliance.Cluster, m *appliance.Member) { m.Return, m.Epoch = "", c.Epoch })
+}
 
 // setPrepared records that the member's data directory was made from the recorded
 // primary, and has to follow it.
@@ -118,7 +120,7 @@ func (j rejoin) do(ctx context.Context, report appliance.Report) error {
 		if err := postgres.DropAside(ctx, mc); err != nil {
 			return err
 		}
-		return j.set(ctx, setReturned)
+		return j.work.updateCluster(ctx, func(c *appliance.Cluster) { setReturned(c, j.member) })
 	})
 }
 

@@ -125,6 +125,8 @@ func always(appliance.PrimaryChange, Facts) bool { return true }
 func rules() []rule {
 	return slices.Concat(lookingRules(), oldRules(), candidateRules(), []rule{
 		{phase: appliance.ChangeReturning, when: oldServes, next: appliance.ChangeCancelled, note: refusedIfWhy, others: Attach},
+		// A primary that doesn't start is no reason to wait for ever.
+		{phase: appliance.ChangeReturning, when: func(_ appliance.PrimaryChange, f Facts) bool { return f.Expired }, next: appliance.ChangeCancelled, note: refusedIfWhy, others: Attach},
 		{phase: appliance.ChangeReturning, when: always, next: appliance.ChangeReturning, old: []Verb{Start}},
 		{phase: appliance.ChangeDone, when: always, next: appliance.ChangeDone},
 		{phase: appliance.ChangeCancelled, when: always, next: appliance.ChangeCancelled},

@@ -25,6 +25,8 @@ func phaseLimit(p appliance.ChangePhase) time.Duration {
 		return 20 * time.Second
 	case appliance.ChangePromoting:
 		return time.Minute
+	case appliance.ChangeReturning:
+		return 2 * time.Minute
 	default:
 		return 0
 	}

@@ -79,6 +79,6 @@ func (w work) applySize(member string, size appliance.MachineSize) func(context.
 		if err != nil {
 			return err
 		}
-		return w.startServer(member, false)(ctx, report)
+		return starter{work: w, member: member}.do(ctx, report)
 	}
 }

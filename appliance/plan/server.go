@@ -7,17 +7,6 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-func (w work) accepting(member string) func(context.Context) (bool, error) {
-	return func(ctx context.Context) (ok bool, err error) {
-		err = w.on(ctx, member, func(_ facts, m appliance.Member, mc appliance.Machine) error {
-			running, err := mc.ServerRunning(ctx)
-			ok = err == nil && running && postgres.Accepts(ctx, m.Host, m.Port)
-			return err
-		})
-		return ok, err
-	}
-}
-
 func (w work) follow(member string) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, _ appliance.Report) error {
 		return w.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
@@ -34,45 +23,42 @@ func (w work) follow(member string) func(context.Context, appliance.Report) erro
 	}
 }
 
-func (w work) startServer(member string, apart bool) func(context.Context, appliance.Report) error {
-	return func(ctx context.Context, _ appliance.Report) error {
-		return w.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
-			d, err := postgres.InspectDataDir(ctx, mc)
-			if err != nil {
-				return err
-			}
-			own, err := ownDataDir(f.cluster, member, mc, d)
-			if err != nil {
-				return err
-			}
-			if !own {
-				return appliance.NewProblem(appliance.ErrPostgresStart, "member %s has no data directory", member).
-					WithHint("pgapp reinit %s clones it anew", member)
-			}
-			if done, err := joinRunning(ctx, m, mc); done || err != nil {
-				return err
-			}
-			c, err := f.memberConfig(ctx, m, mc, d.Limits)
-			if err != nil {
-				return err
-			}
-			c.Apart = apart
-			if f.cluster.Phase == appliance.PhaseCreating { // later changes check parameters before they record them
-				if err := postgres.CheckFiles(ctx, mc, c.Parameters); err != nil {
-					return err
-				}
-			}
-			if err := postgres.Configure(ctx, mc, c); err != nil {
-				return err
-			}
-			return w.withTablespaces(ctx, f.cluster, m, mc, func() error {
-				if err := mc.StartServer(ctx); err != nil {
-					return err
-				}
-				return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
-			})
-		})
+// launch starts the stopped member with its recorded configuration, and waits until it
+// accepts connections.
+func (s starter) launch(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, d postgres.DataDir) error {
+	c, err := f.memberConfig(ctx, m, mc, d.Limits)
+	if err != nil {
+		return err
 	}
+	c.Apart = s.apart
+	if f.cluster.Phase == appliance.PhaseCreating { // later changes check parameters before they record them
+		if err := postgres.CheckFiles(ctx, mc, c.Parameters); err != nil {
+			return err
+		}
+	}
+	if err := postgres.Configure(ctx, mc, c); err != nil {
+		return err
+	}
+	return s.work.withTablespaces(ctx, f.cluster, m, mc, func() error {
+		if err := mc.StartServer(ctx); err != nil {
+			return err
+		}
+		return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
+	})
+}
+
+// presentDir returns the member's data directory, which must exist.
+func presentDir(ctx context.Context, c appliance.Cluster, member string, mc appliance.Machine) (postgres.DataDir, error) {
+	d, err := postgres.InspectDataDir(ctx, mc)
+	if err != nil {
+		return d, err
+	}
+	own, err := ownDataDir(c, member, mc, d)
+	if err == nil && !own {
+		err = appliance.NewProblem(appliance.ErrPostgresStart, "member %s has no data directory", member).
+			WithHint("pgapp reinit %s clones it anew", member)
+	}
+	return d, err
 }
 
 // joinRunning waits until an already running server accepts connections, and tells
@@ -129,8 +115,9 @@ func (f facts) memberConfig(ctx context.Context, m appliance.Member, mc applianc
 
 func (w work) awaitStreaming(names []string) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, report appliance.Report) error {
-		if len(names) == 0 {
-			return nil
+		names, err := w.unmarked(ctx, names)
+		if err != nil || len(names) == 0 {
+			return err
 		}
 		return w.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 			if delayed(f.cluster) {

@@ -132,10 +132,11 @@ func (r *recipe) powerStep(m appliance.Member, needs ...*node) *node {
 }
 
 // startStep draws the step that applies the member's recorded configuration and
-// starts PostgreSQL.
+// starts PostgreSQL in the recorded role.
 func (r *recipe) startStep(m appliance.Member, needs ...*node) *node {
 	s := each(kindStart, m.Name, "start PostgreSQL")
-	s.Done, s.Do = r.accepting(m.Name), r.startServer(m.Name, false)
+	role := starter{work: r.work, member: m.Name}
+	s.Done, s.Do = role.inRole, role.do
 	return r.add(s, needs...)
 }
 
@@ -144,7 +145,7 @@ func (r *recipe) startStep(m appliance.Member, needs ...*node) *node {
 // the standby wait for wal_retrieve_retry_interval.
 func (r *recipe) startApartStep(m appliance.Member, needs ...*node) *node {
 	n := r.startStep(m, needs...)
-	n.step.Do = r.startServer(m.Name, true)
+	n.step.Do = starter{work: r.work, member: m.Name, apart: true}.do
 	return n
 }
 

@@ -158,6 +158,6 @@ func (w work) startEnded(ctx context.Context, member string, report appliance.Re
 		if running, err := mc.ServerRunning(ctx); err != nil || running {
 			return err
 		}
-		return w.startServer(member, false)(ctx, report)
+		return starter{work: w, member: member}.do(ctx, report)
 	})
 }

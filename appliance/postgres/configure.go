@@ -24,6 +24,9 @@ import (
 // If the user has set parameters, PostgreSQL checks the new pgapp.conf before
 // it replaces the old file. A refusal is a [appliance.Problem] with id
 // postgres-config, and leaves the member's files unchanged.
+//
+// Configure never removes standby.signal: only a promotion makes a standby a primary,
+// since only a promotion begins a timeline.
 func Configure(ctx context.Context, sh Shell, c Config) error {
 	what := fmt.Sprintf("configuring member %q", c.Member)
 	l := sh.Layout()
@@ -32,9 +35,8 @@ func Configure(ctx context.Context, sh Shell, c Config) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	// First, so that after a crash a standby never starts as a primary.
-	signal := path.Join(l.DataDir, "standby.signal")
 	if c.Primary != nil {
-		if err := ensureEmpty(ctx, sh, signal); err != nil {
+		if err := ensureEmpty(ctx, sh, path.Join(l.DataDir, "standby.signal")); err != nil {
 			return failure(appliance.ErrPostgresConfig, err, "%s: writing standby.signal", what)
 		}
 	}
@@ -60,12 +62,8 @@ func Configure(ctx context.Context, sh Shell, c Config) error {
 			return failure(appliance.ErrPostgresConfig, err, "%s: writing %s", what, name)
 		}
 	}
-	stale := []string{path.Join(l.DataDir, "recovery.signal")}
-	if c.Primary == nil {
-		stale = append(stale, signal)
-	}
-	if err := removeFiles(ctx, sh, stale); err != nil {
-		return failure(appliance.ErrPostgresConfig, err, "%s: removing the signal files", what)
+	if err := removeFiles(ctx, sh, []string{path.Join(l.DataDir, "recovery.signal")}); err != nil {
+		return failure(appliance.ErrPostgresConfig, err, "%s: removing recovery.signal", what)
 	}
 	return nil
 }

@@ -108,10 +108,11 @@ func TestConfigureSetsRoleOfMember(t *testing.T) {
 	for range 2 {
 		must(t, postgres.Configure(ctx, m, c.config(0)))
 	}
-	for _, f := range []string{signal, m.layout.DataDir + "/recovery.signal"} {
-		if _, err := os.Stat(f); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s is left: %v", filepath.Base(f), err)
-		}
+	if _, err := os.Stat(m.layout.DataDir + "/recovery.signal"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("recovery.signal is left: %v", err)
+	}
+	if _, err := os.Stat(signal); err != nil { // only a promotion makes a standby a primary
+		t.Errorf("standby.signal is gone: %v", err)
 	}
 	st, err := os.Stat(m.layout.ConfDir + "/" + postgres.PassFile)
 	if err != nil || st.Mode().Perm() != 0o600 {

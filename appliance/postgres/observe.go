@@ -28,6 +28,10 @@ type Observation struct {
 	// ReceiverHost and ReceiverPort are the receiver's upstream.
 	ReceiverHost string
 	ReceiverPort int
+	// UpstreamHost and UpstreamPort are what primary_conninfo names, which a receiver
+	// that has not connected yet would use.
+	UpstreamHost string
+	UpstreamPort int
 	// PostmasterStart identifies one start of the server.
 	PostmasterStart time.Time
 	// ClusterName is the parameter, cluster/member.
@@ -42,7 +46,7 @@ const observeSQL = `SELECT pg_is_in_recovery(), s.system_identifier::text,
 	CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn()::text, '') ELSE '' END,
 	CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() ELSE '' END,
 	coalesce(r.status, ''), coalesce(r.sender_host, ''), coalesce(r.sender_port, 0),
-	pg_postmaster_start_time(), current_setting('cluster_name')
+	pg_postmaster_start_time(), current_setting('cluster_name'), current_setting('primary_conninfo')
 FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() recovery
 	LEFT JOIN pg_stat_wal_receiver r ON true`
 
@@ -50,8 +54,10 @@ FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() rec
 func (c *Control) Observe(ctx context.Context) (Observation, error) {
 	var o Observation
 	var timeline int64
+	var upstream string
 	err := c.row(ctx, observeSQL, nil, &o.InRecovery, &o.SystemIdentifier, &timeline, &o.LSN, &o.ReceiveLSN,
-		&o.PauseState, &o.ReceiverStatus, &o.ReceiverHost, &o.ReceiverPort, &o.PostmasterStart, &o.ClusterName)
+		&o.PauseState, &o.ReceiverStatus, &o.ReceiverHost, &o.ReceiverPort, &o.PostmasterStart, &o.ClusterName, &upstream)
+	o.UpstreamHost, o.UpstreamPort = upstreamOf(upstream)
 	o.Timeline = uint32(timeline)
 	return o, err
 }

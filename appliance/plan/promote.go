@@ -1,0 +1,84 @@
+package plan
+
+import (
+	"context"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+// promising tells whether a promotion of the member is on record that may not have
+// been carried out.
+func promising(c appliance.Cluster, member string) bool {
+	n := len(c.Promotions)
+	return n > 0 && c.Promotions[n-1].Member == member && c.Promotions[n-1].Timeline == 0
+}
+
+// promote makes the recorded primary, which runs as a standby, leave recovery. The
+// promotion is on record before, so that a repeat knows it for its own.
+func (s starter) promote(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, report appliance.Report) error {
+	report(appliance.Progress{Detail: "promoting it, since it has standby.signal"})
+	if err := s.work.updateCluster(ctx, func(c *appliance.Cluster) { announce(c, m.Name, time.Now().UTC()) }); err != nil {
+		return err
+	}
+	var seen postgres.Observation
+	err := s.in(ctx, f, m, func(ctx context.Context, c *postgres.Control) (err error) {
+		if seen, err = c.Observe(ctx); err != nil || !seen.InRecovery {
+			return err
+		}
+		if err := c.Promote(ctx); err != nil {
+			return err
+		}
+		seen, err = c.WaitPromoted(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	line, err := lineOf(ctx, mc, seen.Timeline)
+	if err != nil {
+		return err
+	}
+	return s.work.updateCluster(ctx, func(c *appliance.Cluster) { promoted(c, m.Name, line) })
+}
+
+// announce records that the member is about to be promoted.
+func announce(c *appliance.Cluster, member string, now time.Time) {
+	if promising(*c, member) {
+		return
+	}
+	c.Epoch++
+	c.Promotions = append(c.Promotions, appliance.Promotion{Epoch: c.Epoch, Member: member, At: now, Reason: "started with standby.signal"})
+}
+
+// promoted records the timeline that the promotion began.
+func promoted(c *appliance.Cluster, member string, line appliance.Line) {
+	p := &c.Promotions[len(c.Promotions)-1]
+	p.Timeline, c.Timeline, c.Ancestors = line.Timeline, line.Timeline, line.Ancestors
+	if n := len(line.Ancestors); n > 0 {
+		p.Switch = line.Ancestors[n-1].At
+	}
+	for i := range c.Members {
+		if c.Members[i].Name == member {
+			c.Members[i].Epoch = c.Epoch
+		}
+	}
+}
+
+// lineOf reads the timeline's ancestors from the member's disk.
+func lineOf(ctx context.Context, mc appliance.Machine, timeline uint32) (appliance.Line, error) {
+	line := appliance.Line{Timeline: timeline}
+	history, err := postgres.TimelineHistory(ctx, mc, timeline)
+	if err != nil {
+		return line, err
+	}
+	for _, a := range history {
+		at, err := appliance.ParseLSN(a.End)
+		if err != nil {
+			return line, err
+		}
+		line.Ancestors = append(line.Ancestors, appliance.Switch{Timeline: a.Timeline, At: at})
+	}
+	return line, nil
+}

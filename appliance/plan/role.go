@@ -1,0 +1,187 @@
+package plan
+
+import (
+	"context"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+// roleTimeout bounds the look at one server, and the promotion of a primary.
+const roleTimeout = 30 * time.Second
+
+// starter starts one member in its recorded role.
+type starter struct {
+	work   work
+	member string
+	// apart keeps a standby from connecting to its primary.
+	apart bool
+}
+
+// inRole tells whether the member's server runs in the recorded role, and a standby's
+// upstream is the recorded primary. Before the cluster is handed out, any server that
+// accepts connections is the right one: standbys may not follow yet, and pgapp may
+// have no role to log in with.
+func (s starter) inRole(ctx context.Context) (ok bool, err error) {
+	err = s.work.on(ctx, s.member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+		running, err := mc.ServerRunning(ctx)
+		if err != nil || !running || !postgres.Accepts(ctx, m.Host, m.Port) {
+			return err
+		}
+		if unused(f.cluster) {
+			ok = true
+			return nil
+		}
+		if m.Return != "" || changing(f.cluster, s.work.op) || promising(f.cluster, m.Name) {
+			return nil
+		}
+		seen, err := s.seen(ctx, f, m)
+		ok = err == nil && f.inRole(m, seen)
+		return err
+	})
+	return ok, err
+}
+
+// inRole tells whether the server has the recorded role and upstream.
+func (f facts) inRole(m appliance.Member, seen postgres.Observation) bool {
+	if m.Name == f.cluster.Primary {
+		return !seen.InRecovery
+	}
+	return seen.InRecovery && f.followsPrimary(m, seen)
+}
+
+// followsPrimary tells whether the standby's receiver, or the one that it would start,
+// connects to the recorded primary.
+func (f facts) followsPrimary(m appliance.Member, seen postgres.Observation) bool {
+	up := f.upstream(m)
+	if seen.ReceiverHost != "" && (seen.ReceiverHost != up.Host || seen.ReceiverPort != up.Port) {
+		return false
+	}
+	return seen.UpstreamHost == up.Host && seen.UpstreamPort == up.Port
+}
+
+// seen asks the member's server for its role.
+func (s starter) seen(ctx context.Context, f facts, m appliance.Member) (seen postgres.Observation, err error) {
+	err = s.in(ctx, f, m, func(ctx context.Context, c *postgres.Control) error {
+		seen, err = c.Observe(ctx)
+		return err
+	})
+	return seen, err
+}
+
+// in runs use in pgapp's session to the member.
+func (s starter) in(ctx context.Context, f facts, m appliance.Member, use func(context.Context, *postgres.Control) error) error {
+	ctx, cancel := context.WithTimeout(ctx, roleTimeout)
+	defer cancel()
+	dial := func(ctx context.Context) (*postgres.Control, error) { return f.control(ctx, m) }
+	return s.work.cfg.Sessions.Use(ctx, postgres.SessionKey(f.cluster, m.Name), dial, func(c *postgres.Control) error { return use(ctx, c) })
+}
+
+// do starts the member in its recorded role.
+func (s starter) do(ctx context.Context, report appliance.Report) error {
+	return s.work.on(ctx, s.member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+		if !unused(f.cluster) {
+			return s.start(ctx, f, m, mc, report)
+		}
+		if done, err := joinRunning(ctx, m, mc); done || err != nil {
+			return err
+		}
+		d, err := presentDir(ctx, f.cluster, m.Name, mc)
+		if err != nil {
+			return err
+		}
+		return s.launch(ctx, f, m, mc, d)
+	})
+}
+
+// start starts a member of a cluster that was handed out.
+func (s starter) start(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, report appliance.Report) error {
+	if changing(f.cluster, s.work.op) {
+		return unfinishedChange(f.cluster)
+	}
+	if m.Return != "" {
+		return s.marked(ctx, f, m, mc, report)
+	}
+	running, err := joinRunning(ctx, m, mc)
+	if err != nil {
+		return err
+	}
+	switch primary := m.Name == f.cluster.Primary; {
+	case primary:
+		return s.startPrimary(ctx, f, m, mc, running, report)
+	case running:
+		return s.settleStandby(ctx, f, m, mc, report)
+	}
+	d, err := presentDir(ctx, f.cluster, m.Name, mc)
+	if err != nil {
+		return err
+	}
+	if !d.InRecovery { // every clone has standby.signal, and only a promotion removes it
+		if err := s.mark(ctx); err != nil {
+			return err
+		}
+		return s.leave(f, m, "it has been a primary", report)
+	}
+	return s.launch(ctx, f, m, mc, d)
+}
+
+// startPrimary starts the recorded primary, by promotion if it is a standby, and has
+// the standbys connect to it.
+func (s starter) startPrimary(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, running bool, report appliance.Report) error {
+	seen := postgres.Observation{InRecovery: true}
+	var err error
+	if running {
+		if seen, err = s.seen(ctx, f, m); err != nil {
+			return err
+		}
+	}
+	if seen.InRecovery {
+		if err := s.lookForOther(ctx, f, m); err != nil {
+			return err
+		}
+	}
+	if !running {
+		d, err := presentDir(ctx, f.cluster, m.Name, mc)
+		if err != nil {
+			return err
+		}
+		if err := s.launch(ctx, f, m, mc, d); err != nil {
+			return err
+		}
+		seen.InRecovery = d.InRecovery
+	}
+	if seen.InRecovery || promising(f.cluster, m.Name) {
+		if err := s.promote(ctx, f, m, mc, report); err != nil {
+			return err
+		}
+	}
+	s.work.wake(ctx, f.cluster)
+	return nil
+}
+
+// settleStandby gives a running server its recorded role as a standby.
+func (s starter) settleStandby(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, report appliance.Report) error {
+	seen, err := s.seen(ctx, f, m)
+	switch {
+	case err != nil:
+		return err
+	case !seen.InRecovery:
+		return s.stray(ctx, f, m, mc, report)
+	case f.followsPrimary(m, seen):
+		return nil
+	}
+	report(appliance.Progress{Detail: "pointing it to the primary " + f.cluster.Primary})
+	d, err := postgres.InspectDataDir(ctx, mc)
+	if err != nil {
+		return err
+	}
+	c, err := f.memberConfig(ctx, m, mc, d.Limits)
+	if err != nil {
+		return err
+	}
+	if err := postgres.Configure(ctx, mc, c); err != nil {
+		return err
+	}
+	return postgres.Follow(ctx, mc, c)
+}

@@ -54,17 +54,22 @@ func (cfg Config) subjects(ctx context.Context, r appliance.Cluster) ([]observe.
 }
 
 // newer says which member knows of a later change of primary than the record, or
-// nothing. A change that is under way may be further in the data than on record.
+// nothing. A change that is under way may be further in the data than on record, and of a
+// member that has to be brought back the record knows that it may have a timeline of its
+// own.
 func newer(r appliance.Cluster, looks []observe.Look) string {
 	epoch, timeline := r.Epoch, r.Timeline
 	if ch := unfinished(r); ch != nil {
 		epoch, timeline = max(ch.Epoch, r.Epoch+1+uint64(len(ch.Tried))), 0
 	}
+	if n := len(r.Promotions); n > 0 && r.Promotions[n-1].Timeline == 0 { // a start that promotes was interrupted
+		timeline = 0
+	}
 	for _, l := range looks {
 		if known := l.Epoch.Value(); known > epoch {
 			return fmt.Sprintf("%s of cluster %q knows of epoch %d, and the state of this home is from epoch %d", l.Member.Name, r.Name, known, r.Epoch)
 		}
-		if known := l.DataDir.Value().Timeline; timeline != 0 && known > timeline {
+		if known := l.DataDir.Value().Timeline; timeline != 0 && known > timeline && l.Member.Return == "" {
 			return fmt.Sprintf("%s of cluster %q is on timeline %d, and the state of this home knows timeline %d in epoch %d", l.Member.Name, r.Name, known, timeline, r.Epoch)
 		}
 	}

@@ -28,16 +28,7 @@ func TestDaemonRecoversFromCrashAtEachBoundary(t *testing.T) {
 	t.Parallel()
 	t.Run("template", func(t *testing.T) {
 		t.Parallel()
-		tmpl, err := template.Open(os.DirFS(filepath.Join("..", "..", "embed", "pgtree", "tree")))
-		if errors.Is(err, template.ErrAbsent) {
-			if os.Getenv("PGAPP_TEST_BINARY") != "" {
-				t.Fatal("no template, though scripts/test makes one")
-			}
-			t.Skip("SKIPPED: no template: run make build")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		tmpl := packed(t)
 		one := 1
 		h := newHome(t, 201, tmpl)
 		crashes(t, h, appliance.Spec{Provider: appliance.ProviderLocal, Standbys: &one}, "film")
@@ -52,6 +43,22 @@ func TestDaemonRecoversFromCrashAtEachBoundary(t *testing.T) {
 			Provider: appliance.ProviderLocal, Standbys: &one, Dataset: appliance.DatasetNone, Database: "shop", SQL: []string{sql},
 		}, "goods")
 	})
+}
+
+// packed returns the program's template.
+func packed(t *testing.T) *template.Template {
+	t.Helper()
+	tmpl, err := template.Open(os.DirFS(filepath.Join("..", "..", "embed", "pgtree", "tree")))
+	if errors.Is(err, template.ErrAbsent) {
+		if os.Getenv("PGAPP_TEST_BINARY") != "" {
+			t.Fatal("no template, though scripts/test makes one")
+		}
+		t.Skip("SKIPPED: no template: run make build")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tmpl
 }
 
 func crashes(t *testing.T, h *home, s appliance.Spec, table string) {

@@ -17,27 +17,36 @@ func promising(c appliance.Cluster, member string) bool {
 
 // promote makes the recorded primary, which runs as a standby, leave recovery. The
 // promotion is on record before, so that a repeat knows it for its own.
-func (s starter) promote(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, report appliance.Report) error {
-	report(appliance.Progress{Detail: "promoting it, since it has standby.signal"})
-	if err := s.work.updateCluster(ctx, func(c *appliance.Cluster) { announce(c, m.Name, time.Now().UTC()) }); err != nil {
-		return err
-	}
-	var seen postgres.Observation
-	err := s.in(ctx, f, m, func(ctx context.Context, c *postgres.Control) (err error) {
-		if seen, err = c.Observe(ctx); err != nil || !seen.InRecovery {
+func (s starter) promote(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, seen postgres.Observation, report appliance.Report) error {
+	if seen.InRecovery {
+		report(appliance.Progress{Detail: "promoting it, since it has standby.signal"})
+		if err := s.lookForOther(ctx, f, m, seen.LSN); err != nil {
 			return err
 		}
-		if err := c.Promote(ctx); err != nil {
+		if err := s.work.updateCluster(ctx, func(c *appliance.Cluster) { announce(c, m.Name, time.Now().UTC()) }); err != nil {
 			return err
 		}
-		seen, err = c.WaitPromoted(ctx)
-		return err
-	})
-	if err != nil {
-		return err
+		err := s.in(ctx, f, m, func(ctx context.Context, c *postgres.Control) (err error) {
+			if err := c.Promote(ctx); err != nil {
+				return err
+			}
+			seen, err = c.WaitPromoted(ctx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	line, err := lineOf(ctx, mc, seen.Timeline)
 	if err != nil {
+		return err
+	}
+	f, err = s.work.facts(ctx)
+	if err != nil {
+		return err
+	}
+	done := promoted(&f.cluster, m.Name, line)
+	if err := s.in(ctx, f, m, func(ctx context.Context, c *postgres.Control) error { return c.RecordPromotion(ctx, done) }); err != nil {
 		return err
 	}
 	return s.work.updateCluster(ctx, func(c *appliance.Cluster) { promoted(c, m.Name, line) })
@@ -53,7 +62,7 @@ func announce(c *appliance.Cluster, member string, now time.Time) {
 }
 
 // promoted records the timeline that the promotion began.
-func promoted(c *appliance.Cluster, member string, line appliance.Line) {
+func promoted(c *appliance.Cluster, member string, line appliance.Line) appliance.Promotion {
 	p := &c.Promotions[len(c.Promotions)-1]
 	p.Timeline, c.Timeline, c.Ancestors = line.Timeline, line.Timeline, line.Ancestors
 	if n := len(line.Ancestors); n > 0 {
@@ -64,6 +73,7 @@ func promoted(c *appliance.Cluster, member string, line appliance.Line) {
 			c.Members[i].Epoch = c.Epoch
 		}
 	}
+	return *p
 }
 
 // lineOf reads the timeline's ancestors from the member's disk.

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"pgapp/appliance"
@@ -37,6 +38,9 @@ func (s starter) inRole(ctx context.Context) (ok bool, err error) {
 			return nil
 		}
 		seen, err := s.seen(ctx, f, m)
+		if appliance.IsProblem(err, appliance.ErrConflict) {
+			return nil // do says it
+		}
 		ok = err == nil && f.inRole(m, seen)
 		return err
 	})
@@ -61,12 +65,20 @@ func (f facts) followsPrimary(m appliance.Member, seen postgres.Observation) boo
 	return seen.UpstreamHost == up.Host && seen.UpstreamPort == up.Port
 }
 
-// seen asks the member's server for its role.
+// seen asks the member's server for its role. Data of a later epoch than the record's
+// are a conflict: the record is older than they are.
 func (s starter) seen(ctx context.Context, f facts, m appliance.Member) (seen postgres.Observation, err error) {
+	var epoch uint64
 	err = s.in(ctx, f, m, func(ctx context.Context, c *postgres.Control) error {
-		seen, err = c.Observe(ctx)
+		if seen, err = c.Observe(ctx); err != nil {
+			return err
+		}
+		epoch, err = c.Epoch(ctx)
 		return err
 	})
+	if err == nil && epoch > f.cluster.Epoch {
+		err = foreignPrimary(f.cluster, m.Name)
+	}
 	return seen, err
 }
 
@@ -123,41 +135,45 @@ func (s starter) start(ctx context.Context, f facts, m appliance.Member, mc appl
 		}
 		return s.leave(f, m, "it has been a primary", report)
 	}
-	return s.launch(ctx, f, m, mc, d)
+	if err := s.launch(ctx, f, m, mc, d); err != nil {
+		return err
+	}
+	_, err = s.seen(ctx, f, m)
+	return err
 }
 
 // startPrimary starts the recorded primary, by promotion if it is a standby, and has
 // the standbys connect to it.
 func (s starter) startPrimary(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, running bool, report appliance.Report) error {
-	seen := postgres.Observation{InRecovery: true}
-	var err error
-	if running {
-		if seen, err = s.seen(ctx, f, m); err != nil {
-			return err
-		}
-	}
-	if seen.InRecovery {
-		if err := s.lookForOther(ctx, f, m); err != nil {
-			return err
-		}
-	}
 	if !running {
-		d, err := presentDir(ctx, f.cluster, m.Name, mc)
-		if err != nil {
-			return err
-		}
-		if err := s.launch(ctx, f, m, mc, d); err != nil {
-			return err
-		}
-		seen.InRecovery = d.InRecovery
-	}
-	if seen.InRecovery || promising(f.cluster, m.Name) {
-		if err := s.promote(ctx, f, m, mc, report); err != nil {
+		if err := s.launchPrimary(ctx, f, m, mc); err != nil {
 			return err
 		}
 	}
-	s.work.wake(ctx, f.cluster)
-	return nil
+	seen, err := s.seen(ctx, f, m)
+	if err == nil && (seen.InRecovery || promising(f.cluster, m.Name)) {
+		err = s.promote(ctx, f, m, mc, seen, report)
+	}
+	if err == nil {
+		s.work.wake(ctx, f.cluster)
+		return nil
+	}
+	if !running && appliance.IsProblem(err, appliance.ErrConflict) { // it must not take writes
+		return errors.Join(err, stopServer(ctx, mc))
+	}
+	return err
+}
+
+// launchPrimary starts the stopped primary if nobody else takes writes.
+func (s starter) launchPrimary(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
+	d, err := presentDir(ctx, f.cluster, m.Name, mc)
+	if err != nil {
+		return err
+	}
+	if err := s.lookForOther(ctx, f, m, ""); err != nil {
+		return err
+	}
+	return s.launch(ctx, f, m, mc, d)
 }
 
 // settleStandby gives a running server its recorded role as a standby.

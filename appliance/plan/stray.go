@@ -88,11 +88,13 @@ func (s starter) stray(ctx context.Context, f facts, m appliance.Member, mc appl
 	return s.leave(f, m, "it took writes beside the primary and was ended", report)
 }
 
-// lookForOther refuses the start of the recorded primary if another member takes
-// writes, or has seen a later timeline than the record's.
-func (s starter) lookForOther(ctx context.Context, f facts, m appliance.Member) error {
+// lookForOther refuses to let the recorded primary take writes if another member does,
+// knows a later epoch, or has followed a primary beyond the position at, if at is set.
+func (s starter) lookForOther(ctx context.Context, f facts, m appliance.Member, at string) error {
 	for _, l := range s.looks(ctx, f, func(name string) bool { return name != m.Name }) {
-		if writes(l) || l.Server.Value().Timeline > f.cluster.Timeline {
+		server := l.Server.Value()
+		ahead := at != "" && (server.Timeline > f.cluster.Timeline || postgres.LSNAfter(server.LSN, at) || postgres.LSNAfter(server.ReceiveLSN, at))
+		if writes(l) || l.Epoch.Value() > f.cluster.Epoch || l.Member.Return == "" && ahead {
 			return foreignPrimary(f.cluster, l.Member.Name)
 		}
 	}
@@ -108,7 +110,7 @@ func foreignPrimary(c appliance.Cluster, member string) error {
 // looks looks at the members that want selects.
 func (s starter) looks(ctx context.Context, f facts, want func(name string) bool) []observe.Look {
 	all := observe.Subjects(f.cluster, s.work.provider, f.secrets)
-	return s.work.cfg.Observer.Members(ctx, slices.DeleteFunc(all, func(o observe.Subject) bool { return !want(o.Member.Name) }))
+	return s.work.cfg.Observer.Known(ctx, slices.DeleteFunc(all, func(o observe.Subject) bool { return !want(o.Member.Name) }))
 }
 
 // writes tells whether the look found a server that takes writes.

@@ -163,7 +163,7 @@ func (p primaryChange) startAgain(ctx context.Context, f facts, m appliance.Memb
 	if err := p.work.provider.StartMachine(ctx, f.cluster, m, func(appliance.Progress) {}); err != nil {
 		return err
 	}
-	return p.work.startServer(m.Name, false)(ctx, func(appliance.Progress) {})
+	return starter{work: p.work, member: m.Name}.do(ctx, func(appliance.Progress) {})
 }
 
 // noteEpoch writes the promotion into the new primary's data, and gives the primary its

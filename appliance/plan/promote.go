@@ -37,7 +37,7 @@ func (s starter) promote(ctx context.Context, f facts, m appliance.Member, mc ap
 			return err
 		}
 	}
-	line, err := lineOf(ctx, mc, seen.Timeline)
+	line, err := postgres.ReadLine(ctx, mc, seen.Timeline)
 	if err != nil {
 		return err
 	}
@@ -74,21 +74,4 @@ func promoted(c *appliance.Cluster, member string, line appliance.Line) applianc
 		}
 	}
 	return *p
-}
-
-// lineOf reads the timeline's ancestors from the member's disk.
-func lineOf(ctx context.Context, mc appliance.Machine, timeline uint32) (appliance.Line, error) {
-	line := appliance.Line{Timeline: timeline}
-	history, err := postgres.TimelineHistory(ctx, mc, timeline)
-	if err != nil {
-		return line, err
-	}
-	for _, a := range history {
-		at, err := appliance.ParseLSN(a.End)
-		if err != nil {
-			return line, err
-		}
-		line.Ancestors = append(line.Ancestors, appliance.Switch{Timeline: a.Timeline, At: at})
-	}
-	return line, nil
 }

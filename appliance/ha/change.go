@@ -10,7 +10,8 @@ import (
 type Server struct {
 	// Gone is set where it is proven that nothing of the server runs.
 	Gone bool
-	// Ended is the end of its WAL where it was shut down cleanly, else 0.
+	// Ended is the end of its WAL where it was shut down cleanly, else 0. It is read
+	// after the server has gone.
 	Ended appliance.LSN
 	// Writes is set where the server takes writes, or would if it were
 	// started: its control file says that it was promoted.
@@ -165,7 +166,7 @@ func oldRules() []rule {
 func candidateRules() []rule {
 	return []rule{
 		{phase: appliance.ChangeElecting, when: func(_ appliance.PrimaryChange, f Facts) bool { return !f.Old.Gone }, next: appliance.ChangeFencing, old: []Verb{Fence}},
-		{phase: appliance.ChangeElecting, when: func(c appliance.PrimaryChange, f Facts) bool { return f.Cancelled && len(c.Tried) == 0 }, next: appliance.ChangeReturning},
+		{phase: appliance.ChangeElecting, when: func(_ appliance.PrimaryChange, f Facts) bool { return f.Cancelled }, next: appliance.ChangeReturning},
 		{phase: appliance.ChangeElecting, when: elected, next: appliance.ChangePromoting, note: choose},
 		{phase: appliance.ChangeElecting, when: func(_ appliance.PrimaryChange, f Facts) bool { return f.Expired }, next: appliance.ChangeReturning, note: func(s *Step, f Facts) {
 			s.Change.Why = elect(s.Change, f).Refusal
@@ -186,16 +187,22 @@ func candidateRules() []rule {
 }
 
 // rehearse elects among standbys that may still stream: whom would the change
-// promote if the old primary ended now?
+// promote if the old primary ended now? Their positions were not read at one
+// moment. A switchover needs no quorum, since nothing is promoted before it has
+// all of the old primary's WAL.
 func rehearse(c appliance.PrimaryChange, f Facts) Choice {
-	return Elect(f.Known, f.Standings, c, f.Lag)
+	e := election{known: f.Known, change: c, lag: f.Lag, slack: max(f.Lag, 1)}
+	if c.Kind == appliance.OpSwitchover {
+		e.known.Promise = appliance.Promise{}
+	}
+	return e.hold(f.Standings)
 }
 
 // elect elects among those whose position can't move any more.
 func elect(c appliance.PrimaryChange, f Facts) Choice {
 	still := slices.Clone(f.Standings)
 	for i := range still {
-		still[i].Answered = still[i].Answered && still[i].Detached && still[i].Settled
+		still[i].Answered = still[i].Answered && still[i].final()
 	}
 	return Elect(f.Known, still, c, f.Lag)
 }
@@ -203,21 +210,27 @@ func elect(c appliance.PrimaryChange, f Facts) Choice {
 // elected waits for all members in reach, so that none with more WAL comes late.
 func elected(c appliance.PrimaryChange, f Facts) bool {
 	for _, s := range f.Standings {
-		if s.Answered && (!s.Detached || !s.Settled) && !f.Expired {
+		if s.Answered && !s.final() && s.Return == "" && !f.Expired {
 			return false
 		}
 	}
 	return elect(c, f).Refusal == nil
 }
 
-// handedOver tells whether a standby has all of the old primary's WAL, which
-// has ended: then nothing can be lost, whatever the promise says.
+// handOver chooses among the standbys on the recorded timeline that have replayed
+// all of the old primary's WAL, which has ended: then nothing can be lost,
+// whatever the promise says.
+func handOver(c appliance.PrimaryChange, f Facts) Choice {
+	k := f.Known
+	k.Promise = appliance.Promise{}
+	all := slices.DeleteFunc(slices.Clone(f.Standings), func(s Standing) bool {
+		return !s.Primary && (s.Replayed < f.Old.Ended || s.Line.Timeline != k.Line.Timeline)
+	})
+	return Elect(k, all, c, f.Lag)
+}
+
 func handedOver(c appliance.PrimaryChange, f Facts) bool {
-	if f.Old.Ended == 0 || f.Cancelled {
-		return false
-	}
-	choice := rehearse(c, f)
-	return choice.Refusal == nil && choice.LSN >= f.Old.Ended
+	return f.Old.Gone && f.Old.Ended != 0 && !f.Cancelled && handOver(c, f).Refusal == nil
 }
 
 func givenUp(_ appliance.PrimaryChange, f Facts) bool { return f.Cancelled || f.Expired }
@@ -232,7 +245,7 @@ func promoted(_ appliance.PrimaryChange, f Facts) bool {
 
 // choose puts the candidate on record.
 func choose(s *Step, f Facts) {
-	choice := rehearse(s.Change, f)
+	choice := handOver(s.Change, f)
 	if s.Change.Kind == appliance.OpFailover {
 		choice = elect(s.Change, f)
 	}

@@ -22,15 +22,18 @@ type Known struct {
 	Primary string
 	// Epoch is the epoch on record.
 	Epoch uint64
-	// Seen is the last flushed position that a look at the primary found.
+	// Seen is the last flushed position that a look at the primary found, or 0.
 	Seen appliance.LSN
 }
 
-// Standing is what a look at a standby found.
+// Standing is what the record and a look say of a standby.
 type Standing struct {
 	Member string
-	// Answered is set where the look got an answer; without it the other
-	// fields say nothing.
+	// Return is the member's on record: one that has to be brought back first
+	// proves nothing.
+	Return appliance.WayBack
+	// Answered is set where the look got an answer. Without an answer the fields
+	// below say nothing.
 	Answered bool
 	// Primary is set where the server is not in recovery.
 	Primary    bool
@@ -51,6 +54,9 @@ type Standing struct {
 // may be behind the replayed one after a restart.
 func (s Standing) Position() appliance.LSN { return max(s.Received, s.Replayed) }
 
+// final tells whether the member's position can't move any more.
+func (s Standing) final() bool { return s.Detached && s.Settled }
+
 // Choice is the outcome of an election: a member, or a refusal.
 type Choice struct {
 	Member  string
@@ -62,51 +68,78 @@ type Choice struct {
 // cluster the one with the highest timeline that descends from the recorded
 // one, then the furthest position, then the least left to replay. The choice
 // holds every acknowledged commit if a quorum is promised; else it may lag
-// behind the last known position by lag. Positions that can still move prove
-// nothing, so an election after a fence passes only standings that are
-// detached and settled; a rehearsal before it passes those that stream.
+// behind the last known position by lag. A member that takes writes beside the
+// recorded primary rules out any choice. Positions that can still move prove
+// nothing, so an election after a fence passes only standings that are final.
 func Elect(k Known, standings []Standing, c appliance.PrimaryChange, lag appliance.LSN) Choice {
+	return election{known: k, change: c, lag: lag}.hold(standings)
+}
+
+// election holds what an election depends on besides the standings.
+type election struct {
+	known  Known
+	change appliance.PrimaryChange
+	lag    appliance.LSN
+	// slack is how far a candidate may be behind the furthest member: 0 for
+	// positions that are final. Positions that move are not read at one moment.
+	slack appliance.LSN
+}
+
+func (e election) hold(standings []Standing) Choice {
+	standings = slices.DeleteFunc(slices.Clone(standings), func(s Standing) bool { return s.Member == e.known.Primary || !s.Answered })
 	unfit := map[string]string{}
-	var reachable []string
 	var fit []Standing
 	for _, s := range standings {
-		if s.Member == k.Primary {
-			continue
-		}
-		if !s.Answered {
-			continue
-		}
-		if why := foreign(k, s); why != "" {
+		if why := foreign(e.known, s); why != "" {
 			unfit[s.Member] = why
 			continue
 		}
-		// Its WAL counts even where the member can't be promoted.
-		reachable = append(reachable, s.Member)
 		fit = append(fit, s)
 	}
-	best := furthest(fit)
-	refuse := func(r appliance.ErrorID, behind appliance.LSN) Choice {
-		return Choice{Refusal: &appliance.ElectionRefusal{Reason: r, Missing: missing(k, reachable), Unfit: unfit, Behind: behind}}
+	// WAL counts even where its member can't be promoted.
+	var complete []string
+	for _, s := range fit {
+		if s.Position() >= start(e.known.Line) {
+			complete = append(complete, s.Member)
+		}
 	}
-	if best == nil {
+	refuse := func(r appliance.ErrorID, behind appliance.LSN) Choice {
+		return Choice{Refusal: &appliance.ElectionRefusal{Reason: r, Missing: missing(e.known, complete), Unfit: unfit, Behind: behind}}
+	}
+	best := furthest(fit)
+	if best == nil || slices.ContainsFunc(standings, func(s Standing) bool { return s.Primary && s.Identifier == e.known.Identifier }) {
 		return refuse(appliance.ErrNoCandidate, 0)
 	}
-	if !c.AllowDataLoss {
-		if !k.Promise.None() && !Survives(k.Promise, reachable) {
+	if !e.change.AllowDataLoss {
+		if !e.known.Promise.None() && !Survives(e.known.Promise, complete) {
 			return refuse(appliance.ErrQuorumLost, 0)
 		}
-		if behind := behindOf(k, *best); k.Promise.None() && behind > lag {
-			return refuse(appliance.ErrNoCandidate, behind)
+		if i := slices.IndexFunc(fit, func(s Standing) bool { return !begins(s, best.Line) }); i >= 0 {
+			unfit[best.Member] = "lacks commits that " + fit[i].Member + " has, on an older timeline"
+			return refuse(appliance.ErrNoCandidate, 0)
 		}
 	}
-	candidates := slices.DeleteFunc(slices.Clone(fit), func(s Standing) bool {
+	chosen := furthest(e.candidates(fit, *best, unfit))
+	if chosen == nil {
+		return refuse(appliance.ErrNoCandidate, 0)
+	}
+	if behind := behindOf(e.known, *chosen); e.known.Promise.None() && behind > e.lag && !e.change.AllowDataLoss {
+		return refuse(appliance.ErrNoCandidate, behind)
+	}
+	return Choice{Member: chosen.Member, LSN: chosen.Position()}
+}
+
+// candidates are the fit members that may be promoted. The others' reasons are
+// added to unfit.
+func (e election) candidates(fit []Standing, best Standing, unfit map[string]string) []Standing {
+	return slices.DeleteFunc(slices.Clone(fit), func(s Standing) bool {
 		why := s.Unfit
 		switch {
-		case slices.Contains(c.Tried, s.Member):
+		case slices.Contains(e.change.Tried, s.Member):
 			why = "was tried before"
-		case c.Wanted != "" && s.Member != c.Wanted:
+		case e.change.Wanted != "" && s.Member != e.change.Wanted:
 			why = "is not the one that was asked for"
-		case why == "" && !c.AllowDataLoss && before(s, *best):
+		case why == "" && !e.change.AllowDataLoss && e.before(s, best):
 			why = "lacks commits that " + best.Member + " has"
 		}
 		if why != "" {
@@ -114,37 +147,56 @@ func Elect(k Known, standings []Standing, c appliance.PrimaryChange, lag applian
 		}
 		return why != ""
 	})
-	chosen := furthest(candidates)
-	if chosen == nil {
-		return refuse(appliance.ErrNoCandidate, 0)
-	}
-	return Choice{Member: chosen.Member, LSN: chosen.Position()}
 }
 
-// foreign says why the member's WAL is not the recorded cluster's, or nothing.
+// before tells whether a's WAL is short of b's by more than the slack.
+func (e election) before(a, b Standing) bool {
+	return a.Line.Timeline < b.Line.Timeline && e.slack == 0 || a.Position()+e.slack < b.Position()
+}
+
+// foreign says why the member is no part of the recorded cluster's history, or
+// nothing.
 func foreign(k Known, s Standing) string {
 	switch {
 	case s.Identifier != k.Identifier:
 		return "belongs to another cluster: its system identifier is " + s.Identifier
 	case s.Primary:
 		return "accepts writes"
-	case !s.Line.DescendsFrom(k.Line):
-		return fmt.Sprintf("is on timeline %d, which does not descend from the recorded timeline %d", s.Line.Timeline, k.Line.Timeline)
+	case s.Return != "":
+		return "has to be brought back first"
+	case !s.Line.DescendsFrom(k.Line) && !begins(s, k.Line):
+		return fmt.Sprintf("has WAL of timeline %d that the recorded timeline %d does not have", s.Line.Timeline, k.Line.Timeline)
 	default:
 		return ""
 	}
 }
 
-func behindOf(k Known, s Standing) appliance.LSN {
-	if s.Line.Timeline > k.Line.Timeline || s.Position() >= k.Seen {
-		return 0
+// start is where a timeline began: a member that has not reached it may lack
+// commits of the timelines before.
+func start(l appliance.Line) appliance.LSN {
+	if n := len(l.Ancestors); n > 0 {
+		return l.Ancestors[n-1].At
 	}
-	return k.Seen - s.Position()
+	return 0
 }
 
-// before tells whether a's WAL is short of b's.
-func before(a, b Standing) bool {
-	return cmp.Or(cmp.Compare(a.Line.Timeline, b.Line.Timeline), cmp.Compare(a.Position(), b.Position())) < 0
+// begins tells whether the member's WAL is the beginning of the line's: the
+// member is on the line or on an ancestor, and did not go on where the line left.
+func begins(s Standing, l appliance.Line) bool {
+	if !l.DescendsFrom(s.Line) {
+		return false
+	}
+	n := len(s.Line.Ancestors)
+	return n == len(l.Ancestors) || s.Position() <= l.Ancestors[n].At
+}
+
+// behindOf is how much of the primary's known WAL the member lacks.
+func behindOf(k Known, s Standing) appliance.LSN {
+	seen := max(k.Seen, start(k.Line))
+	if s.Line.Timeline > k.Line.Timeline || s.Position() >= seen {
+		return 0
+	}
+	return seen - s.Position()
 }
 
 func furthest(all []Standing) *Standing {
@@ -163,10 +215,10 @@ func furthest(all []Standing) *Standing {
 }
 
 // missing are the members of the promise that can't be counted on.
-func missing(k Known, reachable []string) []string {
+func missing(k Known, complete []string) []string {
 	var out []string
 	for _, m := range k.Promise.Set {
-		if !slices.Contains(reachable, m) {
+		if !slices.Contains(complete, m) {
 			out = append(out, m)
 		}
 	}

@@ -128,7 +128,7 @@ func (p primaryChange) inMember(ctx context.Context, f facts, m appliance.Member
 func (p primaryChange) standing(g glance, primary *postgres.Limits) ha.Standing {
 	s := g.standing
 	out := ha.Standing{
-		Member: g.member.Name, Answered: g.answered, Primary: g.answered && !s.InRecovery, Identifier: s.SystemIdentifier,
+		Member: g.member.Name, Return: g.member.Return, Answered: g.answered, Primary: g.answered && !s.InRecovery, Identifier: s.SystemIdentifier,
 		Line: g.line, Received: s.Received, Replayed: s.Replayed, Detached: !s.Receiving,
 	}
 	position := out.Position()
@@ -136,8 +136,6 @@ func (p primaryChange) standing(g glance, primary *postgres.Limits) ha.Standing 
 	out.Settled = known && last == position
 	p.seen[g.member.Name] = position
 	switch {
-	case g.member.Return != "":
-		out.Unfit = "has to be brought back first"
 	case g.member.WantStopped:
 		out.Unfit = "is to be stopped"
 	case g.answered && s.PauseState == "paused":

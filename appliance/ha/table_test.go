@@ -96,7 +96,7 @@ func TestNextGoesOneWay(t *testing.T) {
 		"stopping promoting", "stopping returning", "fencing electing", "fencing returning",
 		"electing fencing", "electing promoting", "electing returning",
 		"promoting done", "promoting retracting", "retracting electing", "retracting promoting",
-		"returning cancelled", "returning refused",
+		"returning cancelled",
 	} {
 		allowed[way] = true
 	}

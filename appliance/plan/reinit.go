@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"context"
+
 	"pgapp/appliance"
 )
 
@@ -22,7 +24,11 @@ func (r *recipe) reinit(c appliance.Cluster, member string) error {
 	wipe.Done, wipe.Do = r.wiped(m.Name), r.wipe(m.Name)
 	clone := each(appliance.StepClone, m.Name, "clone the standby")
 	clone.Done, clone.Do = r.initialised(m.Name), r.clone(m.Name)
-	started := r.startStep(m, r.add(clone, r.add(wipe, stop)))
+	back := each(kindReturned, m.Name, "record that it may run")
+	back.Do = func(ctx context.Context, _ appliance.Report) error {
+		return r.updateCluster(ctx, func(c *appliance.Cluster) { setReturned(c, m.Name) })
+	}
+	started := r.startStep(m, r.add(back, r.add(clone, r.add(wipe, stop))))
 	r.streamingStep([]appliance.Member{m}, started)
 	r.behind(spaces, r.nodes)
 	return nil

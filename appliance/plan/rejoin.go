@@ -11,8 +11,9 @@ import (
 
 // The steps that bring a member back as a standby.
 const (
-	kindWay    appliance.StepKind = "way"
-	kindRejoin appliance.StepKind = "rejoin"
+	kindWay      appliance.StepKind = "way"
+	kindRejoin   appliance.StepKind = "rejoin"
+	kindReturned appliance.StepKind = "returned"
 )
 
 // rejoin brings one member back as a standby of the recorded primary.

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"pgapp/appliance"
-	"pgapp/appliance/postgres"
 )
 
 // scale draws the steps that add or remove standbys. Members that the user stopped
@@ -63,7 +62,7 @@ func (r *recipe) removeSteps(c appliance.Cluster, ch appliance.Change, needs ...
 		stopped := r.add(stop, before)
 		stopped.need(needs...)
 		slot := each(kindUnslot, m.Name, "drop its replication slot")
-		slot.Do = r.dropSlot(m)
+		slot.Do = dropSlot(r.world, m)
 		unslotted := r.add(slot, stopped)
 		from := len(r.nodes)
 		r.embed(slices.DeleteFunc(r.provider.DestroySteps(c, []appliance.Member{m}), func(s appliance.Step) bool {
@@ -92,11 +91,5 @@ func (w work) forget(member string) func(context.Context, appliance.Report) erro
 		return w.updateCluster(ctx, func(c *appliance.Cluster) {
 			c.Members = slices.DeleteFunc(c.Members, func(m appliance.Member) bool { return m.Name == member && m.Name != c.Primary })
 		})
-	}
-}
-
-func (w work) dropSlot(m appliance.Member) func(context.Context, appliance.Report) error {
-	return func(ctx context.Context, _ appliance.Report) error {
-		return w.inPrimary(ctx, func(_ facts, c *postgres.Control) error { return c.DropSlot(ctx, m.Slot) })
 	}
 }

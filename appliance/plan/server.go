@@ -119,7 +119,7 @@ func (w work) awaitStreaming(names []string) func(context.Context, appliance.Rep
 		if err != nil || len(names) == 0 {
 			return err
 		}
-		return w.inPrimary(ctx, func(f facts, c *postgres.Control) error {
+		err := w.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 			if delayed(f.cluster) {
 				return waitDelayed(ctx, f, c, names, report)
 			}
@@ -131,6 +131,10 @@ func (w work) awaitStreaming(names []string) func(context.Context, appliance.Rep
 			_ = postgres.WaitReplayed(ctx, c, names)
 			return nil
 		})
+		if err != nil {
+			return err
+		}
+		return streamed(ctx, w.world, names, report)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/postgres"
-	"pgapp/provisioner/local"
 )
 
 // TestRejoinBringsMembersBack makes histories that part, by promotions of the test's
@@ -68,26 +67,9 @@ func TestRejoinBringsMembersBack(t *testing.T) {
 	}, &points{dry: true})
 }
 
-func (h *home) cluster() appliance.Cluster {
-	h.t.Helper()
-	c, err := h.st.Cluster(h.t.Context(), "main")
-	h.must(err)
-	return c
-}
-
-func (h *home) machine(member string) appliance.Machine {
-	h.t.Helper()
-	c := h.cluster()
-	m, ok := c.Member(member)
-	if !ok {
-		h.t.Fatalf("no member %s", member)
-	}
-	return local.New(local.Config{Home: h.dir, FirstBlock: h.block}).Machine(c, m)
-}
-
 func (h *home) sql(member, database, text string) string {
 	h.t.Helper()
-	m, _ := h.cluster().Member(member)
+	m, _ := h.record().Member(member)
 	out, err := postgres.SuperuserSQL(h.t.Context(), h.machine(member), m.Port, database, text)
 	h.must(err)
 	return out
@@ -116,7 +98,7 @@ func (h *home) part(old, promoted string) {
 	h.fence(old)
 	h.recordPrimary(promoted)
 	h.mark(old)
-	for _, m := range h.cluster().Standbys() {
+	for _, m := range h.record().Standbys() {
 		if m.Name != old {
 			h.mark(m.Name)
 			h.rejoins(m.Name, &points{dry: true})
@@ -195,7 +177,7 @@ func (h *home) dataDir(member string) fs.FileInfo {
 // rows are theirs, and that nothing of the way back is left.
 func (h *home) wantBack(members ...string) {
 	h.t.Helper()
-	c := h.cluster()
+	c := h.record()
 	want := h.sql(c.Primary, "shop", "SELECT count(*), min(id) FROM goods")
 	for _, name := range members {
 		m, _ := c.Member(name)

@@ -119,7 +119,7 @@ func (w work) awaitStreaming(names []string) func(context.Context, appliance.Rep
 		if err != nil || len(names) == 0 {
 			return err
 		}
-		err := w.inPrimary(ctx, func(f facts, c *postgres.Control) error {
+		err = w.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 			if delayed(f.cluster) {
 				return waitDelayed(ctx, f, c, names, report)
 			}

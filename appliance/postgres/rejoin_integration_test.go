@@ -269,3 +269,51 @@ func TestFailedCloneLeavesTheOldDirectory(t *testing.T) {
 		t.Errorf("left after the removal: %v %v", left, err)
 	}
 }
+
+// TestRewindReturnsAStandbyThatIsAhead promotes a standby that has less than another
+// one, which was down meanwhile.
+func TestRewindReturnsAStandbyThatIsAhead(t *testing.T) {
+	t.Parallel()
+	c := newPrimary(t)
+	c.load(t)
+	c.addStandby(t)
+	ahead := c.addStandby(t)
+	c.sql(t, 0, "postgres", "ALTER SYSTEM SET autovacuum = off")
+	c.sql(t, 0, "postgres", "SELECT pg_reload_conf()")
+	waitFor(t, func() bool { return c.sql(t, 0, "postgres", "SHOW autovacuum") == "off" })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	must(t, postgres.WaitReplayed(ctx, c.control(t, 0, "postgres"), []string{name(1), name(2)}))
+	c.members[1].stop(t)
+	const lost = 4
+	for range lost {
+		c.sql(t, 0, "films", "INSERT INTO payment VALUES (-1, '2022-06-06')")
+	}
+	must(t, postgres.WaitReplayed(ctx, c.control(t, 0, "postgres"), []string{name(2)}))
+	ahead.stopWith(t, syscall.SIGKILL)
+	c.members[0].stopWith(t, syscall.SIGKILL)
+	c.members[1].start(t)
+	c.promote(t, 1)
+	now, err := postgres.EndOfWAL(ctx, c.members[1])
+	must(t, err)
+	end, err := postgres.EndOfWAL(ctx, ahead)
+	must(t, err)
+	at := now.Line.Ancestors[0].At
+	if end.At <= at {
+		t.Fatalf("the standby's WAL ends at %s, and the switch was at %s", end.At, at)
+	}
+	d, err := postgres.CountDiscarded(ctx, ahead, name(2), end, at)
+	must(t, err)
+	if d.Commits != lost || d.Unknown != "" {
+		t.Errorf("discarded %+v, want %d commits", d, lost)
+	}
+	must(t, c.control(t, 1, "postgres").EnsureSlot(ctx, name(2)))
+	o := c.rewindOptions()
+	o.Member = name(2)
+	must(t, postgres.Rewind(ctx, ahead, o, nil))
+	c.follow(t, 2, 1)
+	const all = "SELECT md5(string_agg(p::text, ' ' ORDER BY p::text)) FROM payment p"
+	if got, want := c.sql(t, 2, "films", all), c.sql(t, 1, "films", all); got != want {
+		t.Errorf("the rows of the rewound standby differ from the primary's")
+	}
+}

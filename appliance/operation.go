@@ -127,6 +127,8 @@ type Progress struct {
 	BytesTotal int64  `json:"bytes_total,omitempty"`
 	// Discarded goes to the operation's Discarded. It is not kept here.
 	Discarded *Discarded `json:"-"`
+	// Note goes to the operation's Note. It is not kept here.
+	Note string `json:"-"`
 }
 
 // Report publishes the progress of a step. It never blocks and is safe for

@@ -171,6 +171,8 @@ type PrimaryChange struct {
 	Wanted string `json:"wanted,omitempty" yaml:"wanted,omitempty"`
 	// AllowDataLoss lets a candidate pass that may lack acknowledged commits.
 	AllowDataLoss bool `json:"allow_data_loss,omitempty" yaml:"allow_data_loss,omitempty"`
+	// Seen is the last flushed position of the old primary that was seen, 0 if none.
+	Seen LSN `json:"seen,omitempty" yaml:"seen,omitempty"`
 	// To is the candidate, from phase promoting on; LSN is the position that the
 	// candidate had at least, and Epoch the epoch that its promotion begins.
 	To    string `json:"to,omitempty" yaml:"to,omitempty"`

@@ -2,12 +2,16 @@ package op
 
 import "pgapp/appliance"
 
-// report publishes a step's progress. What a member loses goes to the operation, and
-// is in the journal when the step is.
+// report publishes a step's progress. What a member loses, and a note, go to the
+// operation, and are in the journal when the step is.
 func (l *run) report(step string, p appliance.Progress) {
 	if d := p.Discarded; d != nil {
 		l.update(func(o *appliance.Operation) { o.Discarded = withDiscarded(o.Discarded, *d) })
 		p.Discarded = nil
+	}
+	if note := p.Note; note != "" {
+		l.update(func(o *appliance.Operation) { o.Note = note })
+		p.Note = ""
 	}
 	l.step(step, func(r *appliance.StepRecord) { r.Progress = p })
 }

@@ -22,7 +22,7 @@ const (
 
 const (
 	// changePoll is the pause between two looks of a change of primary.
-	changePoll = 10 * time.Millisecond
+	changePoll = 5 * time.Millisecond
 	// fencePause is the pause between two attempts to fence.
 	fencePause = time.Second
 )
@@ -37,6 +37,8 @@ type primaryChange struct {
 	given map[ha.Command]bool
 	// seen are the members' positions in the last look.
 	seen map[string]appliance.LSN
+	// ready is what this process has found out and prepared before the change.
+	ready *readiness
 	// since is when the phase began, in this process.
 	since time.Time
 	phase appliance.ChangePhase
@@ -55,7 +57,7 @@ func drawChange(r *recipe, c appliance.Cluster) {
 		s.Title = "replace the primary " + from
 	}
 	s.FinishesCancel = true
-	p := primaryChange{work: r.work, fenced: &sync.Map{}, given: map[ha.Command]bool{}, seen: map[string]appliance.LSN{}}
+	p := primaryChange{work: r.work, fenced: &sync.Map{}, given: map[ha.Command]bool{}, seen: map[string]appliance.LSN{}, ready: &readiness{}}
 	s.Done, s.Do = p.done, p.do
 	changed := r.add(s)
 	var others []appliance.Member
@@ -132,6 +134,7 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 			clear(p.given)
 		}
 		report(appliance.Progress{Detail: p.says(*ch)})
+		p.prepare(ctx, f, *ch, report)
 		seen := p.look(ctx, f, *ch)
 		if err := ctx.Err(); err != nil {
 			return err
@@ -189,6 +192,7 @@ func (p primaryChange) save(ctx context.Context, ch appliance.PrimaryChange, nex
 	now := time.Now().UTC()
 	return p.work.updateCluster(ctx, func(c *appliance.Cluster) {
 		stored := next.Change
+		stored.Seen = max(stored.Seen, p.ready.seen)
 		c.Change = &stored
 		for i := range c.Members {
 			if m := &c.Members[i]; slices.Contains(stored.Tried, m.Name) && m.Name != stored.To {

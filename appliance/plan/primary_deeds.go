@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,10 +24,8 @@ func (p primaryChange) carryOut(ctx context.Context, f facts, next ha.Step) erro
 	var errs []error
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for _, c := range next.Commands {
-		if p.given[c] {
-			continue
-		}
+	todo := slices.DeleteFunc(slices.Clone(next.Commands), func(c ha.Command) bool { return p.given[c] })
+	for _, c := range todo {
 		do := func() {
 			if err := p.command(ctx, f, next, c); err != nil {
 				mu.Lock()
@@ -67,7 +66,7 @@ func (p primaryChange) command(ctx context.Context, f facts, next ha.Step, c ha.
 	if c.Verb == ha.Stop {
 		ctx, cancel := context.WithTimeout(ctx, phaseLimit(appliance.ChangeStopping))
 		defer cancel()
-		return mc.StopServer(ctx, appliance.StopFast)
+		return p.stop(ctx, f, m, mc)
 	}
 	ctx, cancel := context.WithTimeout(ctx, deedLimit)
 	defer cancel()
@@ -79,7 +78,7 @@ func (p primaryChange) command(ctx context.Context, f facts, next ha.Step, c ha.
 	case ha.Detach:
 		return p.detach(ctx, f, m, mc)
 	case ha.Promote:
-		return p.promote(ctx, f, m, mc)
+		return p.promote(ctx, f, m, mc, next.Change)
 	case ha.Point, ha.Attach:
 		return p.point(ctx, f, m, mc, next.Change.To)
 	case ha.Start:
@@ -104,22 +103,33 @@ func (p primaryChange) detach(ctx context.Context, f facts, m appliance.Member, 
 	})
 }
 
-// promote makes the slots of the candidate's followers, frees its replay, and asks it
-// to become a primary. A repeat is safe.
-func (p primaryChange) promote(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
+// stop stops the old primary cleanly. A fast stop waits until the standbys have all WAL,
+// so the walsenders of those that have taken none for a while are ended before.
+func (p primaryChange) stop(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
+	if p.ready.goal > 0 {
+		asked, cancel := context.WithTimeout(ctx, lookLimit)
+		_ = p.inMember(asked, f, m, func(c *postgres.Control) error { return c.EndStuckWalsenders(asked, p.ready.goal) })
+		cancel()
+	}
+	return mc.StopServer(ctx, appliance.StopFast)
+}
+
+// promote asks the candidate to become a primary. The slots of its followers come first.
+// A candidate that has not replayed all of its WAL is freed of the queries that its
+// replay may wait for; the others are promoted without a delay. A repeat is safe.
+func (p primaryChange) promote(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, ch appliance.PrimaryChange) error {
 	return p.inMember(ctx, f, m, func(c *postgres.Control) error {
 		s, err := c.Standing(ctx)
 		if err != nil || !s.InRecovery {
 			return err
 		}
-		var slots []string
-		for _, o := range f.cluster.Members {
-			if o.Name != m.Name && o.Slot != "" {
-				slots = append(slots, o.Slot)
+		if !p.ready.slots {
+			if err := c.PrepareSlots(ctx, followersSlots(f.cluster, m.Name)); err != nil {
+				return err
 			}
 		}
-		if err := c.PrepareSlots(ctx, slots); err != nil {
-			return err
+		if ch.Kind == appliance.OpSwitchover && !s.Receiving && s.Replayed >= ch.LSN {
+			return c.Promote(ctx)
 		}
 		conf, err := f.memberConfig(ctx, m, mc, s.Limits)
 		if err != nil {
@@ -129,7 +139,10 @@ func (p primaryChange) promote(ctx context.Context, f facts, m appliance.Member,
 		if err := postgres.Detach(ctx, mc, conf, c); err != nil {
 			return err
 		}
-		return c.Promote(ctx)
+		if err := c.Promote(ctx); err != nil {
+			return err
+		}
+		return postgres.WaitPromoted(ctx, mc, m.Port, c)
 	})
 }
 

@@ -50,51 +50,67 @@ func (p primaryChange) look(ctx context.Context, f facts, ch appliance.PrimaryCh
 		Lag: ha.DefaultLag, Cancelled: appliance.Cancelled(ctx),
 	}
 	if limit := phaseLimit(ch.Phase); limit > 0 {
-		out.Expired = time.Since(p.since) > limit
+		begun := p.since
+		if p.ready.at.After(begun) {
+			begun = p.ready.at
+		}
+		out.Expired = time.Since(begun) > limit
 	}
-	glances := p.glances(ctx, f)
-	var primaryLimits *postgres.Limits
+	var glances []glance
+	var wg sync.WaitGroup
+	wg.Go(func() { glances = p.glances(ctx, f, ch) })
+	wg.Go(func() { out.Old = p.old(ctx, f, ch) })
+	wg.Wait()
 	for _, g := range glances {
 		if g.member.Name == ch.From && g.answered && !g.standing.InRecovery {
-			primaryLimits, out.Known.Seen = &g.standing.Limits, max(out.Known.Seen, g.standing.Received)
+			p.ready.limits, p.ready.seen = &g.standing.Limits, max(p.ready.seen, g.standing.Received)
 		}
 		if g.answered && g.member.Name != ch.From {
-			out.Known.Seen = max(out.Known.Seen, g.standing.Upstream)
+			p.ready.seen = max(p.ready.seen, g.standing.Upstream)
 		}
 	}
+	out.Known.Seen = max(p.ready.seen, ch.Seen)
 	for _, g := range glances {
 		if g.member.Name != ch.From {
-			out.Standings = append(out.Standings, p.standing(g, primaryLimits))
+			out.Standings = append(out.Standings, p.standing(g, ch))
 		}
 		if g.member.Name == ch.To {
 			out.Candidate = p.candidate(ctx, f, g)
 		}
 	}
-	out.Old = p.old(ctx, f, ch)
+	if ch.Phase == appliance.ChangeLooking && p.ready.goal > 0 {
+		out.Known.Seen = p.ready.goal // as the standings, see standing
+	}
+	if ch.Phase == appliance.ChangeStopping && p.ready.endedFor() > handoverLimit {
+		out.Expired = true
+	}
 	return out
 }
 
-// glances looks at all members at the same time.
-func (p primaryChange) glances(ctx context.Context, f facts) []glance {
+// glances looks at all members at the same time. A primary that is being stopped or
+// killed isn't asked.
+func (p primaryChange) glances(ctx context.Context, f facts, ch appliance.PrimaryChange) []glance {
 	out := make([]glance, len(f.cluster.Members))
 	var wg sync.WaitGroup
 	for i, m := range f.cluster.Members {
+		out[i] = glance{member: m}
+		if p.hasEnded(m.Name) || m.Name == ch.From && ch.Phase != appliance.ChangeLooking {
+			continue
+		}
 		wg.Go(func() {
-			out[i] = glance{member: m}
-			if p.hasEnded(m.Name) {
-				return
-			}
 			ctx, cancel := context.WithTimeout(ctx, lookLimit)
 			defer cancel()
-			out[i].answered = p.ask(ctx, f, m, &out[i]) == nil
+			out[i].answered = p.ask(ctx, f, ch, m, &out[i]) == nil
 		})
 	}
 	wg.Wait()
 	return out
 }
 
-// ask asks a member's server, and reads its timelines' ends.
-func (p primaryChange) ask(ctx context.Context, f facts, m appliance.Member, g *glance) error {
+// ask asks a member's server, and reads its timelines' ends. While a switchover stops
+// the primary, and for a candidate that is still in recovery, the line is that of the
+// first look: it can't change, and each question costs a session.
+func (p primaryChange) ask(ctx context.Context, f facts, ch appliance.PrimaryChange, m appliance.Member, g *glance) error {
 	err := p.inMember(ctx, f, m, func(c *postgres.Control) (err error) {
 		g.standing, err = c.Standing(ctx)
 		return err
@@ -104,16 +120,23 @@ func (p primaryChange) ask(ctx context.Context, f facts, m appliance.Member, g *
 	}
 	timeline := g.standing.Timeline
 	if g.standing.InRecovery {
+		if line, ok := p.ready.lines.Load(m.Name); ok && (ch.Phase == appliance.ChangeStopping || ch.Phase == appliance.ChangePromoting) {
+			g.line = line.(appliance.Line)
+			return nil
+		}
 		if timeline, err = postgres.ReplayTimeline(ctx, m.Host, m.Port, f.secrets.Get(appliance.SecretReplicator)); err != nil {
 			return err
 		}
 	}
 	if timeline == f.cluster.Timeline && m.Epoch == f.cluster.Epoch {
 		g.line = f.cluster.Line()
-		return nil
+	} else if g.line, err = postgres.ReadLine(ctx, p.work.provider.Machine(f.cluster, m), timeline); err != nil {
+		return err
 	}
-	g.line, err = postgres.ReadLine(ctx, p.work.provider.Machine(f.cluster, m), timeline)
-	return err
+	if g.standing.InRecovery {
+		p.ready.lines.Store(m.Name, g.line)
+	}
+	return nil
 }
 
 // inMember runs f in a session to the member, a kept one if there is one.
@@ -122,28 +145,6 @@ func (p primaryChange) inMember(ctx context.Context, f facts, m appliance.Member
 		return postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, f.secrets.Get(appliance.SecretControl))
 	}
 	return p.work.cfg.Sessions.Use(ctx, postgres.SessionKey(f.cluster, m.Name), dial, do)
-}
-
-// standing is the glance as the election takes it.
-func (p primaryChange) standing(g glance, primary *postgres.Limits) ha.Standing {
-	s := g.standing
-	out := ha.Standing{
-		Member: g.member.Name, Return: g.member.Return, Answered: g.answered, Primary: g.answered && !s.InRecovery, Identifier: s.SystemIdentifier,
-		Line: g.line, Received: s.Received, Replayed: s.Replayed, Detached: !s.Receiving,
-	}
-	position := out.Position()
-	last, known := p.seen[g.member.Name]
-	out.Settled = known && last == position
-	p.seen[g.member.Name] = position
-	switch {
-	case g.member.WantStopped:
-		out.Unfit = "is to be stopped"
-	case g.answered && s.PauseState == "paused":
-		out.Unfit = "has paused its replay"
-	case g.answered && primary != nil && s.Limits.Below(*primary) != "":
-		out.Unfit = "has a lower " + s.Limits.Below(*primary) + " than the primary"
-	}
-	return out
 }
 
 // old looks at the machine of the primary that is replaced.
@@ -163,12 +164,17 @@ func (p primaryChange) old(ctx context.Context, f facts, ch appliance.PrimaryCha
 		return ha.Server{}
 	}
 	if running {
+		p.ready.ended(false)
 		return ha.Server{Writes: ch.Phase == appliance.ChangeReturning && postgres.Accepts(ctx, m.Host, m.Port)}
+	}
+	if ch.Phase == appliance.ChangePromoting {
+		return ha.Server{Gone: true}
 	}
 	d, err := postgres.InspectDataDir(ctx, mc)
 	if err != nil || !d.Initialised {
 		return ha.Server{}
 	}
+	p.ready.ended(true)
 	out := ha.Server{Gone: true}
 	if d.Ended > 0 && d.SystemIdentifier == f.cluster.SystemIdentifier {
 		out.Ended = d.Ended + 1 // the checkpoint's record ends after its beginning

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"path"
 	"strconv"
@@ -143,14 +144,27 @@ func Detach(ctx context.Context, sh Shell, conf Config, c *Control) error {
 // MarkStandby has the stopped member's next start be a standby's. It does nothing if
 // the directory is no data directory. A repeat is safe.
 func MarkStandby(ctx context.Context, sh Shell) error {
-	d, err := InspectDataDir(ctx, sh)
-	if err != nil || !d.Initialised || d.InRecovery {
-		return err
+	dir := sh.Layout().DataDir
+	if _, err := sh.ReadFile(ctx, path.Join(dir, "PG_VERSION")); errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	if err := ensureEmpty(ctx, sh, path.Join(sh.Layout().DataDir, "standby.signal")); err != nil {
+	if err := ensureEmpty(ctx, sh, path.Join(dir, "standby.signal")); err != nil {
 		return failure(appliance.ErrPostgresConfig, err, "writing standby.signal")
 	}
 	return nil
+}
+
+// BackingUp tells whether the server sends a base backup.
+func (c *Control) BackingUp(ctx context.Context) (is bool, err error) {
+	err = c.row(ctx, "SELECT EXISTS (SELECT FROM pg_stat_progress_basebackup)", nil, &is)
+	return is, err
+}
+
+// EndStuckWalsenders ends the walsenders whose standby has not flushed the position. A
+// fast stop would wait for them.
+func (c *Control) EndStuckWalsenders(ctx context.Context, position appliance.LSN) error {
+	return c.exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_replication
+WHERE coalesce(flush_lsn, '0/0') < $1::text::pg_lsn`, position.String())
 }
 
 // Promote asks a standby to become a primary, and doesn't wait for it: pg_promote's own

@@ -1,0 +1,190 @@
+package plan
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/ha"
+	"pgapp/appliance/postgres"
+)
+
+// handoverLimit is how long a switchover waits for a standby with all WAL of a primary
+// that has ended. A clean stop ends when the standbys in reach have it.
+const handoverLimit = 5 * time.Second
+
+// takeLimit bounds the replay of what the dead primary's directory holds.
+const takeLimit = 30 * time.Second
+
+// readiness is what one process has found out and prepared before a change of primary.
+type readiness struct {
+	// goal is a position of the primary that a switchover's candidate has to reach before
+	// the primary is stopped, so that a standby that takes nothing is no candidate.
+	goal appliance.LSN
+	// at is when the last preparation ended. It doesn't count as time of the phase.
+	at time.Time
+	// backup is set while the primary sends a base backup.
+	backup bool
+	// slots is set if every standby has the slots of its followers.
+	slots bool
+	// limits are the old primary's, if it answered.
+	limits *postgres.Limits
+	// seen is the furthest flushed position of the old primary that was seen.
+	seen appliance.LSN
+	// lines are the standbys' lines in the last look that asked for them.
+	lines sync.Map
+	// since is when the old primary was first seen stopped, zero while it runs.
+	since time.Time
+	// taken is set if the candidate was offered the WAL in the old primary's directory.
+	taken bool
+}
+
+// ended notes whether the old primary is stopped.
+func (r *readiness) ended(stopped bool) {
+	switch {
+	case !stopped:
+		r.since = time.Time{}
+	case r.since.IsZero():
+		r.since = time.Now()
+	}
+}
+
+// endedFor is how long the old primary has been stopped.
+func (r *readiness) endedFor() time.Duration {
+	if r.since.IsZero() {
+		return 0
+	}
+	return time.Since(r.since)
+}
+
+// prepare does before a change what would cost time during it, and what changes nothing
+// if the change is refused. What fails is tried again in the next look, or is done later.
+func (p primaryChange) prepare(ctx context.Context, f facts, ch appliance.PrimaryChange, report appliance.Report) {
+	if ch.Phase == appliance.ChangeElecting {
+		p.takeRest(ctx, f, ch, report)
+	}
+	if ch.Phase != appliance.ChangeLooking {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, deedLimit)
+	defer cancel()
+	var wg sync.WaitGroup
+	if !p.ready.slots {
+		wg.Go(func() { p.ready.slots = p.prepareSlots(ctx, f, ch.From) })
+	}
+	if ch.Kind == appliance.OpSwitchover {
+		wg.Go(func() { p.readyPrimary(ctx, f, ch.From) })
+	}
+	wg.Wait()
+}
+
+// readyPrimary has the primary write a checkpoint, so that its stop is short, and takes
+// the position after it as the goal. It also looks for a base backup.
+func (p primaryChange) readyPrimary(ctx context.Context, f facts, from string) {
+	m, err := memberOf(f.cluster, from)
+	if err != nil {
+		return
+	}
+	_ = p.inMember(ctx, f, m, func(c *postgres.Control) (err error) {
+		if p.ready.backup, err = c.BackingUp(ctx); err != nil || p.ready.goal > 0 {
+			return err
+		}
+		if err := c.Checkpoint(ctx); err != nil {
+			return err
+		}
+		s, err := c.Standing(ctx)
+		if err == nil && !s.InRecovery {
+			p.ready.goal, p.ready.at = s.Received, time.Now()
+		}
+		return err
+	})
+}
+
+// prepareSlots makes the slots of each standby's followers, and tells whether all
+// standbys in reach have them.
+func (p primaryChange) prepareSlots(ctx context.Context, f facts, from string) bool {
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	members := f.cluster.Members
+	made := make([]bool, len(members))
+	var wg sync.WaitGroup
+	for i, m := range members {
+		if m.Name == from || m.Return != "" {
+			made[i] = true
+			continue
+		}
+		wg.Go(func() {
+			made[i] = p.inMember(ctx, f, m, func(c *postgres.Control) error {
+				return c.PrepareSlots(ctx, followersSlots(f.cluster, m.Name))
+			}) == nil
+		})
+	}
+	wg.Wait()
+	for _, ok := range made {
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// followersSlots are the slots that the others need on the member.
+func followersSlots(c appliance.Cluster, member string) []string {
+	var out []string
+	for _, o := range c.Members {
+		if o.Name != member && o.Slot != "" {
+			out = append(out, o.Slot)
+		}
+	}
+	return out
+}
+
+// standing is the glance as the election takes it. While the primary of a switchover
+// still writes, positions of different moments can't be compared: all standbys that have
+// the goal count as equal.
+func (p primaryChange) standing(g glance, ch appliance.PrimaryChange) ha.Standing {
+	s := g.standing
+	out := ha.Standing{
+		Member: g.member.Name, Return: g.member.Return, Answered: g.answered, Primary: g.answered && !s.InRecovery, Identifier: s.SystemIdentifier,
+		Line: g.line, Received: s.Received, Replayed: s.Replayed, Detached: !s.Receiving,
+	}
+	position := out.Position()
+	last, known := p.seen[g.member.Name]
+	out.Settled = known && last == position
+	p.seen[g.member.Name] = position
+	switch {
+	case g.member.WantStopped:
+		out.Unfit = "is to be stopped"
+	case g.answered:
+		out.Unfit = p.unfit(g, ch)
+	}
+	if ch.Kind == appliance.OpSwitchover && ch.Phase == appliance.ChangeLooking && p.ready.goal > 0 && position >= p.ready.goal {
+		out.Received, out.Replayed = p.ready.goal, p.ready.goal
+	}
+	return out
+}
+
+// unfit says why a member that answered could not be promoted, or nothing.
+func (p primaryChange) unfit(g glance, ch appliance.PrimaryChange) string {
+	s := g.standing
+	looking := ch.Kind == appliance.OpSwitchover && ch.Phase == appliance.ChangeLooking
+	lower := ""
+	if p.ready.limits != nil {
+		lower = s.Limits.Below(*p.ready.limits)
+	}
+	switch {
+	case lower != "":
+		return "has a lower " + lower + " than the primary"
+	case s.PauseState == "paused" && (looking || p.ready.limits == nil):
+		return "has paused its replay"
+	case looking && p.ready.backup:
+		return "has to wait, since the primary sends a base backup"
+	case looking && !s.Receiving:
+		return "does not stream"
+	case looking && (p.ready.goal == 0 || max(s.Received, s.Replayed) < p.ready.goal):
+		return "has not yet received what the primary wrote last"
+	default:
+		return ""
+	}
+}

@@ -254,3 +254,26 @@ func TestStandbysStreamSoonAfterPrimaryReturns(t *testing.T) {
 	h.succeeded(h.do(appliance.OpStart, appliance.OperationParams{Member: "node0"}))
 	h.streaming("node1", "node2")
 }
+
+// TestRestartTakesStandbysOneByOne restarts a cluster and, after a kill of the primary,
+// restarts it again.
+func TestRestartTakesStandbysOneByOne(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, 217, packed(t))
+	h.create(2)
+	o := h.do(appliance.OpRestart, appliance.OperationParams{})
+	h.succeeded(o)
+	ended := map[string]time.Time{}
+	for _, s := range o.Steps {
+		ended[s.ID] = *s.EndedAt
+	}
+	for _, pair := range [][2]string{{"streaming/node1", "stop/node2"}, {"streaming/node2", "stop/node0"}, {"stop/node0", "start/node0"}} {
+		if first, then := ended[pair[0]], ended[pair[1]]; first.IsZero() || !first.Before(then) {
+			t.Errorf("%s ended at %v, %s at %v", pair[0], first, pair[1], then)
+		}
+	}
+	h.streaming("node1", "node2")
+	h.must(h.machine("node0").Fence(t.Context()))
+	h.succeeded(h.do(appliance.OpRestart, appliance.OperationParams{}))
+	h.streaming("node1", "node2")
+}

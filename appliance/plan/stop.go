@@ -61,32 +61,6 @@ func (r *recipe) powerOffStep(m appliance.Member, stopped *node) {
 	r.add(s, stopped)
 }
 
-// restart draws the steps that stop and start the cluster or one member. A resumed
-// restart stops the servers again, because a restarted server looks like the old one.
-func (r *recipe) restart(c appliance.Cluster, member string) error {
-	members := c.Members
-	if member != "" {
-		m, err := memberOf(c, member)
-		if err != nil {
-			return err
-		}
-		members = []appliance.Member{m}
-	}
-	intent := r.intent(member, false)
-	var stopped []*node
-	for _, m := range members {
-		stopped = append(stopped, r.stopStep(m, intent))
-	}
-	from := len(r.nodes)
-	err := r.startAfter(intent, c, member)
-	for _, n := range r.nodes[from:] {
-		if n.step.Member != "" {
-			n.need(stopped...)
-		}
-	}
-	return err
-}
-
 // destroy draws the steps that remove the cluster and its files. The members end at
 // once, without a shutdown, since nothing of the cluster is needed any more.
 func (r *recipe) destroy(c appliance.Cluster) {

@@ -1,0 +1,70 @@
+package plan
+
+import (
+	"context"
+
+	"pgapp/appliance"
+)
+
+// restart draws the steps that stop and start the cluster or one member. A resumed
+// restart stops the servers again, because a restarted server looks like the old one.
+// The whole cluster restarts one member after the other, the primary last, so that
+// reads go on meanwhile.
+func (r *recipe) restart(c appliance.Cluster, member string) error {
+	intent := r.intent(member, false)
+	if member != "" || r.op.Params.InPlace || len(c.Standbys()) == 0 {
+		return r.restartAtOnce(intent, c, member)
+	}
+	last := intent
+	for _, m := range c.Standbys() {
+		started := r.startStep(m, r.powerStep(m, r.stopStep(m, last)))
+		again := each(kindStreaming, m.Name, "wait until it streams again")
+		again.Do = r.streamsAgain(m.Name)
+		last = r.add(again, started)
+	}
+	primary := c.PrimaryMember()
+	started := r.startStep(primary, r.powerStep(primary, r.stopStep(primary, last)))
+	r.streamingStep(c.Standbys(), r.accessStep(started))
+	return nil
+}
+
+// restartAtOnce draws the steps that stop all the members before they start again.
+func (r *recipe) restartAtOnce(intent *node, c appliance.Cluster, member string) error {
+	members := c.Members
+	if member != "" {
+		m, err := memberOf(c, member)
+		if err != nil {
+			return err
+		}
+		members = []appliance.Member{m}
+	}
+	var stopped []*node
+	for _, m := range members {
+		stopped = append(stopped, r.stopStep(m, intent))
+	}
+	from := len(r.nodes)
+	err := r.startAfter(intent, c, member)
+	for _, n := range r.nodes[from:] {
+		if n.step.Member != "" {
+			n.need(stopped...)
+		}
+	}
+	return err
+}
+
+// streamsAgain waits until the restarted standby streams, so that at most one standby
+// is away at a time. While the primary is down there is nothing to stream.
+func (w work) streamsAgain(member string) func(context.Context, appliance.Report) error {
+	return func(ctx context.Context, report appliance.Report) error {
+		serves := false
+		err := w.on(ctx, w.primaryName(ctx), func(_ facts, _ appliance.Member, mc appliance.Machine) (err error) {
+			serves, err = mc.ServerRunning(ctx)
+			return err
+		})
+		if err != nil || !serves {
+			report(appliance.Progress{Detail: "the primary doesn't run"})
+			return ctx.Err()
+		}
+		return w.awaitStreaming([]string{member})(ctx, report)
+	}
+}

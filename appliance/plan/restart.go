@@ -13,13 +13,13 @@ import (
 func (r *recipe) restart(c appliance.Cluster, member string) error {
 	intent := r.intent(member, false)
 	if member != "" || r.op.Params.InPlace || len(c.Standbys()) == 0 {
-		return r.restartAtOnce(intent, c, member)
+		return restartAtOnce(r, intent, c, member)
 	}
 	last := intent
 	for _, m := range c.Standbys() {
 		started := r.startStep(m, r.powerStep(m, r.stopStep(m, last)))
 		again := each(kindStreaming, m.Name, "wait until it streams again")
-		again.Do = r.streamsAgain(m.Name)
+		again.Do = streamsAgain(r.work, m.Name)
 		last = r.add(again, started)
 	}
 	primary := c.PrimaryMember()
@@ -29,7 +29,7 @@ func (r *recipe) restart(c appliance.Cluster, member string) error {
 }
 
 // restartAtOnce draws the steps that stop all the members before they start again.
-func (r *recipe) restartAtOnce(intent *node, c appliance.Cluster, member string) error {
+func restartAtOnce(r *recipe, intent *node, c appliance.Cluster, member string) error {
 	members := c.Members
 	if member != "" {
 		m, err := memberOf(c, member)
@@ -54,7 +54,7 @@ func (r *recipe) restartAtOnce(intent *node, c appliance.Cluster, member string)
 
 // streamsAgain waits until the restarted standby streams, so that at most one standby
 // is away at a time. While the primary is down there is nothing to stream.
-func (w work) streamsAgain(member string) func(context.Context, appliance.Report) error {
+func streamsAgain(w work, member string) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, report appliance.Report) error {
 		serves := false
 		err := w.on(ctx, w.primaryName(ctx), func(_ facts, _ appliance.Member, mc appliance.Machine) (err error) {

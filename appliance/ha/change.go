@@ -237,10 +237,11 @@ func givenUp(_ appliance.PrimaryChange, f Facts) bool { return f.Cancelled || f.
 
 func oldServes(c appliance.PrimaryChange, f Facts) bool { return f.Old.Writes && !f.Old.Gone }
 
-// promoted tells whether the candidate takes writes on a timeline of its own.
+// promoted tells whether the candidate takes writes on a timeline that a promotion
+// began. Its number may be the recorded one's: no WAL of the recorded timeline may
+// have reached the candidate.
 func promoted(_ appliance.PrimaryChange, f Facts) bool {
-	return f.Candidate.Writes && !f.Candidate.Gone && f.Candidate.Line.DescendsFrom(f.Known.Line) &&
-		f.Candidate.Line.Timeline != f.Known.Line.Timeline
+	return f.Candidate.Writes && !f.Candidate.Gone && len(f.Candidate.Line.Ancestors) > 0
 }
 
 // choose puts the candidate on record.

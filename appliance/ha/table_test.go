@@ -210,3 +210,16 @@ func TestNextSwitchesOverUnderLoad(t *testing.T) {
 		t.Fatalf("b has all WAL, but got %+v", s.Change)
 	}
 }
+
+// TestNextEndsWhereTheTimelinesNumberRepeats has a candidate that nothing of the
+// recorded timeline had reached: its promotion takes the same number.
+func TestNextEndsWhereTheTimelinesNumberRepeats(t *testing.T) {
+	t.Parallel()
+	second := line(2, appliance.Switch{Timeline: 1, At: 100})
+	for _, own := range []appliance.Line{second, line(2, appliance.Switch{Timeline: 1, At: 90})} {
+		f := Facts{Known: Known{Identifier: "1", Line: second, Primary: "a", Epoch: 4}, Old: Server{Gone: true}, Candidate: Server{Writes: true, Line: own}}
+		if s := Next(openChange(appliance.OpFailover, appliance.ChangePromoting), f); s.Change.Phase != appliance.ChangeDone {
+			t.Errorf("a promotion to %v ends in phase %s", own, s.Change.Phase)
+		}
+	}
+}

@@ -39,6 +39,9 @@ func (p primaryChange) carryOut(ctx context.Context, f facts, next ha.Step) erro
 		}
 		if c.Verb == ha.Mark { // before any promotion
 			do()
+			if len(errs) > 0 && p.runs(ctx, f, c.Member) {
+				return errors.Join(errs...) // somebody started it without the mark
+			}
 			continue
 		}
 		wg.Go(do)
@@ -48,6 +51,18 @@ func (p primaryChange) carryOut(ctx context.Context, f facts, next ha.Step) erro
 		errs = append(errs, p.noteEpoch(ctx, f, next))
 	}
 	return errors.Join(errs...)
+}
+
+// runs tells whether a server of the member is known to run.
+func (p primaryChange) runs(ctx context.Context, f facts, member string) bool {
+	m, err := memberOf(f.cluster, member)
+	if err != nil || p.hasEnded(member) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	running, err := p.work.provider.Machine(f.cluster, m).ServerRunning(ctx)
+	return err == nil && running
 }
 
 func (p primaryChange) command(ctx context.Context, f facts, next ha.Step, c ha.Command) error {

@@ -1,0 +1,56 @@
+// Command sim plays changes of primary in a simulated world, each from a seed, and
+// looks for a commit that was acknowledged and lost, two members that acknowledge, a
+// standby on a foreign fork, and a change that never ends.
+//
+//	go run ./scripts/sim [-seeds N] [-seed FIRST]     play N seeds
+//	go run ./scripts/sim -seeds 1 -seed N -v          play one and print it
+//	go run ./scripts/sim -mutations                   find each mutation of the core
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"pgapp/scripts/sim/mutations"
+	"pgapp/scripts/sim/world"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	seeds := flag.Uint64("seeds", 10_000, "how many seeds to play")
+	first := flag.Uint64("seed", 1, "the first seed")
+	verbose := flag.Bool("v", false, "print what happens")
+	all := flag.Bool("mutations", false, "find each mutation of the core")
+	flag.Parse()
+	run := func() error { return play(*first, *seeds, *verbose) }
+	if *all {
+		run = func() error { return mutations.Find(ctx, os.Stdout) }
+	}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func play(first, seeds uint64, verbose bool) error {
+	var log io.Writer = io.Discard
+	if verbose {
+		log = os.Stdout
+	}
+	changes := 0
+	for seed := first; seed < first+seeds; seed++ {
+		w, err := world.Run(seed, log)
+		if err != nil {
+			return err
+		}
+		changes += w.Changes
+	}
+	fmt.Printf("%d changes of primary in %d seeds, nothing lost\n", changes, seeds)
+	return nil
+}

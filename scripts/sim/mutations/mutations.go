@@ -1,0 +1,91 @@
+// Package mutations breaks the core of a change of primary on purpose, and has the
+// simulator find each break.
+package mutations
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Mutation is one text in a file of package ha, and what breaks it.
+type Mutation struct {
+	Name, File, Old, New string
+	// Seed is the first seed that finds the mutation.
+	Seed uint64
+}
+
+const core = "appliance/ha"
+
+// Find has the simulator look for each mutation in 10,000 seeds.
+func Find(ctx context.Context, out io.Writer) error {
+	var missed []string
+	for _, m := range All() {
+		seed, err := m.Play(ctx, ".", 1, 10_000)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%-50s %-11s seed %d (listed %d)\n", m.Name, m.File, seed, m.Seed)
+		if seed == 0 {
+			missed = append(missed, m.Name)
+		}
+	}
+	if len(missed) > 0 {
+		return fmt.Errorf("not found: %s", strings.Join(missed, "; "))
+	}
+	return nil
+}
+
+// Play builds the simulator with the mutation, plays the seeds and returns the first
+// that fails, 0 if none does. The tree at root stays as it is.
+func (m Mutation) Play(ctx context.Context, root string, first, seeds uint64) (uint64, error) {
+	dir, err := os.MkdirTemp("", "pgapp-sim-*")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	path, err := filepath.Abs(filepath.Join(root, core, m.File))
+	if err != nil {
+		return 0, err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	if n := strings.Count(string(text), m.Old); n != 1 {
+		return 0, fmt.Errorf("mutation %q: its text is %d times in %s, not once", m.Name, n, m.File)
+	}
+	mutated, overlay, binary := filepath.Join(dir, m.File), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "sim")
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutated}})
+	if err != nil {
+		return 0, err
+	}
+	if err := os.WriteFile(mutated, []byte(strings.Replace(string(text), m.Old, m.New, 1)), 0o600); err != nil {
+		return 0, err
+	}
+	if err := os.WriteFile(overlay, replace, 0o600); err != nil {
+		return 0, err
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", binary, "./scripts/sim") //nolint:gosec // our own arguments
+	build.Dir = root
+	if text, err := build.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("building mutation %q: %w: %s", m.Name, err, text)
+	}
+	play := exec.CommandContext(ctx, binary, "-seed", strconv.FormatUint(first, 10), "-seeds", strconv.FormatUint(seeds, 10)) //nolint:gosec // our own binary
+	said, err := play.CombinedOutput()
+	if err == nil {
+		return 0, nil
+	}
+	found := regexp.MustCompile(`seed (\d+):`).FindSubmatch(said)
+	if found == nil {
+		return 0, fmt.Errorf("playing mutation %q: %w: %s", m.Name, err, said)
+	}
+	return strconv.ParseUint(string(found[1]), 10, 64)
+}

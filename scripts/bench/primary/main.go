@@ -157,19 +157,24 @@ func written(ctx context.Context, run *drill.Run, rows int) error {
 	return wait.Until(ctx, 5*time.Millisecond, func(context.Context) (bool, error) { return run.Acknowledged() >= rows, nil })
 }
 
-// lostOn counts the acknowledged rows that the member doesn't get.
+// lostOn counts the acknowledged rows that the member doesn't get. A member that can't
+// be read is an error, not a loss.
 func lostOn(ctx context.Context, cfg drill.Config, h drill.History, member string) (lost int, err error) {
 	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	err = wait.Until(limited, 20*time.Millisecond, func(ctx context.Context) (bool, error) {
+	var unread error
+	_ = wait.Until(limited, 20*time.Millisecond, func(ctx context.Context) (bool, error) {
 		rows, err := drill.Rows(ctx, cfg, member)
-		lost = len(h.Lost(rows))
-		return err == nil && lost == 0, nil
-	})
-	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-		err = nil
-	}
-	return lost, err
+		if err != nil {
+			if ctx.Err() == nil {
+				unread = err
+			}
+			return false, nil
+		}
+		unread, lost = nil, len(h.Lost(rows))
+		return lost == 0, nil
+	}) // at the limit, the last look counts
+	return lost, errors.Join(unread, ctx.Err())
 }
 
 // look asks pgapp for the members and how to reach them.

@@ -230,6 +230,7 @@ func TestStartPointsStandbyToRecordedPrimary(t *testing.T) {
 }
 
 // TestStartWaitsForUnfinishedChange starts a cluster whose primary is being replaced.
+// A restart is refused, and a start of the cluster goes on with the change.
 func TestStartWaitsForUnfinishedChange(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, 215, packed(t))
@@ -238,9 +239,18 @@ func TestStartWaitsForUnfinishedChange(t *testing.T) {
 	h.edit(func(c *appliance.Cluster) {
 		c.Change = &appliance.PrimaryChange{Operation: "01", Kind: appliance.OpFailover, From: "node0", To: "node1", Phase: appliance.ChangePromoting}
 	})
-	h.conflict(h.do(appliance.OpStart, appliance.OperationParams{}), "pgapp failover")
+	c, r := h.daemon(nil)
+	_, err := c.Submit(t.Context(), "main", appliance.OpRestart, appliance.OperationParams{Member: "node0"})
+	r.Close()
+	if !appliance.IsProblem(err, appliance.ErrConflict) || !strings.Contains(appliance.AsProblem(err).Hint, "pgapp failover") {
+		t.Errorf("restart: %v, want a conflict that names pgapp failover", err)
+	}
 	if running, err := h.machine("node0").ServerRunning(t.Context()); err != nil || running {
 		t.Errorf("node0 runs: %t, %v", running, err)
+	}
+	h.succeeded(h.do(appliance.OpStart, appliance.OperationParams{}))
+	if r := h.record(); r.Primary != "node1" {
+		t.Errorf("the primary is %s, want node1", r.Primary)
 	}
 }
 

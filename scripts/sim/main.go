@@ -39,7 +39,7 @@ func main() {
 }
 
 func play(first, seeds uint64, verbose bool) error {
-	var log io.Writer = io.Discard
+	log := io.Discard
 	if verbose {
 		log = os.Stdout
 	}

@@ -18,5 +18,6 @@ func All() []Mutation {
 		{"members that have to be brought back are elected", "elect.go", "case s.Return != \"\":", "case false:", 4023},
 		{"a candidate that is given up is not killed", "change.go", "when: func(_ appliance.PrimaryChange, f Facts) bool { return f.Candidate.Gone }, next", "when: always, next", 357},
 		{"the epoch stands still", "change.go", "s.Change.Epoch = f.Known.Epoch + 1", "s.Change.Epoch = f.Known.Epoch", 1},
+		{"an asynchronous candidate may be far behind", "elect.go", "behind > e.lag &&", "false && behind > e.lag &&", 3196},
 	}
 }

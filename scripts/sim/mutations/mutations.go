@@ -32,7 +32,7 @@ func Find(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "%-50s %-11s seed %d (listed %d)\n", m.Name, m.File, seed, m.Seed)
+		_, _ = fmt.Fprintf(out, "%-50s %-11s seed %d (listed %d)\n", m.Name, m.File, seed, m.Seed)
 		if seed == 0 {
 			missed = append(missed, m.Name)
 		}

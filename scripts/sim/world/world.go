@@ -58,7 +58,9 @@ func Run(seed uint64, log io.Writer) (*World, error) {
 // chance is true n times in a hundred while faults come.
 func (w *World) chance(n int) bool { return w.rng.IntN(100) < n && !w.calm }
 
-func (w *World) say(format string, args ...any) { fmt.Fprintf(w.log, format+"\n", args...) }
+func (w *World) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(w.log, format+"\n", args...)
+}
 
 func (w *World) fail(format string, args ...any) {
 	if w.broken == nil {

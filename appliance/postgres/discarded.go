@@ -13,6 +13,10 @@ import (
 	"pgapp/appliance"
 )
 
+// commitsScript prints the transactions' records that pg_waldump $1 reads in $2 on
+// timeline $3 from $4 to $5.
+const commitsScript = usedSegments + `"$1" --path="$d" --timeline="$3" --start="$4" --end="$5" --rmgr=Transaction`
+
 // CountDiscarded counts what a stopped member's WAL holds beyond the position from,
 // where it left the primary's. It changes nothing. WAL that can't be read is no error:
 // Discarded.Unknown then says why.
@@ -24,8 +28,8 @@ func CountDiscarded(ctx context.Context, sh Shell, member string, end WALEnd, fr
 	l := sh.Layout()
 	var commits commitCounter
 	res, err := sh.Run(ctx, appliance.Command{Env: pgEnv(), Stdout: &commits, Argv: []string{
-		program(l, "pg_waldump"), "--path=" + l.DataDir + "/pg_wal", "--timeline=" + strconv.FormatUint(uint64(end.Line.Timeline), 10),
-		"--start=" + from.String(), "--end=" + end.At.String(), "--rmgr=Transaction",
+		"/bin/sh", "-c", commitsScript, "sh", program(l, "pg_waldump"), l.DataDir + "/pg_wal",
+		strconv.FormatUint(uint64(end.Line.Timeline), 10), from.String(), end.At.String(),
 	}})
 	if ctx.Err() != nil {
 		return d, ctx.Err()

@@ -120,10 +120,21 @@ func lineOf(ctx context.Context, sh Shell, timeline uint32) (appliance.Line, err
 	return line, nil
 }
 
+// usedSegments links the segments in $2 that have been written to, in a directory $d.
+// pg_waldump asks any segment for its size, and fails if it comes upon one that was
+// made in advance, which is empty.
+const usedSegments = `set -eu
+d=$(mktemp -d)
+trap 'rm -rf -- "$d"' EXIT
+for f in "$2"/????????????????????????; do
+	cmp -s -n 2 -- "$f" /dev/zero || ln -s -- "$f" "$d/"
+done
+`
+
 // lastRecordScript prints the last record that pg_waldump $1 reads in $2 on timeline
 // $3 from $4 on. The end of the WAL is an error to pg_waldump, so its exit code says
 // nothing.
-const lastRecordScript = `"$1" --path="$2" --timeline="$3" --start="$4" | tail -n 1`
+const lastRecordScript = usedSegments + `"$1" --path="$d" --timeline="$3" --start="$4" | tail -n 1`
 
 // lastRecord returns the end of the last valid record from that position on, or 0 and
 // pg_waldump's reason if there is none.

@@ -21,7 +21,7 @@ type Change struct {
 	// SetParameters is set if Parameters replace the spec's.
 	SetParameters bool              `json:"set_parameters,omitempty"`
 	Parameters    map[string]string `json:"parameters,omitempty"`
-	// Durability is set if the durability changes.
+	// Durability is set if the durability changes. Async ends the promise at once.
 	Durability Durability `json:"durability,omitempty"`
 	// Restart names the changed parameters that need a restart.
 	Restart []string `json:"restart,omitempty"`
@@ -53,6 +53,9 @@ func (ch Change) Applied(c Cluster) Cluster {
 	}
 	if ch.Durability != "" {
 		c.Spec.Durability = ch.Durability
+	}
+	if ch.Durability == DurabilityAsync { // before parameters that break the promise
+		c.Promise, c.Sync = Promise{}, Promise{}
 	}
 	if ch.Size != nil {
 		c.Spec.VCPUs = cmp.Or(ch.Size.VCPUs, c.Spec.VCPUs)

@@ -8,6 +8,9 @@ type Decision struct {
 	// operation itself may change the record's.
 	Phase       Phase `json:"phase,omitempty"`
 	Initialised bool  `json:"initialised,omitempty"`
+	// Promise is set if the operation has to settle what is promised of commits: the
+	// spec wants quorum durability, or something is promised, or both may change.
+	Promise bool `json:"promise,omitempty"`
 	// Postgres is the origin of the server programs for members on this machine. It
 	// is empty for operations that don't look for them, and if the spec names them.
 	Postgres PostgresOrigin `json:"postgres,omitempty"`

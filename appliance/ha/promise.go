@@ -34,12 +34,17 @@ func Implies(p, q appliance.Promise) bool {
 	return max(p.K-outside, 0) >= q.K
 }
 
-// Common returns a promise that both p and q imply: the smaller K over all
-// their members.
+// Common returns a promise that both p and q imply: the weaker one if there is one,
+// else the smaller K over all their members.
 func Common(p, q appliance.Promise) appliance.Promise {
 	k := min(p.K, q.K)
-	if k == 0 {
+	switch {
+	case k == 0:
 		return appliance.Promise{}
+	case Implies(p, q):
+		return q
+	case Implies(q, p):
+		return p
 	}
 	set := slices.Concat(p.Set, q.Set)
 	slices.Sort(set)
@@ -101,8 +106,8 @@ func Moves(stored, inForce, want appliance.Promise, flushed bool) Move {
 	}
 }
 
-// Without is the promise over the same members but one, with a K that those can
-// fulfil.
+// Without is the promise over the same members but one, with no larger K than a
+// promise over those has.
 func Without(p appliance.Promise, member string) appliance.Promise {
 	if !p.Has(member) {
 		return p
@@ -111,5 +116,5 @@ func Without(p appliance.Promise, member string) appliance.Promise {
 	if len(set) == 0 {
 		return appliance.Promise{}
 	}
-	return appliance.Promise{Set: set, K: min(p.K, len(set))}
+	return appliance.Promise{Set: set, K: min(p.K, Over(set...).K)}
 }

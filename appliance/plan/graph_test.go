@@ -153,6 +153,16 @@ func drawings() []drawn {
 		add("standby", ready, appliance.OpReinit, appliance.OperationParams{Member: "node2"}, false)
 		add("all", ready, appliance.OpDestroy, none, false)
 	}
+	quorum := clusterOf(appliance.ProviderLocal, appliance.PhaseReady, 3)
+	quorum.Spec.Durability = appliance.DurabilityQuorum
+	standby, shrink := appliance.OperationParams{Member: "node2"}, changesOf(quorum)["shrink"]
+	for _, kind := range []appliance.OperationKind{appliance.OpStart, appliance.OpStop, appliance.OpRestart, appliance.OpReinit, appliance.OpRejoin} {
+		add("standby under quorum", quorum, kind, standby, false)
+	}
+	add("all under quorum", quorum, appliance.OpRestart, appliance.OperationParams{}, false)
+	add("all under quorum", quorum, appliance.OpSwitchover, appliance.OperationParams{}, false)
+	add("shrink under quorum", quorum, appliance.OpScale, appliance.OperationParams{Change: &shrink}, false)
+	add("ready under quorum", quorum, appliance.OpUp, appliance.OperationParams{}, false)
 	return out
 }
 

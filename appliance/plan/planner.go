@@ -84,6 +84,7 @@ func (p *Planner) Preview(_ context.Context, o appliance.Operation, c appliance.
 	if err := r.draw(c); err != nil {
 		return nil, err
 	}
+	admitSteps(&r, c)
 	return r.steps(), nil
 }
 

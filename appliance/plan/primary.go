@@ -72,7 +72,8 @@ func drawChange(r *recipe, c appliance.Cluster) {
 	back := rejoinStep(r, from, changed)
 	point := whole(kindCheckpoint, "write a checkpoint")
 	point.Do = p.checkpoint
-	r.add(point, streaming, back)
+	promise := promiseStep(r, streaming, back)
+	r.add(point, streaming, back, promise)
 }
 
 // checkpoint comes last, since it may take seconds. It also writes the promotion into
@@ -209,6 +210,7 @@ func (p primaryChange) save(ctx context.Context, ch appliance.PrimaryChange, nex
 // brought back.
 func setPromoted(c *appliance.Cluster, k ha.Known, ch appliance.PrimaryChange, now time.Time) {
 	c.Primary, c.Epoch, c.Timeline, c.Ancestors, c.Promise = k.Primary, k.Epoch, k.Line.Timeline, k.Line.Ancestors, k.Promise
+	c.Sync = ha.Without(c.Sync, k.Primary)
 	c.Promotions = append(c.Promotions, promotionOf(k, ch, now))
 	for i := range c.Members {
 		switch m := &c.Members[i]; m.Name {

@@ -143,7 +143,12 @@ func (p primaryChange) promote(ctx context.Context, f facts, m appliance.Member,
 				return err
 			}
 		}
-		if ch.Kind == appliance.OpSwitchover && !s.Receiving && s.Replayed >= ch.LSN {
+		born, err := c.PromiseInForce(ctx)
+		if err != nil {
+			return err
+		}
+		kept := born.Equal(ha.Without(f.cluster.Sync, m.Name))
+		if ch.Kind == appliance.OpSwitchover && !s.Receiving && s.Replayed >= ch.LSN && kept {
 			return c.Promote(ctx)
 		}
 		conf, err := f.memberConfig(ctx, m, mc, s.Limits)
@@ -153,6 +158,11 @@ func (p primaryChange) promote(ctx context.Context, f facts, m appliance.Member,
 		conf.FreeReplay = true
 		if err := postgres.Detach(ctx, mc, conf, c); err != nil {
 			return err
+		}
+		if !kept {
+			if err := c.Enforce(ctx); err != nil {
+				return err
+			}
 		}
 		if err := c.Promote(ctx); err != nil {
 			return err

@@ -18,7 +18,8 @@ func (r *recipe) reinit(c appliance.Cluster, member string) error {
 			WithHint("pgapp ps shows which members are standbys")
 	}
 	spaces := r.tablespaceStep(c, []appliance.Member{m})
-	stop := r.stopStep(m, r.remakeSteps(c, m))
+	weaken := weakenStep(r, m.Name, r.lastOf())
+	stop := r.stopStep(m, r.remakeSteps(c, m), weaken)
 	wipe := each(kindWipe, m.Name, "remove the old data directory")
 	// A resumed operation must not wipe its own finished clone.
 	wipe.Done, wipe.Do = r.wiped(m.Name), r.wipe(m.Name)
@@ -29,7 +30,7 @@ func (r *recipe) reinit(c appliance.Cluster, member string) error {
 		return r.updateCluster(ctx, func(c *appliance.Cluster) { setReturned(c, m.Name) })
 	}
 	started := r.startStep(m, r.add(back, r.add(clone, r.add(wipe, stop))))
-	r.streamingStep([]appliance.Member{m}, started)
+	promiseStep(r, r.streamingStep([]appliance.Member{m}, started))
 	r.behind(spaces, r.nodes)
 	return nil
 }

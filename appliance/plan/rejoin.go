@@ -41,11 +41,13 @@ func rejoinStep(r *recipe, member string, needs ...*node) *node {
 // back on record and that the user has not stopped.
 func drawRejoin(r *recipe, c appliance.Cluster, member string) error {
 	if member == "" {
+		var back []*node
 		for _, m := range c.Standbys() {
 			if !m.WantStopped {
-				rejoinStep(r, m.Name)
+				back = append(back, rejoinStep(r, m.Name))
 			}
 		}
+		promiseStep(r, back...)
 		return nil
 	}
 	m, err := memberOf(c, member)
@@ -56,7 +58,7 @@ func drawRejoin(r *recipe, c appliance.Cluster, member string) error {
 		return appliance.NewProblem(appliance.ErrConflict, "%s is the primary of cluster %q and can't follow itself", m.Name, c.Name).
 			WithHint("pgapp ps shows which members are standbys")
 	}
-	rejoinStep(r, m.Name, r.intent(m.Name, false))
+	promiseStep(r, rejoinStep(r, m.Name, r.intent(m.Name, false)))
 	return nil
 }
 

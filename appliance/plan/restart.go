@@ -17,14 +17,14 @@ func (r *recipe) restart(c appliance.Cluster, member string) error {
 	}
 	last := intent
 	for _, m := range c.Standbys() {
-		started := r.startStep(m, r.powerStep(m, r.stopStep(m, last)))
+		started := r.startStep(m, r.powerStep(m, r.stopStep(m, last, weakenStep(r, m.Name, lastKeeps, last))))
 		again := each(kindStreaming, m.Name, "wait until it streams again")
 		again.Do = streamsAgain(r.work, m.Name)
 		last = r.add(again, started)
 	}
 	primary := c.PrimaryMember()
 	started := r.startStep(primary, r.powerStep(primary, r.stopStep(primary, last)))
-	r.streamingStep(c.Standbys(), r.accessStep(started))
+	promiseStep(r, r.streamingStep(c.Standbys(), r.accessStep(started)))
 	return nil
 }
 
@@ -40,7 +40,11 @@ func restartAtOnce(r *recipe, intent *node, c appliance.Cluster, member string) 
 	}
 	var stopped []*node
 	for _, m := range members {
-		stopped = append(stopped, r.stopStep(m, intent))
+		stop := r.stopStep(m, intent)
+		if member != "" && m.Name != c.Primary {
+			stop.need(weakenStep(r, m.Name, lastKeeps, intent))
+		}
+		stopped = append(stopped, stop)
 	}
 	from := len(r.nodes)
 	err := r.startAfter(intent, c, member)

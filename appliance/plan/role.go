@@ -18,6 +18,8 @@ type starter struct {
 	member string
 	// apart keeps a standby from connecting to its primary.
 	apart bool
+	// admits is set if a later step lets the application in.
+	admits bool
 }
 
 // inRole tells whether the member's server runs in the recorded role, and a standby's

@@ -36,13 +36,14 @@ func (r *recipe) scale(c appliance.Cluster) error {
 	r.applySteps(c, kept, ch, slots)
 	r.removeSteps(c, ch, slots, r.of(kindApply, primary.Name))
 	streaming := r.streamingStep(standbys, append(r.startedOf(standbys), slots)...)
+	promise := promiseStep(r, streaming)
 	sync := whole(kindSync, "write the new members to disk")
 	sync.Do = r.syncMembers(ch.Add)
 	r.add(sync, streaming)
 	if !stopped { // verify can't pass on a stopped cluster
 		verify := whole(kindVerify, "verify the cluster")
 		verify.Do = r.verify
-		r.add(verify, streaming)
+		r.add(verify, streaming, promise)
 	}
 	r.join(kept)
 	r.behind(spaces, r.nodes)
@@ -61,6 +62,11 @@ func (r *recipe) removeSteps(c appliance.Cluster, ch appliance.Change, needs ...
 		stop.Do = func(ctx context.Context, report appliance.Report) error { return r.stopMember(ctx, c, m, mc, report) }
 		stopped := r.add(stop, before)
 		stopped.need(needs...)
+		weaken := weakenStep(r, m.Name, r.lastOf(), append(needs, before)...)
+		if weaken != nil {
+			weaken.step.Done = r.forgotten(m.Name)
+		}
+		stopped.need(weaken)
 		slot := each(kindUnslot, m.Name, "drop its replication slot")
 		slot.Do = dropSlot(r.world, m)
 		unslotted := r.add(slot, stopped)

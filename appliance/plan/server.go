@@ -30,7 +30,7 @@ func (s starter) launch(ctx context.Context, f facts, m appliance.Member, mc app
 	if err != nil {
 		return err
 	}
-	c.Apart = s.apart
+	c.Apart, c.Shut = s.apart, s.shuts(f, m)
 	if f.cluster.Phase == appliance.PhaseCreating { // later changes check parameters before they record them
 		if err := postgres.CheckFiles(ctx, mc, c.Parameters); err != nil {
 			return err

@@ -26,7 +26,7 @@ func (r *recipe) startAfter(intent *node, c appliance.Cluster, member string) er
 		if m.Name == c.Primary {
 			last = r.accessStep(last)
 		}
-		r.streamingStep(following(c, m), last)
+		promiseStep(r, r.streamingStep(following(c, m), last))
 		return nil
 	}
 	primary, standbys := c.PrimaryMember(), c.Standbys()
@@ -35,7 +35,7 @@ func (r *recipe) startAfter(intent *node, c appliance.Cluster, member string) er
 		r.startStep(m, r.powerStep(m, intent), started)
 	}
 	access := r.accessStep(started)
-	r.streamingStep(standbys, append(r.startedOf(standbys), access)...)
+	promiseStep(r, r.streamingStep(standbys, append(r.startedOf(standbys), access)...))
 	return nil
 }
 
@@ -55,7 +55,7 @@ func (r *recipe) startWanted(c appliance.Cluster) {
 		}
 	}
 	if primary != nil {
-		r.streamingStep(standbys, append(r.startedOf(standbys), access)...)
+		promiseStep(r, r.streamingStep(standbys, append(r.startedOf(standbys), access)...))
 	}
 }
 
@@ -135,7 +135,7 @@ func (r *recipe) powerStep(m appliance.Member, needs ...*node) *node {
 // starts PostgreSQL in the recorded role.
 func (r *recipe) startStep(m appliance.Member, needs ...*node) *node {
 	s := each(kindStart, m.Name, "start PostgreSQL")
-	role := starter{work: r.work, member: m.Name}
+	role := starter{work: r.work, member: m.Name, admits: r.decision.Promise}
 	s.Done, s.Do = role.inRole, role.do
 	return r.add(s, needs...)
 }

@@ -23,17 +23,20 @@ const (
 // stop draws the steps that stop the cluster or one member. The primary stops first,
 // so that its shutdown checkpoint reaches every standby before the standbys stop.
 func (r *recipe) stop(c appliance.Cluster, member string) error {
-	intent := r.intent(member, true)
 	if member != "" {
 		m, err := memberOf(c, member)
 		if err != nil {
 			return err
 		}
+		intent := r.intent(member, true)
+		if m.Name != c.Primary {
+			intent.need(weakenStep(r, m.Name, r.lastOf()))
+		}
 		r.powerOffStep(m, r.stopStep(m, intent))
 		return nil
 	}
 	primary := c.PrimaryMember()
-	stopped := r.stopStep(primary, intent)
+	stopped := r.stopStep(primary, r.intent(member, true))
 	r.powerOffStep(primary, stopped)
 	for _, m := range c.Standbys() {
 		r.powerOffStep(m, r.stopStep(m, stopped))

@@ -101,9 +101,10 @@ func (r *recipe) endSteps(c appliance.Cluster, standbys []appliance.Member) {
 	}
 	streaming := r.streamingStep(standbys, append(ready, slots)...)
 	access := r.accessStep(load)
+	promise := promiseStep(r, access, streaming)
 	sync, verify := whole(kindSync, "write everything to disk"), whole(kindVerify, "verify the cluster")
 	sync.Do, verify.Do = r.syncAll, r.verify
-	r.delaySteps(c, r.add(sync, access, streaming), r.add(verify, access, streaming))
+	r.delaySteps(c, r.add(sync, access, streaming), r.add(verify, access, streaming, promise))
 }
 
 // startedOf returns the steps that start the members.

@@ -72,6 +72,10 @@ func cases() []scenario {
 		c.Members = slices.Clone(c.Members)
 		c.Members[1].Return, c.Members[3].Return = appliance.WayLook, appliance.WayRewind
 	})
+	quorum := func(c appliance.Cluster) appliance.Cluster {
+		return with(c, func(c *appliance.Cluster) { c.Spec.Durability = appliance.DurabilityQuorum })
+	}
+	sync := &appliance.Change{Standbys: 3, Durability: appliance.DurabilityQuorum}
 	limits := map[string]string{"max_connections": "50"}
 	add := &appliance.Change{Standbys: 4, Add: members(appliance.PlacementLocal, "node4")}
 	addVM := &appliance.Change{Standbys: 3, Add: members(appliance.PlacementVM, "node3")}
@@ -114,6 +118,20 @@ func cases() []scenario {
 		{"reinit a virtual machine", appliance.OpReinit, params{Member: "node1"}, vms, false},
 		{"rejoin", appliance.OpRejoin, params{}, marked, false},
 		{"rejoin one", appliance.OpRejoin, params{Member: "node3"}, marked, false},
+		{"up, with quorum durability", appliance.OpUp, params{}, quorum(creating()), false},
+		{"up, to quorum durability", appliance.OpUp, params{Change: sync}, local, false},
+		{"scale up under quorum", appliance.OpScale, params{Change: add}, quorum(local), false},
+		{"scale down under quorum", appliance.OpScale, params{Change: less}, quorum(local), false},
+		{"start under quorum", appliance.OpStart, params{}, quorum(local), false},
+		{"start what should run under quorum", appliance.OpStart, params{KeepStopped: true}, quorum(some), false},
+		{"start a standby under quorum", appliance.OpStart, params{Member: "node1"}, quorum(local), false},
+		{"stop under quorum", appliance.OpStop, params{}, quorum(local), false},
+		{"stop a standby under quorum", appliance.OpStop, params{Member: "node1"}, quorum(local), false},
+		{"restart under quorum", appliance.OpRestart, params{}, quorum(local), false},
+		{"restart a standby under quorum", appliance.OpRestart, params{Member: "node1"}, quorum(local), false},
+		{"reinit under quorum", appliance.OpReinit, params{Member: "node1"}, quorum(local), false},
+		{"rejoin under quorum", appliance.OpRejoin, params{}, quorum(marked), false},
+		{"switchover under quorum", appliance.OpSwitchover, params{}, quorum(local), false},
 		{"destroy", appliance.OpDestroy, params{}, local, false},
 		{"adopt", appliance.OpAdopt, params{Adopt: &appliance.AdoptDecision{}}, local, false},
 	}

@@ -73,6 +73,8 @@ type Config struct {
 	// Promise is rendered as synchronous_standby_names. A member's own must not name
 	// the member, so that it can be born as a primary under it.
 	Promise appliance.Promise
+	// Shut keeps the application out.
+	Shut bool
 	// DiskBytes is the size of the data directory's file system; slots of absent
 	// standbys may keep WAL in a quarter of it. 0 means unknown.
 	DiskBytes int64

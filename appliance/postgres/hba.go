@@ -1,8 +1,11 @@
 package postgres
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"net/netip"
+	"path"
 	"strings"
 
 	"pgapp/appliance"
@@ -24,7 +27,9 @@ func renderHBA(c Config) ([]byte, error) {
 	rules := []hbaRule{
 		{kind: "local", database: "all", keyword: true, user: RoleSuperuser, method: "peer map=" + identMap},
 		{kind: "local", database: "all", keyword: true, user: RoleControl, method: "peer map=" + identMap},
-		{kind: "local", database: c.Database, user: RoleApp, method: "scram-sha-256"},
+	}
+	if !c.Shut {
+		rules = append(rules, hbaRule{kind: "local", database: c.Database, user: RoleApp, method: "scram-sha-256"})
 	}
 	for _, p := range c.Sources {
 		if err := validSource(p); err != nil {
@@ -35,8 +40,10 @@ func renderHBA(c Config) ([]byte, error) {
 			hbaRule{kind: "host", database: "replication", keyword: true, user: RoleReplicator, address: from, method: "scram-sha-256"},
 			hbaRule{kind: "host", database: "all", keyword: true, user: RoleControl, address: from, method: "scram-sha-256"},
 			hbaRule{kind: "host", database: "postgres", user: RoleRewind, address: from, method: "scram-sha-256"},
-			hbaRule{kind: "host", database: c.Database, user: RoleApp, address: from, method: "scram-sha-256"},
 		)
+		if !c.Shut {
+			rules = append(rules, hbaRule{kind: "host", database: c.Database, user: RoleApp, address: from, method: "scram-sha-256"})
+		}
 	}
 	var b strings.Builder
 	b.WriteString("# Written by pgapp, and written anew before every start: changes here are lost.\n" +
@@ -104,4 +111,14 @@ func renderPassFile(password appliance.Secret) ([]byte, error) {
 		return nil, appliance.NewProblem(appliance.ErrPostgresConfig, "the replicator's password can't be written to a password file")
 	}
 	return []byte("*:*:*:" + RoleReplicator + ":" + p + "\n"), nil
+}
+
+// HasAccessRules tells whether the member's pg_hba.conf is the configuration's.
+func HasAccessRules(ctx context.Context, sh Shell, c Config) (bool, error) {
+	want, err := renderHBA(c)
+	if err != nil {
+		return false, err
+	}
+	have, err := sh.ReadFile(ctx, path.Join(sh.Layout().DataDir, "pg_hba.conf"))
+	return bytes.Equal(have, want), err
 }

@@ -1,0 +1,86 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/postgres"
+)
+
+// admitLimit bounds the time that the application waits for a restarted primary.
+const admitLimit = 30 * time.Second
+
+// admitSteps draws, behind each start of the primary, the step that lets the application
+// in. Rows whose commits waited for standbys become visible in a crash recovery, so the
+// primary starts without the application until standbys have them.
+func admitSteps(r *recipe, c appliance.Cluster) {
+	start := r.of(kindStart, c.Primary)
+	if !r.decision.Promise || start == nil || unused(c) {
+		return
+	}
+	s := each(kindAdmit, c.Primary, "let the application in")
+	s.Do = admission{r.work}.admit
+	admit := r.add(s, start)
+	for _, n := range r.nodes {
+		if k := n.step.Kind; k == kindPromise || k == kindVerify || k == kindApply && n.step.Member == c.Primary {
+			n.need(admit)
+		}
+	}
+}
+
+// admission lets the application into the primary.
+type admission struct{ work work }
+
+// shuts tells whether the member starts without the application.
+func (s starter) shuts(f facts, m appliance.Member) bool {
+	return s.admits && m.Name == f.cluster.Primary && !f.cluster.Sync.None() && !unused(f.cluster)
+}
+
+// admit lets the application in once the standbys have flushed what the primary has
+// recovered, and after admitLimit in any case. A repeat is safe.
+func (a admission) admit(ctx context.Context, report appliance.Report) error {
+	return a.work.on(ctx, a.work.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
+		conf, err := f.memberConfig(ctx, m, mc, postgres.Limits{})
+		if err != nil {
+			return err
+		}
+		conf.Shut = true
+		if shut, err := postgres.HasAccessRules(ctx, mc, conf); err != nil || shut {
+			if err == nil {
+				err = a.await(ctx, f.cluster.Sync, report)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		conf.Shut = false
+		if err := postgres.Configure(ctx, mc, conf); err != nil {
+			return err
+		}
+		return postgres.ReloadConfig(ctx, mc, m.Port)
+	})
+}
+
+// await waits until the standbys have flushed what the primary has now.
+func (a admission) await(ctx context.Context, promise appliance.Promise, report appliance.Report) error {
+	if promise.None() {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, admitLimit)
+	defer cancel()
+	err := a.work.inPrimary(limited, func(_ facts, c *postgres.Control) error {
+		at, err := c.Mark(limited)
+		if err != nil {
+			return err
+		}
+		return c.WaitFlushed(limited, promise.Set, promise.K, at)
+	})
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		report(appliance.Progress{Note: "the application was let in before the standbys had all that the primary recovered: " +
+			promiseText(promise) + " did not flush it within " + admitLimit.String()})
+		return nil
+	}
+	return err
+}

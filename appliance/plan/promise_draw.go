@@ -1,0 +1,81 @@
+package plan
+
+import (
+	"context"
+
+	"pgapp/appliance"
+)
+
+const (
+	kindPromise appliance.StepKind = "promise"
+	kindWeaken  appliance.StepKind = "weaken"
+	kindAdmit   appliance.StepKind = "admit"
+)
+
+// promiseStep draws the step that settles what is promised of acknowledged commits on
+// the standbys that stream. It returns nil if the operation has nothing to settle.
+func promiseStep(r *recipe, needs ...*node) *node {
+	if !r.decision.Promise {
+		return nil
+	}
+	s := whole(kindPromise, "settle what a commit waits for")
+	p := settling{work: r.work}
+	s.Do = func(ctx context.Context, report appliance.Report) error {
+		f, err := p.work.facts(ctx)
+		if err != nil || f.cluster.PrimaryMember().WantStopped || f.cluster.Promise.None() && f.cluster.Sync.None() && !f.cluster.Spec.Quorum() && !endsPromise(r.op) {
+			return err
+		}
+		if err := p.settle(ctx, report); err != nil {
+			return err
+		}
+		p.spread(ctx, report)
+		return nil
+	}
+	return r.add(s, needs...)
+}
+
+// endsPromise tells whether the operation makes the cluster asynchronous. The record
+// promises nothing then, but the setting may still be in force.
+func endsPromise(o appliance.Operation) bool {
+	return o.Params.Change != nil && o.Params.Change.Durability == appliance.DurabilityAsync
+}
+
+// weakenStep draws the step that takes a standby out of what is promised, before the
+// standby stops. It returns nil if nothing is promised.
+func weakenStep(r *recipe, member string, last lastStandby, needs ...*node) *node {
+	if !r.decision.Promise {
+		return nil
+	}
+	s := each(kindWeaken, member, "let no commit wait for it")
+	p := settling{work: r.work, leaving: member, last: last}
+	s.Do = p.weaken
+	return r.add(s, needs...)
+}
+
+// lastOf returns what becomes of the promise if the operation takes the last standby.
+func (w world) lastOf() lastStandby {
+	if w.op.Params.Force {
+		return lastEnds
+	}
+	return lastRefused
+}
+
+// weaken takes the leaving standby out of the promise. While the primary doesn't run,
+// commits can't wait for the standby; what was acknowledged before may be on this
+// standby alone, so its data must not go then.
+func (p settling) weaken(ctx context.Context, report appliance.Report) error {
+	var in, serves bool
+	err := p.work.on(ctx, p.work.primaryName(ctx), func(f facts, _ appliance.Member, mc appliance.Machine) (err error) {
+		in = f.cluster.Promise.Has(p.leaving) || f.cluster.Sync.Has(p.leaving)
+		serves, err = mc.ServerRunning(ctx)
+		return err
+	})
+	switch removes := p.work.op.Kind != appliance.OpStop && p.work.op.Kind != appliance.OpRestart; {
+	case err != nil || !in || !serves && !removes:
+		return err
+	case !serves:
+		return appliance.NewProblem(appliance.ErrConflict, "the primary doesn't run, and %s may have commits that no other standby has", p.leaving).
+			WithHint("start the primary first: pgapp start")
+	}
+	return p.settle(ctx, report)
+}

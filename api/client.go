@@ -211,6 +211,9 @@ func (c *Client) Submit(ctx context.Context, cluster string, kind appliance.Oper
 	switch {
 	case p.Member != "":
 		path += "/members/" + url.PathEscape(p.Member) + "/" + url.PathEscape(string(kind))
+		if p.Force {
+			path += "?force=true"
+		}
 	case kind == appliance.OpDestroy:
 		method = http.MethodDelete
 	default:

@@ -21,9 +21,9 @@ func (s *Server) registerChanges(api *routes) {
 	s.clusterChange(api, http.MethodPost, "/stop", "stop-cluster", appliance.OpStop, "Stop the cluster and keep its data")
 	s.clusterChange(api, http.MethodPost, "/start", "start-cluster", appliance.OpStart, "Start the cluster")
 	s.clusterChange(api, http.MethodPost, "/restart", "restart-cluster", appliance.OpRestart, "Restart the cluster")
-	s.memberChange(api, "reinit", appliance.OpReinit, "Clone the standby anew")
+	s.forcedChange(api, "reinit", appliance.OpReinit, "Clone the standby anew")
 	s.memberChange(api, "restart", appliance.OpRestart, "Restart the member")
-	s.memberChange(api, "stop", appliance.OpStop, "Stop the member")
+	s.forcedChange(api, "stop", appliance.OpStop, "Stop the member")
 	s.memberChange(api, "start", appliance.OpStart, "Start the member")
 	s.registerPrimary(api)
 }
@@ -61,5 +61,21 @@ func (s *Server) memberChange(api *routes, verb string, kind appliance.Operation
 		Summary: summary, DefaultStatus: http.StatusAccepted,
 	}, attributes{access: admins}, func(ctx context.Context, in *input) (*operationOutput, error) {
 		return s.submit(ctx, in.Key, in.Cluster, kind, appliance.OperationParams{Member: in.Member})
+	})
+}
+
+// forcedChange is memberChange for an operation that may end the promise of durability
+// quorum.
+func (s *Server) forcedChange(api *routes, verb string, kind appliance.OperationKind, summary string) {
+	type input struct {
+		MemberPath
+		IdempotencyHeader
+		Force bool `query:"force" doc:"also take the last standby that keeps the promise of durability quorum, which ends the promise"`
+	}
+	route(api, huma.Operation{
+		OperationID: verb + "-member", Method: http.MethodPost, Path: base + "/clusters/{cluster}/members/{member}/" + verb,
+		Summary: summary, DefaultStatus: http.StatusAccepted,
+	}, attributes{access: admins}, func(ctx context.Context, in *input) (*operationOutput, error) {
+		return s.submit(ctx, in.Key, in.Cluster, kind, appliance.OperationParams{Member: in.Member, Force: in.Force})
 	})
 }

@@ -57,9 +57,12 @@ func (s *Server) registerPrimary(api *routes) {
 	s.memberChange(api, "rejoin", appliance.OpRejoin, "Bring the member back as a standby after a change of primary")
 }
 
-// changeOf names a request for a change of primary, so that the same key with another
-// body is refused.
+// changeOf names the rest of a request, so that the same key with another body or query
+// is refused.
 func changeOf(p appliance.OperationParams) string {
+	if p.Force {
+		return "?force=true"
+	}
 	if p.To == "" && !p.AllowDataLoss {
 		return ""
 	}

@@ -110,6 +110,14 @@ func (p Promise) Setting() string {
 // ReasonAdopted is the reason of a promotion that an adoption recorded.
 const ReasonAdopted = "adopted"
 
+// String describes the promise for people.
+func (p Promise) String() string {
+	if p.None() {
+		return "nothing"
+	}
+	return "any " + strconv.Itoa(p.K) + " of " + strings.Join(p.Set, ", ")
+}
+
 // Promotion is a promotion that pgapp made or adopted.
 type Promotion struct {
 	Epoch    uint64    `json:"epoch" yaml:"epoch"`

@@ -23,14 +23,18 @@ const (
 // ClusterStatus is a cluster's record and its observed state, as `pgapp ps` and
 // GET /clusters/{c} show them.
 type ClusterStatus struct {
-	Name             string         `json:"name" yaml:"name"`
-	Provider         ProviderKind   `json:"provider" yaml:"provider"`
-	Phase            Phase          `json:"phase" yaml:"phase"`
-	Database         string         `json:"database" yaml:"database"`
-	Primary          string         `json:"primary" yaml:"primary"`
-	Timeline         uint32         `json:"timeline" yaml:"timeline"`
-	SystemIdentifier string         `json:"system_identifier" yaml:"system_identifier"`
-	Members          []MemberStatus `json:"members" yaml:"members"`
+	Name             string       `json:"name" yaml:"name"`
+	Provider         ProviderKind `json:"provider" yaml:"provider"`
+	Phase            Phase        `json:"phase" yaml:"phase"`
+	Database         string       `json:"database" yaml:"database"`
+	Primary          string       `json:"primary" yaml:"primary"`
+	Timeline         uint32       `json:"timeline" yaml:"timeline"`
+	SystemIdentifier string       `json:"system_identifier" yaml:"system_identifier"`
+	// Durability is the wanted one. Promise is what holds for every acknowledged commit
+	// now; under async it is left out.
+	Durability Durability     `json:"durability" yaml:"durability"`
+	Promise    *Promise       `json:"promise,omitempty" yaml:"promise,omitempty"`
+	Members    []MemberStatus `json:"members" yaml:"members"`
 	// Operation is the id of the running operation, if any.
 	Operation string `json:"operation,omitempty" yaml:"operation,omitempty"`
 	UUID      string `json:"uuid" yaml:"uuid"`

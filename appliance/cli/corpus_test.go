@@ -75,6 +75,7 @@ func flags() []hostile {
 		{flag: "--database", names: "database", legal: among("con", "yes", "no"), with: here},
 		{flag: "--sql", names: "sql[0]", legal: among("/etc/passwd"), with: here},
 		{flag: "--postgres-bin", names: "postgres_bin", legal: none, with: here},
+		{flag: "--durability", names: "durability", legal: none, with: here},
 		{flag: "--locale", names: "locale", legal: none, with: here},
 		{flag: "--image", names: "image", legal: images, with: vm},
 		{flag: "--image-digest", names: "image_digest", legal: none, with: vm},

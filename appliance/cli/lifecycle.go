@@ -14,7 +14,7 @@ import (
 type memberCommands struct{ *app }
 
 func (a memberCommands) stopCommand() *cobra.Command {
-	return a.operationCommand("stop [MEMBER]", "Stop the cluster, or one member; the data stay", appliance.OpStop, false)
+	return a.forcedCommand("stop [MEMBER]", "Stop the cluster, or one member; the data stay", appliance.OpStop, false)
 }
 
 func (a memberCommands) startCommand() *cobra.Command {
@@ -26,7 +26,7 @@ func (a memberCommands) restartCommand() *cobra.Command {
 }
 
 func (a memberCommands) reinitCommand() *cobra.Command {
-	return a.operationCommand("reinit MEMBER", "Clone a standby anew", appliance.OpReinit, true)
+	return a.forcedCommand("reinit MEMBER", "Clone a standby anew", appliance.OpReinit, true)
 }
 
 func (a memberCommands) operationCommand(use, short string, kind appliance.OperationKind, needsMember bool) *cobra.Command {
@@ -36,6 +36,18 @@ func (a memberCommands) operationCommand(use, short string, kind appliance.Opera
 			return a.submit(cmd.Context(), kind, appliance.OperationParams{Member: first(args)})
 		},
 	}
+}
+
+// forcedCommand is operationCommand for an operation that may end the promise of
+// durability quorum.
+func (a memberCommands) forcedCommand(use, short string, kind appliance.OperationKind, needsMember bool) *cobra.Command {
+	cmd := a.operationCommand(use, short, kind, needsMember)
+	force := cmd.Flags().Bool("force", false, "durability quorum: also the last standby that commits wait for, which ends the promise")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		member := first(args)
+		return a.submit(cmd.Context(), kind, appliance.OperationParams{Member: member, Force: *force && member != ""})
+	}
+	return cmd
 }
 
 // submit starts an operation, follows it, and shows the cluster afterwards.

@@ -44,6 +44,9 @@ degraded or failed.`,
 				if err := a.memberTable(s); err != nil {
 					return err
 				}
+				if s.Promise != nil {
+					a.note("promise: %s%s", s.Promise, weakness(s))
+				}
 				if s.Operation != "" {
 					a.note("operation %s is under way: pgapp ops %s --follow", s.Operation, s.Operation)
 				}
@@ -53,6 +56,14 @@ degraded or failed.`,
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "all clusters of this home, a line each")
 	return cmd
+}
+
+// weakness says what to do about a promise that is less than what is wanted.
+func weakness(s appliance.ClusterStatus) string {
+	if s.Durability == appliance.DurabilityQuorum && s.Promise.None() && s.Phase == appliance.PhaseDegraded {
+		return "; durability quorum is wanted: pgapp up settles it"
+	}
+	return ""
 }
 
 func (a *app) memberTable(s appliance.ClusterStatus) error {

@@ -35,9 +35,15 @@ func (b *box) dataDir(member string) string {
 // superuser runs SQL over the member's socket, as its owner may.
 func (b *box) superuser(member, sql string) (string, error) {
 	b.t.Helper()
+	return b.superuserOf(member, "postgres", sql)
+}
+
+// superuserOf is superuser in a database.
+func (b *box) superuserOf(member, database, sql string) (string, error) {
+	b.t.Helper()
 	data := b.dataDir(member)
 	socket := filepath.Join(filepath.Dir(data), "run")
-	return b.asOwner(data, "", filepath.Join(pgbin(b.t), "psql"), "-XAtq", "-h", socket, "-U", "postgres", "-d", "postgres", "-c", sql)
+	return b.asOwner(data, "", filepath.Join(pgbin(b.t), "psql"), "-XAtq", "-h", socket, "-U", "postgres", "-d", database, "-c", sql)
 }
 
 // space makes a directory that a tablespace can have.

@@ -1,7 +1,9 @@
 package control
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 
 	"pgapp/appliance"
@@ -60,7 +62,10 @@ func (c *Controller) status(ctx context.Context, r appliance.Cluster) (appliance
 	s := appliance.ClusterStatus{
 		Name: r.Name, Provider: r.Spec.Provider, Phase: r.Phase, Database: r.Spec.Database, Primary: r.Primary,
 		Timeline: r.Timeline, SystemIdentifier: r.SystemIdentifier, UUID: r.UUID, Spec: &spec, Revision: r.Revision,
-		Members: make([]appliance.MemberStatus, len(r.Members)),
+		Members: make([]appliance.MemberStatus, len(r.Members)), Durability: cmp.Or(r.Spec.Durability, appliance.DurabilityAsync),
+	}
+	if r.Spec.Quorum() || !r.Promise.None() {
+		s.Promise = &r.Promise
 	}
 	running, err := c.cfg.Store.Running(ctx, r.Name)
 	if err == nil {
@@ -167,7 +172,8 @@ func cloning(o appliance.Operation, member string) bool {
 }
 
 // observedPhase returns the stored phase, but degraded for a ready cluster with a
-// member that doesn't run or stream, or whose members are being stopped.
+// member that doesn't run or stream, whose members are being stopped, or whose quorum
+// could be of more members than is promised.
 func observedPhase(r appliance.Cluster, members []appliance.MemberStatus, busy bool) appliance.Phase {
 	if r.Phase != appliance.PhaseReady {
 		return r.Phase
@@ -180,7 +186,17 @@ func observedPhase(r appliance.Cluster, members []appliance.MemberStatus, busy b
 			return appliance.PhaseDegraded
 		}
 	}
+	if r.Spec.Quorum() && promisesLess(r.Promise, members) {
+		return appliance.PhaseDegraded
+	}
 	return appliance.PhaseReady
+}
+
+// promisesLess tells whether a standby streams that the promise leaves out.
+func promisesLess(p appliance.Promise, members []appliance.MemberStatus) bool {
+	return slices.ContainsFunc(members, func(m appliance.MemberStatus) bool {
+		return m.Role == appliance.RoleStandby && m.State == appliance.StateStreaming && !p.Has(m.Name)
+	})
 }
 
 // Verify proves what the cluster claims. It changes nothing but the marker

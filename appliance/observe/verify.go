@@ -13,6 +13,7 @@ func (o *Observer) Verify(ctx context.Context, c appliance.Cluster, p Machines, 
 	in := postgres.VerifyInput{
 		SystemIdentifier: c.SystemIdentifier, Database: c.Spec.Database, Password: s.Get(appliance.SecretControl),
 		AppPassword: s.Get(appliance.SecretApp), SharedMachine: c.SharesMachine(),
+		Quorum: c.Spec.Quorum(), Promise: c.Promise, Sync: c.Sync,
 	}
 	if _, value, ok := postgres.ApplyDelay(c.Spec.Parameters); ok {
 		in.ApplyDelay = value

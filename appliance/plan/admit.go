@@ -79,7 +79,7 @@ func (a admission) await(ctx context.Context, promise appliance.Promise, report 
 	})
 	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		report(appliance.Progress{Note: "the application was let in before the standbys had all that the primary recovered: " +
-			promiseText(promise) + " did not flush it within " + admitLimit.String()})
+			promise.String() + " did not flush it within " + admitLimit.String()})
 		return nil
 	}
 	return err

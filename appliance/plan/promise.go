@@ -3,8 +3,8 @@ package plan
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"pgapp/appliance"
@@ -71,7 +71,7 @@ func (p settling) settle(ctx context.Context, report appliance.Report) error {
 		return done, err
 	})
 	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-		return appliance.NewProblem(appliance.ErrReplication, "the promise of durability quorum was not settled in time; promised now: %s", promiseText(now)).
+		return appliance.NewProblem(appliance.ErrReplication, "the promise of durability quorum was not settled in time; promised now: %s", now).
 			WithHint("pgapp ps shows which standbys stream; pgapp up goes on")
 	}
 	return err
@@ -100,7 +100,7 @@ func (p settling) move(ctx context.Context, f facts, c *postgres.Control, report
 
 // towards makes the next move to the wanted promise, and tells whether none is left.
 func (p settling) towards(ctx context.Context, f facts, c *postgres.Control, inForce, want appliance.Promise, report appliance.Report) (bool, error) {
-	report(appliance.Progress{Detail: "promised: " + promiseText(f.cluster.Promise) + "; wanted: " + promiseText(want)})
+	report(appliance.Progress{Detail: fmt.Sprintf("promised: %s; wanted: %s", f.cluster.Promise, want)})
 	flushed, err := p.flushed(ctx, f, c, inForce, want)
 	if err != nil {
 		return false, err
@@ -212,12 +212,4 @@ func (p settling) spread(ctx context.Context, report appliance.Report) {
 			report(appliance.Progress{Detail: m.Name + " gets the setting later: " + err.Error()})
 		}
 	}
-}
-
-// promiseText describes a promise.
-func promiseText(p appliance.Promise) string {
-	if p.None() {
-		return "nothing"
-	}
-	return strings.ReplaceAll(strings.Replace(p.Setting(), "ANY", "any", 1), `"`, "")
 }

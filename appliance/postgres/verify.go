@@ -29,6 +29,7 @@ const (
 	CheckCollation    = "collation-version"
 	CheckParameters   = "parameters"
 	CheckSettings     = "settings-owned"
+	CheckDurability   = "durability"
 )
 
 // replayWait is the time for a standby to replay the primary's writes.
@@ -65,6 +66,9 @@ type VerifyInput struct {
 	// ApplyDelay is recovery_min_apply_delay of the cluster's spec, or "". It may
 	// be the reason of a standby's refusal.
 	ApplyDelay string
+	// Quorum is set if durability quorum is wanted. Promise and Sync are the record's.
+	Quorum        bool
+	Promise, Sync appliance.Promise
 	// Leave takes back the sessions of Look at the end.
 	Leave func(ctx context.Context, member string, c *Control)
 }
@@ -98,6 +102,8 @@ type verification struct {
 	// marker is the newly written sequence number; 0 if the write failed.
 	marker    int64
 	markerErr error
+	// inForce is what the primary's setting promises.
+	inForce appliance.Promise
 	// flushed is the primary's position after all standbys were observed.
 	flushed string
 	// tables are the tables of the first count, nil before; tooLarge is the number
@@ -207,6 +213,9 @@ func (v *verification) askPrimary(ctx context.Context) {
 	c := v.primary.admin
 	if v.replication, v.askErr = c.Replication(ctx); v.askErr == nil {
 		v.slots, v.askErr = c.Slots(ctx)
+	}
+	if v.askErr == nil {
+		v.inForce, v.askErr = c.PromiseInForce(ctx)
 	}
 	if !v.primary.seen.InRecovery && v.askErr == nil {
 		v.askErr = c.row(ctx, "SELECT pg_current_wal_flush_lsn()::text", nil, &v.flushed)

@@ -39,6 +39,9 @@ func (v *verification) judge(m *subject) (out []appliance.Check, proven bool) {
 	if m == v.primary {
 		add(CheckWritable, own(v.writable))
 		add(CheckIdentifier, own(func() verdict { return v.sameIdentifier(m) }))
+		if v.in.Quorum || !v.in.Promise.None() {
+			add(CheckDurability, both(v.durability))
+		}
 	} else {
 		add(CheckInRecovery, own(m.inRecovery))
 		add(CheckStreaming, with(func() verdict { return m.orDelayed(streamingVerdict(v.replication, m.Member)) }))

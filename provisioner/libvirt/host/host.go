@@ -84,7 +84,7 @@ func (Local) Kill(p Process) error {
 	// The descriptor holds the process, so what is read now is its own.
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID), "cmdline"))
 	if err != nil || !slices.Equal(arguments(text), p.Argv) {
-		return nil //nolint:nilerr // the process has ended
+		return nil
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("killing process %d: %w", p.PID, err)

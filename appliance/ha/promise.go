@@ -78,9 +78,6 @@ type Move struct {
 	Await *appliance.Promise
 }
 
-// Done tells whether nothing is left to do.
-func (m Move) Done() bool { return m.Store == nil && m.Set == nil && m.Await == nil }
-
 // Moves returns the next step from what is stored and in force towards what is
 // wanted. The stored promise holds for every acknowledged commit at each
 // moment, so it is weakened before PostgreSQL's setting and strengthened after

@@ -115,7 +115,7 @@ func follow(members []string, from, to appliance.Promise) error {
 			}
 		}
 		switch m := Moves(stored, inForce, to, flushed); {
-		case m.Done():
+		case m == (Move{}):
 			if !stored.Equal(to) || !inForce.Equal(to) {
 				return fmt.Errorf("ended with stored %v, in force %v", stored, inForce)
 			}

@@ -42,6 +42,10 @@ type home struct {
 	pgbin string
 	tmpl  *template.Template
 	st    *store.Store
+	// sessions are the last daemon's, which its end closes.
+	sessions *postgres.Sessions
+	// around is [guardedStore]'s.
+	around func(after bool) error
 }
 
 // newHome makes a home, in memory if /dev/shm has room.
@@ -92,10 +96,14 @@ func (h *home) daemon(crash func(string) error) (*control.Controller, *op.Runner
 	providers := map[appliance.ProviderKind]appliance.Provider{
 		appliance.ProviderLocal: guardedProvider{local.New(local.Config{Home: h.dir, FirstBlock: h.block}), h.t, nil},
 	}
+	if h.sessions != nil {
+		h.sessions.Close(context.WithoutCancel(h.t.Context()))
+	}
 	sessions := &postgres.Sessions{}
+	h.sessions = sessions
 	watcher := observe.New(sessions)
 	planner := plan.New(plan.Config{
-		Sessions: sessions, Observer: watcher, Store: guardedStore{h.st, h.t}, Providers: providers, Dataset: dataset,
+		Sessions: sessions, Observer: watcher, Store: guardedStore{h.st, h.t, h.around}, Providers: providers, Dataset: dataset,
 		Template:     func(appliance.Spec) *template.Template { return h.tmpl },
 		HostPostgres: func(context.Context) (bool, error) { return h.tmpl == nil, nil },
 		Binaries: func(ctx context.Context, _ appliance.Spec, _ appliance.PostgresOrigin) (tree.Binaries, error) {

@@ -41,13 +41,23 @@ func refuse(ctx context.Context, t *testing.T, what string) error {
 type guardedStore struct {
 	*store.Store
 	t *testing.T
+	// around, if set, is called before and after each change of a cluster's record, and
+	// may fail it.
+	around func(after bool) error
 }
 
 func (s guardedStore) UpdateCluster(ctx context.Context, name string, change func(*appliance.Cluster) error) (appliance.Cluster, error) {
 	if err := refuse(ctx, s.t, "changes the record"); err != nil {
 		return appliance.Cluster{}, err
 	}
-	return s.Store.UpdateCluster(ctx, name, change)
+	if s.around == nil {
+		return s.Store.UpdateCluster(ctx, name, change)
+	}
+	if err := s.around(false); err != nil {
+		return appliance.Cluster{}, err
+	}
+	c, err := s.Store.UpdateCluster(ctx, name, change)
+	return c, errors.Join(err, s.around(true))
 }
 
 func (s guardedStore) UpdateSecrets(ctx context.Context, cluster string, change func(*appliance.Secrets) error) error {

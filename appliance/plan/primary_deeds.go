@@ -160,7 +160,7 @@ func (p primaryChange) promote(ctx context.Context, f facts, m appliance.Member,
 			return err
 		}
 		if !kept {
-			if err := c.Enforce(ctx); err != nil {
+			if _, err := c.Enforce(ctx); err != nil {
 				return err
 			}
 		}

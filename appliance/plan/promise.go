@@ -155,7 +155,7 @@ func (p settling) flushed(ctx context.Context, f facts, c *postgres.Control, inF
 	}
 	if p.moment.at == 0 || !p.moment.want.Equal(want) {
 		if f.cluster.Promise.None() {
-			if err := c.Enforce(ctx); err != nil {
+			if ok, err := c.Enforce(ctx); err != nil || !ok {
 				return false, err
 			}
 		}

@@ -167,7 +167,7 @@ func newWorld(t *testing.T, c scenario) *world {
 	p := guardedProvider{stepProvider{}, t, func(appliance.Member) appliance.Machine { return w.machine }}
 	sessions := &postgres.Sessions{}
 	w.planner = plan.New(plan.Config{
-		Store: guardedStore{w.st, t}, Sessions: sessions, Observer: observe.New(sessions),
+		Store: guardedStore{w.st, t, nil}, Sessions: sessions, Observer: observe.New(sessions),
 		Providers:    map[appliance.ProviderKind]appliance.Provider{appliance.ProviderLocal: p, appliance.ProviderLibvirt: p},
 		HostPostgres: func(context.Context) (bool, error) { return w.hostPostgres, nil },
 		Binaries: func(context.Context, appliance.Spec, appliance.PostgresOrigin) (tree.Binaries, error) {

@@ -93,5 +93,11 @@ func (c *Control) Mark(ctx context.Context) (appliance.LSN, error) {
 
 // Enforce waits until commits wait for standbys, after the reload that named the first
 // ones: the checkpointer tells the sessions, and it reads its setting before it begins
-// a checkpoint.
-func (c *Control) Enforce(ctx context.Context) error { return c.Checkpoint(ctx) }
+// a checkpoint. It returns false if the checkpoint takes longer than a session may wait.
+func (c *Control) Enforce(ctx context.Context) (bool, error) {
+	err := c.Checkpoint(ctx)
+	if hasState(err, stateCanceled) && ctx.Err() == nil {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -11,7 +11,7 @@ func All() []Mutation {
 		{"positions that move count", "elect.go", "return s.Detached && s.Settled", "return true", 6654},
 		{"a candidate may lack commits of another", "elect.go", "return a.Line.Timeline < b.Line.Timeline && e.slack == 0 || a.Position()+e.slack < b.Position()", "return false", 142},
 		{"a switchover doesn't wait for the WAL's end", "change.go", "s.Replayed < f.Old.Ended || ", "", 1},
-		{"the promise is strengthened early", "promise.go", "case inForce.Equal(want) && (flushed || Implies(stored, want)):", "case inForce.Equal(want):", 6037},
+		{"the promise is strengthened early", "promise.go", "case inForce.Equal(want) && (flushed || Implies(stored, want)):", "case inForce.Equal(want):", 1967},
 		{"a candidate is given up though it was promoted", "change.go", "return f.Candidate.Gone && f.Candidate.Writes }", "return false }", 273},
 		{"the number of a repeated timeline ends nothing", "change.go", "len(f.Candidate.Line.Ancestors) > 0", "f.Candidate.Line.Timeline != f.Known.Line.Timeline", 233},
 		{"a foreign timeline is trusted", "rejoin.go", "return timeline > 1 && epoch < began", "return false", 475},

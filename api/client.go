@@ -195,12 +195,15 @@ func (c *Client) Plan(ctx context.Context, spec appliance.Spec) (appliance.Opera
 // Scale adds standbys or removes some.
 func (c *Client) Scale(ctx context.Context, cluster string, w appliance.ScaleWish) (appliance.Operation, error) {
 	var out appliance.Operation
-	path := clusterURL(cluster) + "/members"
+	path, query := clusterURL(cluster)+"/members", ""
+	if w.Force {
+		query = "?force=true"
+	}
 	if w.Remove != "" {
-		err := c.call(ctx, http.MethodDelete, path+"/"+url.PathEscape(w.Remove), nil, &out)
+		err := c.call(ctx, http.MethodDelete, path+"/"+url.PathEscape(w.Remove)+query, nil, &out)
 		return out, err
 	}
-	err := c.call(ctx, http.MethodPost, path, MembersRequest{Standbys: w.Standbys}, &out)
+	err := c.call(ctx, http.MethodPost, path+query, MembersRequest{Standbys: w.Standbys}, &out)
 	return out, err
 }
 
@@ -220,12 +223,13 @@ func (c *Client) Submit(ctx context.Context, cluster string, kind appliance.Oper
 		path += "/" + url.PathEscape(string(kind))
 	}
 	var body any
-	switch kind {
-	case appliance.OpSwitchover:
+	switch {
+	case kind == appliance.OpSwitchover:
 		body = SwitchoverRequest{To: p.To}
-	case appliance.OpFailover:
+	case kind == appliance.OpFailover:
 		body = FailoverRequest{To: p.To, AllowDataLoss: p.AllowDataLoss}
-	default: // the others have no body
+	case p.InPlace:
+		body = RestartRequest{InPlace: true}
 	}
 	err := c.call(ctx, method, path, body, &out)
 	return out, err

@@ -134,7 +134,7 @@ func (f *fake) Scale(_ context.Context, cluster string, w appliance.ScaleWish) (
 	case w.Standbys != nil:
 		n = *w.Standbys
 	}
-	return f.begin(cluster, appliance.OpScale, appliance.OperationParams{Change: &appliance.Change{Standbys: n}})
+	return f.begin(cluster, appliance.OpScale, appliance.OperationParams{Change: &appliance.Change{Standbys: n}, Force: w.Force})
 }
 
 func (f *fake) Submit(_ context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error) {

@@ -20,7 +20,7 @@ func (s *Server) registerChanges(api *routes) {
 	s.clusterChange(api, http.MethodDelete, "", "delete-cluster", appliance.OpDestroy, "Remove the cluster, its members and all their data")
 	s.clusterChange(api, http.MethodPost, "/stop", "stop-cluster", appliance.OpStop, "Stop the cluster and keep its data")
 	s.clusterChange(api, http.MethodPost, "/start", "start-cluster", appliance.OpStart, "Start the cluster")
-	s.clusterChange(api, http.MethodPost, "/restart", "restart-cluster", appliance.OpRestart, "Restart the cluster")
+	s.registerRestart(api)
 	s.forcedChange(api, "reinit", appliance.OpReinit, "Clone the standby anew")
 	s.memberChange(api, "restart", appliance.OpRestart, "Restart the member")
 	s.forcedChange(api, "stop", appliance.OpStop, "Stop the member")
@@ -77,5 +77,24 @@ func (s *Server) forcedChange(api *routes, verb string, kind appliance.Operation
 		Summary: summary, DefaultStatus: http.StatusAccepted,
 	}, attributes{access: admins}, func(ctx context.Context, in *input) (*operationOutput, error) {
 		return s.submit(ctx, in.Key, in.Cluster, kind, appliance.OperationParams{Member: in.Member, Force: in.Force})
+	})
+}
+
+// RestartRequest is the body of a restart.
+type RestartRequest struct {
+	InPlace bool `json:"in_place,omitempty" doc:"stop all members before they start again, instead of one after the other"`
+}
+
+func (s *Server) registerRestart(api *routes) {
+	type input struct {
+		ClusterPath
+		IdempotencyHeader
+		Body *RestartRequest
+	}
+	route(api, huma.Operation{
+		OperationID: "restart-cluster", Method: http.MethodPost, Path: base + "/clusters/{cluster}/restart",
+		Summary: "Restart the members one after the other, the primary last", DefaultStatus: http.StatusAccepted,
+	}, attributes{access: admins, body: wholeBody}, func(ctx context.Context, in *input) (*operationOutput, error) {
+		return s.submit(ctx, in.Key, in.Cluster, appliance.OpRestart, appliance.OperationParams{InPlace: in.Body != nil && in.Body.InPlace})
 	})
 }

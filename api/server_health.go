@@ -31,7 +31,7 @@ type Health struct {
 
 type healthInput struct {
 	MemberPath
-	Check string `path:"check" enum:"primary,replica,read-only,sync,any" doc:"primary: takes writes; replica: a streaming standby; read-only: either; sync: a synchronous standby; any: answers at all"`
+	Check string `path:"check" enum:"primary,replica,read-only,sync,any" doc:"primary: takes writes; replica: a streaming standby; read-only: either; sync: a streaming standby that commits wait for under durability quorum; any: answers at all"`
 }
 
 type healthOutput struct {
@@ -65,7 +65,7 @@ func (s *Server) checkHealth(ctx context.Context, in *healthInput) (*healthOutpu
 			continue
 		}
 		out.Body.Role, out.Body.State = m.Role, m.State
-		if healthy(in.Check, m, st.Primary) {
+		if healthy(in.Check, m, st) {
 			out.Status, out.Body.OK = http.StatusOK, true
 		}
 	}
@@ -73,8 +73,8 @@ func (s *Server) checkHealth(ctx context.Context, in *healthInput) (*healthOutpu
 }
 
 // healthy never calls two members primary: the record names one.
-func healthy(check string, m appliance.MemberStatus, primary string) bool {
-	isPrimary := m.Name == primary && m.Role == appliance.RolePrimary && m.State == appliance.StateRunning
+func healthy(check string, m appliance.MemberStatus, st appliance.ClusterStatus) bool {
+	isPrimary := m.Name == st.Primary && m.Role == appliance.RolePrimary && m.State == appliance.StateRunning
 	isReplica := m.Role == appliance.RoleStandby && m.State == appliance.StateStreaming
 	switch check {
 	case "primary":
@@ -84,7 +84,7 @@ func healthy(check string, m appliance.MemberStatus, primary string) bool {
 	case "read-only":
 		return isPrimary || isReplica
 	case "sync":
-		return isReplica && (m.SyncState == "sync" || m.SyncState == "quorum")
+		return isReplica && st.Promise != nil && st.Promise.Has(m.Name)
 	case "any":
 		return isPrimary || isReplica || m.State == appliance.StateRunning || m.State == appliance.StateCatchup
 	}

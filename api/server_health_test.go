@@ -21,10 +21,11 @@ func TestHealthChecks(t *testing.T) {
 	member := func(name string, role appliance.Role, state appliance.MemberState, sync string) appliance.MemberStatus {
 		return appliance.MemberStatus{Name: name, Role: role, State: state, SyncState: sync}
 	}
-	f.clusters["main"] = appliance.ClusterStatus{Name: "main", Primary: "node0", Members: []appliance.MemberStatus{
+	f.clusters["main"] = appliance.ClusterStatus{Name: "main", Primary: "node0", Promise: &appliance.Promise{Set: []string{"node1", "node4"}, K: 1}, Members: []appliance.MemberStatus{
 		member("node0", appliance.RolePrimary, appliance.StateRunning, ""),
 		member("node1", appliance.RoleStandby, appliance.StateStreaming, "quorum"),
-		member("node2", appliance.RoleStandby, appliance.StateStreaming, "async"),
+		// PostgreSQL counts it already, but nothing is promised of it yet.
+		member("node2", appliance.RoleStandby, appliance.StateStreaming, "quorum"),
 		member("node3", appliance.RoleStandby, appliance.StateCatchup, ""),
 		member("node4", appliance.RoleStandby, appliance.StateUnreachable, ""),
 		// Claims to be primary, but the record names another.

@@ -115,9 +115,13 @@ func (s *Server) registerScale(api *routes) {
 	type addInput struct {
 		ClusterPath
 		IdempotencyHeader
-		Body *MembersRequest
+		Force bool `query:"force" doc:"also remove the last standby that keeps the promise of durability quorum, which ends the promise"`
+		Body  *MembersRequest
 	}
 	scale := func(ctx context.Context, key, route, cluster string, w appliance.ScaleWish) (*operationOutput, error) {
+		if w.Force {
+			route += "?force"
+		}
 		o, err := s.onceOnly(ctx, key, route, func() (appliance.Operation, error) { return s.cfg.Service.Scale(ctx, cluster, w) })
 		if err != nil {
 			return nil, err
@@ -132,16 +136,18 @@ func (s *Server) registerScale(api *routes) {
 		if in.Body != nil && in.Body.Standbys != nil {
 			w = appliance.ScaleWish{Standbys: in.Body.Standbys}
 		}
+		w.Force = in.Force
 		return scale(ctx, in.Key, "add "+in.Cluster, in.Cluster, w)
 	})
 	type removeInput struct {
 		MemberPath
 		IdempotencyHeader
+		Force bool `query:"force" doc:"also remove the last standby that keeps the promise of durability quorum, which ends the promise"`
 	}
 	route(api, huma.Operation{
 		OperationID: "remove-member", Method: http.MethodDelete, Path: base + "/clusters/{cluster}/members/{member}",
 		Summary: "Remove a standby with all its data; never the primary", DefaultStatus: http.StatusAccepted,
 	}, attributes{access: admins}, func(ctx context.Context, in *removeInput) (*operationOutput, error) {
-		return scale(ctx, in.Key, "remove "+in.Cluster+"/"+in.Member, in.Cluster, appliance.ScaleWish{Remove: in.Member})
+		return scale(ctx, in.Key, "remove "+in.Cluster+"/"+in.Member, in.Cluster, appliance.ScaleWish{Remove: in.Member, Force: in.Force})
 	})
 }

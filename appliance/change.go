@@ -79,7 +79,8 @@ func (ch Change) Removes(name string) bool {
 // Equal tells whether two operations have the same arguments.
 func (p OperationParams) Equal(o OperationParams) bool { return reflect.DeepEqual(p, o) }
 
-// ScaleWish is a request to change the number of standbys; one field is set.
+// ScaleWish is a request to change the number of standbys; one of Standbys, Add and
+// Remove is set.
 type ScaleWish struct {
 	// Standbys is the wanted number.
 	Standbys *int
@@ -87,6 +88,8 @@ type ScaleWish struct {
 	Add int
 	// Remove is the name of the standby to remove.
 	Remove string
+	// Force lets the last standby go that keeps the promise of quorum durability.
+	Force bool
 }
 
 // UpOptions are the options of a request for a cluster.

@@ -113,7 +113,7 @@ func (id ErrorID) Codes() (exit, status int) {
 		return ExitConflict, 422
 	case ErrNotFound:
 		return ExitNotFound, 404
-	case ErrConflict, ErrOperationRunning, ErrForeignObject, ErrArchiveForeign, ErrArchiveOlder, ErrTablespace:
+	case ErrConflict, ErrOperationRunning, ErrForeignObject, ErrArchiveForeign, ErrArchiveOlder, ErrTablespace, ErrQuorumLost, ErrNoCandidate:
 		return ExitConflict, 409
 	case ErrPrecondition:
 		return ExitConflict, 412
@@ -137,7 +137,7 @@ func (id ErrorID) Codes() (exit, status int) {
 		return ExitUsage, 413
 	case ErrTooMany:
 		return ExitFailed, 429
-	case ErrDaemonRecovery:
+	case ErrDaemonRecovery, ErrFence, ErrPromote, ErrRewind:
 		return ExitFailed, 503
 	case ErrStoreFull:
 		return ExitHost, 507

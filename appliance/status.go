@@ -35,11 +35,32 @@ type ClusterStatus struct {
 	Durability Durability     `json:"durability" yaml:"durability"`
 	Promise    *Promise       `json:"promise,omitempty" yaml:"promise,omitempty"`
 	Members    []MemberStatus `json:"members" yaml:"members"`
+	// Epoch grows with every change of primary.
+	Epoch uint64 `json:"epoch" yaml:"epoch"`
+	// Promotions are the changes of primary, the newest last.
+	Promotions []Promotion `json:"promotions,omitempty" yaml:"promotions,omitempty"`
+	// Change is the change of primary that has begun and is not finished, if any.
+	Change *ChangeStatus `json:"change,omitempty" yaml:"change,omitempty"`
 	// Operation is the id of the running operation, if any.
 	Operation string `json:"operation,omitempty" yaml:"operation,omitempty"`
 	UUID      string `json:"uuid" yaml:"uuid"`
 	Spec      *Spec  `json:"spec,omitempty" yaml:"spec,omitempty"`
 	Revision  uint64 `json:"revision" yaml:"revision"`
+}
+
+// ChangeStatus is a change of primary that is not finished.
+type ChangeStatus struct {
+	// Operation is the id of the operation that makes the change.
+	Operation string        `json:"operation" yaml:"operation"`
+	Kind      OperationKind `json:"kind" yaml:"kind"`
+	From      string        `json:"from" yaml:"from"`
+	// To is the member that becomes the primary, once it is recorded.
+	To    string      `json:"to,omitempty" yaml:"to,omitempty"`
+	Phase ChangePhase `json:"phase" yaml:"phase"`
+	// Cancellable is set until the new primary is recorded.
+	Cancellable bool `json:"cancellable" yaml:"cancellable"`
+	// Detail says what is being done, and what keeps it from going on.
+	Detail string `json:"detail,omitempty" yaml:"detail,omitempty"`
 }
 
 // MemberStatus is one member as observed. The replication fields are those of

@@ -101,6 +101,7 @@ func fields() []hostile {
 	return []hostile{
 		{field: "name", names: "name", legal: among(names()...), with: here},
 		{field: "provider", names: "provider", legal: none},
+		{field: "durability", names: "durability", with: here, legal: none},
 		{field: "primary", names: "primary", legal: none, with: vm},
 		{field: "standbys", names: "standbys", legal: none, with: here},
 		{field: "dataset", names: "dataset", legal: none, with: here},
@@ -260,8 +261,13 @@ func TestHostileArguments(t *testing.T) {
 		if slices.Contains(names(), s) {
 			continue
 		}
-		for _, command := range []string{"stop", "start", "restart", "reinit", "logs", "psql"} {
+		for _, command := range []string{"stop", "start", "restart", "reinit", "rejoin", "logs", "psql"} {
 			refused(t, "member", command, s)
+		}
+		for _, command := range []string{"switchover", "failover"} {
+			if s != "" {
+				refused(t, "member", command, "--to="+s)
+			}
 		}
 		refused(t, "name", "ps", "--cluster="+s)
 		refused(t, "role", "url", "--role="+s)

@@ -154,7 +154,8 @@ func helpExitCodes() *cobra.Command {
   3  degraded: verify or ps found something not well
   4  not authorised
   5  not found
-  6  conflict: another operation runs, or the cluster is different
+  6  conflict: another operation runs, the cluster is different, or no standby may
+     become the primary
   7  this host can't: no memory, no disk, no KVM, no PostgreSQL
   8  declined, or there was no terminal to ask on
 124  timed out; the operation continues in the daemon

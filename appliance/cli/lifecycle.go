@@ -14,7 +14,14 @@ import (
 type memberCommands struct{ *app }
 
 func (a memberCommands) stopCommand() *cobra.Command {
-	return a.forcedCommand("stop [MEMBER]", "Stop the cluster, or one member; the data stay", appliance.OpStop, false)
+	cmd := a.forcedCommand("stop [MEMBER]", "Stop the cluster, or one member; the data stay", appliance.OpStop, false)
+	cmd.Long = `Stop the cluster, or one member; the data stay. A member that was stopped stays
+stopped until it is started again.
+
+Under durability quorum a commit waits for standbys. The last one that is waited
+for is stopped only with --force: from then on nothing is promised, until a
+standby is started again.`
+	return cmd
 }
 
 func (a memberCommands) startCommand() *cobra.Command {
@@ -22,7 +29,20 @@ func (a memberCommands) startCommand() *cobra.Command {
 }
 
 func (a memberCommands) restartCommand() *cobra.Command {
-	return a.operationCommand("restart [MEMBER]", "Restart the cluster, or one member", appliance.OpRestart, false)
+	cmd := a.operationCommand("restart [MEMBER]", "Restart the cluster, or one member", appliance.OpRestart, false)
+	cmd.Long = `Restart the cluster, or one member. The whole cluster is restarted one member
+after the other, the standbys first and the primary last, so that reads go on.
+Sessions to a member end when it stops.
+
+With --in-place all members stop before any starts again.`
+	inPlace := cmd.Flags().Bool("in-place", false, "stop all members before they start again")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 && *inPlace {
+			return appliance.NewProblem(appliance.ErrUsage, "--in-place is for the whole cluster, not for one member").WithHint("see '%s --help'", cmd.CommandPath())
+		}
+		return a.submit(cmd.Context(), appliance.OpRestart, appliance.OperationParams{Member: first(args), InPlace: *inPlace})
+	}
+	return cmd
 }
 
 func (a memberCommands) reinitCommand() *cobra.Command {
@@ -42,13 +62,18 @@ func (a memberCommands) operationCommand(use, short string, kind appliance.Opera
 // durability quorum.
 func (a memberCommands) forcedCommand(use, short string, kind appliance.OperationKind, needsMember bool) *cobra.Command {
 	cmd := a.operationCommand(use, short, kind, needsMember)
-	force := cmd.Flags().Bool("force", false, "durability quorum: also the last standby that commits wait for, which ends the promise")
+	force := cmd.Flags().Bool("force", false, forceHelp)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		member := first(args)
-		return a.submit(cmd.Context(), kind, appliance.OperationParams{Member: member, Force: *force && member != ""})
+		if *force && member == "" {
+			return appliance.NewProblem(appliance.ErrUsage, "--force needs a member's name").WithHint("see '%s --help'", cmd.CommandPath())
+		}
+		return a.submit(cmd.Context(), kind, appliance.OperationParams{Member: member, Force: *force})
 	}
 	return cmd
 }
+
+const forceHelp = "durability quorum: also the last standby that commits wait for, which ends the promise"
 
 // submit starts an operation, follows it, and shows the cluster afterwards.
 func (a memberCommands) submit(ctx context.Context, kind appliance.OperationKind, p appliance.OperationParams) error {
@@ -60,9 +85,10 @@ func (a memberCommands) submit(ctx context.Context, kind appliance.OperationKind
 	if err != nil {
 		return err
 	}
-	if _, err := a.follow(ctx, c, o); err != nil {
+	if o, err = a.follow(ctx, c, o); err != nil {
 		return err
 	}
+	a.dropped(o)
 	if kind == appliance.OpDestroy {
 		a.note("cluster %q is removed", a.cluster)
 		return nil

@@ -56,6 +56,8 @@ local processes, loaded with a data set, with a REST API.
   pgapp ps          its members and how far each standby is
   pgapp verify      prove that it replicates
   pgapp psql        a session as the database's owner
+  pgapp switchover  move the primary to a standby, without loss
+  pgapp failover    replace a dead primary
   pgapp down        stop it; with --volumes remove every trace
 
 Every flag can be given as an environment variable: --home is PGAPP_HOME,

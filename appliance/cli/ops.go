@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -57,7 +58,7 @@ func (a lookCommands) listOperations(cmd *cobra.Command) error {
 			if o.EndedAt != nil {
 				took = fmt.Sprintf("%.2fs", o.EndedAt.Sub(o.CreatedAt).Seconds())
 			}
-			t.AppendRow([]any{o.ID, o.Cluster, o.Kind, o.Params.Member, o.State, o.CreatedAt.Local().Format(time.DateTime), took})
+			t.AppendRow([]any{o.ID, o.Cluster, o.Kind, cmp.Or(o.Params.Member, o.Params.To), o.State, o.CreatedAt.Local().Format(time.DateTime), took})
 		}
 		return a.renderTable(t)
 	})
@@ -92,7 +93,11 @@ func (a lookCommands) oneOperation(cmd *cobra.Command, id string, follow, cancel
 			t.AppendRow([]any{s.Title, s.Member, s.State, fmt.Sprintf("%.3f", s.Seconds), clean(detail)})
 		}
 		a.note("operation %s (%s) of cluster %s: %s", o.ID, o.Kind, o.Cluster, outcome(o))
-		return a.renderTable(t)
+		if err := a.renderTable(t); err != nil {
+			return err
+		}
+		a.dropped(o)
+		return nil
 	})
 }
 

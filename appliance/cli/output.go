@@ -178,15 +178,26 @@ func (s *screen) printProblem(p *appliance.Problem) {
 	_, _ = io.WriteString(s.Err, b.String())
 }
 
-// confirm asks on the terminal. Without one, --yes is required.
+// confirm asks on the terminal before data are removed. Without one, --yes is required.
 func (s *screen) confirm(yes bool, question string) error {
 	if yes {
 		return nil
 	}
-	if !terminalReader(s.In) {
-		return appliance.NewProblem(appliance.ErrDeclined, "this removes data and there is no terminal to ask on").
-			WithHint("add --yes to go ahead")
+	if err := s.canAsk("this removes data"); err != nil {
+		return err
 	}
+	return s.ask(question)
+}
+
+// canAsk refuses where there is no terminal to ask on.
+func (s *screen) canAsk(what string) error {
+	if terminalReader(s.In) {
+		return nil
+	}
+	return appliance.NewProblem(appliance.ErrDeclined, "%s and there is no terminal to ask on", what).WithHint("add --yes to go ahead")
+}
+
+func (s *screen) ask(question string) error {
 	_, _ = fmt.Fprintf(s.Err, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(s.In).ReadString('\n')
 	if err != nil {

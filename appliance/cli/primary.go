@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"pgapp/appliance"
@@ -14,14 +18,25 @@ func (a memberCommands) switchoverCommand() *cobra.Command {
 		Use: "switchover", Short: "Move the primary to a standby, without loss",
 		Long: `Move the primary to a standby. The primary is stopped cleanly, the standby takes
 over when it has all of the primary's changes, and the old primary follows it.
-Sessions to the primary end; no commit is lost.
 
-If the standby can't take over, the old primary starts again. Until the new
-primary is recorded, Ctrl-C or "pgapp ops ID --cancel" takes the same way back.`,
+Clients: sessions to the old primary end, with an error for the transaction that
+is open. No commit that was acknowledged is lost. Clients whose connection
+string lists all members (pgapp url) find the new primary when they connect
+again.
+
+If the standby can't take over, the old primary starts again. Ctrl-C only stops
+watching. Until the new primary is recorded, "pgapp ops ID --cancel" takes the
+way back; afterwards the switchover runs to its end.
+
+Next: pgapp ps; if a member was left behind, pgapp rejoin. A primary that
+doesn't run is replaced by pgapp failover.`,
 		Example: `  pgapp switchover
   pgapp switchover --to node2`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkMember(to); err != nil {
+				return err
+			}
 			return a.submit(cmd.Context(), appliance.OpSwitchover, appliance.OperationParams{To: to})
 		},
 	}
@@ -37,21 +52,32 @@ func (a memberCommands) failoverCommand() *cobra.Command {
 		Long: `Replace a primary that is dead or out of reach. What is left of it is killed first,
 and nothing is promoted before its end is proven. Then the standby with the most
 changes becomes the primary, the others follow it, and the old primary comes back
-as a standby.
+as a standby. A primary that works is refused: pgapp switchover moves it, and
+loses nothing.
 
-If no standby may be promoted, nothing is killed. --allow-data-loss promotes the
-best one even if it may lack commits that were acknowledged.
+What can be lost: under durability async, commits that were acknowledged and that
+no standby has received. A new primary on this host takes them from the old one's
+directory if that can still be read. Under durability quorum nothing of what
+pgapp ps calls promised is lost.
+What the old primary had and the new one lacks is counted when it comes back, and
+stands in pgapp ops ID.
 
-A primary that works is moved by "pgapp switchover", which loses nothing.`,
+If no standby may be promoted, nothing is killed: error[quorum-lost] or
+error[no-candidate] says who is missing. --allow-data-loss promotes the best
+standby even if it may lack commits that were acknowledged.
+
+While the end of the old primary can't be proven, pgapp tries again each second,
+and pgapp ps says what is left to prove. Ctrl-C only stops watching. Until the
+new primary is recorded, "pgapp ops ID --cancel" ends it and starts the old
+primary again.`,
 		Example: `  pgapp failover
   pgapp failover --to node2 --yes`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			question := fmt.Sprintf("Kill the primary of cluster %q and promote a standby?", a.cluster)
-			if p.AllowDataLoss {
-				question = fmt.Sprintf("Kill the primary of cluster %q and promote a standby that may lack acknowledged commits?", a.cluster)
+			if err := checkMember(p.To); err != nil {
+				return err
 			}
-			if err := a.confirm(yes, question); err != nil {
+			if err := a.confirmFailover(cmd.Context(), yes, p); err != nil {
 				return err
 			}
 			return a.submit(cmd.Context(), appliance.OpFailover, p)
@@ -63,6 +89,43 @@ A primary that works is moved by "pgapp switchover", which loses nothing.`,
 	return cmd
 }
 
+// confirmFailover asks with the names of those concerned, and says what may be lost.
+func (a memberCommands) confirmFailover(ctx context.Context, yes bool, p appliance.OperationParams) error {
+	if yes {
+		return nil
+	}
+	if err := a.canAsk("a failover kills the primary"); err != nil {
+		return err
+	}
+	c, err := a.client(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := c.Status(ctx, a.cluster)
+	if err != nil {
+		return err
+	}
+	a.note("%s is the primary of cluster %s. It is killed if it still runs, and %s becomes the primary.",
+		s.Primary, s.Name, cmp.Or(p.To, "the best standby"))
+	switch {
+	case p.AllowDataLoss:
+		a.note("Commits that were acknowledged may be lost: --allow-data-loss.")
+	case s.Promise != nil && !s.Promise.None():
+		a.note("No commit that was acknowledged is lost: durability quorum.")
+	default:
+		a.note("Commits that were acknowledged and that no standby has received may be lost.")
+	}
+	return a.ask("Go on?")
+}
+
+// checkMember refuses what can't be a member's name.
+func checkMember(name string) error {
+	if name == "" || appliance.ValidName(name) {
+		return nil
+	}
+	return appliance.NewProblem(appliance.ErrUsage, "%q is not the name of a member", name).WithHint("pgapp ps shows the members")
+}
+
 func (a memberCommands) toFlag(cmd *cobra.Command, to *string) {
 	cmd.Flags().StringVar(to, "to", "", "the member that becomes the primary (default: the best standby)")
 	_ = cmd.RegisterFlagCompletionFunc("to", a.completeMembers) // fails for an unknown flag only
@@ -70,8 +133,33 @@ func (a memberCommands) toFlag(cmd *cobra.Command, to *string) {
 
 func (a memberCommands) rejoinCommand() *cobra.Command {
 	cmd := a.operationCommand("rejoin [MEMBER]", "Bring members back as standbys after a change of primary", appliance.OpRejoin, false)
-	cmd.Long = `Bring back the members that a change of primary has left behind, or one of them. A
-member whose changes the new primary lacks is rewound, or cloned anew if that can't
-be done; what it loses is counted before.`
+	cmd.Long = `Bring back the members that a change of primary has left behind, or one of them.
+pgapp ps marks them. They are not started before that, since they could take
+writes, or follow a timeline that the new primary isn't on.
+
+A member that has nothing beyond the new primary's changes just follows it. One
+that has more is rewound (pg_rewind), or cloned anew if that can't be done; what
+it loses is counted before, and stands in pgapp ops ID. A repeat is safe.`
 	return cmd
+}
+
+// dropped says what the members that were brought back have lost.
+func (a *app) dropped(o appliance.Operation) {
+	for _, d := range o.Discarded {
+		a.note("%s", droppedText(d))
+	}
+}
+
+func droppedText(d appliance.Discarded) string {
+	switch {
+	case d.Unknown != "":
+		return fmt.Sprintf("%s dropped WAL that could not be counted: %s", d.Member, clean(d.Unknown))
+	case d.Commits == 0:
+		return fmt.Sprintf("%s dropped %s of WAL without a commit", d.Member, humanize.IBytes(uint64(max(d.Bytes, 0))))
+	}
+	text := fmt.Sprintf("%s dropped %s of WAL with %d commits that the new primary lacks", d.Member, humanize.IBytes(uint64(max(d.Bytes, 0))), d.Commits)
+	if d.First != nil && d.Last != nil {
+		text += fmt.Sprintf(", from %s to %s", d.First.Local().Format(time.DateTime), d.Last.Local().Format(time.DateTime))
+	}
+	return text
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 
@@ -17,7 +18,9 @@ func (a lookCommands) psCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use: "ps", Aliases: []string{"list", "status"}, Short: "Show the members and how far each standby is",
-		Long: `Show the members as they are now. The exit code is 3 where the cluster is
+		Long: `Show the members as they are now, what durability quorum promises now, and a change
+of primary that is not finished. A fenced member has been ended by a change of
+primary: pgapp rejoin brings it back. The exit code is 3 where the cluster is
 degraded or failed.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -47,6 +50,7 @@ degraded or failed.`,
 				if s.Promise != nil {
 					a.note("promise: %s%s", s.Promise, weakness(s))
 				}
+				a.changeNotes(s)
 				if s.Operation != "" {
 					a.note("operation %s is under way: pgapp ops %s --follow", s.Operation, s.Operation)
 				}
@@ -91,4 +95,36 @@ func (a lookCommands) clusterTable(list []appliance.ClusterStatus) error {
 		t.AppendRow([]any{s.Name, s.Provider, s.Phase, s.Primary, len(s.Members), s.Database})
 	}
 	return a.renderTable(t)
+}
+
+// changeNotes says what is left of a change of primary, or what to do about a primary
+// that doesn't run.
+func (a lookCommands) changeNotes(s appliance.ClusterStatus) {
+	ch := s.Change
+	if ch == nil {
+		a.primaryNote(s)
+		return
+	}
+	text := fmt.Sprintf("%s of %s", ch.Kind, ch.From)
+	if ch.To != "" {
+		text += " to " + ch.To
+	}
+	a.note("%s, phase %s: %s", text, ch.Phase, clean(cmp.Or(ch.Detail, "not finished")))
+	switch {
+	case s.Operation == "":
+		a.note("nothing works on it: pgapp failover goes on with it")
+	case ch.Cancellable:
+		a.note("pgapp ops %s --cancel takes the way back", ch.Operation)
+	}
+}
+
+func (a lookCommands) primaryNote(s appliance.ClusterStatus) {
+	if s.Operation != "" || s.Phase != appliance.PhaseDegraded {
+		return
+	}
+	for _, m := range s.Members {
+		if m.Name == s.Primary && (m.State == appliance.StateStopped || m.State == appliance.StateUnreachable) {
+			a.note("the primary is %s: pgapp start brings it back, pgapp failover replaces it", m.State)
+		}
+	}
 }

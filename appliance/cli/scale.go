@@ -12,6 +12,7 @@ import (
 
 func (a upCommands) scaleCommand() *cobra.Command {
 	var standbys int
+	var force bool
 	cmd := &cobra.Command{
 		Use: "scale --standbys N", Short: "Add standbys, or remove those with the highest numbers",
 		Long: `Bring the number of standbys to N. New ones are cloned from the primary while it
@@ -22,15 +23,16 @@ works on; those that go leave with their slots and all their data.`,
 			if !cmd.Flags().Changed("standbys") {
 				return appliance.NewProblem(appliance.ErrUsage, "scale needs --standbys").WithHint("pgapp scale --standbys 3")
 			}
-			return a.scale(cmd, standbys)
+			return a.scale(cmd, appliance.ScaleWish{Standbys: &standbys, Force: force})
 		},
 	}
 	cmd.Flags().IntVar(&standbys, "standbys", 0, "number of hot standbys")
+	cmd.Flags().BoolVar(&force, "force", false, forceHelp)
 	return cmd
 }
 
-func (a upCommands) scale(cmd *cobra.Command, standbys int) error {
-	spec := appliance.Spec{Name: a.cluster, Standbys: &standbys}
+func (a upCommands) scale(cmd *cobra.Command, w appliance.ScaleWish) error {
+	spec := appliance.Spec{Name: a.cluster, Standbys: w.Standbys}
 	if err := spec.WithDefaults().Validate(); err != nil {
 		return err
 	}
@@ -39,7 +41,7 @@ func (a upCommands) scale(cmd *cobra.Command, standbys int) error {
 	if err != nil {
 		return err
 	}
-	o, err := c.Scale(ctx, a.cluster, appliance.ScaleWish{Standbys: &standbys})
+	o, err := c.Scale(ctx, a.cluster, w)
 	if err != nil {
 		return err
 	}

@@ -97,14 +97,14 @@ func (c *Controller) decideScale(ctx context.Context, cluster string, w applianc
 	}
 	return decision{
 		cluster: cluster, from: basisOf(old, supersede),
-		operation: c.newOperation(cluster, appliance.OpScale, appliance.OperationParams{Change: &ch}), supersede: supersede,
+		operation: c.newOperation(cluster, appliance.OpScale, appliance.OperationParams{Change: &ch, Force: w.Force}), supersede: supersede,
 	}, nil
 }
 
 // sameScale tells whether the running operation does what the wish asks for.
 func sameScale(o appliance.Operation, c appliance.Cluster, w appliance.ScaleWish) bool {
 	ch := o.Params.Change
-	if o.Kind != appliance.OpScale || ch == nil {
+	if o.Kind != appliance.OpScale || ch == nil || o.Params.Force != w.Force {
 		return false
 	}
 	if w.Remove != "" {

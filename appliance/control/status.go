@@ -76,12 +76,20 @@ func (c *Controller) status(ctx context.Context, r appliance.Cluster) (appliance
 	} else if !appliance.IsProblem(err, appliance.ErrNotFound) {
 		return s, err
 	}
+	if s.Operation == "" && unfinished(r) != nil { // its operation may have ended meanwhile
+		if r, err = c.cfg.Store.Cluster(ctx, r.Name); err != nil {
+			return s, clusterNotFound(err, s.Name)
+		}
+		s.Primary, s.Timeline = r.Primary, r.Timeline
+	}
+	addChange(&s, r, running)
 	looks := c.cfg.Observer.Members(ctx, observe.Subjects(r, provider, secrets))
 	primary := looks[primaryIndex(r)]
 	for i, m := range r.Members {
 		s.Members[i] = memberStatus(r, m, looks[i], primary.Walsenders, running)
 		tellAhead(&s.Members[i], looks[i], primary)
 		tellTablespaces(&s.Members[i], primary.Tablespaces.Value())
+		tellMarked(&s.Members[i], r, running)
 	}
 	if tl := primary.Server.Value().Timeline; tl != 0 {
 		s.Timeline = tl

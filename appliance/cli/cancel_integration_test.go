@@ -45,7 +45,7 @@ func TestCancelBringsTheOldPrimaryBack(t *testing.T) {
 	b := newBox(t).shareTree()
 	b.up("--standbys", "1")
 	b.rows("CREATE TABLE kept AS SELECT 7 AS n")
-	thaw := b.freeze("node0", "checkpointer")
+	thaw := b.freeze("node0", "autovacuum launcher") // a checkpoint has to go on before the stop
 	_, wait := b.background("switchover")
 	id := b.phase("stopping node0")
 	_, cancelled := b.background("ops", id, "--cancel", "-o", "json")

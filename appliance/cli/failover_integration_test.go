@@ -66,6 +66,28 @@ func TestFailoverTakesWhatOnlyTheDeadPrimaryHas(t *testing.T) {
 	b.verified()
 }
 
+// TestFailoverToAMemberThatIsBehind asks for a standby that lacks what another standby
+// and the dead primary's directory have.
+func TestFailoverToAMemberThatIsBehind(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	b.up("--standbys", "2")
+	b.rows("CREATE TABLE late (n int, filler text)")
+	if n := b.signal(syscall.SIGSTOP, "node2: walreceiver"); n != 1 {
+		t.Fatalf("stopped %d receivers, want 1", n)
+	}
+	b.rows("INSERT INTO late SELECT n, repeat('x', 1000) FROM generate_series(1, 30000) n")
+	b.eventually("node1 has all rows", func() bool { return b.rows("SELECT count(*) FROM late", "node1") == "30000" })
+	b.killServer("node0")
+	b.signal(syscall.SIGCONT, "node2: walreceiver")
+	b.ok("failover", "--to", "node2", "--yes")
+	b.led("node2")
+	if n := b.rows("SELECT count(*) FROM late"); n != "30000" {
+		t.Errorf("the new primary has %s rows, want 30000", n)
+	}
+	b.verified()
+}
+
 // TestFailoverFreesReplayThatAQueryBlocks is of a standby whose queries may hold up
 // replay for ever.
 func TestFailoverFreesReplayThatAQueryBlocks(t *testing.T) {

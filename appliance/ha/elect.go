@@ -151,7 +151,7 @@ func (e election) candidates(fit []Standing, best Standing, unfit map[string]str
 
 // before tells whether a's WAL is short of b's by more than the slack.
 func (e election) before(a, b Standing) bool {
-	return a.Line.Timeline < b.Line.Timeline && e.slack == 0 || a.Position()+e.slack < b.Position()
+	return a.Line.Timeline < b.Line.Timeline && e.slack == 0 || a.Position() < b.Position() && b.Position()-a.Position() > e.slack
 }
 
 // foreign says why the member is no part of the recorded cluster's history, or

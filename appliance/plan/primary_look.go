@@ -49,6 +49,9 @@ func (p primaryChange) look(ctx context.Context, f facts, ch appliance.PrimaryCh
 		},
 		Lag: ha.DefaultLag, Cancelled: appliance.Cancelled(ctx),
 	}
+	if ch.Phase == appliance.ChangeLooking && p.hasRest(ctx, f, ch) {
+		out.Lag = ^appliance.LSN(0)
+	}
 	if limit := phaseLimit(ch.Phase); limit > 0 {
 		begun := p.since
 		if p.ready.at.After(begun) {

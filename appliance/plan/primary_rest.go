@@ -16,22 +16,42 @@ import (
 // commit. Where the directory can't be read, the standby goes on with what it has, and
 // the operation notes it. A promised quorum needs none of this.
 func (p primaryChange) takeRest(ctx context.Context, f facts, ch appliance.PrimaryChange, report appliance.Report) {
-	if p.ready.taken || ch.Kind != appliance.OpFailover || !f.cluster.Promise.None() || !p.hasEnded(ch.From) {
-		return
-	}
-	p.ready.taken = true
-	if !f.cluster.SharesMachine() {
+	if p.ready.taken || !takesRest(f, ch) || !p.hasEnded(ch.From) {
 		return
 	}
 	seen := p.look(ctx, f, ch)
+	// What the candidate lacks now, the directory may have: the member that was asked
+	// for may be behind another one.
+	ch.AllowDataLoss = true
 	choice := ha.Elect(seen.Known, seen.Standings, ch, ^appliance.LSN(0))
 	if choice.Member == "" {
 		return
 	}
+	p.ready.taken = true
 	defer func() { p.ready.at = time.Now() }()
 	if err := p.takeFrom(ctx, f, choice.Member, ch.From); err != nil && ctx.Err() == nil {
 		report(appliance.Progress{Note: lostNote(ch.From, choice.LSN, seen.Known.Seen, err)})
 	}
+}
+
+// takesRest tells whether the change has its candidate take the WAL in the old primary's
+// directory, if it can be read.
+func takesRest(f facts, ch appliance.PrimaryChange) bool {
+	return ch.Kind == appliance.OpFailover && f.cluster.Promise.None() && f.cluster.SharesMachine()
+}
+
+// hasRest tells whether the candidate will find the old primary's WAL, so that what it
+// lacks now is no reason to refuse.
+func (p primaryChange) hasRest(ctx context.Context, f facts, ch appliance.PrimaryChange) bool {
+	if !takesRest(f, ch) {
+		return false
+	}
+	m, ok := f.cluster.Member(ch.From)
+	if !ok {
+		return false
+	}
+	d, err := postgres.InspectDataDir(ctx, p.work.provider.Machine(f.cluster, m))
+	return err == nil && d.Initialised && d.SystemIdentifier == f.cluster.SystemIdentifier
 }
 
 // lostNote says what the new primary may lack where the old one's WAL can't be read.

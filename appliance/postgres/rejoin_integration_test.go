@@ -73,6 +73,11 @@ func diverge(t *testing.T, lost int, parameters map[string]string) (c *cluster, 
 	c.sql(t, 0, "postgres", "ALTER SYSTEM SET autovacuum = off")
 	c.sql(t, 0, "postgres", "SELECT pg_reload_conf()")
 	waitFor(t, func() bool { return c.sql(t, 0, "postgres", "SHOW autovacuum") == "off" })
+	// The clone began a segment. The divergence must not be so close to its start that
+	// the checkpoint of a recovery that misses the segment reaches beyond it.
+	for range 20 {
+		c.sql(t, 0, "films", "INSERT INTO payment VALUES (-3, '2022-06-06')")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	must(t, postgres.WaitReplayed(ctx, c.control(t, 0, "postgres"), []string{name(1)}))

@@ -41,6 +41,7 @@ type box struct {
 	// env is added to each command's environment, and prefix stands before it.
 	env, prefix []string
 	net         *network // its own, or nil for the machine's
+	links       *links   // those that can be cut, or nil
 	// mayHold are names that the home may hold in the end besides the known ones.
 	mayHold []string
 

@@ -89,6 +89,9 @@ func (p primaryChange) command(ctx context.Context, f facts, next ha.Step, c ha.
 	case ha.Checkpoint:
 		return p.inMember(ctx, f, m, func(c *postgres.Control) error { return c.Checkpoint(ctx) })
 	case ha.Mark:
+		if m.Placement == appliance.PlacementVM && p.hasEnded(m.Name) {
+			return nil // the machine is off, and only pgapp starts its server
+		}
 		return postgres.MarkStandby(ctx, mc)
 	case ha.Detach:
 		return p.detach(ctx, f, m, mc)

@@ -36,13 +36,19 @@ func (r *recipe) sizeSteps(c appliance.Cluster, ch appliance.Change) {
 }
 
 // resizeSteps draws the steps that restart the machines whose running size is not the
-// new one, one after the other, once their configuration is applied.
+// new one, one after the other, once their configuration is applied. No commit waits for
+// a standby whose machine restarts, and the next machine restarts when the standby
+// streams again.
 func (r *recipe) resizeSteps(c, kept appliance.Cluster, ch appliance.Change) {
 	before := r.of(kindApply, kept.Primary)
 	for _, m := range r.resized(c, ch) {
+		needs := []*node{before, r.of(kindStart, m.Name), r.of(kindSlots, ""), r.of(kindLoad, "")}
+		if m.Name != kept.Primary && (ch.Size.MemoryMiB != 0 || ch.Size.VCPUs != 0) {
+			needs = append(needs, weakenStep(r, m.Name, lastKeeps, needs...))
+		}
 		s := each(kindResize, m.Name, "restart the machine with its size")
 		s.Do = r.applySize(m.Name, *ch.Size)
-		before = r.add(s, before, r.of(kindStart, m.Name), r.of(kindSlots, ""), r.of(kindLoad, ""))
+		before = r.add(s, needs...)
 	}
 }
 
@@ -79,6 +85,9 @@ func (w work) applySize(member string, size appliance.MachineSize) func(context.
 		if err != nil {
 			return err
 		}
-		return starter{work: w, member: member}.do(ctx, report)
+		if err := (starter{work: w, member: member}).do(ctx, report); err != nil || member == w.primaryName(ctx) {
+			return err
+		}
+		return streamsAgain(w, member)(ctx, report)
 	}
 }

@@ -3,19 +3,32 @@ package plan
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
+	"sync"
 	"testing"
 
 	"pgapp/appliance"
+	"pgapp/appliance/ha"
 )
 
-// fakeMachine returns err from StopServer.
+// fakeMachine returns err from what it is asked.
 type fakeMachine struct {
 	appliance.Machine
 	err error
 }
 
 func (m fakeMachine) StopServer(context.Context, appliance.StopMode) error { return m.err }
+
+func (fakeMachine) Layout() appliance.Layout { return appliance.Layout{} }
+
+func (m fakeMachine) ReadFile(context.Context, string) ([]byte, error) { return nil, m.err }
+
+func (m fakeMachine) WriteFile(context.Context, string, []byte, fs.FileMode) error { return m.err }
+
+func (m fakeMachine) Run(context.Context, appliance.Command) (appliance.Result, error) {
+	return appliance.Result{}, m.err
+}
 
 // fakeProvider notes which machines are powered off.
 type fakeProvider struct {
@@ -92,4 +105,58 @@ func TestResizeStepsRestartPrimaryLast(t *testing.T) {
 // recipeOf returns a recipe with an empty graph.
 func recipeOf(cfg Config, p appliance.Provider) *recipe {
 	return &recipe{work: work{dataDirs{world: world{Planner: New(cfg), provider: p}}}, graph: &graph{}}
+}
+
+func TestNoCommitWaitsForMachineThatRestarts(t *testing.T) {
+	t.Parallel()
+	c := appliance.Cluster{Primary: "node0", Members: []appliance.Member{
+		{Name: "node0", Placement: appliance.PlacementVM}, {Name: "node1", Placement: appliance.PlacementVM},
+	}}
+	for name, tc := range map[string]struct {
+		size    appliance.MachineSize
+		promise bool
+		want    []string
+	}{
+		"more memory":                   {appliance.MachineSize{MemoryMiB: 2048}, true, []string{"weaken/node1", "resize/node1", "resize/node0"}},
+		"more memory, nothing promised": {appliance.MachineSize{MemoryMiB: 2048}, false, []string{"resize/node1", "resize/node0"}},
+		"a larger disk alone":           {appliance.MachineSize{DiskGiB: 20}, true, []string{"resize/node1", "resize/node0"}},
+	} {
+		r := recipeOf(Config{}, &fakeProvider{})
+		r.decision.Promise = tc.promise
+		r.resizeSteps(c, c, appliance.Change{Size: &tc.size})
+		var ids []string
+		for _, s := range r.steps() {
+			if n := len(ids); n > 0 && !slices.Contains(s.After, ids[n-1]) {
+				t.Errorf("%s: %s doesn't wait for %s", name, s.ID, ids[n-1])
+			}
+			ids = append(ids, s.ID)
+		}
+		if !slices.Equal(ids, tc.want) {
+			t.Errorf("%s: steps %q, want %q", name, ids, tc.want)
+		}
+	}
+}
+
+func TestPromotionWaitsForNoMarkInMachineThatWasFenced(t *testing.T) {
+	t.Parallel()
+	asked := errors.New("the machine was asked")
+	for _, tc := range []struct {
+		place  appliance.Placement
+		fenced bool
+		want   error
+	}{
+		{appliance.PlacementVM, true, nil},
+		{appliance.PlacementVM, false, asked},
+		{appliance.PlacementLocal, true, asked},
+	} {
+		p := primaryChange{fenced: &sync.Map{}}
+		p.work = recipeOf(Config{}, &oneMachine{machine: fakeMachine{err: asked}}).work
+		if tc.fenced {
+			p.ended("node0")
+		}
+		f := facts{cluster: appliance.Cluster{Members: []appliance.Member{{Name: "node0", Placement: tc.place}}}}
+		if err := p.command(t.Context(), f, ha.Step{}, ha.Command{Verb: ha.Mark, Member: "node0"}); !errors.Is(err, tc.want) {
+			t.Errorf("%s, fenced %t: got %v, want %v", tc.place, tc.fenced, err, tc.want)
+		}
+	}
 }

@@ -34,8 +34,9 @@ type Sign struct {
 // Watched is a [Provider] that tells what happens to its machines.
 type Watched interface {
 	// Watch calls wake after each thing that may have changed the member's sign, and
-	// after each time that it may have missed one, until ctx ends. wake returns at once.
-	// An event only wakes; what is true then, Sign tells.
+	// after each time that it may have missed one, so also when it begins. Watch
+	// returns when ctx ends, and leaves nothing behind. wake returns at once. An event
+	// only wakes; what is true then, Sign tells.
 	Watch(ctx context.Context, c Cluster, m Member, wake func(detail string))
 	// Sign looks at the member's machine from outside, without a process in it. It
 	// changes nothing. An error means that the machine's host can't be asked.

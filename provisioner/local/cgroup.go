@@ -131,6 +131,10 @@ func (c cgroups) usable() bool {
 	return false
 }
 
+// eventsFile tells whether a cgroup is populated and whether it is frozen. The
+// kernel reports each change to who watches the file.
+const eventsFile = "cgroup.events"
+
 // cgroup is one control group.
 type cgroup struct{ dir string }
 
@@ -146,7 +150,7 @@ func (g cgroup) open() (*os.File, error) {
 // populated reports whether the cgroup or a cgroup below contains a process. A
 // removed cgroup contains none.
 func (g cgroup) populated() (bool, error) {
-	data, err := os.ReadFile(filepath.Join(g.dir, "cgroup.events"))
+	data, err := os.ReadFile(filepath.Join(g.dir, eventsFile))
 	if goneCgroup(err) {
 		return false, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"pgapp/appliance"
@@ -78,7 +79,50 @@ func fixture(t *testing.T, p *Provider) providertest.Fixture {
 		PutForeign: func(t *testing.T, c appliance.Cluster, m appliance.Member) func(*testing.T) {
 			return putForeign(t, p, c, m)
 		},
+		Kill: func(t *testing.T, c appliance.Cluster, m appliance.Member) {
+			t.Helper()
+			signalPostmaster(t, p.machine(c, m), syscall.SIGKILL)
+		},
+		Halts: halts(p),
 	}
+}
+
+func signalPostmaster(t *testing.T, m *machine, sig syscall.Signal) {
+	t.Helper()
+	pm, ok, err := m.postmaster()
+	if err != nil || !ok {
+		t.Fatalf("postmaster() = %v, %v", ok, err)
+	}
+	if err := syscall.Kill(pm.pid, sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// halts freezes only where members have cgroups.
+func halts(p *Provider) []providertest.Halt {
+	out := []providertest.Halt{{Name: "a postmaster that is stopped", Do: func(t *testing.T, c appliance.Cluster, m appliance.Member) func() {
+		t.Helper()
+		signalPostmaster(t, p.machine(c, m), syscall.SIGSTOP)
+		return func() { signalPostmaster(t, p.machine(c, m), syscall.SIGCONT) }
+	}}}
+	if !p.cgroups.usable() {
+		return out
+	}
+	return append(out, providertest.Halt{Name: "a cgroup that is frozen", Do: func(t *testing.T, c appliance.Cluster, m appliance.Member) func() {
+		t.Helper()
+		pm, _, err := p.machine(c, m).postmaster()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(p.cgroups.ofProc(pm), "cgroup.freeze")
+		write := func(text string) {
+			if err := os.WriteFile(file, []byte(text), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("1")
+		return func() { write("0") }
+	}})
 }
 
 // leftovers searches the home, the socket directories, the cgroups and the

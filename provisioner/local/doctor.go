@@ -144,7 +144,7 @@ func (p *Provider) cgroupFinding() appliance.Finding {
 			"mount cgroup2: mount -t cgroup2 none /sys/fs/cgroup/unified")
 	case p.cgroups.usable():
 		return doctor.Found(id, appliance.LevelPass, "each member gets a cgroup under %s", p.cgroups.mount)
-	case p.hasUserManagerSocket():
+	case p.cgroups.hasUserManagerSocket():
 		return doctor.Found(id, appliance.LevelPass, "each member gets a scope of your user manager")
 	}
 	return doctor.Found(id, appliance.LevelWarn, "no cgroup can be made in %s: pgapp finds members' processes in /proc", p.cgroups.mount)
@@ -183,7 +183,7 @@ func (p *Provider) portFinding(ctx context.Context, members int) appliance.Findi
 // manager and its scopes end with the user's last session.
 func (p *Provider) lingerFinding() appliance.Finding {
 	const id = "local-linger"
-	if !p.hasUserManagerSocket() {
+	if !p.cgroups.hasUserManagerSocket() {
 		return doctor.Found(id, appliance.LevelSkip, "you have no systemd user manager")
 	}
 	if _, err := os.Stat(filepath.Join("/var/lib/systemd/linger", p.account.name)); err == nil {
@@ -215,7 +215,7 @@ func removeIPCFinding() appliance.Finding {
 		"set RemoveIPC=no in /etc/systemd/logind.conf, or: loginctl enable-linger %s", controlUser())
 }
 
-func (p *Provider) hasUserManagerSocket() bool {
+func (c cgroups) hasUserManagerSocket() bool {
 	_, err := os.Stat(filepath.Join(runtimeDir(os.Geteuid()), "systemd", "private"))
-	return err == nil && p.cgroups.mount != "" && strconv.Itoa(os.Geteuid()) != "0"
+	return err == nil && c.mount != "" && strconv.Itoa(os.Geteuid()) != "0"
 }

@@ -115,16 +115,12 @@ func (m *machine) clearStaleSocketLocks() error {
 // number may belong to another process, so only a process of the member's user
 // that works in the data directory counts.
 func (m *machine) postmaster() (proc, bool, error) {
+	if p, ok, err := m.namedPostmaster(); ok || err != nil {
+		return p, ok, err
+	}
 	t, err := m.territory("data")
 	if err != nil {
 		return proc{}, false, err
-	}
-	f, ok, err := m.readPidFile()
-	if err != nil {
-		return proc{}, false, err
-	}
-	if p := (proc{f.pid}); ok && t.holds(p) && p.isPostmaster() {
-		return p, true, nil
 	}
 	in, _, err := t.scan()
 	if err != nil {
@@ -134,6 +130,23 @@ func (m *machine) postmaster() (proc, bool, error) {
 		if p.isPostmaster() {
 			return p, true, nil
 		}
+	}
+	return proc{}, false, nil
+}
+
+// namedPostmaster finds the running postmaster if the pid file names it.
+func (m *machine) namedPostmaster() (proc, bool, error) {
+	f, ok, err := m.readPidFile()
+	if err != nil || !ok {
+		return proc{}, false, err
+	}
+	t, err := m.territory("data")
+	if err != nil {
+		return proc{}, false, err
+	}
+	p := proc{f.pid}
+	if t.holds(p) && p.isPostmaster() {
+		return p, true, nil
 	}
 	return proc{}, false, nil
 }

@@ -16,8 +16,8 @@ const scopeProbe = 5 * time.Second
 // an ordinary user can't create cgroups: the kernel refuses to move a process out
 // of a login session later. systemd-run --scope execs the command, so the
 // process stays pgapp's child. Otherwise inScope returns argv unchanged.
-func (p *Provider) inScope(ctx context.Context, tag string, g *cgroup, argv []string) []string {
-	if g != nil || !p.hasUserManager(ctx) {
+func (c cgroups) inScope(ctx context.Context, tag string, g *cgroup, argv []string) []string {
+	if g != nil || !c.hasUserManager(ctx) {
 		return argv
 	}
 	return append(scopeCommand(tag), argv...)
@@ -31,26 +31,26 @@ func scopeCommand(tag string) []string {
 }
 
 // scopeEnv returns the environment in which systemd-run finds the user manager.
-func (p *Provider) scopeEnv(g *cgroup) map[string]string {
-	if g != nil || p.cgroups.euid == 0 {
+func (c cgroups) scopeEnv(g *cgroup) map[string]string {
+	if g != nil || c.euid == 0 {
 		return nil
 	}
-	return map[string]string{"XDG_RUNTIME_DIR": runtimeDir(p.cgroups.euid)}
+	return map[string]string{"XDG_RUNTIME_DIR": runtimeDir(c.euid)}
 }
 
 func runtimeDir(uid int) string { return filepath.Join("/run/user", strconv.Itoa(uid)) }
 
-func (p *Provider) hasUserManager(ctx context.Context) bool {
-	if p.cgroups.euid == 0 || p.cgroups.mount == "" {
+func (c cgroups) hasUserManager(ctx context.Context) bool {
+	if c.euid == 0 || c.mount == "" {
 		return false
 	}
-	if _, err := os.Stat(filepath.Join(runtimeDir(p.cgroups.euid), "systemd", "private")); err != nil {
+	if _, err := os.Stat(filepath.Join(runtimeDir(c.euid), "systemd", "private")); err != nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, scopeProbe)
 	defer cancel()
 	argv := scopeCommand("pgapp-probe-" + strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36))
 	probe := exec.CommandContext(ctx, argv[0], append(argv[1:], "/bin/true")...)
-	probe.Env = []string{"XDG_RUNTIME_DIR=" + runtimeDir(p.cgroups.euid), "PATH=" + searchPath}
+	probe.Env = []string{"XDG_RUNTIME_DIR=" + runtimeDir(c.euid), "PATH=" + searchPath}
 	return probe.Run() == nil
 }

@@ -107,14 +107,14 @@ func (m *machine) StartServer(ctx context.Context) error {
 func (m *machine) launch(ctx context.Context, log *os.File) (*child, error) {
 	lay := m.Layout()
 	start := func(g *cgroup) (*exec.Cmd, error) {
-		argv := m.p.inScope(ctx, m.tag(), g, []string{filepath.Join(lay.BinDir, serverName), "-D", lay.DataDir})
+		argv := m.p.cgroups.inScope(ctx, m.tag(), g, []string{filepath.Join(lay.BinDir, serverName), "-D", lay.DataDir})
 		// The server must not end with the step that starts it.
 		cmd := exec.CommandContext(context.WithoutCancel(ctx), argv[0], argv[1:]...)
 		cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, lay.DataDir
 		env := map[string]string{
 			"PGDATA": lay.DataDir, "PG_OOM_ADJUST_FILE": "/proc/self/oom_score_adj", "PG_OOM_ADJUST_VALUE": "0",
 		}
-		for k, v := range m.p.scopeEnv(g) {
+		for k, v := range m.p.cgroups.scopeEnv(g) {
 			env[k] = v
 		}
 		if !m.shared {

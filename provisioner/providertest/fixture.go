@@ -32,8 +32,19 @@ type Fixture struct {
 	// the machine off, and the machine's systemd kills the backends of a dead
 	// postmaster.
 	OwnMachines bool
+	// Kill ends the member's server from outside, as a crash does: its first process,
+	// or the machine.
+	Kill func(t *testing.T, c appliance.Cluster, m appliance.Member)
+	// Halts are the ways to take the processor from the member's server.
+	Halts []Halt
 	// Patience bounds one step, start or stop. Zero: one minute.
 	Patience time.Duration
+}
+
+// Halt takes the processor from a member's server, and resume gives it back.
+type Halt struct {
+	Name string
+	Do   func(t *testing.T, c appliance.Cluster, m appliance.Member) (resume func())
 }
 
 // Factory creates a separate fixture for each part of the contract.

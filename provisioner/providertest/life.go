@@ -55,6 +55,7 @@ func testLife(t *testing.T, f Fixture) {
 	t.Run("Commands", func(t *testing.T) { testCommands(t, f, mc) })
 	t.Run("Files", func(t *testing.T) { testFiles(t, f, mc) })
 	t.Run("Server", func(t *testing.T) { testServer(t, f, c, m) })
+	t.Run("Watch", func(t *testing.T) { testWatch(t, f, c, m) })
 	t.Run("Power", func(t *testing.T) { testPower(t, f, c, m) })
 
 	destroy := f.Provider.DestroySteps(c, c.Members)

@@ -1,0 +1,124 @@
+package local
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// glanceEvery is the interval of looks for what makes no event: a stop by a
+// signal, and any change on a machine without inotify, pidfds or cgroups.
+const glanceEvery = 500 * time.Millisecond
+
+var _ appliance.Watched = (*Provider)(nil)
+
+// Watch follows the member's postmaster by a pidfd, its pid file and its cgroup by
+// inotify, and looks at its state twice a second. Watch finds each new postmaster.
+func (p *Provider) Watch(ctx context.Context, c appliance.Cluster, m appliance.Member, wake func(detail string)) {
+	w := &watch{m: p.machine(c, m), wake: wake, poked: make(chan struct{}, 1)}
+	w.notes = openNotes(w.poke)
+	defer w.notes.close()
+	defer func() { w.hold.close() }()
+	tick := time.NewTicker(glanceEvery)
+	defer tick.Stop()
+	for event := "the watch began"; ; {
+		w.look(event)
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.poked:
+			event = "its files or its cgroup changed"
+		case <-tick.C:
+			event = ""
+		}
+	}
+}
+
+// watch follows one member.
+type watch struct {
+	m     *machine
+	wake  func(detail string)
+	notes *notes
+	// poked gets a value after each event. One value stands for all events before
+	// the next look.
+	poked chan struct{}
+	// hold is the postmaster, or nil if there is none.
+	hold *hold
+	seen appliance.Sign
+}
+
+func (w *watch) poke() {
+	select {
+	case w.poked <- struct{}{}:
+	default:
+	}
+}
+
+// look wakes if there was an event or if the sign has changed. look subscribes to
+// what it looks at before it looks, so that no change falls between.
+func (w *watch) look(event string) {
+	if w.notes.cover(w.paths()) && event == "" {
+		event = "its directories changed"
+	}
+	sign := w.sign(event != "")
+	changed := sign != w.seen
+	w.seen = sign
+	switch {
+	case changed:
+		w.wake(string(sign.Vital) + ": " + sign.Detail)
+	case event != "":
+		w.wake(event)
+	}
+}
+
+// sign looks cheaply at a postmaster that it knows. After an event it looks for the
+// postmaster anew.
+func (w *watch) sign(event bool) appliance.Sign {
+	if !event && w.hold.pinned() {
+		return w.m.p.cgroups.signOf(w.hold.p)
+	}
+	find := w.m.namedPostmaster
+	if event || w.hold != nil {
+		find = w.m.postmaster
+	}
+	pm, ok, err := find()
+	if err != nil {
+		w.release()
+		return appliance.Sign{Detail: err.Error()}
+	}
+	if !ok {
+		w.release()
+		return noPostmaster()
+	}
+	if w.hold == nil || w.hold.p != pm || w.hold.ended() {
+		w.release()
+		w.hold = holdProc(pm, w.poke)
+		w.notes.cover(w.paths())
+	}
+	return w.m.p.cgroups.signOf(pm)
+}
+
+func (w *watch) release() {
+	w.hold.close()
+	w.hold = nil
+}
+
+// paths lists what inotify follows: the member's directory, because the data
+// directory may be renamed into place, the data directory, because of the pid file,
+// and the cgroups.
+func (w *watch) paths() []string {
+	paths := []string{w.m.dir, filepath.Join(w.m.dir, dataName)}
+	for _, g := range w.m.p.cgroups.existing(w.m.tag()) {
+		paths = append(paths, filepath.Join(g.dir, eventsFile))
+	}
+	if w.hold != nil {
+		dir := w.m.p.cgroups.ofProc(w.hold.p)
+		if path := filepath.Join(dir, eventsFile); dir != "" && !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}

@@ -82,7 +82,7 @@ func (s *Server) forcedChange(api *routes, verb string, kind appliance.Operation
 
 // RestartRequest is the body of a restart.
 type RestartRequest struct {
-	InPlace bool `json:"in_place,omitempty" doc:"stop all members before they start again, instead of one after the other"`
+	InPlace bool `json:"in_place,omitempty" doc:"restart the primary where it is, instead of moving it to a standby that has been restarted"`
 }
 
 func (s *Server) registerRestart(api *routes) {
@@ -93,7 +93,7 @@ func (s *Server) registerRestart(api *routes) {
 	}
 	route(api, huma.Operation{
 		OperationID: "restart-cluster", Method: http.MethodPost, Path: base + "/clusters/{cluster}/restart",
-		Summary: "Restart the members one after the other, the primary last", DefaultStatus: http.StatusAccepted,
+		Summary: "Restart the members one after the other, and move the primary meanwhile", DefaultStatus: http.StatusAccepted,
 	}, attributes{access: admins, body: wholeBody}, func(ctx context.Context, in *input) (*operationOutput, error) {
 		return s.submit(ctx, in.Key, in.Cluster, appliance.OpRestart, appliance.OperationParams{InPlace: in.Body != nil && in.Body.InPlace})
 	})

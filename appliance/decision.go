@@ -11,6 +11,9 @@ type Decision struct {
 	// Promise is set if the operation has to settle what is promised of commits: the
 	// spec wants quorum durability, or something is promised, or both may change.
 	Promise bool `json:"promise,omitempty"`
+	// Primary is the primary's name at the decision, if the operation restarts the
+	// primary by moving it. The plan is the same before and after the move.
+	Primary string `json:"primary,omitempty"`
 	// Postgres is the origin of the server programs for members on this machine. It
 	// is empty for operations that don't look for them, and if the spec names them.
 	Postgres PostgresOrigin `json:"postgres,omitempty"`

@@ -31,11 +31,18 @@ func (a memberCommands) startCommand() *cobra.Command {
 func (a memberCommands) restartCommand() *cobra.Command {
 	cmd := a.operationCommand("restart [MEMBER]", "Restart the cluster, or one member", appliance.OpRestart, false)
 	cmd.Long = `Restart the cluster, or one member. The whole cluster is restarted one member
-after the other, the standbys first and the primary last, so that reads go on.
-Sessions to a member end when it stops.
+after the other, so that reads go on: first the standbys, then one of them
+becomes the primary, as with pgapp switchover, and the old primary comes back as
+a standby. Sessions to a member end when it stops; no commit that was
+acknowledged is lost.
 
-With --in-place all members stop before any starts again.`
-	inPlace := cmd.Flags().Bool("in-place", false, "stop all members before they start again")
+The primary keeps its place, and writes wait for its restart, with --in-place,
+for one member, and where no standby can take over: pgapp ops ID then says why.
+Until the new primary is recorded, "pgapp ops ID --cancel" takes the way back.`
+	cmd.Example = `  pgapp restart
+  pgapp restart --in-place
+  pgapp restart node1`
+	inPlace := cmd.Flags().Bool("in-place", false, "restart the primary too where it is, instead of moving it")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 && *inPlace {
 			return appliance.NewProblem(appliance.ErrUsage, "--in-place is for the whole cluster, not for one member").WithHint("see '%s --help'", cmd.CommandPath())

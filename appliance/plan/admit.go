@@ -42,25 +42,40 @@ func (s starter) shuts(f facts, m appliance.Member) bool {
 // recovered, and after admitLimit in any case. A repeat is safe.
 func (a admission) admit(ctx context.Context, report appliance.Report) error {
 	return a.work.on(ctx, a.work.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
+		shut, err := isShut(ctx, f, m, mc)
+		if err == nil && shut {
+			err = a.await(ctx, f.cluster.Sync, report)
+		}
+		if err != nil {
+			return err
+		}
 		conf, err := f.memberConfig(ctx, m, mc, postgres.Limits{})
 		if err != nil {
 			return err
 		}
-		conf.Shut = true
-		if shut, err := postgres.HasAccessRules(ctx, mc, conf); err != nil || shut {
-			if err == nil {
-				err = a.await(ctx, f.cluster.Sync, report)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		conf.Shut = false
 		if err := postgres.Configure(ctx, mc, conf); err != nil {
 			return err
 		}
 		return postgres.ReloadConfig(ctx, mc, m.Port)
 	})
+}
+
+// shut tells whether the primary's files keep the application out.
+func (a admission) shut(ctx context.Context) (shut bool, err error) {
+	err = a.work.on(ctx, a.work.primaryName(ctx), func(f facts, m appliance.Member, mc appliance.Machine) error {
+		shut, err = isShut(ctx, f, m, mc)
+		return err
+	})
+	return shut, err
+}
+
+func isShut(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) (bool, error) {
+	conf, err := f.memberConfig(ctx, m, mc, postgres.Limits{})
+	if err != nil {
+		return false, err
+	}
+	conf.Shut = true
+	return postgres.HasAccessRules(ctx, mc, conf)
 }
 
 // await waits until the standbys have flushed what the primary has now.

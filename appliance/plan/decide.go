@@ -21,7 +21,7 @@ func (p *Planner) Decide(ctx context.Context, o appliance.Operation) (appliance.
 // DecideOn makes the decision of an operation on the cluster c, which need not be
 // stored. DecideOn changes nothing.
 func (p *Planner) DecideOn(ctx context.Context, o appliance.Operation, c appliance.Cluster) (appliance.Decision, error) {
-	d := appliance.Decision{Phase: c.Phase, Initialised: c.Initialised, Promise: promises(c, o.Params.Change)}
+	d := appliance.Decision{Phase: c.Phase, Initialised: c.Initialised, Promise: promises(c, o.Params.Change), Primary: movedBy(o, c)}
 	if o.Kind != appliance.OpUp {
 		return d, nil
 	}

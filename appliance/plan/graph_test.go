@@ -149,6 +149,7 @@ func drawings() []drawn {
 			add("primary", ready, kind, appliance.OperationParams{Member: "node0"}, false)
 			add("standby", ready, kind, appliance.OperationParams{Member: "node2"}, false)
 		}
+		add("in place", ready, appliance.OpRestart, appliance.OperationParams{InPlace: true}, false)
 		add("what shall run", ready, appliance.OpStart, appliance.OperationParams{KeepStopped: true}, false)
 		add("standby", ready, appliance.OpReinit, appliance.OperationParams{Member: "node2"}, false)
 		add("all", ready, appliance.OpDestroy, none, false)

@@ -80,6 +80,9 @@ func (p *Planner) Preview(_ context.Context, o appliance.Operation, c appliance.
 		dirs.decision.Follow = dirs.template == nil
 	}
 	c.Phase, c.Initialised = dirs.decision.Phase, dirs.decision.Initialised
+	if from := dirs.decision.Primary; from != "" {
+		c.Primary = from
+	}
 	r := recipe{work: work{dirs}, graph: &graph{}}
 	if err := r.draw(c); err != nil {
 		return nil, err

@@ -46,6 +46,10 @@ type primaryChange struct {
 	trouble error
 }
 
+func newPrimaryChange(w work) primaryChange {
+	return primaryChange{work: w, fenced: &sync.Map{}, given: map[ha.Command]bool{}, seen: map[string]appliance.LSN{}, ready: &readiness{}}
+}
+
 // drawChange draws the steps that move or replace the primary.
 func drawChange(r *recipe, c appliance.Cluster) {
 	from := c.Primary
@@ -57,17 +61,11 @@ func drawChange(r *recipe, c appliance.Cluster) {
 		s.Title = "replace the primary " + from
 	}
 	s.FinishesCancel = true
-	p := primaryChange{work: r.work, fenced: &sync.Map{}, given: map[ha.Command]bool{}, seen: map[string]appliance.LSN{}, ready: &readiness{}}
+	p := newPrimaryChange(r.work)
 	s.Done, s.Do = p.done, p.do
 	changed := r.add(s)
-	var others []appliance.Member
-	for _, m := range c.Members {
-		if m.Name != from && !m.WantStopped {
-			others = append(others, m)
-		}
-	}
 	follow := whole(kindStreaming, "wait until the others stream")
-	follow.Do = p.othersStream(others)
+	follow.Do = p.othersStream(from)
 	streaming := r.add(follow, changed)
 	back := rejoinStep(r, from, changed)
 	point := whole(kindCheckpoint, "write a checkpoint")
@@ -128,7 +126,7 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 			return appliance.NewProblem(appliance.ErrInternal, "operation %s has no change of primary on record", p.work.op.ID)
 		}
 		if ch.Phase.Final() {
-			return p.outcome(f.cluster, *ch)
+			return errors.Join(p.letIn(ctx, *ch, report), p.outcome(f.cluster, *ch))
 		}
 		if ch.Phase != p.phase {
 			p.phase, p.since = ch.Phase, time.Now()
@@ -270,14 +268,14 @@ func refusal(c appliance.Cluster, ch appliance.PrimaryChange) error {
 	return problem.WithHint("pgapp ps --cluster %s shows what is wrong with the standbys", c.Name)
 }
 
-// othersStream waits until the others stream from the new primary. One that doesn't in
-// time goes on trying, and is no failure of the change.
-func (p primaryChange) othersStream(others []appliance.Member) func(context.Context, appliance.Report) error {
+// othersStream waits until the members but the old primary, from, stream from the new
+// one. One that doesn't in time goes on trying, and is no failure of the change.
+func (p primaryChange) othersStream(from string) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, report appliance.Report) error {
 		return p.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 			var names []string
-			for _, m := range others {
-				if now, ok := f.cluster.Member(m.Name); ok && m.Name != f.cluster.Primary && now.Return == "" {
+			for _, m := range f.cluster.Standbys() {
+				if m.Name != from && !m.WantStopped && m.Return == "" {
 					names = append(names, m.Name)
 				}
 			}

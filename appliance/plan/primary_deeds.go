@@ -204,7 +204,21 @@ func (p primaryChange) startAgain(ctx context.Context, f facts, m appliance.Memb
 	if err := p.work.provider.StartMachine(ctx, f.cluster, m, func(appliance.Progress) {}); err != nil {
 		return err
 	}
-	return starter{work: p.work, member: m.Name}.do(ctx, func(appliance.Progress) {})
+	return starter{work: p.work, member: m.Name, admits: p.work.decision.Promise}.do(ctx, func(appliance.Progress) {})
+}
+
+// letIn lets the application into the primary after a change that has promoted nobody
+// and may have started the old primary again.
+func (p primaryChange) letIn(ctx context.Context, ch appliance.PrimaryChange, report appliance.Report) error {
+	a := admission{p.work}
+	if ch.Phase == appliance.ChangeDone || !p.work.decision.Promise {
+		return nil
+	}
+	shut, err := a.shut(ctx)
+	if err != nil || !shut {
+		return ctx.Err() // a primary out of reach is let in by its next start
+	}
+	return a.admit(ctx, report)
 }
 
 // noteEpoch writes the promotion into the new primary's data, and gives the primary its

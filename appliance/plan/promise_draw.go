@@ -8,8 +8,10 @@ import (
 
 const (
 	kindPromise appliance.StepKind = "promise"
-	kindWeaken  appliance.StepKind = "weaken"
-	kindAdmit   appliance.StepKind = "admit"
+	// kindPromised is the kind of a promise step in the middle of an operation.
+	kindPromised appliance.StepKind = "promised"
+	kindWeaken   appliance.StepKind = "weaken"
+	kindAdmit    appliance.StepKind = "admit"
 )
 
 // promiseStep draws the step that settles what is promised of acknowledged commits on
@@ -19,19 +21,32 @@ func promiseStep(r *recipe, needs ...*node) *node {
 		return nil
 	}
 	s := whole(kindPromise, "settle what a commit waits for")
-	p := settling{work: r.work}
-	s.Do = func(ctx context.Context, report appliance.Report) error {
-		f, err := p.work.facts(ctx)
-		if err != nil || f.cluster.PrimaryMember().WantStopped || f.cluster.Promise.None() && f.cluster.Sync.None() && !f.cluster.Spec.Quorum() && !endsPromise(r.op) {
-			return err
-		}
-		if err := p.settle(ctx, report); err != nil {
-			return err
-		}
-		p.spread(ctx, report)
+	s.Do = settling{work: r.work}.all
+	return r.add(s, needs...)
+}
+
+// promisedStep is promiseStep before a move of the primary: the candidate leaves the
+// promise, which then has to hold with the other standbys.
+func promisedStep(r *recipe, needs ...*node) *node {
+	if !r.decision.Promise {
 		return nil
 	}
+	s := whole(kindPromised, "let commits wait for the standbys again")
+	s.Do = settling{work: r.work}.all
 	return r.add(s, needs...)
+}
+
+// all settles the promise on all standbys that stream.
+func (p settling) all(ctx context.Context, report appliance.Report) error {
+	f, err := p.work.facts(ctx)
+	if err != nil || f.cluster.PrimaryMember().WantStopped || f.cluster.Promise.None() && f.cluster.Sync.None() && !f.cluster.Spec.Quorum() && !endsPromise(p.work.op) {
+		return err
+	}
+	if err := p.settle(ctx, report); err != nil {
+		return err
+	}
+	p.spread(ctx, report)
+	return nil
 }
 
 // endsPromise tells whether the operation makes the cluster asynchronous. The record

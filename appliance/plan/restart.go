@@ -6,13 +6,13 @@ import (
 	"pgapp/appliance"
 )
 
-// restart draws the steps that stop and start the cluster or one member. A resumed
-// restart stops the servers again, because a restarted server looks like the old one.
-// The whole cluster restarts one member after the other, the primary last, so that
-// reads go on meanwhile.
+// restart draws the steps that stop and start the cluster or one member. The whole
+// cluster restarts one member after the other: the standbys, and then the primary, which
+// moves to one of them if the decision says so. A resumed restart stops the standbys
+// again before the move, because a restarted server looks like the old one.
 func (r *recipe) restart(c appliance.Cluster, member string) error {
 	intent := r.intent(member, false)
-	if member != "" || r.op.Params.InPlace || len(c.Standbys()) == 0 {
+	if member != "" || len(c.Standbys()) == 0 {
 		return restartAtOnce(r, intent, c, member)
 	}
 	last := intent
@@ -23,12 +23,21 @@ func (r *recipe) restart(c appliance.Cluster, member string) error {
 		last = r.add(again, started)
 	}
 	primary := c.PrimaryMember()
-	started := r.startStep(primary, r.powerStep(primary, r.stopStep(primary, last)))
-	promiseStep(r, r.streamingStep(c.Standbys(), r.accessStep(started)))
+	if r.decision.Primary == "" {
+		started := r.startStep(primary, r.powerStep(primary, r.stopStep(primary, last)))
+		promiseStep(r, r.streamingStep(c.Standbys(), r.accessStep(started)))
+		return nil
+	}
+	m := move{newPrimaryChange(r.work), primary.Name}
+	changed := m.draw(r, last, promisedStep(r, last))
+	stopped := m.unlessMoved(r.stopStep(primary, changed))
+	m.shield(changed)
+	m.drawReturn(r, c.Standbys(), m.unlessMoved(r.startStep(primary, r.powerStep(primary, stopped))))
 	return nil
 }
 
-// restartAtOnce draws the steps that stop all the members before they start again.
+// restartAtOnce draws the steps that stop the members, all or one, before they start
+// again.
 func restartAtOnce(r *recipe, intent *node, c appliance.Cluster, member string) error {
 	members := c.Members
 	if member != "" {

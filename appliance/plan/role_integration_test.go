@@ -265,25 +265,47 @@ func TestStandbysStreamSoonAfterPrimaryReturns(t *testing.T) {
 	h.streaming("node1", "node2")
 }
 
-// TestRestartTakesStandbysOneByOne restarts a cluster and, after a kill of the primary,
-// restarts it again.
-func TestRestartTakesStandbysOneByOne(t *testing.T) {
+// TestRestartTakesMembersOneByOne restarts a cluster in place, by a move of the primary,
+// and after a kill of the primary.
+func TestRestartTakesMembersOneByOne(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, 217, packed(t))
 	h.create(2)
-	o := h.do(appliance.OpRestart, appliance.OperationParams{})
-	h.succeeded(o)
-	ended := map[string]time.Time{}
-	for _, s := range o.Steps {
-		ended[s.ID] = *s.EndedAt
-	}
-	for _, pair := range [][2]string{{"streaming/node1", "stop/node2"}, {"streaming/node2", "stop/node0"}, {"stop/node0", "start/node0"}} {
-		if first, then := ended[pair[0]], ended[pair[1]]; first.IsZero() || !first.Before(then) {
-			t.Errorf("%s ended at %v, %s at %v", pair[0], first, pair[1], then)
+	restart := func(p appliance.OperationParams, pairs ...[2]string) {
+		t.Helper()
+		o := h.do(appliance.OpRestart, p)
+		h.succeeded(o)
+		ended := map[string]time.Time{}
+		for _, s := range o.Steps {
+			ended[s.ID] = *s.EndedAt
+		}
+		for _, pair := range pairs {
+			if first, then := ended[pair[0]], ended[pair[1]]; first.IsZero() || !first.Before(then) {
+				t.Errorf("%s ended at %v, %s at %v", pair[0], first, pair[1], then)
+			}
 		}
 	}
+	restart(appliance.OperationParams{InPlace: true}, [2]string{"streaming/node1", "stop/node2"}, [2]string{"streaming/node2", "stop/node0"}, [2]string{"stop/node0", "start/node0"})
 	h.streaming("node1", "node2")
-	h.must(h.machine("node0").Fence(t.Context()))
-	h.succeeded(h.do(appliance.OpRestart, appliance.OperationParams{}))
-	h.streaming("node1", "node2")
+	restart(appliance.OperationParams{}, [2]string{"streaming/node1", "stop/node2"}, [2]string{"streaming/node2", "change"}, [2]string{"change", "rejoin/node0"})
+	if r := h.record(); r.Primary != "node1" || r.Epoch != 2 {
+		t.Fatalf("the primary is %s in epoch %d, want node1 in epoch 2", r.Primary, r.Epoch)
+	}
+	h.streaming("node0", "node2")
+	h.must(h.machine("node1").Fence(t.Context()))
+	restart(appliance.OperationParams{})
+	if r := h.record(); r.Primary != "node1" || r.Epoch != 2 {
+		t.Fatalf("the primary that was started is %s in epoch %d, want node1 in epoch 2", r.Primary, r.Epoch)
+	}
+	h.streaming("node0", "node2")
+
+	h.mark("node0", "node2")
+	o := h.do(appliance.OpRestart, appliance.OperationParams{})
+	h.succeeded(o)
+	if !strings.Contains(o.Note, "node1 is restarted in place") || !strings.Contains(o.Note, "no standby answers") {
+		t.Errorf("the note is %q", o.Note)
+	}
+	if r := h.record(); r.Primary != "node1" || r.Epoch != 2 || r.Change.Phase != appliance.ChangeRefused {
+		t.Errorf("the primary is %s in epoch %d, the change %+v", r.Primary, r.Epoch, r.Change)
+	}
 }

@@ -130,7 +130,8 @@ func (w world) wake(ctx context.Context, c appliance.Cluster) {
 	wg.Wait()
 }
 
-// unmarked returns those of the members that don't have to be brought back first.
+// unmarked returns those of the members that are standbys and don't have to be brought
+// back first.
 func (w world) unmarked(ctx context.Context, names []string) ([]string, error) {
 	f, err := w.facts(ctx)
 	if err != nil {
@@ -138,7 +139,7 @@ func (w world) unmarked(ctx context.Context, names []string) ([]string, error) {
 	}
 	var out []string
 	for _, n := range names {
-		if m, ok := f.cluster.Member(n); !ok || m.Return == "" {
+		if m, ok := f.cluster.Member(n); !ok || m.Return == "" && n != f.cluster.Primary {
 			out = append(out, n)
 		}
 	}

@@ -113,14 +113,15 @@ func (cfg Config) takeOver(ctx context.Context, r appliance.Cluster, looks []obs
 }
 
 // refuseHealthy refuses the failover of a primary that works. A primary that doesn't
-// answer may live: the failover fences it before it promotes another.
+// answer may live, and so may one that is cut off from its standbys, whose commits wait:
+// the failover fences it before it promotes another.
 func (cfg Config) refuseHealthy(ctx context.Context, r appliance.Cluster) error {
 	subjects, err := cfg.subjects(ctx, r)
 	if err != nil {
 		return err
 	}
 	for _, s := range subjects {
-		if s.Primary && cfg.Observer.Serves(ctx, s) == nil {
+		if s.Primary && cfg.Observer.Serves(ctx, s, r.Promise) == nil {
 			return appliance.NewProblem(appliance.ErrConflict, "%s, the primary of cluster %q, answers and takes writes", r.Primary, r.Name).
 				WithHint("pgapp switchover --cluster %s moves the primary without loss", r.Name)
 		}

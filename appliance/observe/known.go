@@ -41,9 +41,11 @@ func (o *Observer) Line(ctx context.Context, s Subject, timeline uint32) (applia
 	return l.Line(), l.Ancestors.err
 }
 
-// Serves proves in a new session that the member is a primary that takes writes. No
-// answer in time is an error as every other; it does not mean that the server is dead.
-func (o *Observer) Serves(ctx context.Context, s Subject) error {
+// Serves proves in a new session that the member is a primary that takes writes, and that
+// the standbys confirm a write as the promise says: else all commits of the application
+// wait. No answer in time is an error as every other; it does not mean that the server is
+// dead.
+func (o *Observer) Serves(ctx context.Context, s Subject, promise appliance.Promise) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	c, server, err := s.open(ctx)
@@ -55,6 +57,19 @@ func (o *Observer) Serves(ctx context.Context, s Subject) error {
 	} else {
 		err = c.ProveWrite(ctx)
 	}
+	if err == nil && !promise.None() {
+		err = confirmed(ctx, c, promise)
+	}
 	_ = c.Close(ctx) // the write's outcome is known
 	return err
+}
+
+// confirmed waits until the standbys have flushed what the primary has written. Nothing
+// waits in the primary itself: a commit that no standby confirms could not be ended.
+func confirmed(ctx context.Context, c *postgres.Control, promise appliance.Promise) error {
+	at, err := c.Mark(ctx)
+	if err != nil {
+		return err
+	}
+	return c.WaitFlushed(ctx, promise.Set, promise.K, at)
 }

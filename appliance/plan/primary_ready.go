@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,9 @@ type readiness struct {
 	// goal is a position of the primary that a switchover's candidate has to reach before
 	// the primary is stopped, so that a standby that takes nothing is no candidate.
 	goal appliance.LSN
+	// confirmed are the standbys whose answer that they have the goal got to the primary.
+	// A primary that gets no answer doesn't end in time.
+	confirmed []string
 	// at is when the last preparation ended. It doesn't count as time of the phase.
 	at time.Time
 	// backup is set while the primary sends a base backup.
@@ -80,14 +84,20 @@ func (p primaryChange) prepare(ctx context.Context, f facts, ch appliance.Primar
 }
 
 // readyPrimary has the primary write a checkpoint, so that its stop is short, and takes
-// the position after it as the goal. It also looks for a base backup.
+// the position after it as the goal, which standbys then confirm. It also looks for a
+// base backup.
 func (p primaryChange) readyPrimary(ctx context.Context, f facts, from string) {
 	m, err := memberOf(f.cluster, from)
 	if err != nil {
 		return
 	}
 	_ = p.inMember(ctx, f, m, func(c *postgres.Control) (err error) {
-		if p.ready.backup, err = c.BackingUp(ctx); err != nil || p.ready.goal > 0 {
+		if p.ready.backup, err = c.BackingUp(ctx); err != nil {
+			return err
+		}
+		if p.ready.goal > 0 {
+			rows, err := c.Replication(ctx)
+			p.ready.confirmed = confirmedBy(rows, p.ready.goal)
 			return err
 		}
 		if err := c.Checkpoint(ctx); err != nil {
@@ -99,6 +109,18 @@ func (p primaryChange) readyPrimary(ctx context.Context, f facts, from string) {
 		}
 		return err
 	})
+}
+
+// confirmedBy are the standbys that have flushed the position, as far as their answers
+// got to the primary.
+func confirmedBy(rows []appliance.ReplicationRow, lsn appliance.LSN) []string {
+	var out []string
+	for _, r := range rows {
+		if flushed, err := appliance.ParseLSN(r.FlushLSN); err == nil && r.State == "streaming" && flushed >= lsn {
+			out = append(out, r.ApplicationName)
+		}
+	}
+	return out
 }
 
 // prepareSlots makes the slots of each standby's followers, and tells whether all
@@ -184,6 +206,8 @@ func (p primaryChange) unfit(g glance, ch appliance.PrimaryChange) string {
 		return "does not stream"
 	case looking && (p.ready.goal == 0 || max(s.Received, s.Replayed) < p.ready.goal):
 		return "has not yet received what the primary wrote last"
+	case looking && !slices.Contains(p.ready.confirmed, g.member.Name):
+		return "has received what the primary wrote last, but no answer of it gets to the primary"
 	default:
 		return ""
 	}

@@ -23,6 +23,8 @@ type Change struct {
 	Parameters    map[string]string `json:"parameters,omitempty"`
 	// Durability is set if the durability changes. Async ends the promise at once.
 	Durability Durability `json:"durability,omitempty"`
+	// Automatic is set if it changes whether pgapp acts by itself.
+	Automatic Automatic `json:"automatic,omitempty"`
 	// Restart names the changed parameters that need a restart.
 	Restart []string `json:"restart,omitempty"`
 	// Size is set if the size of the virtual machines changes.
@@ -54,6 +56,9 @@ func (ch Change) Applied(c Cluster) Cluster {
 	if ch.Durability != "" {
 		c.Spec.Durability = ch.Durability
 	}
+	if ch.Automatic != "" {
+		c.Spec.Automatic = ch.Automatic
+	}
 	if ch.Durability == DurabilityAsync { // before parameters that break the promise
 		c.Promise, c.Sync = Promise{}, Promise{}
 	}
@@ -76,8 +81,12 @@ func (ch Change) Removes(name string) bool {
 	return slices.ContainsFunc(ch.Remove, func(m Member) bool { return m.Name == name })
 }
 
-// Equal tells whether two operations have the same arguments.
-func (p OperationParams) Equal(o OperationParams) bool { return reflect.DeepEqual(p, o) }
+// Equal tells whether two operations have the same arguments. Why they began doesn't
+// count.
+func (p OperationParams) Equal(o OperationParams) bool {
+	p.Reason, o.Reason = "", ""
+	return reflect.DeepEqual(p, o)
+}
 
 // ScaleWish is a request to change the number of standbys; one of Standbys, Add and
 // Remove is set.

@@ -63,9 +63,11 @@ type Cluster struct {
 	// implies Promise, and so does the setting in force before a change of Sync.
 	Sync Promise `json:"sync,omitzero"`
 	// Change is the change of primary under way, or the last one.
-	Change    *PrimaryChange `json:"change,omitempty"`
-	Members   []Member       `json:"members"`
-	CreatedAt time.Time      `json:"created_at"`
+	Change *PrimaryChange `json:"change,omitempty"`
+	// Pause keeps pgapp from acting by itself, if set.
+	Pause     *Pause    `json:"pause,omitempty"`
+	Members   []Member  `json:"members"`
+	CreatedAt time.Time `json:"created_at"`
 	// Binaries of PostgreSQL that local members run; fixed at creation.
 	PostgresBin     string `json:"postgres_bin,omitempty"`
 	PostgresVersion string `json:"postgres_version,omitempty"`

@@ -96,6 +96,8 @@ type OperationParams struct {
 	// WantRunning has an up first record that all members shall run, and that
 	// a creation that failed goes on.
 	WantRunning bool `json:"want_running,omitempty"`
+	// Reason is what made pgapp begin the operation by itself; empty for a user's.
+	Reason string `json:"reason,omitempty"`
 	// Change is set if the spec or the members change.
 	Change *Change `json:"change,omitempty"`
 	// Adopt is what an adoption records. Clients get it as an [Adoption].

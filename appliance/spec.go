@@ -55,6 +55,7 @@ type Spec struct {
 	PostgresBin string            `json:"postgres_bin,omitempty" yaml:"postgres_bin,omitempty" doc:"directory with PostgreSQL 17's programs"`
 	Locale      string            `json:"locale,omitempty" yaml:"locale,omitempty" doc:"C.UTF-8 (builtin provider) or a libc locale such as en_US.UTF-8"`
 	Durability  Durability        `json:"durability,omitempty" yaml:"durability,omitempty" doc:"async or quorum"`
+	Automatic   Automatic         `json:"automatic,omitempty" yaml:"automatic,omitempty" doc:"on or off: whether pgapp replaces a dead primary and brings back members by itself"`
 	Parameters  map[string]string `json:"parameters,omitzero" yaml:"parameters,omitempty" doc:"PostgreSQL parameters for every member"`
 
 	// The following fields are for provider libvirt only.
@@ -114,6 +115,9 @@ func (s Spec) WithDefaults() Spec {
 	str(&s.Locale, DefaultLocale)
 	if s.Durability == "" {
 		s.Durability = DurabilityAsync
+	}
+	if s.Automatic == "" {
+		s.Automatic = AutomaticOn
 	}
 	if s.Provider == ProviderLocal {
 		return s

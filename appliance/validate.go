@@ -130,6 +130,7 @@ func (s Spec) Validate() error {
 		v.add("parameters."+Visible(name, 80), validParameter(name, s.Parameters[name]))
 	}
 	s.validateDurability(v)
+	v.oneOf("automatic", string(s.Automatic), "", string(AutomaticOn), string(AutomaticOff))
 	s.validateVM(v)
 	return v.problem("the cluster's spec is not valid")
 }

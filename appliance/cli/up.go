@@ -56,6 +56,7 @@ only grows.`,
 	fl.StringVar(&f.spec.PostgresBin, "postgres-bin", "", "directory with PostgreSQL 17's programs")
 	fl.StringVar(&f.spec.Locale, "locale", "", "C.UTF-8, or a locale such as en_US.UTF-8 (default C.UTF-8)")
 	fl.StringVar((*string)(&f.spec.Durability), "durability", "", "async, or quorum: a commit waits for standbys (default async)")
+	fl.StringVar((*string)(&f.spec.Automatic), "automatic", "", "on, or off: pgapp replaces no dead primary by itself (default on)")
 	fl.StringVar(&f.spec.Image, "image", "", "libvirt: image of the catalogue, file or URL (default "+appliance.DefaultImage+")")
 	fl.StringVar(&f.spec.ImageDigest, "image-digest", "", "libvirt: sha256:HEX or sha512:HEX of --image")
 	fl.StringVar(&f.spec.Accel, "accel", "", "libvirt: auto, kvm or tcg (default auto)")
@@ -166,6 +167,9 @@ func (a upCommands) specOf(cmd *cobra.Command, f *upFlags) (appliance.Spec, erro
 	}
 	if f.spec.Durability != "" {
 		spec.Durability = f.spec.Durability
+	}
+	if f.spec.Automatic != "" {
+		spec.Automatic = f.spec.Automatic
 	}
 	if cmd.Flags().Changed("standbys") {
 		spec.Standbys = &f.standbys

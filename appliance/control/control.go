@@ -42,6 +42,8 @@ type Config struct {
 	Settings Settings
 	// Observer looks at members.
 	Observer *observe.Observer
+	// Watching tells what the watch over a cluster has found out last.
+	Watching func(cluster string) appliance.Watching
 	// Psql finds a psql on this machine.
 	Psql func(ctx context.Context, c appliance.Cluster) (string, error)
 }

@@ -19,11 +19,12 @@ type difference struct {
 	parameters map[string]string
 	names      []string
 	durability appliance.Durability
+	automatic  appliance.Automatic
 	size       *appliance.MachineSize
 }
 
 func (d difference) none() bool {
-	return d.standbys == nil && d.parameters == nil && d.durability == "" && d.size == nil
+	return d.standbys == nil && d.parameters == nil && d.durability == "" && d.automatic == "" && d.size == nil
 }
 
 // differences compares a wish with the cluster. Fields left empty mean "as it
@@ -42,10 +43,13 @@ func differences(old appliance.Cluster, wish appliance.Spec) (difference, error)
 	if w := wish.Durability; w != "" && w != cmp.Or(old.Spec.Durability, appliance.DurabilityAsync) {
 		d.durability = w
 	}
+	if w := wish.Automatic; w != "" && w != cmp.Or(old.Spec.Automatic, appliance.AutomaticOn) {
+		d.automatic = w
+	}
 	if wish.Provider == appliance.ProviderAuto {
 		wish.Provider = ""
 	}
-	wish.Standbys, wish.Parameters, wish.Durability = nil, nil, ""
+	wish.Standbys, wish.Parameters, wish.Durability, wish.Automatic = nil, nil, "", ""
 	var differ []appliance.FieldError
 	if old.Spec.Provider == appliance.ProviderLibvirt {
 		d.size, differ = sizeChange(old.Spec, wish)

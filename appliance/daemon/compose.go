@@ -13,6 +13,7 @@ import (
 	"pgapp/appliance/control"
 	"pgapp/appliance/daemon/statebackup"
 	"pgapp/appliance/daemon/supervise"
+	"pgapp/appliance/ha/watch"
 	"pgapp/appliance/home"
 	"pgapp/appliance/observe"
 	"pgapp/appliance/op"
@@ -26,6 +27,8 @@ type composition struct {
 	info    appliance.Info
 	api     api.Config
 	control *control.Controller // nil in recovery
+	// recovered lets pgapp act by itself.
+	recovered func()
 	// close ends all work and closes the store. A repeat does nothing.
 	close func()
 	renewal
@@ -97,21 +100,31 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 		memory.Set()
 		backups.Wake()
 	}})
+	watcher := watch.New(watch.Config{
+		Store: st, Providers: providers, Log: log,
+		Submit: func(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error) {
+			return d.control.Submit(ctx, cluster, kind, p)
+		},
+		Observing: func(ctx context.Context) (string, error) {
+			o, err := control.GetObserveOnly(ctx, st)
+			return o.Reason, err
+		},
+	})
 	ctl := control.New(control.Config{
 		Store: st, Runner: runner, Decide: planner.DecideOn, Preview: planner.Preview, Providers: providers, Info: d.info, Log: log, ClientDir: filepath.Join(s.Home, home.ClientDir),
 		AutoProvider: func(ctx context.Context, spec appliance.Spec) (appliance.ProviderKind, string) {
 			return autoProvider(ctx, providers, spec)
 		},
-		Psql: psqlOf, Settings: st, Observer: observer,
+		Psql: psqlOf, Settings: st, Observer: observer, Watching: watcher.Watching,
 	})
 	closers.add(func() { ctl.Close(context.WithoutCancel(ctx)) })
 	closers.add(runner.Close)
-	loops, err := supervise.Start(ctx, log, s.loops(backups, memory)...)
+	loops, err := supervise.Start(ctx, log, s.loops(backups, memory, watcher)...)
 	if err != nil {
 		return err
 	}
 	closers.add(loops.Close)
-	d.control, admin.alone = ctl, ctl.Alone
+	d.control, d.recovered, admin.alone = ctl, watcher.Begin, ctl.Alone
 	d.api = api.Config{
 		DaemonLogs: s.daemonLogs,
 		Ready: func(ctx context.Context) error {

@@ -5,12 +5,14 @@ import (
 
 	"pgapp/appliance/daemon/statebackup"
 	"pgapp/appliance/daemon/supervise"
+	"pgapp/appliance/ha/watch"
 )
 
 // stateLoops are the loops that live as long as the state is open. They end
 // before the runner, the sessions and the store are closed.
-func stateLoops(backups *statebackup.Loop, memory supervise.Signal) []supervise.Loop {
+func stateLoops(backups *statebackup.Loop, memory supervise.Signal, watcher *watch.Watcher) []supervise.Loop {
 	return []supervise.Loop{
+		{Name: "watch", Run: watcher.Run},
 		{Name: "state-backups", Run: backups.Run},
 		{Name: "memory", Run: func(ctx context.Context) error { return releaseLoop(ctx, memory) }},
 	}

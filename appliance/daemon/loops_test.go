@@ -13,6 +13,7 @@ import (
 	"pgapp/appliance"
 	"pgapp/appliance/daemon/statebackup"
 	"pgapp/appliance/daemon/supervise"
+	"pgapp/appliance/ha/watch"
 	"pgapp/appliance/home"
 	"pgapp/appliance/program"
 )
@@ -25,8 +26,8 @@ func serving(t *testing.T, more ...supervise.Loop) *api.Client {
 	s := &server{
 		Serving: program.Serving{Home: dir, Listen: "127.0.0.1:0", Err: io.Discard},
 		assets:  Assets{PostgresTree: fstest.MapFS{}, Pagila: fstest.MapFS{}},
-		loops: func(backups *statebackup.Loop, memory supervise.Signal) []supervise.Loop {
-			return append(stateLoops(backups, memory), more...)
+		loops: func(backups *statebackup.Loop, memory supervise.Signal, watcher *watch.Watcher) []supervise.Loop {
+			return append(stateLoops(backups, memory, watcher), more...)
 		},
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -100,7 +101,7 @@ func TestUnknownNeedEndsTheStart(t *testing.T) { //nolint:paralleltest // the da
 	s := &server{
 		Serving: program.Serving{Home: t.TempDir(), Listen: "127.0.0.1:0", Err: io.Discard},
 		assets:  Assets{PostgresTree: fstest.MapFS{}, Pagila: fstest.MapFS{}},
-		loops: func(*statebackup.Loop, supervise.Signal) []supervise.Loop {
+		loops: func(*statebackup.Loop, supervise.Signal, *watch.Watcher) []supervise.Loop {
 			return []supervise.Loop{{Name: "monitor", Needs: []string{"sampler"}}}
 		},
 	}

@@ -16,6 +16,7 @@ import (
 	"pgapp/appliance"
 	"pgapp/appliance/daemon/statebackup"
 	"pgapp/appliance/daemon/supervise"
+	"pgapp/appliance/ha/watch"
 	"pgapp/appliance/home"
 	"pgapp/appliance/postgres/template"
 	"pgapp/appliance/program"
@@ -33,7 +34,7 @@ type server struct {
 	program.Serving
 	assets Assets
 	// loops are what the supervisor runs while the state is open.
-	loops func(*statebackup.Loop, supervise.Signal) []supervise.Loop
+	loops func(*statebackup.Loop, supervise.Signal, *watch.Watcher) []supervise.Loop
 	// embedded is the program's template, opened at its first use. It may be nil.
 	embedded func() *template.Template
 }
@@ -105,6 +106,7 @@ func (s *server) serveState(ctx context.Context, lock *store.HomeLock, log *slog
 		if err := d.control.Recover(ctx); err != nil {
 			log.Error("going on where the last daemon stopped", "error", err)
 		}
+		d.recovered()
 	}
 	program.TellReady(nil)
 	err = api.New(d.api).Serve(ctx, l.unix, l.tcp)

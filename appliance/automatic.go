@@ -1,0 +1,48 @@
+package appliance
+
+import "time"
+
+// Automatic says whether pgapp keeps a cluster by itself: whether it replaces a dead
+// primary and brings back members.
+type Automatic string
+
+// The values of [Spec.Automatic], and the states of a cluster that is kept.
+const (
+	AutomaticOn  Automatic = "on"
+	AutomaticOff Automatic = "off"
+	// AutomaticPaused: a user has paused it. Members are still looked at.
+	AutomaticPaused Automatic = "paused"
+	// AutomaticObserving: pgapp only observes.
+	AutomaticObserving Automatic = "observing"
+)
+
+// Pause is a user's wish that pgapp does nothing by itself.
+type Pause struct {
+	Since time.Time `json:"since" yaml:"since"`
+	// Until is when the pause ends by itself; nil is never.
+	Until *time.Time `json:"until,omitempty" yaml:"until,omitempty"`
+}
+
+// Holds tells whether the pause, which may be nil, holds at that time.
+func (p *Pause) Holds(now time.Time) bool {
+	return p != nil && (p.Until == nil || now.Before(*p.Until))
+}
+
+// Watching is what the watch over a cluster has found out last.
+type Watching struct {
+	State Automatic `json:"state" yaml:"state"`
+	// Pause is the user's, if one holds.
+	Pause *Pause `json:"pause,omitempty" yaml:"pause,omitempty"`
+	// Doubts are what should be done about members, and why it is not done yet.
+	Doubts []Doubt `json:"doubts,omitempty" yaml:"doubts,omitempty"`
+}
+
+// Doubt is something that should be done about a member.
+type Doubt struct {
+	Member string `json:"member" yaml:"member"`
+	// Deed is replace, revive, return or settle.
+	Deed     string `json:"deed" yaml:"deed"`
+	Evidence string `json:"evidence" yaml:"evidence"`
+	// Withheld says why it is not done, empty while it is.
+	Withheld string `json:"withheld,omitempty" yaml:"withheld,omitempty"`
+}

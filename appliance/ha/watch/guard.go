@@ -1,0 +1,220 @@
+package watch
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/ha"
+)
+
+const (
+	localTick   = 500 * time.Millisecond
+	machineTick = time.Second
+	// eventPause is the time between two looks that events asked for.
+	eventPause = 20 * time.Millisecond
+)
+
+// guard watches one cluster.
+type guard struct {
+	w      *Watcher
+	id     string
+	look   looker
+	memory ha.Memory
+	clock  clock
+	// mine is the last operation that the guard has begun.
+	mine string
+	// said is what was logged last.
+	said string
+	// eyes watch the members' machines, by the member's name.
+	eyes map[string]context.CancelFunc
+	wg   sync.WaitGroup
+	wake chan struct{}
+}
+
+// watch looks at the cluster at each tick and at each event, and acts, until ctx ends.
+func (w *Watcher) watch(ctx context.Context, c appliance.Cluster) {
+	provider, ok := w.cfg.Providers[c.Spec.Provider]
+	if !ok {
+		return
+	}
+	g := &guard{
+		w: w, id: c.UUID, look: looker{sessions: w.sessions, provider: provider, fresh: map[string]time.Time{}},
+		eyes: map[string]context.CancelFunc{}, wake: make(chan struct{}, 1), clock: newClock(),
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer g.wg.Wait()
+	defer stop()
+	every := localTick
+	if !c.SharesMachine() {
+		every = machineTick
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		event := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-g.wake:
+			event = true
+		}
+		next := every
+		if again := g.turn(ctx, c.Name); again || event {
+			next = eventPause // one look more decides
+		}
+		g.clock.due(next)
+		timer.Reset(next)
+	}
+}
+
+// turn looks once and acts. It tells whether another look should follow at once, since
+// something was seen for the first time.
+func (g *guard) turn(ctx context.Context, name string) (again bool) {
+	c, err := g.w.cfg.Store.Cluster(ctx, name)
+	if err != nil || c.UUID != g.id || ctx.Err() != nil {
+		return false
+	}
+	r := appliance.Watching{State: appliance.AutomaticOn}
+	defer func() { g.w.report(name, r) }()
+	if c.Phase != appliance.PhaseReady || c.WantStopped {
+		g.memory = ha.Memory{}
+		return false
+	}
+	g.watchMachines(ctx, c)
+	secrets, err := g.w.cfg.Store.Secrets(ctx, name)
+	if err != nil {
+		return false
+	}
+	g.clock.begin()
+	v := g.look.look(ctx, c, secrets)
+	if ctx.Err() != nil {
+		return false
+	}
+	held, state := g.held(ctx, c)
+	r.State = state
+	s := ha.Situation{
+		Known: v.known, Members: v.members, Stalled: g.clock.stalled(), Held: held.all, HeldReplace: held.replace,
+		Quorum: c.Spec.Quorum(), Shared: c.SharesMachine(),
+	}
+	s.Failovers, s.Since = failovers(c, time.Now())
+	var acts []ha.Act
+	before := g.memory
+	g.memory, acts = ha.Decide(before, s, paceOf(c), g.clock.now())
+	for _, a := range acts {
+		g.act(ctx, c, &a)
+		r.Doubts = append(r.Doubts, appliance.Doubt{Member: a.Member, Deed: string(a.Deed), Evidence: a.Evidence, Withheld: a.Withheld})
+	}
+	return g.memory.Fresh(before)
+}
+
+func paceOf(c appliance.Cluster) ha.Pace {
+	if c.SharesMachine() {
+		return ha.LocalPace()
+	}
+	return ha.MachinePace()
+}
+
+// failovers returns how many changes of primary pgapp has made by itself in the hour
+// before now, and how long ago the last one was.
+func failovers(c appliance.Cluster, now time.Time) (n int, since time.Duration) {
+	for _, p := range c.Promotions {
+		if age := now.Sub(p.At); p.Reason == string(appliance.OpFailover) && age >= 0 && age < time.Hour {
+			n, since = n+1, age
+		}
+	}
+	return n, since
+}
+
+// holds are the reasons for doing nothing.
+type holds struct{ all, replace string }
+
+// held says why nothing may be done now, and what the cluster's automatic state is.
+func (g *guard) held(ctx context.Context, c appliance.Cluster) (holds, appliance.Automatic) {
+	if why, err := g.w.cfg.Observing(ctx); err != nil || why != "" {
+		if err != nil {
+			why = "the state can't be read: " + err.Error()
+		}
+		return holds{why, why}, appliance.AutomaticObserving
+	}
+	if p := c.Pause; p.Holds(time.Now()) {
+		why := "a user has paused it"
+		if p.Until != nil {
+			why += " until " + p.Until.Format(time.RFC3339)
+		}
+		return holds{why, why}, appliance.AutomaticPaused
+	}
+	o, err := g.w.cfg.Store.Running(ctx, c.Name)
+	switch {
+	case appliance.IsProblem(err, appliance.ErrNotFound):
+		return holds{}, appliance.AutomaticOn
+	case err != nil:
+		return holds{err.Error(), err.Error()}, appliance.AutomaticOn
+	}
+	h := holds{all: fmt.Sprintf("operation %s (%s) runs", o.ID, o.Kind)}
+	// What the guard began for a standby waits for a primary that has died since.
+	if o.ID != g.mine || o.Kind != appliance.OpStart && o.Kind != appliance.OpRejoin {
+		h.replace = h.all
+	}
+	return h, appliance.AutomaticOn
+}
+
+// act begins the operation of an act that is not withheld.
+func (g *guard) act(ctx context.Context, c appliance.Cluster, a *ha.Act) {
+	log := g.w.cfg.Log.With("cluster", c.Name, "member", a.Member, "deed", string(a.Deed), "evidence", a.Evidence)
+	if a.Withheld != "" {
+		if said := string(a.Deed) + a.Member; said != g.said {
+			g.said = said
+			log.Warn("not done", "withheld", a.Withheld)
+		}
+		return
+	}
+	kind, p := appliance.OpStart, appliance.OperationParams{KeepStopped: true, Reason: a.Evidence}
+	switch a.Deed {
+	case ha.Replace:
+		kind, p = appliance.OpFailover, appliance.OperationParams{Reason: a.Evidence}
+	case ha.Return, ha.Settle:
+		kind, p = appliance.OpRejoin, appliance.OperationParams{Reason: a.Evidence}
+	case ha.Revive:
+	}
+	o, err := g.w.cfg.Submit(ctx, c.Name, kind, p)
+	if err != nil {
+		a.Withheld = err.Error()
+		log.Warn("not begun", "error", err)
+		return
+	}
+	g.mine, g.said = o.ID, ""
+	log.Info("begun", "operation", o.ID, "kind", string(kind))
+}
+
+// watchMachines has the provider wake the guard at what happens to the members.
+func (g *guard) watchMachines(ctx context.Context, c appliance.Cluster) {
+	w, ok := g.look.provider.(appliance.Watched)
+	if !ok {
+		return
+	}
+	for name, end := range g.eyes {
+		if _, ok := c.Member(name); !ok {
+			end()
+			delete(g.eyes, name)
+		}
+	}
+	for _, m := range c.Members {
+		if _, ok := g.eyes[m.Name]; ok {
+			continue
+		}
+		own, end := context.WithCancel(ctx)
+		g.eyes[m.Name] = end
+		g.wg.Go(func() {
+			w.Watch(own, c, m, func(string) {
+				select {
+				case g.wake <- struct{}{}:
+				default: // it is awake
+				}
+			})
+		})
+	}
+}

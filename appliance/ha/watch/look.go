@@ -1,0 +1,156 @@
+package watch
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/ha"
+	"pgapp/appliance/postgres"
+)
+
+const (
+	// freshEvery is the interval of new connections to members without a doubt.
+	freshEvery = 5 * time.Second
+	// localLook and machineLook bound a look.
+	localLook   = time.Second
+	machineLook = 2 * time.Second
+)
+
+// looker looks at the members of one cluster.
+type looker struct {
+	sessions *postgres.Sessions
+	provider appliance.Provider
+	// fresh is when each member last took a new connection.
+	fresh map[string]time.Time
+	// seen is the furthest flushed position of the primary.
+	seen  appliance.LSN
+	epoch uint64
+}
+
+// view is one look at a cluster.
+type view struct {
+	known   ha.Known
+	members []ha.Sighting
+}
+
+// look looks at all members that shall run, at the same time.
+func (l *looker) look(ctx context.Context, c appliance.Cluster, s appliance.Secrets) view {
+	limit := localLook
+	if !c.SharesMachine() {
+		limit = machineLook
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var shall []appliance.Member
+	for _, m := range c.Members {
+		if !m.WantStopped {
+			shall = append(shall, m)
+		}
+	}
+	out := view{members: make([]ha.Sighting, len(shall))}
+	now := time.Now()
+	var wg sync.WaitGroup
+	for i, m := range shall {
+		due := now.Sub(l.fresh[m.Name]) >= freshEvery
+		wg.Go(func() { out.members[i] = l.sight(ctx, c, m, s, due) })
+	}
+	wg.Wait()
+	if l.epoch != c.Epoch {
+		l.epoch, l.seen = c.Epoch, 0
+	}
+	for _, o := range out.members {
+		if o.Fresh == ha.Answers {
+			l.fresh[o.Member] = now
+		}
+		if o.Member == c.Primary && o.Standing.Answered && o.Standing.Primary {
+			l.seen = max(l.seen, o.Standing.Received)
+		}
+	}
+	out.known = ha.Known{
+		Identifier: c.SystemIdentifier, Line: c.Line(), Promise: c.Promise, Primary: c.Primary, Epoch: c.Epoch, Seen: l.seen,
+	}
+	return out
+}
+
+// sight looks at one member. A new connection is made if it is due, and at any doubt.
+func (l *looker) sight(ctx context.Context, c appliance.Cluster, m appliance.Member, s appliance.Secrets, due bool) ha.Sighting {
+	out := ha.Sighting{Member: m.Name, Standing: ha.Standing{Member: m.Name, Return: m.Return, Line: c.Line()}}
+	var wg sync.WaitGroup
+	if w, ok := l.provider.(appliance.Watched); ok {
+		wg.Go(func() {
+			if sign, err := w.Sign(ctx, c, m); err == nil {
+				out.Sign = sign
+			}
+		})
+	}
+	if due {
+		wg.Go(func() { out.Fresh = fresh(ctx, m) })
+	}
+	err := l.ask(ctx, c, m, s, &out)
+	wg.Wait()
+	if err != nil && out.Fresh == "" {
+		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), localLook)
+		defer cancel()
+		out.Fresh = fresh(asking, m)
+	}
+	if out.Sign.Vital == appliance.VitalGone {
+		out.Clean = l.clean(ctx, c, m)
+	}
+	return out
+}
+
+// ask asks the member's server in a kept session.
+func (l *looker) ask(ctx context.Context, c appliance.Cluster, m appliance.Member, s appliance.Secrets, out *ha.Sighting) error {
+	dial := func(ctx context.Context) (*postgres.Control, error) {
+		return postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, s.Get(appliance.SecretControl))
+	}
+	var seen postgres.Sight
+	err := l.sessions.Use(ctx, postgres.SessionKey(c, m.Name), dial, func(p *postgres.Control) (err error) {
+		seen, err = p.Sight(ctx)
+		return err
+	})
+	switch {
+	case err == nil:
+		out.Session = ha.Answers
+	case postgres.Lives(err):
+		out.Session = ha.Denies
+		return err
+	default:
+		out.Session = ha.Silent
+		return err
+	}
+	out.Streams = seen.Streams
+	out.Quiet = seen.Quiet
+	if !seen.Receiving {
+		out.Quiet = ha.NoReceiver
+	}
+	st := &out.Standing
+	st.Answered, st.Primary, st.Identifier = true, !seen.InRecovery, seen.SystemIdentifier
+	st.Received, st.Replayed, st.Detached = seen.Received, seen.Replayed, !seen.Receiving
+	return nil
+}
+
+func fresh(ctx context.Context, m appliance.Member) ha.Answer {
+	switch postgres.Greet(ctx, m.Host, m.Port) {
+	case postgres.GreetsWell:
+		return ha.Answers
+	case postgres.GreetsNobody:
+		return ha.Refuses
+	case postgres.GreetsStarting:
+		return ha.Starts
+	case postgres.GreetsSilent:
+	}
+	return ha.Silent
+}
+
+// clean tells whether the server that is gone was shut down. A virtual machine that is
+// off can't be asked.
+func (l *looker) clean(ctx context.Context, c appliance.Cluster, m appliance.Member) bool {
+	if m.Placement == appliance.PlacementVM {
+		return false
+	}
+	d, err := postgres.InspectDataDir(ctx, l.provider.Machine(c, m))
+	return err == nil && (d.State == "shut down" || d.State == "shut down in recovery")
+}

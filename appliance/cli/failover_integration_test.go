@@ -34,12 +34,7 @@ func (b *box) signal(sig syscall.Signal, title string) int {
 // killServer kills the member's postmaster; its children end by themselves.
 func (b *box) killServer(member string) {
 	b.t.Helper()
-	text, err := os.ReadFile(filepath.Join(b.home, "clusters", "main", member, "data", "postmaster.pid"))
-	b.must(err)
-	line, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	b.must(err)
-	killAndWait(b.t, pid)
+	killAndWait(b.t, b.postmaster(member))
 }
 
 // TestFailoverTakesWhatOnlyTheDeadPrimaryHas writes more than the connections hold while

@@ -49,30 +49,17 @@ func (b *box) eventually(what string, holds func() bool) {
 	}
 }
 
-// kept ends the writers and wants every acknowledged row on all members, and at most one
-// member to have acknowledged rows at any time.
+// drilled is the box's cluster, for the check.
+func (b *box) drilled() drill.Cluster {
+	return drill.Cluster{Config: b.drillConfig(), Status: func(context.Context) (appliance.ClusterStatus, error) { return b.ps(), nil }}
+}
+
+// kept ends the writers and wants a sound cluster with every acknowledged row.
 func (b *box) kept(run *drill.Run) {
 	b.t.Helper()
 	h := run.Stop()
-	for _, two := range h.TwoAtOnce() {
-		b.t.Error(two)
-	}
-	cfg := b.drillConfig()
-	for _, m := range cfg.Members {
-		var lost []drill.Row
-		end := time.Now().Add(20 * time.Second)
-		for {
-			rows, err := drill.Rows(b.t.Context(), cfg, m.Member)
-			lost = h.Lost(rows)
-			if err == nil && len(lost) == 0 {
-				break
-			}
-			if time.Now().After(end) {
-				b.t.Errorf("%s lacks %d of %d acknowledged rows, such as %v (%v)", m.Member, len(lost), len(h.Acknowledged()), lost[:min(len(lost), 5)], err)
-				break
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
+	for _, f := range drill.Check(b.t.Context(), b.drilled(), h) {
+		b.t.Error(f)
 	}
 	b.t.Logf("%d rows were acknowledged", len(h.Acknowledged()))
 }

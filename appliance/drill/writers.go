@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -111,13 +112,14 @@ func (r *Run) Stop() History {
 // Since returns the time since the beginning of the run, as the writes have it.
 func (r *Run) Since() time.Duration { return time.Since(r.begun) }
 
-// Acknowledged returns the number of acknowledged rows so far.
-func (r *Run) Acknowledged() int {
+// Acknowledged returns the number of rows so far that the members have acknowledged, or
+// any member if none is named.
+func (r *Run) Acknowledged(by ...string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0
 	for _, w := range r.writes {
-		if w.Outcome == Acknowledged {
+		if w.Outcome == Acknowledged && (len(by) == 0 || slices.Contains(by, w.Member)) {
 			n++
 		}
 	}
@@ -233,32 +235,4 @@ func (w *writer) close(ctx context.Context) {
 	defer cancel()
 	_ = w.conn.Close(ctx) // its rows' outcomes are known
 	w.conn = nil
-}
-
-// Rows reads the rows that a member has.
-func Rows(ctx context.Context, cfg Config, member string) (map[Row]bool, error) {
-	for i, m := range cfg.Members {
-		if m.Member != member {
-			continue
-		}
-		w := writer{run: &Run{cfg: cfg}, member: i}
-		if err := w.connect(ctx); err != nil {
-			return nil, err
-		}
-		defer w.close(ctx)
-		rows, err := w.conn.Query(ctx, "SELECT writer, seq FROM drill_rows")
-		if err != nil {
-			return nil, fmt.Errorf("reading the rows of %s: %w", member, err)
-		}
-		list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Row])
-		if err != nil {
-			return nil, fmt.Errorf("reading the rows of %s: %w", member, err)
-		}
-		out := make(map[Row]bool, len(list))
-		for _, r := range list {
-			out[r] = true
-		}
-		return out, nil
-	}
-	return nil, fmt.Errorf("there is no member %q", member)
 }

@@ -4,7 +4,6 @@ package mutations
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"pgapp/scripts/build/overlay"
 )
 
 // Mutation is one text in a file of package ha, and what breaks it.
@@ -51,32 +52,10 @@ func (m Mutation) Play(ctx context.Context, root string, first, seeds uint64) (u
 		return 0, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	path, err := filepath.Abs(filepath.Join(root, core, m.File))
-	if err != nil {
-		return 0, err
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
-	}
-	if n := strings.Count(string(text), m.Old); n != 1 {
-		return 0, fmt.Errorf("mutation %q: its text is %d times in %s, not once", m.Name, n, m.File)
-	}
-	mutated, overlay, binary := filepath.Join(dir, m.File), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "sim")
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutated}})
-	if err != nil {
-		return 0, err
-	}
-	if err := os.WriteFile(mutated, []byte(strings.Replace(string(text), m.Old, m.New, 1)), 0o600); err != nil {
-		return 0, err
-	}
-	if err := os.WriteFile(overlay, replace, 0o600); err != nil {
-		return 0, err
-	}
-	build := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", binary, "./scripts/sim") //nolint:gosec // our own arguments
-	build.Dir = root
-	if text, err := build.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("building mutation %q: %w: %s", m.Name, err, text)
+	binary := filepath.Join(dir, "sim")
+	edit := overlay.Edit{File: filepath.Join(core, m.File), Old: m.Old, New: m.New}
+	if err := overlay.Build(ctx, root, "./scripts/sim", binary, edit); err != nil {
+		return 0, fmt.Errorf("mutation %q: %w", m.Name, err)
 	}
 	play := exec.CommandContext(ctx, binary, "-seed", strconv.FormatUint(first, 10), "-seeds", strconv.FormatUint(seeds, 10)) //nolint:gosec // our own binary
 	said, err := play.CombinedOutput()

@@ -36,11 +36,22 @@ func numbers(l appliance.Line) []uint32 {
 	return out
 }
 
-// Foreign tells whether a member that streamed last in the epoch can't have got the
-// timeline from the recorded primaries: the promotion on record that began a timeline
-// of that number is later. Another promotion, of which nothing came to the others, took
-// the number too.
-func Foreign(promotions []appliance.Promotion, epoch uint64, timeline uint32) bool {
+// Foreign returns the first timeline of the line that a member which streamed last in the
+// epoch can't have got from the recorded primaries, 0 if there is none: the promotion on
+// record that began a timeline of that number is later. Another promotion, of which
+// nothing came to the others, took the number too.
+func Foreign(promotions []appliance.Promotion, epoch uint64, line appliance.Line) uint32 {
+	for _, a := range append(slices.Clone(line.Ancestors), appliance.Switch{Timeline: line.Timeline}) {
+		if a.Timeline > 1 && epoch < beganIn(promotions, a.Timeline) {
+			return a.Timeline
+		}
+	}
+	return 0
+}
+
+// beganIn is the epoch of the last promotion on record that began a timeline of the
+// number, 0 if none did.
+func beganIn(promotions []appliance.Promotion, timeline uint32) uint64 {
 	var began uint64
 	for _, p := range promotions {
 		// An adoption begins an epoch, but no timeline.
@@ -48,18 +59,19 @@ func Foreign(promotions []appliance.Promotion, epoch uint64, timeline uint32) bo
 			began = p.Epoch
 		}
 	}
-	return timeline > 1 && epoch < began
+	return began
 }
 
 // Forked returns the end of the WAL that both lines share, as far as their numbers
-// tell. A foreign line shares its last timeline's number only.
-func Forked(k, s appliance.Line, foreign bool) appliance.LSN {
+// tell. The member's line s is foreign from the timeline of the number foreign on, if
+// that isn't 0.
+func Forked(k, s appliance.Line, foreign uint32) appliance.LSN {
 	ends := func(l appliance.Line) []appliance.Switch {
 		return append(slices.Clone(l.Ancestors), appliance.Switch{Timeline: l.Timeline, At: math.MaxUint64})
 	}
 	a, b := ends(k), ends(s)
-	if foreign {
-		b = b[:len(b)-1]
+	if i := slices.IndexFunc(b, func(e appliance.Switch) bool { return e.Timeline == foreign }); i >= 0 {
+		b = b[:i]
 	}
 	var shared appliance.LSN
 	for i := range min(len(a), len(b)) {

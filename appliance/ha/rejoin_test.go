@@ -17,18 +17,19 @@ func TestForkedIsTheEndOfWhatBothLinesShare(t *testing.T) {
 		name    string
 		primary appliance.Line
 		member  appliance.Line
-		foreign bool
+		foreign uint32
 		want    appliance.LSN
 	}{
-		{"a former primary", line(2, one), line(1), false, 100},
-		{"a former primary, two switches later", line(3, one, two), line(1), false, 100},
-		{"a former primary of the middle", line(3, one, two), line(2, one), false, 200},
-		{"a candidate that was given up", line(3, one), line(2, one), false, 100},
-		{"a candidate that was promoted earlier", line(3, one), line(2, early), false, 80},
-		{"the same number from another position", line(2, one), line(2, early), false, 80},
-		{"the same number and position from another promotion", line(2, one), line(2, one), true, 100},
-		{"a foreign timeline in the middle", line(3, one, two), line(2, one), true, 100},
-		{"a line of its own", line(3), line(2), false, 0},
+		{"a former primary", line(2, one), line(1), 0, 100},
+		{"a former primary, two switches later", line(3, one, two), line(1), 0, 100},
+		{"a former primary of the middle", line(3, one, two), line(2, one), 0, 200},
+		{"a candidate that was given up", line(3, one), line(2, one), 0, 100},
+		{"a candidate that was promoted earlier", line(3, one), line(2, early), 0, 80},
+		{"the same number from another position", line(2, one), line(2, early), 0, 80},
+		{"the same number and position from another promotion", line(2, one), line(2, one), 2, 100},
+		{"a foreign timeline in the middle", line(3, one, two), line(2, one), 2, 100},
+		{"a foreign ancestor of the same number and position", line(2, one), line(3, one, two), 2, 100},
+		{"a line of its own", line(3), line(2), 0, 0},
 	} {
 		if got := Forked(tc.primary, tc.member, tc.foreign); got != tc.want {
 			t.Errorf("%s: got %s, want %s", tc.name, got, tc.want)
@@ -49,18 +50,20 @@ func TestForeignComparesTheEpochOfTheTimeline(t *testing.T) {
 		name       string
 		promotions []appliance.Promotion
 		epoch      uint64
-		timeline   uint32
-		want       bool
+		line       appliance.Line
+		want       uint32
 	}{
-		{"the first timeline was begun by no promotion", adopted, 1, 1, false},
-		{"a member that knows the first promotion only", repeated, 2, 2, true},
-		{"a member that streamed from the second", repeated, 3, 2, false},
-		{"an adoption begins no timeline that was there", repeated, 3, 2, false},
-		{"a member whose epoch is unknown", repeated, 0, 3, true},
-		{"a timeline that no promotion on record began", repeated, 1, 9, false},
-		{"a timeline that came with an adoption", adopted, 2, 7, true},
+		{"the first timeline was begun by no promotion", adopted, 1, line(1), 0},
+		{"a member that knows the first promotion only", repeated, 2, line(2), 2},
+		{"a member that streamed from the second", repeated, 3, line(2), 0},
+		{"an adoption begins no timeline that was there", repeated, 3, line(2), 0},
+		{"a member whose epoch is unknown", repeated, 0, line(3), 3},
+		{"a timeline that no promotion on record began", repeated, 1, line(9), 0},
+		{"a foreign ancestor of a timeline that no promotion on record began", repeated, 2, line(9, appliance.Switch{Timeline: 1, At: 100}, appliance.Switch{Timeline: 2, At: 200}), 2},
+		{"an ancestor that the member streamed", repeated, 3, line(9, appliance.Switch{Timeline: 1, At: 100}, appliance.Switch{Timeline: 2, At: 200}), 0},
+		{"a timeline that came with an adoption", adopted, 2, line(7), 7},
 	} {
-		if got := Foreign(tc.promotions, tc.epoch, tc.timeline); got != tc.want {
+		if got := Foreign(tc.promotions, tc.epoch, tc.line); got != tc.want {
 			t.Errorf("%s: got %v, want %v", tc.name, got, tc.want)
 		}
 	}

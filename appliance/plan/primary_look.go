@@ -198,7 +198,7 @@ func (p primaryChange) candidate(ctx context.Context, f facts, g glance) ha.Serv
 	defer cancel()
 	d, err := postgres.InspectDataDir(ctx, p.work.provider.Machine(f.cluster, g.member))
 	if err == nil {
-		out.Writes = d.State == "in production"
+		out.Writes = d.Written()
 	}
 	return out
 }

@@ -101,11 +101,14 @@ func look(ctx context.Context, c appliance.Cluster, m appliance.Member, mc appli
 		}
 		return appliance.WayClone, &appliance.Discarded{Member: m.Name, Unknown: appliance.AsProblem(err).Message}, nil
 	}
-	foreign := ha.Foreign(c.Promotions, m.Epoch, end.Line.Timeline)
+	foreign := ha.Foreign(c.Promotions, m.Epoch, end.Line)
 	way := appliance.WayClone
-	if !foreign {
+	if foreign == 0 {
 		known := ha.Known{Identifier: c.SystemIdentifier, Line: c.Line()}
 		way = ha.WayOf(known, ha.Standing{Identifier: d.SystemIdentifier, Line: end.Line, Received: end.At})
+	}
+	if why := gap(c.Line(), d, end, way); why != "" {
+		return appliance.WayClone, &appliance.Discarded{Member: m.Name, Unknown: why}, nil
 	}
 	if way == appliance.WayFollow {
 		return way, nil, nil
@@ -114,5 +117,25 @@ func look(ctx context.Context, c appliance.Cluster, m appliance.Member, mc appli
 	if err != nil || lost.Bytes == 0 && lost.Unknown == "" {
 		return way, nil, err
 	}
+	if lost.Unknown != "" {
+		// pg_rewind learns from that WAL which blocks differ. Its own recovery of the
+		// directory may end before the gap, and hide it.
+		way = appliance.WayClone
+	}
 	return way, &lost, nil
+}
+
+// gap says why a directory may hold changes whose WAL is missing, so that its blocks
+// can't be trusted, or nothing. All WAL that a standby took was in its primary's
+// directory first, so a killed primary's WAL reaches to the switch at least.
+func gap(known appliance.Line, d postgres.DataDir, end postgres.WALEnd, way appliance.WayBack) string {
+	n := len(end.Line.Ancestors)
+	switch {
+	case way == appliance.WayRewind && end.Cut:
+		return "its WAL beyond " + end.At.String() + " may be missing"
+	case way == appliance.WayFollow && d.Written() && n < len(known.Ancestors) && end.At < known.Ancestors[n].At:
+		return "its WAL ends at " + end.At.String() + ", and the primary's reached to " + known.Ancestors[n].At.String()
+	default:
+		return ""
+	}
 }

@@ -44,6 +44,10 @@ type DataDir struct {
 	Limits Limits
 }
 
+// Written tells whether the directory is one of a server that took writes and was not
+// shut down.
+func (d DataDir) Written() bool { return d.State == "in production" }
+
 // inspectScript inspects the data directory $1 with pg_controldata $2. The shell
 // does the rest itself, since each program started costs more.
 const inspectScript = `d=$1

@@ -16,6 +16,9 @@ type WALEnd struct {
 	Line appliance.Line
 	// At is the end of the last valid record.
 	At appliance.LSN
+	// Cut is set if the WAL ends with a whole segment. It has ended so, or the next
+	// segment was removed.
+	Cut bool
 }
 
 // pgEnv is the environment of PostgreSQL's programs whose output is read.
@@ -48,15 +51,19 @@ func EndOfWAL(ctx context.Context, sh Shell) (WALEnd, error) {
 	if n := len(line.Ancestors); n > 0 && line.Timeline != found.timeline {
 		from = line.Ancestors[n-1].At
 	}
-	at, why, err := lastRecord(ctx, sh, line.Timeline, from)
+	last, err := lastRecord(ctx, sh, line.Timeline, from)
 	if err != nil {
 		return WALEnd{}, failure(appliance.ErrRewind, err, "%s", what)
 	}
 	// The checkpoint is a record, but a new timeline may have none yet.
-	if at == 0 && from == found.redo {
-		return WALEnd{}, appliance.NewProblem(appliance.ErrRewind, "%s: it can't be read from the last checkpoint on: %s", what, why)
+	if last.end == 0 && from == found.redo {
+		return WALEnd{}, appliance.NewProblem(appliance.ErrRewind, "%s: it can't be read from the last checkpoint on: %s", what, last.why)
 	}
-	return WALEnd{Line: line, At: max(at, from)}, nil
+	end := WALEnd{Line: line, At: max(last.end, from), Cut: strings.Contains(last.why, "could not find file")}
+	if beyond := last.beyond(end.At); beyond > 0 {
+		return WALEnd{}, appliance.NewProblem(appliance.ErrRewind, "%s: WAL between %s and %s is missing", what, end.At, beyond)
+	}
+	return end, nil
 }
 
 // walFound is what a data directory says of its WAL.
@@ -132,26 +139,68 @@ done
 `
 
 // lastRecordScript prints the last record that pg_waldump $1 reads in $2 on timeline
-// $3 from $4 on. The end of the WAL is an error to pg_waldump, so its exit code says
-// nothing.
-const lastRecordScript = usedSegments + `"$1" --path="$d" --timeline="$3" --start="$4" | tail -n 1`
+// $3 from $4 on, and then the timeline's segments, each with the position that its first
+// page has. The end of the WAL is an error to pg_waldump, so its exit code says nothing.
+const lastRecordScript = usedSegments + `"$1" --path="$d" --timeline="$3" --start="$4" | tail -n 1
+for f in "$d/$(printf %08X "$3")"*; do
+	[ ! -e "$f" ] || echo "segment ${f##*/}" $(od -An -tx8 -j8 -N8 -- "$f")
+done`
 
-// lastRecord returns the end of the last valid record from that position on, or 0 and
-// pg_waldump's reason if there is none.
-func lastRecord(ctx context.Context, sh Shell, timeline uint32, from appliance.LSN) (end appliance.LSN, why string, err error) {
+// walTail is the end of the WAL as pg_waldump reads it.
+type walTail struct {
+	// end is the end of the last valid record, 0 if there is none.
+	end appliance.LSN
+	// why is pg_waldump's reason for its end.
+	why string
+	// segments are the positions at which segments with WAL of their own begin. One that
+	// was kept for a later use has another segment's WAL.
+	segments []appliance.LSN
+}
+
+// beyond returns the start of a segment with WAL that can't have come after the end
+// without a gap, 0 if there is none. A record that was not written to its end may reach
+// into the next segment.
+func (t walTail) beyond(end appliance.LSN) appliance.LSN {
+	next := (end + walSegment - 1) / walSegment * walSegment
+	for _, start := range t.segments {
+		if start > next {
+			return start
+		}
+	}
+	return 0
+}
+
+// lastRecord finds the last valid record from that position on.
+func lastRecord(ctx context.Context, sh Shell, timeline uint32, from appliance.LSN) (walTail, error) {
 	l := sh.Layout()
 	res, err := sh.Run(ctx, appliance.Command{Env: pgEnv(), Argv: []string{
 		"/bin/sh", "-c", lastRecordScript, "sh", program(l, "pg_waldump"), l.DataDir + "/pg_wal",
 		strconv.FormatUint(uint64(timeline), 10), from.String(),
 	}})
 	if err != nil {
-		return 0, "", err
+		return walTail{}, err
 	}
-	start, length, ok := parseRecord(strings.TrimSpace(string(res.Stdout)))
-	if !ok {
-		return 0, firstComplaint(string(res.Stderr)), nil
+	t := walTail{why: firstComplaint(string(res.Stderr))}
+	for line := range strings.Lines(string(res.Stdout)) {
+		line = strings.TrimSpace(line)
+		if start, length, ok := parseRecord(line); ok {
+			t.end = recordEnd(start, length)
+		}
+		if start, ok := parseSegment(line); ok {
+			t.segments = append(t.segments, start)
+		}
 	}
-	return recordEnd(start, length), "", nil
+	return t, nil
+}
+
+// parseSegment returns where the segment begins, if its first page is its own.
+func parseSegment(line string) (appliance.LSN, bool) {
+	m := regexp.MustCompile(`^segment [0-9A-F]{8}([0-9A-F]{8})000000([0-9A-F]{2}) ([0-9a-f]{16})$`).FindStringSubmatch(line)
+	if m == nil || !strings.EqualFold(m[1]+m[2]+"000000", m[3]) {
+		return 0, false
+	}
+	start, err := strconv.ParseUint(m[3], 16, 64)
+	return appliance.LSN(start), err == nil
 }
 
 // parseRecord reads the length and position of a record that pg_waldump printed.

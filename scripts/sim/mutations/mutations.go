@@ -25,11 +25,11 @@ type Mutation struct {
 
 const core = "appliance/ha"
 
-// Find has the simulator look for each mutation in 10,000 seeds.
+// Find has the simulator look for each mutation in 20,000 seeds.
 func Find(ctx context.Context, out io.Writer) error {
 	var missed []string
 	for _, m := range All() {
-		seed, err := m.Play(ctx, ".", 1, 10_000)
+		seed, err := m.Play(ctx, ".", 1, 20_000)
 		if err != nil {
 			return err
 		}

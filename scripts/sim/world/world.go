@@ -210,7 +210,7 @@ func (w *World) rejoin(m, p *member) {
 	m.kill()
 	s := ha.Standing{Identifier: "1", Line: m.line, Received: m.end(), Return: r.Return}
 	way := appliance.WayClone
-	if r.Return != appliance.WayClone && !ha.Foreign(w.record.Promotions, r.Epoch, m.line.Timeline) {
+	if r.Return != appliance.WayClone && ha.Foreign(w.record.Promotions, r.Epoch, m.line) == 0 {
 		way = ha.WayOf(ha.Known{Identifier: "1", Line: w.record.Line()}, s)
 	}
 	w.say("  %s returns: %s", m.name, way)
@@ -220,7 +220,7 @@ func (w *World) rejoin(m, p *member) {
 			w.fail("%s follows without a rewind, with WAL of its own", m.name)
 		}
 	case appliance.WayRewind:
-		at := int(ha.Forked(w.record.Line(), m.line, false)) //nolint:gosec // small
+		at := int(ha.Forked(w.record.Line(), m.line, 0)) //nolint:gosec // small
 		if at > shared(m.wal, p.wal) {
 			w.fail("%s is rewound to %d, but left the primary's WAL at %d", m.name, at, shared(m.wal, p.wal))
 		}

@@ -26,7 +26,7 @@ func providersOf(dir string, secrets libvirt.SecretStore) (map[appliance.Provide
 	}
 	lp := local.New(local.Config{Home: dir})
 	vp := libvirt.New(libvirt.Config{
-		Host: libvirt.ThisMachine(), Local: lp, Secrets: secrets, Documents: cloudinit.Files, ImageDir: images, TempDir: temp,
+		Host: libvirt.ThisMachine(), Local: lp, LocalWatched: lp, Secrets: secrets, Documents: cloudinit.Files, ImageDir: images, TempDir: temp,
 	})
 	return map[appliance.ProviderKind]appliance.Provider{
 		appliance.ProviderLocal: lp, appliance.ProviderLibvirt: vp,

@@ -35,6 +35,15 @@ func TestContract(t *testing.T) {
 			Patience:    30 * time.Minute,
 			Leftovers:   leftovers,
 			PutForeign:  putForeign,
+			Kill: func(t *testing.T, _ appliance.Cluster, m appliance.Member) {
+				t.Helper()
+				virsh(t, "destroy", m.UUID)
+			},
+			Halts: []providertest.Halt{{Name: "a machine that is suspended", Do: func(t *testing.T, _ appliance.Cluster, m appliance.Member) func() {
+				t.Helper()
+				virsh(t, "suspend", m.UUID)
+				return func() { virsh(t, "resume", m.UUID) }
+			}}},
 		}
 	})
 }

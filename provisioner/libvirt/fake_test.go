@@ -43,6 +43,7 @@ type fake struct {
 	failUpload  error
 	// failDestroy is the answer to a request to end a domain.
 	failDestroy error
+	events      fakeEvents
 }
 
 func newFake() *fake {

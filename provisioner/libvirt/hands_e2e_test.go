@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -249,5 +250,48 @@ func TestHandsRemoveTheMarkers(t *testing.T) {
 	}
 	for _, v := range []string{base.Name, golden.Name} {
 		virshAfter(t, "vol-delete", "--pool", poolName, v+readySuffix)
+	}
+}
+
+// TestHandsSuspendAndDestroy watches a machine that a person suspends, resumes,
+// ends and starts.
+func TestHandsSuspendAndDestroy(t *testing.T) {
+	p := labProvider(t)
+	c, m, _ := tiny(t, p)
+	woken := make(chan string, 100)
+	ctx, stop := context.WithCancel(t.Context())
+	var ended sync.WaitGroup
+	ended.Go(func() { p.Watch(ctx, c, m, func(detail string) { woken <- detail }) })
+	defer ended.Wait()
+	defer stop()
+	await := func(want string) {
+		t.Helper()
+		timeout := time.After(time.Minute)
+		for {
+			select {
+			case got := <-woken:
+				if got == want {
+					return
+				}
+			case <-timeout:
+				t.Fatalf("no wake with %q", want)
+			}
+		}
+	}
+	await("libvirt's events are followed")
+	for _, tt := range []struct {
+		act, wake string
+		want      appliance.Vital
+	}{
+		{"suspend", "Suspended", appliance.VitalHalted},
+		{"resume", "Resumed", appliance.VitalRunning},
+		{"destroy", "Stopped", appliance.VitalGone},
+		{"start", "Started", appliance.VitalRunning},
+	} {
+		virsh(t, tt.act, m.UUID)
+		await("libvirt says " + tt.wake)
+		if got, err := p.Sign(t.Context(), c, m); err != nil || got.Vital != tt.want {
+			t.Errorf("after virsh %s: got %+v, %v, want %s", tt.act, got, err, tt.want)
+		}
 	}
 }

@@ -21,10 +21,11 @@ type hypervisor struct {
 	volumeCalls
 	networkCalls
 	hostCalls
+	watchCalls
 }
 
 // hypervisorOf gives the connection as a hypervisor.
-func hypervisorOf(c *rpc.Conn) hypervisor { return hypervisor{c, c, c, c, c, c, c, c} }
+func hypervisorOf(c *rpc.Conn) hypervisor { return hypervisor{c, c, c, c, c, c, c, c, c} }
 
 type domainLookup interface {
 	Domain(ctx context.Context, name string) (rpc.Domain, error)
@@ -91,4 +92,10 @@ type hostCalls interface {
 
 type capabilityCalls interface {
 	Capabilities(ctx context.Context, virtType string) (libvirtxml.DomainCaps, error)
+}
+
+// watchCalls don't wait for a libvirt that is restarted.
+type watchCalls interface {
+	Condition(ctx context.Context, name string) (rpc.Condition, error)
+	Follow(ctx context.Context, began func(), heard func(rpc.Event)) error
 }

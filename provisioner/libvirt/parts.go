@@ -126,6 +126,7 @@ func assemble(cfg Config, virt hypervisor) *Provider {
 	p.seeds = &seeds{documents: cfg.Documents, tempDir: cfg.TempDir, disks: p.disks}
 	p.remover = &remover{host: cfg.Host, machines: p.machines, disks: p.disks, networks: p.networks}
 	p.checks = &checks{cfg: p.cfg, accel: p.accel, disks: p.disks, networks: p.networks}
+	p.watching = &watching{host: cfg.Host, machines: p.machines, virt: virt}
 	p.checks.virt.hostCalls, p.checks.virt.trialCalls = virt, virt
 	return p
 }

@@ -36,6 +36,8 @@ type Config struct {
 	Host Host
 	// Local makes the primary if it runs on the host.
 	Local appliance.Provider
+	// LocalWatched tells what happens to that primary.
+	LocalWatched appliance.Watched
 	// Secrets keeps the guests' keys.
 	Secrets SecretStore
 	// Documents holds cloud-init's documents and the image's scripts, as
@@ -70,6 +72,7 @@ type Provider struct {
 	seeds    *seeds
 	remover  *remover
 	checks   *checks
+	watching *watching
 
 	mu     sync.Mutex
 	guests map[string]*guest

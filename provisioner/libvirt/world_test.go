@@ -50,6 +50,14 @@ func (fakeLocal) DestroySteps(_ appliance.Cluster, ms []appliance.Member) []appl
 	return []appliance.Step{{ID: "remove/" + ms[0].Name, Kind: appliance.StepRemove}}
 }
 
+func (fakeLocal) Watch(_ context.Context, _ appliance.Cluster, _ appliance.Member, wake func(string)) {
+	wake("the local provider watches")
+}
+
+func (fakeLocal) Sign(context.Context, appliance.Cluster, appliance.Member) (appliance.Sign, error) {
+	return appliance.Sign{Vital: appliance.VitalRunning, Detail: "process 1"}, nil
+}
+
 // world is a provider over a fake libvirt with the default network.
 type world struct {
 	*Provider
@@ -62,10 +70,10 @@ func newWorld(t *testing.T) world {
 	h := newFakeHost()
 	f := newFake()
 	p := assemble(Config{
-		Local: fakeLocal{}, Secrets: &fakeSecrets{}, Documents: os.DirFS("../../embed/cloudinit"),
+		Local: fakeLocal{}, LocalWatched: fakeLocal{}, Secrets: &fakeSecrets{}, Documents: os.DirFS("../../embed/cloudinit"),
 		ImageDir: t.TempDir(), TempDir: t.TempDir(), BootLimit: 2 * time.Second, stopLimit: 300 * time.Millisecond,
 		Host: h.host(),
-	}, hypervisor{f, f, f, f, f, f, f, f})
+	}, hypervisor{f, f, f, f, f, f, f, f, f})
 	t.Cleanup(p.Close)
 	x, err := defaultNetwork(tag{})
 	if err != nil {

@@ -49,7 +49,7 @@ func (b *box) pgCtl(member string, args ...string) {
 		b.must(err)
 		argv = append([]string{"runuser", "-u", strings.TrimSpace(string(owner)), "--"}, argv...)
 	}
-	cmd := exec.CommandContext(b.t.Context(), argv[0], argv[1:]...)
+	cmd := b.tool(argv...)
 	cmd.Dir = "/"
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.t.Fatalf("%q: %v\n%s", argv, err, out)

@@ -150,7 +150,7 @@ func (d decision) symptoms(o Sighting) []symptom {
 		out = append(out, closed)
 	case o.Sign.Vital == appliance.VitalGone && deaf:
 		out = append(out, gone)
-	case o.Sign.Vital == appliance.VitalHalted && deaf && o.Session != Answers:
+	case o.Sign.Vital == appliance.VitalHalted && deaf: // sessions may go on where the first process alone is stopped
 		out = append(out, halted)
 	case o.Sign.Vital == appliance.VitalDebugged, o.Sign.Vital == appliance.VitalDisk:
 	case deaf && o.Session != Answers && o.Session != Denies:

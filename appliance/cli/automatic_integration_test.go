@@ -1,0 +1,145 @@
+//go:build integration
+
+package cli_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"pgapp/appliance"
+)
+
+// newAutomaticBox makes a box whose clusters pgapp keeps by itself.
+func newAutomaticBox(t *testing.T) *box {
+	t.Helper()
+	b := newBox(t).shareTree()
+	b.env = append(b.env, "PGAPP_AUTOMATIC=on")
+	return b
+}
+
+// postmaster is the process id of the member's server.
+func (b *box) postmaster(member string) int {
+	b.t.Helper()
+	text, err := os.ReadFile(filepath.Join(b.dataDir(member), "postmaster.pid"))
+	b.must(err)
+	line, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	b.must(err)
+	return pid
+}
+
+// replaced waits until another member than old is the primary and all others stream,
+// and returns the new primary's name.
+func (b *box) replaced(old string) string {
+	b.t.Helper()
+	now := ""
+	b.eventually("another member than "+old+" is the primary and all others stream", func() bool {
+		s := b.ps()
+		now = s.Primary
+		return now != old && s.Operation == "" && !slices.ContainsFunc(s.Members, func(m appliance.MemberStatus) bool {
+			return m.Name == now && m.State != appliance.StateRunning || m.Name != now && m.State != appliance.StateStreaming
+		})
+	})
+	return now
+}
+
+// begun are the operations of the kind that pgapp began by itself, newest first.
+func (b *box) begun(kind appliance.OperationKind) []appliance.Operation {
+	b.t.Helper()
+	var list []appliance.Operation
+	b.must(json.Unmarshal([]byte(b.ok("ops", "-o", "json").out), &list))
+	return slices.DeleteFunc(list, func(o appliance.Operation) bool { return o.Kind != kind || o.Params.Reason == "" })
+}
+
+// TestAutomaticReplacesAPrimary kills the primary's server, then stops it where it is,
+// while writers write. Nobody types a command.
+func TestAutomaticReplacesAPrimary(t *testing.T) {
+	t.Parallel()
+	for _, durability := range []string{"async", "quorum"} {
+		t.Run(durability, func(t *testing.T) {
+			t.Parallel()
+			b := newAutomaticBox(t)
+			b.up("--standbys", "2", "--durability", durability)
+			run := b.writing()
+			b.must(syscall.Kill(b.postmaster("node0"), syscall.SIGKILL))
+			second := b.replaced("node0")
+			if o := b.begun(appliance.OpFailover); len(o) != 1 || !strings.Contains(o[0].Params.Reason, "node0 died") {
+				t.Errorf("the failovers are %+v, want one that says that node0 died", o)
+			}
+			b.moreWritten(run)
+			if durability == "quorum" { // under async the next one has to wait for a minute
+				b.eventually("a quorum is promised again", func() bool { s := b.ps(); return s.Promise != nil && len(s.Promise.Set) == 2 })
+				if n := b.signal(syscall.SIGSTOP, second+"/data"); n == 0 {
+					t.Fatal("no server was stopped")
+				}
+				b.replaced(second)
+				if o := b.begun(appliance.OpFailover); len(o) != 2 || !strings.Contains(o[0].Params.Reason, second+" is halted") {
+					t.Errorf("the failovers are %+v, want a second one that says that %s is halted", o, second)
+				}
+				b.moreWritten(run)
+			}
+			b.kept(run)
+			b.verified()
+			b.ok("state", "check")
+		})
+	}
+}
+
+// TestAutomaticBringsBackStandbys kills one standby and stops another by command: the
+// user's stays stopped.
+func TestAutomaticBringsBackStandbys(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	b.up("--standbys", "3", "--durability", "quorum", "--dataset", "none")
+	b.ok("stop", "node3")
+	b.must(syscall.Kill(b.postmaster("node1"), syscall.SIGKILL))
+	b.eventually("node1 streams again", func() bool {
+		return len(b.begun(appliance.OpStart)) > 0 && b.ps().Members[1].State == appliance.StateStreaming
+	})
+	b.eventually("two standbys are promised", func() bool { return slices.Equal(b.ps().Promise.Set, []string{"node1", "node2"}) })
+	if s := b.ps(); s.Primary != "node0" || s.Members[3].State != appliance.StateStopped {
+		t.Errorf("got %+v, want node0 as the primary and node3 stopped", s)
+	}
+	b.ok("start", "node3")
+	b.verified()
+}
+
+// TestAutomaticStartsAllMembersAgain kills all servers at once, as a power failure does:
+// no standby is promoted.
+func TestAutomaticStartsAllMembersAgain(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	b.up("--standbys", "2", "--dataset", "none")
+	pids := []int{b.postmaster("node1"), b.postmaster("node2"), b.postmaster("node0")}
+	for _, pid := range pids {
+		b.must(syscall.Kill(pid, syscall.SIGKILL))
+	}
+	b.led("node0")
+	if s := b.ps(); s.Timeline != 1 {
+		t.Errorf("timeline %d, want 1: %+v", s.Timeline, b.begun(appliance.OpFailover))
+	}
+	b.verified()
+}
+
+// TestAutomaticLeavesARestartByHandAlone restarts the primary by pg_ctl, and then shuts
+// it down: pgapp starts it again and promotes nobody.
+func TestAutomaticLeavesARestartByHandAlone(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	b.up("--standbys", "1", "--dataset", "none")
+	b.pgCtl("node0", "restart", "-m", "fast", "-l", "/dev/null")
+	b.led("node0")
+	b.pgCtl("node0", "stop", "-m", "fast")
+	b.eventually("pgapp has started node0 again", func() bool { return len(b.begun(appliance.OpStart)) > 0 })
+	b.led("node0")
+	if o := b.begun(appliance.OpFailover); len(o) > 0 {
+		t.Errorf("there were failovers: %+v", o)
+	}
+	b.verified()
+}

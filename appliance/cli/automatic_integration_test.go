@@ -4,10 +4,7 @@ package cli_test
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,17 +18,6 @@ func newAutomaticBox(t *testing.T) *box {
 	b := newBox(t).shareTree()
 	b.env = append(b.env, "PGAPP_AUTOMATIC=on")
 	return b
-}
-
-// postmaster is the process id of the member's server.
-func (b *box) postmaster(member string) int {
-	b.t.Helper()
-	text, err := os.ReadFile(filepath.Join(b.dataDir(member), "postmaster.pid"))
-	b.must(err)
-	line, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	b.must(err)
-	return pid
 }
 
 // replaced waits until another member than old is the primary and all others stream,

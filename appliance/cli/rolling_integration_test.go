@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"pgapp/appliance"
 )
@@ -115,18 +114,33 @@ func TestRestartedInPlaceSaysWhy(t *testing.T) {
 	b.verified()
 }
 
+// turnedAway wants the member to have refused the application, which tries all the time,
+// since a primary starts without it under quorum durability.
+func (b *box) turnedAway(member string) {
+	b.t.Helper()
+	if !strings.Contains(b.ok("logs", member).out, "pg_hba.conf rejects connection") {
+		b.t.Errorf("%s let the application in at once", member)
+	}
+}
+
 // TestCancelledRollingRestart cancels a restart while the primary is held up in its
 // stop: the primary is the same as before, and lets the application in.
 func TestCancelledRollingRestart(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	b.up("--standbys", "1", "--dataset", "none", "--durability", "quorum")
-	b.rows("CREATE TABLE kept AS SELECT 7 AS n")
+	run := b.writing()
 	thaw := b.freeze("node0", "autovacuum launcher")
 	_, wait := b.background("restart")
 	id := b.phase("stopping node0")
+	asked := func() int {
+		text, err := os.ReadFile(filepath.Join(b.home, "pgapp.log"))
+		b.must(err)
+		return strings.Count(string(text), `"path":"/api/v1/info"`)
+	}
+	before := asked()
 	_, cancelled := b.background("ops", id, "--cancel", "-o", "json")
-	time.Sleep(50 * time.Millisecond)
+	b.eventually("the command that cancels has reached the daemon", func() bool { return asked() > before })
 	thaw()
 	r := cancelled()
 	var o appliance.Operation
@@ -139,11 +153,94 @@ func TestCancelledRollingRestart(t *testing.T) {
 	if s := b.ps(); s.Primary != "node0" || s.Timeline != 1 {
 		t.Errorf("primary %s on timeline %d", s.Primary, s.Timeline)
 	}
-	if n := b.rows("SELECT n FROM kept", "node0"); n != "7" {
-		t.Errorf("the application reads %s", n)
-	}
+	b.moreWritten(run)
+	b.turnedAway("node0")
 	b.verified()
 	b.ok("restart")
 	b.led("node1")
+	b.kept(run)
 	b.verified()
+}
+
+// parameters brings the cluster to the parameters by up.
+func (b *box) parameters(text string) []string {
+	b.t.Helper()
+	file := filepath.Join(b.t.TempDir(), "cluster.yaml")
+	b.must(os.WriteFile(file, []byte("name: main\nparameters: {"+text+"}\n"), 0o600))
+	return []string{"up", "-f", file}
+}
+
+// shows wants all members to have the parameter's value.
+func (b *box) shows(name, want string) {
+	b.t.Helper()
+	for _, m := range b.ps().Members {
+		if out, err := b.superuser(m.Name, "SHOW "+name); err != nil || strings.TrimSpace(out) != want {
+			b.t.Errorf("%s has %s %s, want %s (%v)", m.Name, name, strings.TrimSpace(out), want, err)
+		}
+	}
+}
+
+// TestParametersMovePrimaryUnderWriters changes parameters that take a restart, under
+// quorum durability. The primary moves, unless a limit falls.
+func TestParametersMovePrimaryUnderWriters(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	b.up("--standbys", "2", "--durability", "quorum")
+	run := b.writing()
+	change := func(text, name, want, primary string) {
+		t.Helper()
+		before := b.startTimes()
+		b.ok(b.parameters(text)...)
+		b.led(primary)
+		b.restarted(before)
+		b.shows(name, want)
+		b.moreWritten(run)
+	}
+	change("max_connections: '150'", "max_connections", "150", "node1")
+	b.promised(1, "node0", "node2")
+	change("max_connections: '110'", "max_connections", "110", "node1")
+	if note := b.newest().Note; !strings.Contains(note, "a lower max_connections") {
+		t.Errorf("the note is %q", note)
+	}
+	b.turnedAway("node1")
+	change("max_connections: '90', track_activity_query_size: 2kB", "track_activity_query_size", "2kB", "node1")
+	b.shows("max_connections", "90")
+	change("max_connections: '90', track_activity_query_size: 4kB", "track_activity_query_size", "4kB", "node0")
+	b.ok("switchover", "--to", "node2")
+	change("max_connections: '120', track_activity_query_size: 4kB, max_prepared_transactions: '10'", "max_prepared_transactions", "10", "node0")
+	b.shows("max_connections", "120")
+	b.promised(1, "node1", "node2")
+	b.kept(run)
+	b.verified()
+	b.ok("state", "check")
+}
+
+// TestKilledDaemonGoesOnWithParameters kills the daemon at different moments of an up
+// that applies parameters. Each up moves the primary once.
+func TestKilledDaemonGoesOnWithParameters(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	b.up("--standbys", "2", "--durability", "quorum")
+	run := b.writing()
+	sizes := []string{"2kB", "3kB", "4kB", "5kB", "6kB", "7kB"}
+	for i, step := range []string{"apply/", "promised", "change", "change", "rejoin/", "promise"} {
+		before, was := b.startTimes(), b.ps()
+		if strings.HasSuffix(step, "/") {
+			step += was.Primary
+		}
+		if r := killAtStep(t, b, step, i%2 == 0, b.parameters("track_activity_query_size: "+sizes[i])...); r.code != 0 {
+			t.Fatalf("killed at %s: exit code %d\n%s", step, r.code, r.err)
+		}
+		s := b.ps()
+		if s.Primary == was.Primary || len(s.Promotions) != len(was.Promotions)+1 {
+			t.Errorf("killed at %s: the primary is %s after %s, promotions %v", step, s.Primary, was.Primary, s.Promotions)
+		}
+		b.led(s.Primary)
+		b.restarted(before)
+		b.shows("track_activity_query_size", sizes[i])
+		b.moreWritten(run)
+	}
+	b.kept(run)
+	b.verified()
+	b.ok("state", "check")
 }

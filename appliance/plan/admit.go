@@ -24,7 +24,9 @@ func admitSteps(r *recipe, c appliance.Cluster) {
 	s.Do = admission{r.work}.admit
 	admit := r.add(s, start)
 	for _, n := range r.nodes {
-		if k := n.step.Kind; k == kindPromise || k == kindVerify || k == kindApply && n.step.Member == c.Primary {
+		k := n.step.Kind
+		moved := k == kindChange && r.op.Kind == appliance.OpUp // a restart moves the primary before its start
+		if moved || k == kindPromise || k == kindVerify || k == kindApply && n.step.Member == c.Primary {
 			n.need(admit)
 		}
 	}

@@ -83,9 +83,56 @@ func (w work) apply(member string, settle bool) func(context.Context, appliance.
 				return err
 			}
 			report(appliance.Progress{Detail: "restarting PostgreSQL"})
-			return restartServer(ctx, m, mc)
+			if m.Name == f.cluster.Primary {
+				return w.restartPrimary(ctx, f, m, mc, report)
+			}
+			return w.restartStandby(ctx, m, mc, report)
 		})
 	}
+}
+
+// restartStandby restarts the running standby, for which no commit waits meanwhile, and
+// waits until it streams again.
+func (w work) restartStandby(ctx context.Context, m appliance.Member, mc appliance.Machine, report appliance.Report) error {
+	if err := w.weakenFor(ctx, m.Name, report); err != nil {
+		return err
+	}
+	if err := restartServer(ctx, m, mc); err != nil {
+		return err
+	}
+	return streamsAgain(w, m.Name)(ctx, report)
+}
+
+// weakenFor takes the standby, which is about to restart, out of what is promised.
+func (w work) weakenFor(ctx context.Context, member string, report appliance.Report) error {
+	if !w.decision.Promise {
+		return nil
+	}
+	return settling{work: w, leaving: member, last: lastKeeps, keeps: true}.weaken(ctx, report)
+}
+
+// restartPrimary restarts the running primary, and lets the application in when the
+// standbys have what the primary has then.
+func (w work) restartPrimary(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, report appliance.Report) error {
+	shuts := starter{work: w, member: m.Name, admits: w.decision.Promise}.shuts(f, m)
+	if shuts {
+		conf, err := f.memberConfig(ctx, m, mc, postgres.Limits{})
+		if err != nil {
+			return err
+		}
+		conf.Shut = true
+		if err := postgres.Configure(ctx, mc, conf); err != nil {
+			return err
+		}
+	}
+	if err := restartServer(ctx, m, mc); err != nil {
+		return err
+	}
+	w.wake(ctx, f.cluster)
+	if !shuts {
+		return nil
+	}
+	return admission{w}.admit(ctx, report)
 }
 
 // reload makes the member reload its configuration, and tells whether the

@@ -28,11 +28,12 @@ func (r *recipe) upChanged(c appliance.Cluster, ch appliance.Change) {
 		r.of(appliance.StepMachine, n.step.Member).need(n)
 	}
 	slots := r.of(kindSlots, "")
-	r.applySteps(c, kept, ch, slots, r.of(kindLoad, ""))
+	applied := r.applySteps(c, kept, ch, slots, r.of(kindLoad, ""))
 	r.resizeSteps(c, kept, ch)
 	r.removeSteps(c, ch, slots, r.of(kindApply, kept.Primary))
 	r.join(kept)
 	r.behind(spaces, r.nodes[from:])
+	moveForParameters(r, applied)
 }
 
 // upUnchanged draws up for a new cluster, or for a cluster whose spec doesn't

@@ -24,7 +24,7 @@ func (r *recipe) letIn(c appliance.Cluster, needs ...*node) *node {
 		}
 		for _, name := range out {
 			report(appliance.Progress{Detail: "restarting PostgreSQL on " + name})
-			if err := r.restartConfigured(ctx, name); err != nil {
+			if err := r.restartConfigured(ctx, name, report); err != nil {
 				return err
 			}
 		}
@@ -64,7 +64,7 @@ func (w work) shutOut(ctx context.Context, c appliance.Cluster) ([]string, error
 }
 
 // restartConfigured restarts the member with the recorded configuration.
-func (w work) restartConfigured(ctx context.Context, member string) error {
+func (w work) restartConfigured(ctx context.Context, member string, report appliance.Report) error {
 	return w.on(ctx, member, func(f facts, m appliance.Member, mc appliance.Machine) error {
 		d, err := postgres.InspectDataDir(ctx, mc)
 		if err != nil {
@@ -73,7 +73,10 @@ func (w work) restartConfigured(ctx context.Context, member string) error {
 		if err := configure(ctx, f, m, mc, d.Limits); err != nil {
 			return err
 		}
-		return restartServer(ctx, m, mc)
+		if m.Name == f.cluster.Primary {
+			return w.restartPrimary(ctx, f, m, mc, report)
+		}
+		return restartServer(ctx, m, mc) // the primary may refuse pgapp too
 	})
 }
 

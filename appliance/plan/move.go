@@ -17,21 +17,37 @@ import (
 type move struct {
 	change primaryChange
 	from   string
+	// waits tells whether the primary waits for a restart, and why it can't move, empty
+	// if it can. Nil stands for a primary that is restarted in any case.
+	waits func(context.Context, facts, appliance.Member, appliance.Machine) (waits bool, stays string, err error)
 }
+
+func newMove(w work, from string) move { return move{change: newPrimaryChange(w), from: from} }
 
 // movedBy returns the name of the primary that the operation moves, empty if it moves
 // none.
 func movedBy(o appliance.Operation, c appliance.Cluster) string {
-	if o.Kind != appliance.OpRestart {
-		return ""
+	moves := false
+	switch o.Kind {
+	case appliance.OpRestart:
+		moves = o.Params.Member == "" && !o.Params.InPlace
+	case appliance.OpUp:
+		moves = c.Phase == appliance.PhaseReady && restartsOnly(o.Params.Change)
 	}
-	if ch := c.Change; ch != nil && ch.Operation == o.ID { // begun by another build of the program
+	ch := c.Change
+	switch {
+	case !moves || len(c.Standbys()) == 0:
+		return ""
+	case ch != nil && ch.Operation == o.ID: // begun by another build of the program
 		return ch.From
 	}
-	if o.Params.Member != "" || o.Params.InPlace || len(c.Standbys()) == 0 {
-		return ""
-	}
 	return c.Primary
+}
+
+// restartsOnly tells whether the change does nothing but set parameters, some of them by
+// a restart. If members come, go or change their size too, the primary restarts in place.
+func restartsOnly(ch *appliance.Change) bool {
+	return ch != nil && len(ch.Restart) > 0 && len(ch.Add) == 0 && len(ch.Remove) == 0 && ch.Size == nil
 }
 
 // draw draws the step that moves the primary.
@@ -58,9 +74,14 @@ func (m move) drawReturn(r *recipe, standbys []appliance.Member, needs ...*node)
 		return inPlace(ctx, report)
 	}
 	back := rejoinStep(r, m.from, needs...)
-	point := whole(kindCheckpoint, "write a checkpoint")
-	point.Done, point.Do = m.stayed, m.change.checkpoint
-	r.add(point, streaming, back, promiseStep(r, streaming, back))
+	m.drawPoint(r, streaming, back, promiseStep(r, streaming, back))
+}
+
+// drawPoint draws the last step of the move, see [primaryChange.checkpoint].
+func (m move) drawPoint(r *recipe, needs ...*node) {
+	s := whole(kindCheckpoint, "write a checkpoint")
+	s.Done, s.Do = m.stayed, m.change.checkpoint
+	r.add(s, needs...)
 }
 
 // own returns the recorded change of this operation, nil if the move has not begun.
@@ -109,7 +130,7 @@ func (m move) shield(changed *node) {
 }
 
 func (m move) unlessBegun(s appliance.Step) func(context.Context) (bool, error) {
-	starts := (s.Kind == kindStart || s.Kind == kindPower) && s.Member != m.from
+	starts := slices.Contains([]appliance.StepKind{appliance.StepMachine, kindPower, kindStart}, s.Kind) && s.Member != m.from
 	return func(ctx context.Context) (bool, error) {
 		ch, err := m.own(ctx)
 		switch {
@@ -153,19 +174,26 @@ func (m move) note(report appliance.Report, why string) {
 }
 
 // begin puts the change of primary on record. It returns false if the primary doesn't
-// run, so that its start is all that is left to do, or if a move would take long.
+// run, so that its start is all that is left to do, needs no restart, or can't move.
 func (m move) begin(ctx context.Context, report appliance.Report) (begun bool, err error) {
 	w := m.change.work
-	err = w.on(ctx, m.from, func(f facts, _ appliance.Member, mc appliance.Machine) error {
-		running, err := mc.ServerRunning(ctx)
-		if err != nil || !running || f.cluster.Primary != m.from {
+	err = w.on(ctx, m.from, func(f facts, member appliance.Member, mc appliance.Machine) error {
+		waits, err := mc.ServerRunning(ctx)
+		if err != nil || !waits || f.cluster.Primary != m.from {
 			return err
 		}
-		if delayed(f.cluster) {
-			m.note(report, "the standbys replay with a delay")
-			return nil
+		stays := ""
+		if m.waits != nil {
+			if waits, stays, err = m.waits(ctx, f, member, mc); err != nil || !waits {
+				return err
+			}
 		}
-		begun = true
+		if delayed(f.cluster) {
+			stays = "the standbys replay with a delay"
+		}
+		if begun = stays == ""; !begun {
+			m.note(report, stays)
+		}
 		return nil
 	})
 	if err != nil || !begun {

@@ -88,6 +88,9 @@ func (p *Planner) Preview(_ context.Context, o appliance.Operation, c appliance.
 		return nil, err
 	}
 	admitSteps(&r, c)
+	if from := r.decision.Primary; from != "" {
+		newMove(r.work, from).shield(r.of(kindChange, ""))
+	}
 	return r.steps(), nil
 }
 

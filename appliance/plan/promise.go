@@ -27,6 +27,8 @@ type settling struct {
 	work work
 	// leaving is a standby that is about to stop, and left out.
 	leaving string
+	// keeps is set if the leaving standby keeps its data and comes back.
+	keeps bool
 	// last says what becomes of the promise if no other standby streams.
 	last lastStandby
 	// moment is the position that has to be flushed before want is stored.

@@ -62,8 +62,8 @@ func weakenStep(r *recipe, member string, last lastStandby, needs ...*node) *nod
 		return nil
 	}
 	s := each(kindWeaken, member, "let no commit wait for it")
-	p := settling{work: r.work, leaving: member, last: last}
-	s.Do = p.weaken
+	keeps := r.op.Kind == appliance.OpStop || r.op.Kind == appliance.OpRestart
+	s.Do = settling{work: r.work, leaving: member, keeps: keeps, last: last}.weaken
 	return r.add(s, needs...)
 }
 
@@ -85,8 +85,8 @@ func (p settling) weaken(ctx context.Context, report appliance.Report) error {
 		serves, err = mc.ServerRunning(ctx)
 		return err
 	})
-	switch removes := p.work.op.Kind != appliance.OpStop && p.work.op.Kind != appliance.OpRestart; {
-	case err != nil || !in || !serves && !removes:
+	switch {
+	case err != nil || !in || !serves && p.keeps:
 		return err
 	case !serves:
 		return appliance.NewProblem(appliance.ErrConflict, "the primary doesn't run, and %s may have commits that no other standby has", p.leaving).

@@ -85,9 +85,21 @@ func (w work) applySize(member string, size appliance.MachineSize) func(context.
 		if err != nil {
 			return err
 		}
-		if err := (starter{work: w, member: member}).do(ctx, report); err != nil || member == w.primaryName(ctx) {
-			return err
-		}
-		return streamsAgain(w, member)(ctx, report)
+		return w.startResized(ctx, member, report)
 	}
+}
+
+// startResized starts the member, and waits until it streams again, or lets the
+// application into the primary.
+func (w work) startResized(ctx context.Context, member string, report appliance.Report) error {
+	err := starter{work: w, member: member, admits: w.decision.Promise}.do(ctx, report)
+	switch {
+	case err != nil:
+		return err
+	case member != w.primaryName(ctx):
+		return streamsAgain(w, member)(ctx, report)
+	case w.decision.Promise:
+		return admission{w}.admit(ctx, report)
+	}
+	return nil
 }

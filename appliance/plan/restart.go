@@ -28,10 +28,9 @@ func (r *recipe) restart(c appliance.Cluster, member string) error {
 		promiseStep(r, r.streamingStep(c.Standbys(), r.accessStep(started)))
 		return nil
 	}
-	m := move{newPrimaryChange(r.work), primary.Name}
+	m := newMove(r.work, primary.Name)
 	changed := m.draw(r, last, promisedStep(r, last))
 	stopped := m.unlessMoved(r.stopStep(primary, changed))
-	m.shield(changed)
 	m.drawReturn(r, c.Standbys(), m.unlessMoved(r.startStep(primary, r.powerStep(primary, stopped))))
 	return nil
 }

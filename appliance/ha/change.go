@@ -198,11 +198,12 @@ func rehearse(c appliance.PrimaryChange, f Facts) Choice {
 	return e.hold(f.Standings)
 }
 
-// elect elects among those whose position can't move any more.
+// elect elects among those whose position can't move any more. One that takes writes
+// counts as well, since its position always moves.
 func elect(c appliance.PrimaryChange, f Facts) Choice {
 	still := slices.Clone(f.Standings)
 	for i := range still {
-		still[i].Answered = still[i].Answered && still[i].final()
+		still[i].Answered = still[i].Answered && (still[i].final() || still[i].Primary)
 	}
 	return Elect(f.Known, still, c, f.Lag)
 }

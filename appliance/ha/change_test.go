@@ -152,6 +152,27 @@ func TestReturnThatTakesTooLongEnds(t *testing.T) {
 	}
 }
 
+// TestWriterRulesOutAnElection has a person promote a standby while a failover elects. Its
+// position moves all the time, and the record may say that it has to be brought back.
+func TestWriterRulesOutAnElection(t *testing.T) {
+	t.Parallel()
+	line := appliance.Line{Timeline: 1}
+	for _, back := range []appliance.WayBack{"", appliance.WayLook} {
+		for _, expired := range []bool{false, true} {
+			s := Next(appliance.PrimaryChange{Kind: appliance.OpFailover, Phase: appliance.ChangeElecting, From: "node0"}, Facts{
+				Known: Known{Identifier: "7", Line: line, Primary: "node0", Epoch: 1}, Lag: DefaultLag, Expired: expired, Old: Server{Gone: true},
+				Standings: []Standing{
+					{Member: "node1", Answered: true, Identifier: "7", Line: line, Received: 100, Detached: true, Settled: true},
+					{Member: "node2", Answered: true, Identifier: "7", Line: line, Received: 100, Detached: true, Primary: true, Return: back},
+				},
+			})
+			if s.Change.Phase == appliance.ChangePromoting {
+				t.Errorf("%s is to be promoted beside node2, which takes writes (way back %q, expired %v)", s.Change.To, back, expired)
+			}
+		}
+	}
+}
+
 func TestElectionRefusesWhatMayLackAcknowledgedCommits(t *testing.T) {
 	t.Parallel()
 	line := appliance.Line{Timeline: 1}

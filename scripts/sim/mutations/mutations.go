@@ -25,15 +25,15 @@ type Mutation struct {
 
 const core = "appliance/ha"
 
-// Find has the simulator look for each mutation in 20,000 seeds.
+// Find has the simulator look for each mutation in 10,000 seeds.
 func Find(ctx context.Context, out io.Writer) error {
 	var missed []string
 	for _, m := range All() {
-		seed, err := m.Play(ctx, ".", 1, 20_000)
+		seed, err := m.Play(ctx, ".", 1, 10_000)
 		if err != nil {
 			return err
 		}
-		_, _ = fmt.Fprintf(out, "%-50s %-11s seed %d (listed %d)\n", m.Name, m.File, seed, m.Seed)
+		_, _ = fmt.Fprintf(out, "%-62s %-11s seed %d (listed %d)\n", m.Name, m.File, seed, m.Seed)
 		if seed == 0 {
 			missed = append(missed, m.Name)
 		}

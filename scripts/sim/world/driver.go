@@ -35,12 +35,19 @@ func (w *World) change() {
 		c.Wanted = appliance.MemberName(w.rng.IntN(len(w.members)))
 	}
 	w.record.Change = &c
+	w.saves, w.detour = 0, false
 	w.say("%s from %s (quorum %v, promise %v)", c.Kind, c.From, w.quorum, w.record.Promise)
-	w.calm = false
+	old.stuck = old.running && w.rng.IntN(12) == 0
+	faults, patient := w.rng.IntN(120), w.rng.IntN(200)
+	w.calm, w.calmFor = false, 0
 	for i := range 400 {
-		w.calm = i > 120
+		w.calm = i > faults
 		if w.calm {
+			w.calmFor++
 			w.heal()
+		}
+		if old.stuck && i >= patient {
+			w.driver.cancelled = true // a person gives up on a fence that never ends
 		}
 		w.tick()
 		w.fault()
@@ -49,6 +56,7 @@ func (w *World) change() {
 		}
 		w.turn()
 	}
+	old.stuck = false
 	if w.broken == nil && !w.record.Change.Phase.Final() {
 		w.fail("the change stands still in phase %s", w.record.Change.Phase)
 	}
@@ -67,9 +75,13 @@ func (w *World) change() {
 }
 
 func (w *World) heal() {
+	ch := w.record.Change
 	for _, m := range w.members {
 		m.cut, m.blocked = false, false
-		if !m.running && m.signal && w.recorded(m.name).Return == "" && m.name != w.record.Change.From {
+		if ch.Phase == appliance.ChangeRetracting && m.name == ch.To {
+			continue // nobody starts what pgapp has just killed
+		}
+		if !m.running && m.signal && w.recorded(m.name).Return == "" && m.name != ch.From {
 			m.start()
 		}
 		// A person takes back what was started or promoted by hand.
@@ -101,7 +113,8 @@ func (w *World) fault() {
 		old.byHand = old.writes()
 		w.say("  a person starts %s", from)
 	case w.chance(1) && w.rng.IntN(4) == 0 && m.running && m.signal && m.name != w.record.Change.To:
-		m.byHand, m.promoting = true, true
+		// The files of a standby have the recorded promise as well.
+		m.byHand, m.promoting, m.setting = true, true, ha.Without(w.record.Promise, m.name)
 		w.say("  a person promotes %s", m.name)
 	case w.chance(1):
 		w.driver.cancelled = !w.record.Change.Phase.Committed()
@@ -130,6 +143,7 @@ func (w *World) turn() {
 		w.tick() // the world goes on between a look and what follows
 	}
 	s := ha.Next(c, f)
+	w.judge(c, f, s)
 	if w.killed() || w.chance(3) { // or the store fails
 		return
 	}
@@ -185,7 +199,13 @@ func (w *World) save(c appliance.PrimaryChange, s ha.Step) {
 	if s.Change.Phase != c.Phase {
 		w.say("  %s -> %s %s %v", c.Phase, s.Change.Phase, s.Change.To, s.Commands)
 	}
+	w.count(c, s)
 	w.record.Change = &s.Change
+	if old := w.member(c.From); s.Change.Phase == appliance.ChangePromoting && !old.running && w.rng.IntN(10) == 0 {
+		old.start()
+		old.byHand = old.writes()
+		w.say("  a person starts %s", c.From)
+	}
 	for _, name := range s.Change.Tried {
 		if name != s.Change.To {
 			w.recorded(name).Return = appliance.WayClone
@@ -207,20 +227,6 @@ func (w *World) save(c appliance.PrimaryChange, s ha.Step) {
 			w.recorded(m.name).Return = appliance.WayLook
 		}
 	}
-}
-
-// lost takes from the acknowledged commits what an asynchronous failover may lose.
-func (w *World) lost(c appliance.PrimaryChange, to *member) {
-	missing := slices.DeleteFunc(slices.Clone(w.acked), func(r int) bool { return slices.Contains(to.wal, r) })
-	if len(missing) == 0 {
-		return
-	}
-	// Without a look at the primary since the daemon's start nothing bounds the loss.
-	bounded := w.driver.primary != 0
-	if c.Kind == appliance.OpSwitchover || w.quorum && !w.record.Promise.None() || bounded && len(missing) > 2*lag {
-		w.fail("the change to %s loses %d acknowledged commits", to.name, len(missing))
-	}
-	w.acked = slices.DeleteFunc(w.acked, func(r int) bool { return slices.Contains(missing, r) })
 }
 
 // carryOut does one command, or fails.

@@ -30,13 +30,21 @@ type member struct {
 	byHand bool
 	// cut is set while pgapp can't reach the member.
 	cut bool
+	// stuck is set while nothing ends the server: its processes wait for a disk.
+	stuck bool
+	// away is for how long a person keeps the standby stopped.
+	away int
 }
 
 func (m *member) end() appliance.LSN { return appliance.LSN(len(m.wal)) }
 
 func (m *member) writes() bool { return m.running && m.production && !m.signal }
 
-func (m *member) kill() { m.running, m.promoting, m.clean = false, false, false }
+func (m *member) kill() {
+	if !m.stuck {
+		m.running, m.promoting, m.clean = false, false, false
+	}
+}
 
 // start starts the server as its own files say.
 func (m *member) start() {

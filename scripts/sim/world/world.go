@@ -28,7 +28,13 @@ type World struct {
 	acked  []int
 	serial int
 	// calm is set once no more faults come.
-	calm   bool
+	calm bool
+	// calmFor counts the turns of the change since then.
+	calmFor int
+	// saves counts what the change has saved since the fence. A detour, such as a second
+	// fence, takes more.
+	saves  int
+	detour bool
 	driver driver
 	broken error
 	// Changes counts the changes of primary that were asked for.
@@ -85,8 +91,21 @@ func (w *World) recorded(name string) *appliance.Member {
 // live lets the world go on for some time without a change of primary.
 func (w *World) live(ticks int) {
 	for range ticks {
+		w.stopped()
 		w.tick()
 		w.settle()
+	}
+}
+
+// stopped has a person stop a standby now and then, and start it later.
+func (w *World) stopped() {
+	for _, m := range w.members {
+		m.away = max(m.away-1, 0)
+	}
+	m := w.members[w.rng.IntN(len(w.members))]
+	if w.chance(10) && m.signal && m.running {
+		m.kill()
+		m.away = 2 + w.rng.IntN(4)
 	}
 }
 
@@ -151,6 +170,7 @@ func (w *World) acknowledge(m *member) {
 		}
 	}
 	if n := len(w.acked); n < end {
+		w.kept(m, end)
 		w.acked = slices.Clone(m.wal[:end])
 	}
 }
@@ -167,7 +187,7 @@ func (w *World) settle() {
 	}
 	var streaming []string
 	for _, m := range w.members {
-		if m == p || m.cut {
+		if m == p || m.cut || m.away > 0 {
 			continue
 		}
 		w.rejoin(m, p)

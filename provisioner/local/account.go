@@ -93,35 +93,51 @@ func (a account) lookup() (ids, error) {
 	if a.self {
 		return ids{uid: uint32(os.Geteuid()), gid: uint32(os.Getegid())}, nil
 	}
-	u, err := user.Lookup(a.name)
+	u, uid, err := a.find()
 	if err != nil {
-		return ids{}, appliance.NewProblem(appliance.ErrHostNoUser, "no operating system user %q: %w", a.name, err).
-			WithHint("pgapp up makes the user")
+		return ids{}, err
 	}
 	groups, err := u.GroupIds()
 	if err != nil {
 		return ids{}, fmt.Errorf("reading the groups of %q: %w", a.name, err)
 	}
-	var out ids
-	for _, f := range []struct {
-		text string
-		to   *uint32
-	}{{u.Uid, &out.uid}, {u.Gid, &out.gid}} {
-		n, err := strconv.ParseUint(f.text, 10, 32)
-		if err != nil {
-			return ids{}, fmt.Errorf("reading the ids of %q: %w", a.name, err)
-		}
-		*f.to = uint32(n)
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return ids{}, fmt.Errorf("reading the ids of %q: %w", a.name, err)
 	}
+	out := ids{uid: uid, gid: uint32(gid)}
 	for _, g := range groups {
 		if n, err := strconv.ParseUint(g, 10, 32); err == nil {
 			out.groups = append(out.groups, uint32(n))
 		}
 	}
-	if out.uid == 0 {
-		return ids{}, appliance.NewProblem(appliance.ErrHostNoUser, "user %q has root's user number, which PostgreSQL refuses", a.name)
-	}
 	return out, nil
+}
+
+// find looks the account up without its groups, which take several times as long.
+func (a account) find() (*user.User, uint32, error) {
+	u, err := user.Lookup(a.name)
+	if err != nil {
+		return nil, 0, appliance.NewProblem(appliance.ErrHostNoUser, "no operating system user %q: %w", a.name, err).
+			WithHint("pgapp up makes the user")
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading the ids of %q: %w", a.name, err)
+	}
+	if uid == 0 {
+		return nil, 0, appliance.NewProblem(appliance.ErrHostNoUser, "user %q has root's user number, which PostgreSQL refuses", a.name)
+	}
+	return u, uint32(uid), nil
+}
+
+// uid returns the account's user number, or an error as lookup does.
+func (a account) uid() (uint32, error) {
+	if a.self {
+		return uint32(os.Geteuid()), nil
+	}
+	_, uid, err := a.find()
+	return uid, err
 }
 
 // credential returns nil if pgapp itself runs as the account.

@@ -226,7 +226,7 @@ func (t territory) scan() (in, hidden []proc, err error) {
 // rel includes all directories below. Symbolic links in the path are resolved,
 // because /proc shows resolved paths.
 func (m *machine) territory(rel string) (territory, error) {
-	i, err := m.p.account.lookup()
+	uid, err := m.p.account.uid()
 	if err != nil {
 		return territory{}, err
 	}
@@ -241,5 +241,5 @@ func (m *machine) territory(rel string) (territory, error) {
 	if err != nil {
 		return territory{}, fmt.Errorf("resolving %q: %w", m.dir, err)
 	}
-	return territory{dir: filepath.Join(dir, rel), below: rel == "", uid: i.uid}, nil
+	return territory{dir: filepath.Join(dir, rel), below: rel == "", uid: uid}, nil
 }

@@ -31,14 +31,14 @@ func (p *Provider) Sign(ctx context.Context, c appliance.Cluster, m appliance.Me
 		return appliance.Sign{Vital: appliance.VitalGone, Detail: "the member has no directory"}, nil
 	case own == foreign:
 		return appliance.Sign{}, foreignProblem(mc.dir, mc.cluster)
-	case !p.account.exists(): // no process runs as a user that doesn't exist
-		return appliance.Sign{Vital: appliance.VitalGone, Detail: "the server's user doesn't exist"}, nil
 	}
 	pm, ok, err := mc.postmaster()
-	if err != nil {
+	switch {
+	case appliance.IsProblem(err, appliance.ErrHostNoUser): // which runs no process
+		return appliance.Sign{Vital: appliance.VitalGone, Detail: "the server's user doesn't exist"}, nil
+	case err != nil:
 		return appliance.Sign{}, err
-	}
-	if !ok {
+	case !ok:
 		return noPostmaster(), nil
 	}
 	return p.cgroups.signOf(pm), nil

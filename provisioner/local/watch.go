@@ -58,10 +58,13 @@ func (w *watch) poke() {
 }
 
 // look wakes if there was an event or if the sign has changed. look subscribes to
-// what it looks at before it looks, so that no change falls between.
+// what it looks at before it looks, so that no change falls between. The directories
+// of a postmaster that runs stay.
 func (w *watch) look(event string) {
-	if w.notes.cover(w.paths()) && event == "" {
-		event = "its directories changed"
+	if event != "" || !w.hold.pinned() {
+		if w.notes.cover(w.paths()) && event == "" {
+			event = "its directories changed"
+		}
 	}
 	sign := w.sign(event != "")
 	changed := sign != w.seen

@@ -253,3 +253,13 @@ func TestSignOfForeignDirectory(t *testing.T) {
 		t.Errorf("Sign() = %+v, %v", got, err)
 	}
 }
+
+func TestSignWithoutUser(t *testing.T) {
+	t.Parallel()
+	m := made(t, selfProvider(t))
+	without := &Provider{home: m.p.home, temp: m.p.temp, account: account{name: "pgapp-no-such-user"}}
+	c := testCluster(m.member)
+	if got, err := without.Sign(testContext(t), c, c.Members[0]); err != nil || got.Vital != appliance.VitalGone {
+		t.Errorf("Sign() = %+v, %v", got, err)
+	}
+}

@@ -11,6 +11,24 @@ import (
 // flushed them.
 func (s Spec) Quorum() bool { return s.Durability == DurabilityQuorum }
 
+// QuorumStandbys is the number of standbys from which on a new cluster is quorum if the
+// spec doesn't say: with a single one, each stop of it would block all commits.
+const QuorumStandbys = 2
+
+// defaultDurability is quorum for a cluster that can keep it while one standby is away.
+// Parameters that break the promise are a wish for async.
+func (s Spec) defaultDurability() Durability {
+	if s.StandbyCount() < QuorumStandbys {
+		return DurabilityAsync
+	}
+	for name, value := range s.Parameters {
+		if breaksQuorum(name, value) != "" {
+			return DurabilityAsync
+		}
+	}
+	return DurabilityQuorum
+}
+
 // CheckDurability refuses a spec that can't keep its durability. The error is
 // [Spec.Validate]'s.
 func (s Spec) CheckDurability() error {

@@ -30,6 +30,7 @@ func TestQuorumRefusesWhatBreaksThePromise(t *testing.T) {
 		{"work_mem", "off", false},
 	} {
 		quorum := with(appliance.ProviderLocal, parameter(c.name, c.value))
+		quorum.Durability = appliance.DurabilityAsync
 		if err := quorum.Validate(); err != nil {
 			t.Errorf("async with %s = %q: %v", c.name, c.value, err)
 		}
@@ -51,7 +52,19 @@ func TestDurabilityIsOneOfTwoAndNeedsStandbys(t *testing.T) {
 	if err := s.Validate(); !appliance.IsProblem(err, appliance.ErrInvalidSpec) {
 		t.Errorf("quorum without standbys: %v", err)
 	}
-	if d := (appliance.Spec{}).WithDefaults().Durability; d != appliance.DurabilityAsync {
-		t.Errorf("default durability %q", d)
+	one := 1
+	for _, c := range []struct {
+		spec appliance.Spec
+		want appliance.Durability
+	}{
+		{appliance.Spec{}, appliance.DurabilityQuorum},
+		{appliance.Spec{Standbys: &one}, appliance.DurabilityAsync},
+		{appliance.Spec{Standbys: &none}, appliance.DurabilityAsync},
+		{appliance.Spec{Parameters: map[string]string{"synchronous_commit": "off"}}, appliance.DurabilityAsync},
+		{appliance.Spec{Parameters: map[string]string{"synchronous_commit": "on"}}, appliance.DurabilityQuorum},
+	} {
+		if d := c.spec.WithDefaults().Durability; d != c.want {
+			t.Errorf("the default durability of %+v is %q, want %q", c.spec, d, c.want)
+		}
 	}
 }

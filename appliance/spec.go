@@ -114,7 +114,7 @@ func (s Spec) WithDefaults() Spec {
 	str(&s.Dataset, DatasetPagila)
 	str(&s.Locale, DefaultLocale)
 	if s.Durability == "" {
-		s.Durability = DurabilityAsync
+		s.Durability = s.defaultDurability()
 	}
 	if s.Automatic == "" {
 		s.Automatic = AutomaticOn

@@ -101,7 +101,7 @@ func TestAutomaticBringsBackStandbys(t *testing.T) {
 func TestAutomaticStartsAllMembersAgain(t *testing.T) {
 	t.Parallel()
 	b := newAutomaticBox(t)
-	b.up("--standbys", "2", "--dataset", "none")
+	b.up("--standbys", "2", "--dataset", "none", "--durability", "quorum")
 	pids := []int{b.postmaster("node1"), b.postmaster("node2"), b.postmaster("node0")}
 	for _, pid := range pids {
 		b.must(syscall.Kill(pid, syscall.SIGKILL))

@@ -58,7 +58,7 @@ primary in place.`,
 	fl.StringArrayVar(&f.spec.SQL, "sql", nil, "SQL file to load as superuser, plain, compressed or of pg_dump; - is standard input; may be repeated")
 	fl.StringVar(&f.spec.PostgresBin, "postgres-bin", "", "directory with PostgreSQL 17's programs")
 	fl.StringVar(&f.spec.Locale, "locale", "", "C.UTF-8, or a locale such as en_US.UTF-8 (default C.UTF-8)")
-	fl.StringVar((*string)(&f.spec.Durability), "durability", "", "async, or quorum: a commit waits for standbys (default async)")
+	fl.StringVar((*string)(&f.spec.Durability), "durability", "", "async, or quorum: a commit waits for standbys (default quorum from two standbys on)")
 	fl.StringVar((*string)(&f.spec.Automatic), "automatic", "", "on, or off: pgapp replaces no dead primary by itself (default on)")
 	fl.StringVar(&f.spec.Image, "image", "", "libvirt: image of the catalogue, file or URL (default "+appliance.DefaultImage+")")
 	fl.StringVar(&f.spec.ImageDigest, "image-digest", "", "libvirt: sha256:HEX or sha512:HEX of --image")

@@ -211,7 +211,7 @@ func (o options) kill(member string) error {
 // pgapp runs the program and returns what it prints.
 func (o options) pgapp(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, o.bin, args...) //nolint:gosec // the program to measure
-	cmd.Env = append(os.Environ(), "PGAPP_HOME="+o.home, "PGAPP_LISTEN=127.0.0.1:0", "PGAPP_AUTOMATIC=off")
+	cmd.Env = append(os.Environ(), "PGAPP_HOME="+o.home, "PGAPP_LISTEN=127.0.0.1:0", "PGAPP_AUTOMATIC=off", "PGAPP_DURABILITY=async")
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()

@@ -177,15 +177,19 @@ func (cfg Config) lookAhead(ctx context.Context, r appliance.Cluster, o applianc
 	if !changesPrimary(o.Kind) && o.Kind != appliance.OpStart && o.Kind != appliance.OpRejoin && o.Kind != appliance.OpRestart {
 		return r, nil
 	}
+	healthy := make(chan error, 1)
+	if o.Kind == appliance.OpFailover && unfinished(r) == nil { // a silent primary costs its limit once
+		go func() { healthy <- cfg.refuseHealthy(ctx, r) }()
+	} else {
+		healthy <- nil
+	}
 	looks, err := cfg.checkNewer(ctx, r)
+	refused := <-healthy
 	if err != nil {
 		return r, err
 	}
 	if r, err = cfg.takeOver(ctx, r, looks); err != nil {
 		return r, err
 	}
-	if o.Kind == appliance.OpFailover && unfinished(r) == nil {
-		return r, cfg.refuseHealthy(ctx, r)
-	}
-	return r, nil
+	return r, refused
 }

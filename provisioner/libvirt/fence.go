@@ -17,7 +17,7 @@ import (
 const (
 	// libvirtFenceLimit bounds libvirt's part of a fence. A libvirtd that hangs must
 	// not hold up a change of primary.
-	libvirtFenceLimit = 10 * time.Second
+	libvirtFenceLimit = 3 * time.Second
 	// killLimit bounds the wait for a killed QEMU process. A process that survives
 	// SIGKILL for that long waits for a disk.
 	killLimit = 15 * time.Second

@@ -23,6 +23,9 @@ const (
 	outage    = 30 * time.Second
 	retryTick = 100 * time.Millisecond
 	openLimit = 20 * time.Second
+	// answerLimit is how long libvirt may take to answer a question, which it answers
+	// at once unless it hangs. It is longer than outage and openLimit together.
+	answerLimit = time.Minute
 )
 
 // Dialer opens one connection to libvirt's daemon. Only the Dialer knows the
@@ -76,6 +79,7 @@ type (
 // caller makes calls and keeps idle connections for later calls.
 type caller struct {
 	dial     Dialer
+	limit    time.Duration // answerLimit
 	answered atomic.Bool
 	mu       sync.Mutex
 	idle     []*link
@@ -83,7 +87,7 @@ type caller struct {
 
 // New returns a Conn that connects with dial.
 func New(dial Dialer) *Conn {
-	c := &caller{dial: dial}
+	c := &caller{dial: dial, limit: answerLimit}
 	return &Conn{caller: c, domainCalls: domainCalls{c}, networkCalls: networkCalls{c}, storageCalls: storageCalls{c}}
 }
 
@@ -196,7 +200,7 @@ func (l *link) do(ctx context.Context, fn func(*golibvirt.Libvirt) error) error 
 func (c *caller) once(ctx context.Context, what string, fn func(*golibvirt.Libvirt) error) error {
 	err := c.attempt(ctx, fn)
 	if err != nil {
-		return problem(what, err)
+		return failed(ctx, what, err)
 	}
 	return nil
 }
@@ -214,9 +218,20 @@ func (c *caller) call(ctx context.Context, what string, fn func(*golibvirt.Libvi
 		return true, err
 	})
 	if err != nil {
-		return problem(what, err)
+		return failed(ctx, what, err)
 	}
 	return nil
+}
+
+// ask makes a call that only asks, which libvirt answers at once unless it hangs.
+func (c *caller) ask(ctx context.Context, what string, fn func(*golibvirt.Libvirt) error) error {
+	limited, cancel := context.WithTimeout(ctx, c.limit)
+	defer cancel()
+	err := c.call(limited, what, fn)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return silent(what)
+	}
+	return err
 }
 
 func (c *caller) attempt(ctx context.Context, fn func(*golibvirt.Libvirt) error) error {
@@ -255,7 +270,7 @@ func lost(err error) bool {
 // Version returns libvirt's version, such as "11.3.0".
 func (c *caller) Version(ctx context.Context) (string, error) {
 	var n uint64
-	err := c.call(ctx, "asking for libvirt's version", func(v *golibvirt.Libvirt) (err error) {
+	err := c.ask(ctx, "asking for libvirt's version", func(v *golibvirt.Libvirt) (err error) {
 		n, err = v.ConnectGetLibVersion()
 		return err
 	})
@@ -265,7 +280,7 @@ func (c *caller) Version(ctx context.Context) (string, error) {
 // FreeMemory returns the host's free memory in bytes.
 func (c *caller) FreeMemory(ctx context.Context) (uint64, error) {
 	var n uint64
-	err := c.call(ctx, "asking for the host's free memory", func(v *golibvirt.Libvirt) (err error) {
+	err := c.ask(ctx, "asking for the host's free memory", func(v *golibvirt.Libvirt) (err error) {
 		n, err = v.NodeGetFreeMemory()
 		return err
 	})

@@ -15,7 +15,7 @@ import (
 // keeps them.
 func (c domainCalls) Definition(ctx context.Context, name string) (string, error) {
 	var text string
-	err := c.withDomain(ctx, "reading the definition of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
+	err := c.askDomain(ctx, "reading the definition of", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
 		text, err = v.DomainGetXMLDesc(dom, golibvirt.DomainXMLInactive|golibvirt.DomainXMLSecure)
 		return err
 	})
@@ -35,7 +35,7 @@ func (c domainCalls) RedefineDomain(ctx context.Context, name, text string) erro
 // off.
 func (c domainCalls) LiveDomain(ctx context.Context, name string) (libvirtxml.Domain, error) {
 	var x libvirtxml.Domain
-	err := c.withDomain(ctx, "looking at", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
+	err := c.askDomain(ctx, "looking at", name, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
 		x, err = described(v, dom, 0)
 		return err
 	})

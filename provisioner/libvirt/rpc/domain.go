@@ -54,7 +54,7 @@ func (d Domain) Resumable() bool {
 // Domains lists all domains, including those that aren't pgapp's.
 func (c domainCalls) Domains(ctx context.Context) ([]Domain, error) {
 	var out []Domain
-	err := c.call(ctx, "listing domains", func(v *golibvirt.Libvirt) error {
+	err := c.ask(ctx, "listing domains", func(v *golibvirt.Libvirt) error {
 		doms, _, err := v.ConnectListAllDomains(1, 0)
 		if err != nil {
 			return err

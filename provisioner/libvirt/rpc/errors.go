@@ -94,6 +94,20 @@ func rules() []rule {
 	}
 }
 
+// failed is problem, but an unanswered call is no fault of the caller's context.
+func failed(ctx context.Context, what string, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return silent(what)
+	}
+	return problem(what, err)
+}
+
+// silent is the Problem of a libvirt that accepts connections and doesn't answer.
+func silent(what string) error {
+	return appliance.NewProblem(appliance.ErrHostNoLibvirt, "%s: libvirt doesn't answer", what).
+		WithHint("restart it: sudo systemctl restart libvirtd (machines go on running), then run the same command again: it goes on where it stopped")
+}
+
 // problem turns a call's error into a Problem. what is a gerund that names the
 // object.
 func problem(what string, err error) error {

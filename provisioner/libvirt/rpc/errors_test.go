@@ -99,3 +99,27 @@ func TestCallEndsWithContext(t *testing.T) {
 		t.Error("the call went on")
 	}
 }
+
+func TestQuestionToLibvirtThatHangsEnds(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	c := New(SocketDialer((&net.Dialer{}).DialContext, path)) // accepts, and never says a word
+	defer c.Close()
+	c.limit = 100 * time.Millisecond
+	for name, ask := range map[string]func() error{
+		"a domain":    func() error { _, err := c.Domain(t.Context(), "x"); return err },
+		"all domains": func() error { _, err := c.Domains(t.Context()); return err },
+		"a network":   func() error { _, err := c.Network(t.Context(), "x"); return err },
+		"a pool":      func() error { _, err := c.Pool(t.Context(), "x"); return err },
+		"the version": func() error { _, err := c.Version(t.Context()); return err },
+	} {
+		if err := ask(); !appliance.IsProblem(err, appliance.ErrHostNoLibvirt) {
+			t.Errorf("%s: got %v, want %s", name, err, appliance.ErrHostNoLibvirt)
+		}
+	}
+}

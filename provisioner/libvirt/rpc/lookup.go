@@ -14,22 +14,31 @@ import (
 // keeps its UUID.
 func (c domainCalls) Domain(ctx context.Context, key string) (Domain, error) {
 	var d Domain
-	err := c.withDomain(ctx, "looking up", key, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
+	err := c.askDomain(ctx, "looking up", key, func(v *golibvirt.Libvirt, dom golibvirt.Domain) (err error) {
 		d, err = describe(v, dom)
 		return err
 	})
 	return d, err
 }
 
+// askDomain finds the domain and calls fn, which only asks.
+func (c domainCalls) askDomain(ctx context.Context, doing, key string, fn func(*golibvirt.Libvirt, golibvirt.Domain) error) error {
+	return c.ask(ctx, fmt.Sprintf("%s domain %q", doing, key), withDomain(key, fn))
+}
+
 // withDomain finds the domain and calls fn.
 func (c domainCalls) withDomain(ctx context.Context, doing, key string, fn func(*golibvirt.Libvirt, golibvirt.Domain) error) error {
-	return c.call(ctx, fmt.Sprintf("%s domain %q", doing, key), func(v *golibvirt.Libvirt) error {
+	return c.call(ctx, fmt.Sprintf("%s domain %q", doing, key), withDomain(key, fn))
+}
+
+func withDomain(key string, fn func(*golibvirt.Libvirt, golibvirt.Domain) error) func(*golibvirt.Libvirt) error {
+	return func(v *golibvirt.Libvirt) error {
 		dom, err := lookUp(v, key)
 		if err != nil {
 			return err
 		}
 		return fn(v, dom)
-	})
+	}
 }
 
 func lookUp(v *golibvirt.Libvirt, key string) (golibvirt.Domain, error) {

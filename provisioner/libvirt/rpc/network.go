@@ -26,7 +26,7 @@ type Lease struct {
 // Network looks up a network, or returns ErrNotFound.
 func (c networkCalls) Network(ctx context.Context, name string) (Network, error) {
 	n := Network{Name: name}
-	err := c.withNetwork(ctx, "looking up", name, func(v *golibvirt.Libvirt, net golibvirt.Network) error {
+	err := c.ask(ctx, fmt.Sprintf("looking up network %q", name), withNetwork(name, func(v *golibvirt.Libvirt, net golibvirt.Network) error {
 		text, err := v.NetworkGetXMLDesc(net, 0)
 		if err != nil {
 			return err
@@ -37,18 +37,22 @@ func (c networkCalls) Network(ctx context.Context, name string) (Network, error)
 		active, err := v.NetworkIsActive(net)
 		n.Active = active == 1
 		return err
-	})
+	}))
 	return n, err
 }
 
 func (c networkCalls) withNetwork(ctx context.Context, doing, name string, fn func(*golibvirt.Libvirt, golibvirt.Network) error) error {
-	return c.call(ctx, fmt.Sprintf("%s network %q", doing, name), func(v *golibvirt.Libvirt) error {
+	return c.call(ctx, fmt.Sprintf("%s network %q", doing, name), withNetwork(name, fn))
+}
+
+func withNetwork(name string, fn func(*golibvirt.Libvirt, golibvirt.Network) error) func(*golibvirt.Libvirt) error {
+	return func(v *golibvirt.Libvirt) error {
 		net, err := v.NetworkLookupByName(name)
 		if err != nil {
 			return err
 		}
 		return fn(v, net)
-	})
+	}
 }
 
 // DefineNetwork defines a network.

@@ -36,7 +36,7 @@ type Volume struct {
 // Pool looks up a pool, or returns ErrNotFound.
 func (c storageCalls) Pool(ctx context.Context, name string) (Pool, error) {
 	p := Pool{Name: name}
-	err := c.call(ctx, fmt.Sprintf("looking up storage pool %q", name), func(v *golibvirt.Libvirt) error {
+	err := c.ask(ctx, fmt.Sprintf("looking up storage pool %q", name), func(v *golibvirt.Libvirt) error {
 		pool, err := v.StoragePoolLookupByName(name)
 		if err != nil {
 			return err

@@ -4,10 +4,13 @@ package cli_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pgapp/appliance"
 )
@@ -62,95 +65,184 @@ func (l *lab) movesPrimary() {
 	l.ok("psql", "--", "-Xqc", "DROP TABLE moved")
 }
 
-// TestPrimary moves and replaces the primary among the host and machines: by a
-// switchover with a daemon that is killed in the middle, and by failovers of a machine
-// that was destroyed, of the host's own primary, and of a machine while libvirtd is
-// stopped.
+// TestPrimary moves and replaces the primary among the host and machines, under
+// durability quorum and while a writer writes: by switchovers, one of them with a daemon
+// that is killed, and by failovers of a destroyed machine, of the host's own primary, and
+// of machines that hang. No acknowledged row may be lost.
 func TestPrimary(t *testing.T) {
 	l := newLab(t)
 	l.importImage()
-	if o := l.firstUp(upWith("--standbys", "2", "--dataset", "none")...); o.code != 0 {
+	if o := l.firstUp(upWith("--standbys", "2", "--dataset", "none", "--durability", "quorum")...); o.code != 0 {
 		t.Fatalf("up: exit code %d\n%s", o.code, o.err)
 	}
 	s := l.led("node0")
-	l.wrote(1)
-
-	moving := l.start(l.limit, "switchover", "--to", "node1")
-	l.until(l.limit, "the switchover is under way", func() bool {
-		o := l.lastOperation()
-		return o.Kind == appliance.OpSwitchover && len(o.Steps) > 0 && o.Steps[0].State == appliance.StepRunning
-	})
-	l.killDaemon()
-	moving.kill()
-	<-moving.ended
-	l.ok("info") // starts a daemon, which goes on
-	l.until(l.limit, "the switchover has ended", func() bool { return l.lastOperation().State.Final() })
-	if o := l.lastOperation(); o.State != appliance.OpSucceeded {
-		t.Fatalf("the switchover whose daemon was killed: %s, %v", o.State, o.Error)
-	}
-	l.led("node1")
-	l.wrote(2)
-
-	l.virsh("destroy", "pgapp-main-node1")
-	l.ok("failover", "--to", "node0", "--yes")
-	l.led("node0")
-	l.wrote(3)
-	l.hasRows(3)
-
-	l.killsHostPrimary()
-	l.ok("failover", "--to", "node2", "--yes")
-	l.led("node2")
-	l.wrote(4)
-
-	l.ok("ssh", "node2", "--", "sudo pkill -KILL -x postgres || true")
-	l.must("pkill", "-STOP", "-x", "libvirtd")
-	l.later("pkill", "-CONT", "-x", "libvirtd")
-	// The rejoin of node2's machine needs libvirtd, the promotion doesn't.
-	l.run(l.limit, "failover", "--to", "node0", "--yes")
-	if by := l.status().Primary; by != "node0" {
-		t.Errorf("the primary is %s while libvirtd is stopped, want node0", by)
-	}
-	l.must("pkill", "-CONT", "-x", "libvirtd")
-	l.ok("rejoin")
-	l.led("node0")
-	l.wrote(5)
-	l.hasRows(5)
-
-	l.rewindsInGuest()
+	d := l.writing()
+	d.killsDaemonInSwitchover()
+	d.move("switchover to the host", "node0", nil)
+	d.move("switchover", "node1", nil)
+	d.destroysMachine()
+	d.killsHostPrimary()
+	d.stopsLibvirt()
+	d.startsOldPrimaryByHand()
+	d.resizesMachines()
+	d.hangsMachine()
+	d.kept()
 	l.ok("verify")
 	l.gone(s)
 }
 
-// killsHostPrimary kills the server processes of node0, which is a process.
-func (l *lab) killsHostPrimary() {
-	l.t.Helper()
-	text, err := os.ReadFile(filepath.Join(l.home, "clusters", "main", "node0", "data", "postmaster.pid"))
-	if err != nil {
-		l.t.Fatal(err)
+// killsDaemonInSwitchover moves the primary from the host to node1. The daemon is killed
+// meanwhile, and the next one goes on.
+func (d *moved) killsDaemonInSwitchover() {
+	d.t.Helper()
+	m := d.begins("switchover, the daemon killed")
+	moving := d.start(d.limit, "switchover", "--to", "node1")
+	d.until(d.limit, "the primary is being stopped, or the next one promoted", func() bool {
+		said := step(d.lastOperation(), "change").Progress.Detail
+		return strings.HasPrefix(said, "stopping") || strings.HasPrefix(said, "promoting")
+	})
+	d.killDaemon()
+	moving.kill()
+	<-moving.ended
+	d.ok("info") // starts a daemon, which goes on
+	d.until(d.limit, "the switchover has ended", func() bool { return d.lastOperation().State.Final() })
+	if o := d.lastOperation(); o.Kind != appliance.OpSwitchover || o.State != appliance.OpSucceeded {
+		d.t.Fatalf("the %s whose daemon was killed: %s, %v", o.Kind, o.State, o.Error)
 	}
-	pid, _, _ := strings.Cut(string(text), "\n")
-	l.must("kill", "-KILL", pid)
+	d.ends(m, "node1")
 }
 
-// rewindsInGuest makes node1 the primary, writes what no standby gets, and destroys
-// node1: it comes back without what only it had.
-func (l *lab) rewindsInGuest() {
-	l.t.Helper()
-	l.ok("switchover", "--to", "node1")
-	l.led("node1")
-	receivers := func(signal string) {
-		l.must("pkill", "-"+signal, "-f", "main/node0: walreceiver")
-		l.ok("ssh", "node2", "--", "sudo pkill -"+signal+" -f 'main/node2: walreceiver'")
+// destroysMachine destroys the primary's machine, which has a commit that no standby
+// got. The machine comes back without the commit.
+func (d *moved) destroysMachine() {
+	d.t.Helper()
+	d.ok("ssh", "node1", "--", "sudo pkill -STOP -f '[w]alsender'")
+	d.until(d.limit, "a commit waits for standbys", func() bool {
+		o := d.run(d.limit, "psql", "--role", "admin", "node1", "--", "-XAtc", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+		return o.code == 0 && strings.TrimSpace(o.out) != "0"
+	})
+	d.move("failover, the machine destroyed", "node0", func() { d.virsh("destroy", "pgapp-main-node1") })
+	d.dropped("node1")
+}
+
+// dropped wants the last operation to tell that the member came back without commits.
+func (d *moved) dropped(member string) {
+	d.t.Helper()
+	o := d.lastOperation()
+	if len(o.Discarded) != 1 || o.Discarded[0].Member != member || o.Discarded[0].Commits == 0 {
+		d.t.Errorf("the %s says %+v of what was dropped, want commits of %s", o.Kind, o.Discarded, member)
 	}
-	receivers("STOP")
-	l.wrote(6)
-	l.virsh("destroy", "pgapp-main-node1")
-	receivers("CONT")
-	l.ok("failover", "--to", "node0", "--yes")
-	l.led("node0")
-	o := l.lastOperation()
-	if len(o.Discarded) != 1 || o.Discarded[0].Member != "node1" || o.Discarded[0].Commits == 0 {
-		l.t.Errorf("the failover says %+v of what was dropped, want node1's commits", o.Discarded)
+}
+
+// killsHostPrimary kills the server of node0, which is a process of the host.
+func (d *moved) killsHostPrimary() {
+	d.t.Helper()
+	text, err := os.ReadFile(filepath.Join(d.home, "clusters", "main", "node0", "data", "postmaster.pid"))
+	if err != nil {
+		d.t.Fatal(err)
 	}
-	l.hasRows(5)
+	pid, _, _ := strings.Cut(string(text), "\n")
+	d.move("failover, the host's primary killed", "node2", func() { d.must("kill", "-KILL", pid) })
+}
+
+// stopsLibvirt replaces a primary whose machine hangs, while libvirtd hangs too: pgapp
+// ends QEMU itself. The machine's return needs libvirtd, the promotion doesn't.
+func (d *moved) stopsLibvirt() {
+	d.t.Helper()
+	m := d.begins("failover, machine and libvirtd hang")
+	d.stopsMachine("node2")
+	d.must("pkill", "-STOP", "-x", "libvirtd")
+	d.later("pkill", "-CONT", "-x", "libvirtd")
+	m.fence = d.failover("node0", func(args ...string) { d.refused(appliance.ErrHostNoLibvirt, args...) })
+	s := d.status()
+	if s.Primary != "node0" {
+		d.t.Fatalf("the primary is %s while libvirtd is stopped, want node0", s.Primary)
+	}
+	d.must("pkill", "-CONT", "-x", "libvirtd")
+	m.to, m.ended, m.promoted = "node0", d.Since(), s.Promotions[len(s.Promotions)-1].At.Sub(m.at)
+	d.moves = append(d.moves, m)
+	d.written()
+}
+
+// startsOldPrimaryByHand starts the replaced node2 as a person does, and writes to it. A
+// start ends it, and it comes back without what was written.
+func (d *moved) startsOldPrimaryByHand() {
+	d.t.Helper()
+	d.until(d.limit, "libvirt knows that node2's machine has ended", func() bool {
+		return strings.TrimSpace(d.virsh("domstate", "pgapp-main-node2")) == "shut off"
+	})
+	begun := time.Now()
+	d.virsh("start", "pgapp-main-node2")
+	var host string
+	for _, m := range d.status().Members {
+		if m.Name == "node2" {
+			host = net.JoinHostPort(m.Host, "22")
+		}
+	}
+	d.until(d.limit, "node2's machine has booted", func() bool {
+		c, err := net.DialTimeout("tcp", host, time.Second)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+	d.t.Logf("node2's machine, started by hand, booted in %s", time.Since(begun).Round(time.Second))
+	d.ok("ssh", "node2", "--", "sudo systemctl start pgapp-postgres.service")
+	const write = "SET synchronous_commit = local; CREATE TABLE by_hand AS SELECT 1 AS n"
+	d.until(d.limit, "node2 takes a row", func() bool {
+		return d.run(d.limit, "psql", "--role", "admin", "node2", "--", "-Xqc", write).code == 0
+	})
+	if s := d.status(); s.Phase == appliance.PhaseReady || s.Primary != "node0" {
+		d.t.Errorf("with a second server that takes writes, the phase is %s and the primary %s", s.Phase, s.Primary)
+	}
+	d.ok("start")
+	if state := strings.TrimSpace(d.virsh("domstate", "pgapp-main-node2")); state != "shut off" {
+		d.t.Errorf("the machine of the second primary is %s", state)
+	}
+	begun = time.Now()
+	d.ok("rejoin")
+	d.t.Logf("node2 was back %s after the rejoin began", time.Since(begun).Round(time.Second))
+	d.dropped("node2")
+	d.led("node0")
+	if there := d.ok("psql", "--role", "admin", "node2", "--", "-XAtc", "SELECT count(*) FROM pg_class WHERE relname = 'by_hand'"); strings.TrimSpace(there) != "0" {
+		d.t.Error("node2 still has what was written to it by hand")
+	}
+	d.written()
+}
+
+// resizesMachines gives the machines more memory. Each restarts, and meanwhile commits
+// wait for the other.
+func (d *moved) resizesMachines() {
+	d.t.Helper()
+	m := d.begins("resize of both machines")
+	d.ok("up", "--memory", "640")
+	m.ended = d.Since()
+	d.moves = append(d.moves, m)
+	for _, member := range []string{"node1", "node2"} {
+		if now := d.virsh("dominfo", "pgapp-main-"+member); !strings.Contains(now, strconv.Itoa(640<<10)) {
+			d.t.Errorf("%s has other memory: %s", member, now)
+		}
+	}
+	s := d.led("node0")
+	if want := (appliance.Promise{K: 1, Set: []string{"node1", "node2"}}); s.Promise == nil || !s.Promise.Equal(want) {
+		d.t.Errorf("promised is %v, want %s", s.Promise, want)
+	}
+	d.written()
+}
+
+// hangsMachine stops the QEMU process of the primary, as a host's failure may.
+func (d *moved) hangsMachine() {
+	d.t.Helper()
+	d.move("switchover before the machine hangs", "node1", nil)
+	d.move("failover, the machine hangs", "node0", func() { d.stopsMachine("node1") })
+}
+
+// stopsMachine stops the member's QEMU process.
+func (d *moved) stopsMachine(member string) {
+	d.t.Helper()
+	pid, err := os.ReadFile("/run/libvirt/qemu/pgapp-main-" + member + ".pid")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.must("kill", "-STOP", strings.TrimSpace(string(pid)))
 }

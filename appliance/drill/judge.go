@@ -74,3 +74,13 @@ func (h History) Outage(from, to time.Duration) time.Duration {
 	}
 	return max(longest, to-last)
 }
+
+// FirstSince returns the first row that was acknowledged on a later timeline.
+func (h History) FirstSince(timeline uint32) (Write, bool) {
+	for _, w := range h.Acknowledged() {
+		if w.Timeline > timeline {
+			return w, true
+		}
+	}
+	return Write{}, false
+}

@@ -46,3 +46,14 @@ func TestOutageIsLongestGap(t *testing.T) {
 		}
 	}
 }
+
+func TestFirstSinceIsOfALaterTimeline(t *testing.T) {
+	t.Parallel()
+	h := History{Writes: []Write{ack(0, "a", 1, 0, 10), ack(1, "b", 2, 30, 40), ack(2, "a", 1, 10, 50), ack(3, "b", 2, 30, 35)}}
+	if w, ok := h.FirstSince(1); !ok || w.Told != 35 {
+		t.Errorf("after timeline 1: %+v, %t", w, ok)
+	}
+	if w, ok := h.FirstSince(2); ok {
+		t.Errorf("after timeline 2: %+v", w)
+	}
+}

@@ -42,12 +42,14 @@ type primaryChange struct {
 	// since is when the phase began, in this process.
 	since time.Time
 	phase appliance.ChangePhase
+	// times are of the phases that have ended.
+	times *times
 	// trouble is the last failure of a command, for the operation's progress.
 	trouble error
 }
 
 func newPrimaryChange(w work) primaryChange {
-	return primaryChange{work: w, fenced: &sync.Map{}, given: map[ha.Command]bool{}, seen: map[string]appliance.LSN{}, ready: &readiness{}}
+	return primaryChange{work: w, fenced: &sync.Map{}, given: map[ha.Command]bool{}, seen: map[string]appliance.LSN{}, ready: &readiness{}, times: &times{}}
 }
 
 // drawChange draws the steps that move or replace the primary.
@@ -125,12 +127,13 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 		if ch == nil {
 			return appliance.NewProblem(appliance.ErrInternal, "operation %s has no change of primary on record", p.work.op.ID)
 		}
-		if ch.Phase.Final() {
-			return errors.Join(p.letIn(ctx, *ch, report), p.outcome(f.cluster, *ch))
-		}
 		if ch.Phase != p.phase {
-			p.phase, p.since = ch.Phase, time.Now()
-			clear(p.given)
+			p.begin(ch.Phase, time.Now())
+		}
+		if ch.Phase.Final() {
+			err := errors.Join(p.letIn(ctx, *ch, report), p.outcome(f.cluster, *ch))
+			report(appliance.Progress{Detail: p.times.String()})
+			return err
 		}
 		report(appliance.Progress{Detail: p.says(*ch)})
 		p.prepare(ctx, f, *ch, report)
@@ -151,6 +154,13 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 			return err
 		}
 	}
+}
+
+// begin begins a phase.
+func (p *primaryChange) begin(phase appliance.ChangePhase, now time.Time) {
+	p.times.end(p.phase, p.since, p.ready.since, now)
+	p.phase, p.since = phase, now
+	clear(p.given)
 }
 
 // rest waits for the pause, or returns the context's error.

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// sample is what one change took, by name.
+type sample map[string]time.Duration
+
+// phases are those that the operation's change of primary notes in its first step, and
+// how long the others took to stream from the new primary.
+func phases(op appliance.Operation) sample {
+	s := sample{}
+	for _, step := range op.Steps {
+		switch step.ID {
+		case "change":
+			for _, lap := range regexp.MustCompile(`(\w+) (\d+) ms`).FindAllStringSubmatch(step.Progress.Detail, -1) {
+				n, _ := strconv.Atoi(lap[2])
+				s[lap[1]] += time.Duration(n) * time.Millisecond
+			}
+		case "streaming":
+			s["follow"] = time.Duration(step.Seconds * float64(time.Second))
+		}
+	}
+	return s
+}
+
+// table prints a line for each kind of change.
+type table struct {
+	out   io.Writer
+	floor time.Duration
+}
+
+func columns() []string {
+	return []string{"looking", "stopping", "replaying", "fencing", "electing", "promoting", "follow", "command", "kill to commit"}
+}
+
+func newTable(out io.Writer) *table {
+	t := &table{out: out}
+	t.print("%-20s %4s %8s %8s %6s | medians: %s\n", "ms", "runs", "median", "worst", "ratio", strings.Join(columns(), ", "))
+	return t
+}
+
+func (t *table) print(format string, args ...any) { _, _ = fmt.Fprintf(t.out, format, args...) }
+
+// line prints the line of one kind. The first line is the floor, to which the others
+// are compared.
+func (t *table) line(what string, all []sample) {
+	median, worst := of(all, "outage")
+	if t.floor == 0 {
+		t.floor = median
+	}
+	t.print("%-20s %4d %8.0f %8.0f %6.1f |", what, len(all), ms(median), ms(worst), float64(median)/float64(t.floor))
+	for _, name := range columns() {
+		if m, w := of(all, name); w > 0 {
+			t.print(" %s %.0f", name, ms(m))
+		}
+	}
+	t.print("\n")
+}
+
+// of returns the median and the worst of the samples' named part.
+func of(all []sample, name string) (median, worst time.Duration) {
+	var parts []time.Duration
+	for _, s := range all {
+		parts = append(parts, s[name])
+	}
+	slices.Sort(parts)
+	return parts[len(parts)/2], parts[len(parts)-1]
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

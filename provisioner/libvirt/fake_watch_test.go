@@ -14,6 +14,8 @@ type fakeEvents struct {
 	clients map[chan rpc.Event]bool
 	// down is the answer of a libvirt that can't be asked.
 	down error
+	// hangs keeps each question open until its context ends.
+	hangs bool
 }
 
 // happens changes a domain's state from outside, and tells those that follow.
@@ -51,7 +53,11 @@ func (f *fake) down() error {
 	return f.events.down
 }
 
-func (f *fake) Condition(_ context.Context, name string) (rpc.Condition, error) {
+func (f *fake) Condition(ctx context.Context, name string) (rpc.Condition, error) {
+	if f.events.hangs {
+		<-ctx.Done()
+		return rpc.Condition{}, context.Cause(ctx)
+	}
 	if err := f.down(); err != nil {
 		return rpc.Condition{}, err
 	}

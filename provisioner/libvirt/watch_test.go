@@ -56,14 +56,15 @@ func TestSignReadsDomainState(t *testing.T) {
 func TestSignWithoutLibvirt(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name   string
+		says   string
 		breaks func(w world, m appliance.Member)
 		why    error
 	}{
 		{"libvirt doesn't answer", func(w world, _ appliance.Member) { w.fake.breaks(errBroken) }, errBroken},
+		{"libvirt doesn't answer", func(w world, _ appliance.Member) { w.fake.events.hangs = true }, context.DeadlineExceeded},
 		{"libvirt has no such domain", func(w world, m appliance.Member) { delete(w.fake.domains, m.Domain) }, rpc.ErrNotFound},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		t.Run(tt.why.Error(), func(t *testing.T) {
 			t.Parallel()
 			w, c, m := inLife(t)
 			tt.breaks(w, m)
@@ -74,7 +75,7 @@ func TestSignWithoutLibvirt(t *testing.T) {
 			}
 			w.host.processes = []host.Process{{PID: 7, Argv: []string{"qemu-system-x86_64", "-uuid", c.Members[0].UUID}}}
 			got, err = w.Sign(t.Context(), c, m)
-			if got.Vital != appliance.VitalGone || !strings.Contains(got.Detail, tt.name) || err != nil {
+			if got.Vital != appliance.VitalGone || !strings.Contains(got.Detail, tt.says) || err != nil {
 				t.Errorf("without one: got %+v, %v", got, err)
 			}
 		})

@@ -139,10 +139,13 @@ func TestServerSurvivesDaemonDeath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	await := watching(t, m)
+	await("running: process " + itoa(pm.pid))
 	if again := m.mustStart(t); again != pm {
 		t.Errorf("StartServer on a running server: process %d, then %d", pm.pid, again.pid)
 	}
 	m.mustStop(t)
+	await("gone")
 	if pm.alive() {
 		t.Error("the server that another process started was not stopped")
 	}

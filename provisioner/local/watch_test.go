@@ -45,12 +45,18 @@ func standIn(t *testing.T, m *machine) (p proc, end func()) {
 	return proc{cmd.Process.Pid}, end
 }
 
+func clusterOf(m *machine) appliance.Cluster {
+	c := testCluster(m.member)
+	c.Name, c.UUID, c.PostgresBin = m.cluster, m.uuid, m.binDir
+	return c
+}
+
 // watching watches the member, and returns a function that awaits a wake with that
 // text.
 func watching(t *testing.T, m *machine) (await func(text string)) {
 	t.Helper()
 	woken := make(chan string, 100)
-	c := testCluster(m.member)
+	c := clusterOf(m)
 	ctx, stop := context.WithCancel(testContext(t))
 	var ended sync.WaitGroup
 	ended.Go(func() { m.p.Watch(ctx, c, c.Members[0], func(detail string) { woken <- detail }) })
@@ -73,7 +79,7 @@ func watching(t *testing.T, m *machine) (await func(text string)) {
 
 func sign(t *testing.T, m *machine) appliance.Sign {
 	t.Helper()
-	c := testCluster(m.member)
+	c := clusterOf(m)
 	got, err := m.p.Sign(testContext(t), c, c.Members[0])
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +160,81 @@ func TestWatchSeesPidFileAtOnce(t *testing.T) {
 	await("running")
 	write(t, itoa(p.pid)+"\n"+m.Layout().DataDir+"\n\n\n\n\n\nready\n", m.Layout().DataDir, pidFileName)
 	await("its files or its cgroup changed")
+}
+
+// poked returns a poke and a wait for it.
+func poked(t *testing.T) (poke, await func()) {
+	t.Helper()
+	got := make(chan struct{}, 100)
+	return func() { got <- struct{}{} }, func() {
+		t.Helper()
+		select {
+		case <-got:
+		case <-time.After(20 * time.Second):
+			t.Fatal("nobody told of the change")
+		}
+	}
+}
+
+// TestHoldTellsEnd counts on the pidfd alone.
+func TestHoldTellsEnd(t *testing.T) {
+	t.Parallel()
+	m := made(t, selfProvider(t))
+	p, end := standIn(t, m)
+	poke, await := poked(t)
+	h := holdProc(p, poke)
+	defer h.close()
+	if !h.pinned() {
+		t.Fatal("the process is not held")
+	}
+	end()
+	await()
+	<-h.done
+	if h.pinned() {
+		t.Error("a process that has ended is still held")
+	}
+	again := holdProc(p, poke)
+	defer again.close()
+	await()
+}
+
+// TestNotesTellCgroupsChanges counts on inotify alone.
+func TestNotesTellCgroupsChanges(t *testing.T) {
+	t.Parallel()
+	all := findCgroups(os.Geteuid())
+	g, ok := all.ensure("pgapp-test-notes-" + itoa(os.Getpid()))
+	if !ok {
+		t.Skip("SKIPPED: no cgroup can be made")
+	}
+	t.Cleanup(func() {
+		if err := g.end(testContext(t)); err != nil {
+			t.Error(err)
+		}
+	})
+	p, end := standIn(t, made(t, selfProvider(t)))
+	poke, await := poked(t)
+	n := openNotes(poke)
+	defer n.close()
+	if !n.cover([]string{filepath.Join(g.dir, eventsFile)}) {
+		t.Fatal("the cgroup is not followed")
+	}
+	for _, change := range []struct{ file, text string }{
+		{"cgroup.procs", itoa(p.pid)}, {"cgroup.freeze", "1"}, {"cgroup.freeze", "0"},
+	} {
+		if err := os.WriteFile(filepath.Join(g.dir, change.file), []byte(change.text), 0); err != nil {
+			t.Fatal(err)
+		}
+		await()
+	}
+	if err := os.WriteFile(filepath.Join(g.dir, "cgroup.freeze"), []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	await()
+	if got := all.signOf(p); got.Vital != appliance.VitalHalted || !strings.Contains(got.Detail, "frozen") {
+		t.Errorf("the sign of a frozen process is %+v", got)
+	}
+	end()
+	await()
 }
 
 // TestWatchLeavesNothing isn't parallel, so that no other test opens descriptors.

@@ -235,6 +235,9 @@ func (c *Client) Submit(ctx context.Context, cluster string, kind appliance.Oper
 	return out, err
 }
 
+// Pauses pauses and resumes what pgapp does by itself for the cluster.
+func (c *Client) Pauses(cluster string) ClientPauses { return ClientPauses{c, cluster} }
+
 // Verify proves that the cluster replicates. A report that is not OK is no error.
 func (c *Client) Verify(ctx context.Context, cluster string) (appliance.VerifyReport, error) {
 	var out appliance.VerifyReport

@@ -62,6 +62,8 @@ type Config struct {
 	State State
 	// Adopter may be nil.
 	Adopter Adopter
+	// Pauses may be nil: then what pgapp does by itself can't be paused.
+	Pauses Pauses
 	// Machines may be nil.
 	Machines Machines
 	// SQLFiles may be nil: then clients can't upload SQL.

@@ -26,6 +26,7 @@ func (s *Server) registerChanges(api *routes) {
 	s.forcedChange(api, "stop", appliance.OpStop, "Stop the member")
 	s.memberChange(api, "start", appliance.OpStart, "Start the member")
 	s.registerPrimary(api)
+	s.registerPauses(api)
 }
 
 func (s *Server) submit(ctx context.Context, key, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (*operationOutput, error) {

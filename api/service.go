@@ -50,6 +50,13 @@ type Operations interface {
 	Watch(ctx context.Context, id string) (<-chan appliance.Operation, error)
 }
 
+// Pauses keeps pgapp from acting by itself. Both methods may be repeated.
+type Pauses interface {
+	// Pause lasts for that time, or until Resume if it is 0.
+	Pause(ctx context.Context, cluster string, lasts time.Duration) (appliance.Automation, error)
+	Resume(ctx context.Context, cluster string) (appliance.Automation, error)
+}
+
 // The scopes of a token. Read allows GET, but no passwords; admin everything.
 const (
 	ScopeRead  = "read"

@@ -20,12 +20,18 @@ const (
 type Pause struct {
 	Since time.Time `json:"since" yaml:"since"`
 	// Until is when the pause ends by itself; nil is never.
-	Until *time.Time `json:"until,omitempty" yaml:"until,omitempty"`
+	Until *time.Time `json:"until,omitempty" yaml:"until,omitempty" doc:"when the pause ends by itself; left out if it doesn't"`
 }
 
 // Holds tells whether the pause, which may be nil, holds at that time.
 func (p *Pause) Holds(now time.Time) bool {
 	return p != nil && (p.Until == nil || now.Before(*p.Until))
+}
+
+// Automation is whether pgapp keeps a cluster by itself now.
+type Automation struct {
+	Automatic Automatic `json:"automatic" yaml:"automatic" enum:"on,off,paused,observing" doc:"on, off by the spec, paused by a user, or observing until pgapp adopt"`
+	Pause     *Pause    `json:"pause,omitempty" yaml:"pause,omitempty" doc:"the pause, if automatic is paused"`
 }
 
 // Watching is what the watch over a cluster has found out last.

@@ -75,9 +75,9 @@ type Cluster struct {
 	PostgresTree bool `json:"postgres_tree,omitempty"`
 	// PostgresEnv is the environment of these programs, as KEY=VALUE.
 	PostgresEnv []string `json:"postgres_env,omitempty"`
-	// Revision grows with every stored change, except of what changes of primary note:
-	// Epoch, Timeline, Ancestors, Promotions, Promise, Sync, Change, and the members' Epoch
-	// and Return. It is the ETag of the API.
+	// Revision grows with every stored change, except of Pause, and of what changes of
+	// primary note: Epoch, Timeline, Ancestors, Promotions, Promise, Sync, Change, and the
+	// members' Epoch and Return. It is the ETag of the API.
 	Revision uint64 `json:"revision"`
 }
 

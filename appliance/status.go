@@ -35,6 +35,12 @@ type ClusterStatus struct {
 	Durability Durability     `json:"durability" yaml:"durability"`
 	Promise    *Promise       `json:"promise,omitempty" yaml:"promise,omitempty"`
 	Members    []MemberStatus `json:"members" yaml:"members"`
+	// Automatic is whether pgapp keeps the cluster by itself now, and Pause the user's
+	// pause if one holds.
+	Automatic Automatic `json:"automatic" yaml:"automatic"`
+	Pause     *Pause    `json:"pause,omitempty" yaml:"pause,omitempty"`
+	// Doubts are what should be done about members, and why it is not done yet.
+	Doubts []Doubt `json:"doubts,omitempty" yaml:"doubts,omitempty"`
 	// Epoch grows with every change of primary.
 	Epoch uint64 `json:"epoch" yaml:"epoch"`
 	// Promotions are the changes of primary, the newest last.

@@ -20,8 +20,9 @@ func (a lookCommands) psCommand() *cobra.Command {
 		Use: "ps", Aliases: []string{"list", "status"}, Short: "Show the members and how far each standby is",
 		Long: `Show the members as they are now, what durability quorum promises now, and a change
 of primary that is not finished. A fenced member has been ended by a change of
-primary: pgapp rejoin brings it back. The exit code is 3 where the cluster is
-degraded or failed.`,
+primary: pgapp rejoin brings it back. Where pgapp does not act by itself, as in a
+pause, ps says what it would do and why it doesn't. The exit code is 3 where the
+cluster is degraded or failed.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.client(cmd.Context())
@@ -50,6 +51,7 @@ degraded or failed.`,
 				if s.Promise != nil {
 					a.note("promise: %s%s", s.Promise, weakness(s))
 				}
+				a.automaticNotes(s)
 				a.changeNotes(s)
 				if s.Operation != "" {
 					a.note("operation %s is under way: pgapp ops %s --follow", s.Operation, s.Operation)

@@ -15,9 +15,15 @@ func changesPrimary(kind appliance.OperationKind) bool {
 // there is none. The cluster is the record that the request was decided on.
 func recordOf(c appliance.Cluster, o appliance.Operation) func(*appliance.Cluster) error {
 	if !changesPrimary(o.Kind) {
-		return nil
+		if o.Params.Reason == "" {
+			return nil
+		}
+		return func(stored *appliance.Cluster) error { return mayActAlone(*stored, o) }
 	}
 	return func(stored *appliance.Cluster) error {
+		if err := mayActAlone(*stored, o); err != nil {
+			return err
+		}
 		if stored.Epoch != c.Epoch || stored.Primary != c.Primary {
 			return appliance.NewProblem(appliance.ErrConflict, "the primary of cluster %q changed while the request was decided: it is %s in epoch %d, and was %s in epoch %d",
 				c.Name, stored.Primary, stored.Epoch, c.Primary, c.Epoch).

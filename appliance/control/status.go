@@ -83,6 +83,9 @@ func (c *Controller) status(ctx context.Context, r appliance.Cluster) (appliance
 		s.Primary, s.Timeline = r.Primary, r.Timeline
 	}
 	addChange(&s, r, running)
+	if err := c.cfg.addAutomation(ctx, &s, r); err != nil {
+		return s, err
+	}
 	looks := c.cfg.Observer.Members(ctx, observe.Subjects(r, provider, secrets))
 	primary := looks[primaryIndex(r)]
 	for i, m := range r.Members {

@@ -132,7 +132,7 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 			return err
 		},
 		Service: service{ctl, loops}, Logs: ctl, Operations: runner, Tokens: tokens{st}, TokenAdmin: tokens{st}, Idempotency: idempotency{st}, Logger: log,
-		SQLFiles: sent, State: admin, Adopter: adopter{ctl, backups}, Held: d.heldBy, Machines: machinesOf(ctl, st, providers),
+		SQLFiles: sent, State: admin, Adopter: adopter{ctl, backups}, Held: d.heldBy, Pauses: control.NewPauses(st, st), Machines: machinesOf(ctl, st, providers),
 	}
 	return nil
 }

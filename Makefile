@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X pgapp/appliance/program.version=$(VERSION)
 GOFLAGS_BUILD := -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: all up build tree test unit integration e2e e2e-all check bench clean
+.PHONY: all up build tree test unit integration e2e e2e-all check soak clean
 
 all: build
 
@@ -31,6 +31,11 @@ e2e: build
 ## e2e-all: everything on real virtual machines (root)
 e2e-all: build
 	scripts/e2e all
+
+## soak: the primary is killed ROUNDS times under writers and replaced; nothing acknowledged may be lost
+ROUNDS ?= 50
+soak: build
+	go run ./scripts/soak -rounds $(ROUNDS)
 
 ## check: formatting, linters, dead code, tidiness
 check:

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -120,14 +119,23 @@ func (c *Cluster) Kill(member string) error {
 	return syscall.Kill(pid, syscall.SIGKILL)
 }
 
-// Signal sends the signal to the processes of the cluster's servers whose title contains
-// one of the texts, and returns their number. Signal 0 counts them.
-func (c *Cluster) Signal(sig syscall.Signal, titles ...string) (int, error) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return 0, err
-	}
+// Signal sends the signal to the processes of [Cluster.Titled], and returns how many got
+// it.
+func (c *Cluster) Signal(sig syscall.Signal, title string) (int, error) {
+	pids, err := c.Titled(title)
 	n := 0
+	for _, pid := range pids {
+		if syscall.Kill(pid, sig) == nil {
+			n++
+		}
+	}
+	return n, err
+}
+
+// Titled returns the processes of the cluster's servers whose title contains the text.
+func (c *Cluster) Titled(text string) ([]int, error) {
+	entries, err := os.ReadDir("/proc")
+	var out []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
@@ -135,12 +143,11 @@ func (c *Cluster) Signal(sig syscall.Signal, titles ...string) (int, error) {
 		}
 		cwd, err := os.Readlink(filepath.Join("/proc", e.Name(), "cwd"))
 		title, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		in := func(text string) bool { return strings.Contains(string(title), text) }
-		if err == nil && strings.HasPrefix(cwd, c.home+"/") && slices.ContainsFunc(titles, in) && syscall.Kill(pid, sig) == nil {
-			n++
+		if err == nil && strings.HasPrefix(cwd, c.home+"/") && strings.Contains(string(title), text) {
+			out = append(out, pid)
 		}
 	}
-	return n, nil
+	return out, err
 }
 
 // Until waits for what has to become true.

@@ -93,6 +93,8 @@ type OperationParams struct {
 	InPlace bool `json:"in_place,omitempty"`
 	// KeepStopped leaves members stopped that the user has stopped.
 	KeepStopped bool `json:"keep_stopped,omitempty"`
+	// Fence has a start first end whatever runs of a primary that answers nobody.
+	Fence bool `json:"fence,omitempty"`
 	// WantRunning has an up first record that all members shall run, and that
 	// a creation that failed goes on.
 	WantRunning bool `json:"want_running,omitempty"`

@@ -113,6 +113,26 @@ func TestAutomaticStartsAllMembersAgain(t *testing.T) {
 	b.verified()
 }
 
+// TestAutomaticStartsAFrozenPrimaryAgain has a primary that nobody can replace.
+func TestAutomaticStartsAFrozenPrimaryAgain(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	b.up("--standbys", "0", "--dataset", "none")
+	b.rows("CREATE TABLE kept AS SELECT 1 AS n")
+	if n := b.signal(syscall.SIGSTOP, "node0/data"); n == 0 {
+		t.Fatal("no server was stopped")
+	}
+	b.eventually("pgapp has started node0 again", func() bool { o := b.begun(appliance.OpStart); return len(o) > 0 && o[0].State == appliance.OpSucceeded })
+	if o := b.begun(appliance.OpStart); !strings.Contains(o[0].Params.Reason, "node0 is halted") {
+		t.Errorf("the operation's reason is %q", o[0].Params.Reason)
+	}
+	b.led("node0")
+	if n := b.rows("SELECT n FROM kept"); n != "1" {
+		t.Errorf("the row is %q", n)
+	}
+	b.verified()
+}
+
 // TestAutomaticLeavesARestartByHandAlone restarts the primary by pg_ctl, and then shuts
 // it down: pgapp starts it again and promotes nobody.
 func TestAutomaticLeavesARestartByHandAlone(t *testing.T) {

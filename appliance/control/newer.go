@@ -15,10 +15,17 @@ import (
 // checkNewer then makes pgapp only observe, and returns that problem. A member that
 // can't be looked at proves nothing. The looks are returned.
 func (cfg Config) checkNewer(ctx context.Context, r appliance.Cluster) ([]observe.Look, error) {
+	return cfg.checkNewerBut(ctx, r, "")
+}
+
+// checkNewerBut is checkNewer without a look at one member, of which it is known that it
+// answers nobody.
+func (cfg Config) checkNewerBut(ctx context.Context, r appliance.Cluster, silent string) ([]observe.Look, error) {
 	subjects, err := cfg.subjects(ctx, r)
 	if err != nil || cfg.Settings == nil {
 		return nil, err
 	}
+	subjects = slices.DeleteFunc(subjects, func(s observe.Subject) bool { return s.Member.Name == silent })
 	looks := cfg.Observer.Known(ctx, subjects)
 	reason := newer(r, looks)
 	if reason == "" || ctx.Err() != nil {

@@ -183,13 +183,18 @@ func (cfg Config) lookAhead(ctx context.Context, r appliance.Cluster, o applianc
 	if !changesPrimary(o.Kind) && o.Kind != appliance.OpStart && o.Kind != appliance.OpRejoin && o.Kind != appliance.OpRestart {
 		return r, nil
 	}
+	replaces := o.Kind == appliance.OpFailover && unfinished(r) == nil
+	silent := ""
+	if replaces && o.Params.Reason != "" && r.Timeline != 0 { // the watch has just found it dead, by several looks
+		silent, replaces = r.Primary, false
+	}
 	healthy := make(chan error, 1)
-	if o.Kind == appliance.OpFailover && unfinished(r) == nil { // a silent primary costs its limit once
+	if replaces { // a silent primary costs its limit once
 		go func() { healthy <- cfg.refuseHealthy(ctx, r) }()
 	} else {
 		healthy <- nil
 	}
-	looks, err := cfg.checkNewer(ctx, r)
+	looks, err := cfg.checkNewerBut(ctx, r, silent)
 	refused := <-healthy
 	if err != nil {
 		return r, err

@@ -210,11 +210,10 @@ func (d decision) primary() []Act {
 	if choice.Refusal == nil {
 		return []Act{{Deed: Replace, Member: p.Member, Evidence: evidence}}
 	}
-	act := Act{Deed: Revive, Member: p.Member, Evidence: evidence + "; nobody can be promoted (" + string(choice.Refusal.Reason) + "), so it is started again"}
-	if how != gone {
-		act.Withheld = "nobody can be promoted in its place: " + string(choice.Refusal.Reason)
-	}
-	return []Act{act}
+	return []Act{{
+		Deed: Revive, Member: p.Member, Fence: true,
+		Evidence: evidence + "; nobody can be promoted (" + string(choice.Refusal.Reason) + "), so it is started again",
+	}}
 }
 
 // verdict says what is wrong with the primary and since when, if it is certain.

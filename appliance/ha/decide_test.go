@@ -150,6 +150,12 @@ func TestDecide(t *testing.T) {
 			c.gone("node1")
 			c.deaf("node2", ha.Silent)
 		}, ha.Revive, tick, string(appliance.ErrNoCandidate)},
+		{"halted, and nobody to promote", func(c *scene) {
+			c.deaf("node0", ha.Silent)
+			c.member("node0").Sign.Vital = appliance.VitalHalted
+			c.gone("node1")
+			c.gone("node2")
+		}, ha.Revive, 3 * time.Second, "started again"},
 		{"all members gone, as after a reboot", func(c *scene) {
 			c.gone("node0")
 			c.gone("node1")

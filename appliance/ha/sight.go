@@ -115,6 +115,8 @@ const (
 type Act struct {
 	Deed   Deed
 	Member string
+	// Fence is set where whatever runs of the primary has to be ended before its start.
+	Fence bool
 	// Evidence says what was seen, how, and for how long.
 	Evidence string
 	// Withheld says why the deed is not done, empty if it is.

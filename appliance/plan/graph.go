@@ -30,6 +30,7 @@ const (
 	kindSettle      appliance.StepKind = "settle"
 	kindSize        appliance.StepKind = "size"
 	kindSlots       appliance.StepKind = "slots"
+	kindFence       appliance.StepKind = "fence"
 	kindStart       appliance.StepKind = "start"
 	kindStop        appliance.StepKind = "stop"
 	kindStreaming   appliance.StepKind = "streaming"

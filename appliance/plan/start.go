@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"pgapp/appliance"
+	"pgapp/appliance/postgres"
 )
 
 // start draws the steps that start the cluster or one member: the recorded primary
@@ -44,7 +45,7 @@ func (r *recipe) startAfter(intent *node, c appliance.Cluster, member string) er
 func (r *recipe) startWanted(c appliance.Cluster) {
 	var primary, access *node
 	if p := c.PrimaryMember(); !p.WantStopped {
-		primary = r.startStep(p, r.powerStep(p))
+		primary = r.startStep(p, r.powerStep(p, fenceStep(r, p)))
 		access = r.accessStep(primary)
 	}
 	var standbys []appliance.Member
@@ -57,6 +58,25 @@ func (r *recipe) startWanted(c appliance.Cluster) {
 	if primary != nil {
 		promiseStep(r, r.streamingStep(standbys, append(r.startedOf(standbys), access)...))
 	}
+}
+
+// fenceStep draws the step that ends whatever runs of a primary that answers nobody and
+// that nobody can replace. It returns nil if the operation doesn't ask for that. A repeat
+// leaves a server alone that accepts sessions: it is the one that was started.
+func fenceStep(r *recipe, m appliance.Member) *node {
+	if !r.op.Params.Fence {
+		return nil
+	}
+	s := each(kindFence, m.Name, "end what runs of it")
+	s.Done = func(ctx context.Context) (bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, lookLimit)
+		defer cancel()
+		return postgres.Accepts(ctx, m.Host, m.Port), nil
+	}
+	s.Do = func(ctx context.Context, _ appliance.Report) error {
+		return r.on(ctx, m.Name, func(_ facts, _ appliance.Member, mc appliance.Machine) error { return mc.Fence(ctx) })
+	}
+	return r.add(s)
 }
 
 // following returns the standbys that should stream once the member has started: a

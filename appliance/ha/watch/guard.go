@@ -172,7 +172,7 @@ func (g *guard) act(ctx context.Context, c appliance.Cluster, a *ha.Act) {
 		}
 		return
 	}
-	kind, p := appliance.OpStart, appliance.OperationParams{KeepStopped: true, Reason: a.Evidence}
+	kind, p := appliance.OpStart, appliance.OperationParams{KeepStopped: true, Fence: a.Fence, Reason: a.Evidence}
 	switch a.Deed {
 	case ha.Replace:
 		kind, p = appliance.OpFailover, appliance.OperationParams{Reason: a.Evidence}

@@ -205,7 +205,20 @@ func elect(c appliance.PrimaryChange, f Facts) Choice {
 	for i := range still {
 		still[i].Answered = still[i].Answered && (still[i].final() || still[i].Primary)
 	}
-	return Elect(f.Known, still, c, f.Lag)
+	choice := Elect(f.Known, still, c, f.Lag)
+	if choice.Refusal == nil {
+		return choice
+	}
+	for i, s := range f.Standings {
+		switch {
+		case !s.Answered || still[i].Answered || choice.Refusal.Unfit[s.Member] != "":
+		case !s.Detached:
+			choice.Refusal.Unfit[s.Member] = "has a WAL receiver that does not end"
+		default:
+			choice.Refusal.Unfit[s.Member] = "still replays"
+		}
+	}
+	return choice
 }
 
 // elected waits for all members in reach, so that none with more WAL comes late.

@@ -207,3 +207,17 @@ func TestElectionRefusesWhatMayLackAcknowledgedCommits(t *testing.T) {
 		}
 	}
 }
+
+func TestRefusalNamesReceiversThatDoNotEnd(t *testing.T) {
+	t.Parallel()
+	still := Standing{Member: "node1", Answered: true, Identifier: "7", Line: appliance.Line{Timeline: 1}, Received: 100, Replayed: 100}
+	replays := still
+	replays.Member, replays.Detached = "node2", true
+	s := Next(appliance.PrimaryChange{Kind: appliance.OpFailover, Phase: appliance.ChangeElecting, From: "node0"}, Facts{
+		Known:     Known{Identifier: "7", Line: appliance.Line{Timeline: 1}, Primary: "node0", Epoch: 1},
+		Standings: []Standing{still, replays}, Lag: DefaultLag, Expired: true, Old: Server{Gone: true},
+	})
+	if s.Change.Why == nil || s.Change.Why.Unfit["node1"] != "has a WAL receiver that does not end" || s.Change.Why.Unfit["node2"] != "still replays" {
+		t.Errorf("the refusal is %+v", s.Change.Why)
+	}
+}

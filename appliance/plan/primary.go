@@ -255,8 +255,9 @@ func (p primaryChange) outcome(c appliance.Cluster, ch appliance.PrimaryChange) 
 // refusal says why nobody was promoted, and who is missing.
 func refusal(c appliance.Cluster, ch appliance.PrimaryChange) error {
 	var why []string
-	if len(ch.Why.Missing) > 0 {
-		why = append(why, "no answer from "+strings.Join(ch.Why.Missing, ", "))
+	silent := slices.DeleteFunc(slices.Clone(ch.Why.Missing), func(name string) bool { return ch.Why.Unfit[name] != "" })
+	if len(silent) > 0 {
+		why = append(why, "no answer from "+strings.Join(silent, ", "))
 	}
 	if ch.Why.Behind > 0 {
 		why = append(why, fmt.Sprintf("the best candidate is %d bytes behind", uint64(ch.Why.Behind)))

@@ -39,8 +39,9 @@ func (p primaryChange) carryOut(ctx context.Context, f facts, next ha.Step) erro
 		}
 		if c.Verb == ha.Mark { // before any promotion
 			do()
-			if len(errs) > 0 && p.runs(ctx, f, c.Member) {
-				return errors.Join(errs...) // somebody started it without the mark
+			if p.runs(ctx, f, c.Member) { // somebody started it, maybe without the mark
+				p.fenced.Delete(c.Member)
+				return errors.Join(append(errs, fmt.Errorf("%s was started by somebody", c.Member))...)
 			}
 			continue
 		}
@@ -53,10 +54,11 @@ func (p primaryChange) carryOut(ctx context.Context, f facts, next ha.Step) erro
 	return errors.Join(errs...)
 }
 
-// runs tells whether a server of the member is known to run.
+// runs tells whether a server of the member is known to run. A proof of its end counts for
+// a machine that is off only: on this one a person may have started the server since.
 func (p primaryChange) runs(ctx context.Context, f facts, member string) bool {
 	m, err := memberOf(f.cluster, member)
-	if err != nil || p.hasEnded(member) {
+	if err != nil || m.Placement == appliance.PlacementVM && p.hasEnded(member) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)

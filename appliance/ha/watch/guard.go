@@ -13,8 +13,11 @@ import (
 const (
 	localTick   = 500 * time.Millisecond
 	machineTick = time.Second
-	// eventPause is the time between two looks that events asked for.
-	eventPause = 20 * time.Millisecond
+	// againPause is the time to the look that has to agree with one that found something
+	// new.
+	againPause = 20 * time.Millisecond
+	// eventPause is the least time between two looks that events asked for.
+	eventPause = 100 * time.Millisecond
 )
 
 // guard watches one cluster.
@@ -53,19 +56,24 @@ func (w *Watcher) watch(ctx context.Context, c appliance.Cluster) {
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	ended := time.Now()
 	for {
-		event := false
+		next := every
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		case <-g.wake:
-			event = true
+			next = eventPause
+			if early := eventPause - time.Since(ended); early > 0 {
+				timer.Reset(early)
+				continue
+			}
 		}
-		next := every
-		if again := g.turn(ctx, c.Name); again || event {
-			next = eventPause // one look more decides
+		if g.turn(ctx, c.Name) {
+			next = againPause
 		}
+		ended = time.Now()
 		g.clock.due(next)
 		timer.Reset(next)
 	}

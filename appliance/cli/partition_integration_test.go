@@ -192,3 +192,46 @@ func TestFailoverElectsStandbyThatKeptUp(t *testing.T) {
 	b.kept(run)
 	b.verified()
 }
+
+// TestSwitchoverDoesNotWaitForAnotherStandbyThatIsCut cuts a standby that is not the
+// candidate. A primary that stops waits for each standby's answer.
+func TestSwitchoverDoesNotWaitForAnotherStandbyThatIsCut(t *testing.T) {
+	t.Parallel()
+	b := newLinkedBox(t).shareTree()
+	b.up("--standbys", "2")
+	run := b.writing()
+	for _, how := range cutOffs() {
+		old, standbys := b.standbys()
+		how.lost(b, old, standbys[1:])
+		b.moreWritten(run)
+		b.ok("switchover", "--to", standbys[0])
+		b.heal()
+		b.ok("up")
+		b.led(standbys[0])
+		b.moreWritten(run)
+	}
+	b.kept(run)
+	b.verified()
+}
+
+// TestNewPrimaryThatIsCutFromTheOtherStandby cuts the two standbys from each other. The
+// failover promotes one, which the old primary follows; the other comes back later.
+func TestNewPrimaryThatIsCutFromTheOtherStandby(t *testing.T) {
+	t.Parallel()
+	b := newLinkedBox(t).shareTree()
+	b.up("--standbys", "2", "--durability", "quorum")
+	run := b.writing()
+	b.cut("node1", "node2")
+	b.killServer("node0")
+	b.ok("failover", "--to", "node1", "--yes")
+	if now := b.ps().Primary; now != "node1" {
+		t.Fatalf("%s is the primary, want node1", now)
+	}
+	b.moreWritten(run)
+	b.heal()
+	b.ok("up", "--durability", "quorum")
+	b.led("node1")
+	b.promised(1, "node0", "node2")
+	b.kept(run)
+	b.verified()
+}

@@ -279,12 +279,14 @@ func refusal(c appliance.Cluster, ch appliance.PrimaryChange) error {
 	return problem.WithHint("pgapp ps --cluster %s shows what is wrong with the standbys", c.Name)
 }
 
-// othersStream waits until the members but the old primary, from, stream from the new
-// one. One that doesn't in time goes on trying, and is no failure of the change.
+// othersStream waits until the others stream from the new primary. One that doesn't in
+// time goes on trying, and is no failure of the change.
 func (p primaryChange) othersStream(from string) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, report appliance.Report) error {
-		return p.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
-			var names []string
+		var names []string
+		var late error
+		err := p.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
+			names = nil
 			for _, m := range f.cluster.Standbys() {
 				if m.Name != from && !m.WantStopped && m.Return == "" {
 					names = append(names, m.Name)
@@ -297,8 +299,8 @@ func (p primaryChange) othersStream(from string) func(context.Context, appliance
 			defer cancel()
 			err := postgres.WaitStreaming(waitCtx, c, names)
 			if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-				report(appliance.Progress{Detail: err.Error()})
-				return p.leaveBehind(ctx, c, names)
+				late = err
+				return nil
 			}
 			if err != nil {
 				return err
@@ -309,6 +311,12 @@ func (p primaryChange) othersStream(from string) func(context.Context, appliance
 				}
 			})
 		})
+		if err != nil || late == nil {
+			return err
+		}
+		report(appliance.Progress{Detail: late.Error()})
+		// The end of the time may have ended the session as well.
+		return p.work.inPrimary(ctx, func(_ facts, c *postgres.Control) error { return p.leaveBehind(ctx, c, names) })
 	}
 }
 

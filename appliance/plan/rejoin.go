@@ -30,11 +30,18 @@ type rejoin struct {
 // before anything of it is lost.
 func rejoinStep(r *recipe, member string, needs ...*node) *node {
 	j := rejoin{r.work, member}
+	s := each(kindRejoin, member, "bring it back as a standby")
+	way := wayStep(r, member, needs...)
+	s.Done, s.Do = j.returned, j.do
+	return r.add(s, way)
+}
+
+// wayStep draws the step that finds out how the member comes back.
+func wayStep(r *recipe, member string, needs ...*node) *node {
+	j := rejoin{r.work, member}
 	way := each(kindWay, member, "look how it comes back")
 	way.Done, way.Do = j.returned, j.choose
-	s := each(kindRejoin, member, "bring it back as a standby")
-	s.Done, s.Do = j.returned, j.do
-	return r.add(s, r.add(way, needs...))
+	return r.add(way, needs...)
 }
 
 // drawRejoin draws the steps that bring back one member, or all members that have a way

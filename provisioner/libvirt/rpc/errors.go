@@ -32,10 +32,11 @@ var ErrBusy = errors.New("the object is busy")
 // previous QEMU died, as happens without KVM. The likely cause is libvirt's
 // cleanup of the old process, which hits the new process
 // (qemuProcessBeginStopJob). The cleanup may also remove the new process's
-// monitor socket, so that connecting to the monitor fails.
+// monitor socket, so that connecting to the monitor fails, or end the new process
+// later in its start, so that libvirt says that the domain is no longer running.
 var ErrNoMessage = errors.New("QEMU ended without a message")
 
-var noMessage = regexp.MustCompile(`(process exited while connecting to monitor|qemu unexpectedly closed the monitor):?$|failed to connect to monitor socket: Connection refused$`)
+var noMessage = regexp.MustCompile(`(process exited while connecting to monitor|qemu unexpectedly closed the monitor):?$|failed to connect to monitor socket: Connection refused$|operation failed: domain is no longer running$`)
 
 // sentinel maps libvirt's error codes to the sentinel errors of this package.
 func sentinel(code uint32) error {

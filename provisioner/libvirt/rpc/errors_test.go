@@ -48,6 +48,7 @@ func TestProblemMapsFailuresToIDs(t *testing.T) {
 		"internal error: process exited while connecting to monitor":                    true,
 		"internal error: qemu unexpectedly closed the monitor: ":                        true,
 		"failed to connect to monitor socket: Connection refused":                       true,
+		"operation failed: domain is no longer running":                                 true,
 		"failed to connect to monitor socket: Permission denied":                        false,
 		"internal error: qemu unexpectedly closed the monitor: qemu: cannot do this":    false,
 		"internal error: process exited while connecting to monitor: could not open it": false,

@@ -39,7 +39,7 @@ func (l *lab) writing() *moved {
 	if err := json.Unmarshal([]byte(l.ok("url", "--role", "any", "--show-password", "-o", "json")), &c); err != nil {
 		l.t.Fatal(err)
 	}
-	cfg := drill.Config{Members: c.Hosts, Database: c.Database, User: c.User, Password: appliance.NewSecret(c.Password), Writers: 1}
+	cfg := drill.Config{Members: c.Hosts, Database: c.Database, User: c.User, Password: appliance.NewSecret(c.Password), Writers: 1, Pause: pollEvery}
 	run, err := drill.Start(context.WithoutCancel(l.t.Context()), cfg)
 	if err != nil {
 		l.t.Fatal(err)

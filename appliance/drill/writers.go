@@ -33,6 +33,9 @@ type Config struct {
 	Password appliance.Secret
 	// Writers is the number of writers, each with a session of its own.
 	Writers int
+	// Pause is the time between two writes of a writer. Machines that are emulated can't
+	// keep up with a writer without pauses.
+	Pause time.Duration
 	// Dial opens the connections; nil stands for this machine's network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -157,6 +160,7 @@ func (w *writer) loop(ctx context.Context) {
 		if write.Outcome != Acknowledged {
 			w.next(ctx)
 		}
+		rest(ctx, w.run.cfg.Pause)
 	}
 }
 
@@ -219,7 +223,14 @@ func (w *writer) connect(ctx context.Context) error {
 func (w *writer) next(ctx context.Context) {
 	w.close(ctx)
 	w.member = (w.member + 1) % len(w.run.cfg.Members)
-	t := time.NewTimer(retryPause)
+	rest(ctx, retryPause)
+}
+
+func rest(ctx context.Context, pause time.Duration) {
+	if pause == 0 {
+		return
+	}
+	t := time.NewTimer(pause)
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -126,6 +126,9 @@ type Promotion struct {
 	Switch   LSN       `json:"switch_lsn" yaml:"switch_lsn"`
 	At       time.Time `json:"at" yaml:"at"`
 	Reason   string    `json:"reason" yaml:"reason"`
+	// Evidence is what made pgapp begin the change of primary by itself; empty for a
+	// user's.
+	Evidence string `json:"evidence,omitempty" yaml:"evidence,omitempty"`
 }
 
 // ChangePhase is the progress of a change of primary. Phases go one way, but for a

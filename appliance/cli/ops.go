@@ -14,6 +14,9 @@ func (a lookCommands) opsCommand() *cobra.Command {
 	var follow, cancel bool
 	cmd := &cobra.Command{
 		Use: "ops [ID]", Short: "List the operations, or show one",
+		Long: `List the operations, newest first, or show one with its steps and their times. Of
+those that pgapp began by itself, it says what was seen; of a change of primary, who
+took over, how long each phase took, and what the old primary dropped.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return appliance.NewProblem(appliance.ErrUsage, "%s takes one operation's id", cmd.CommandPath())
@@ -52,13 +55,9 @@ func (a lookCommands) listOperations(cmd *cobra.Command) error {
 		return err
 	}
 	return a.print(list, func() error {
-		t := newTable("id", "cluster", "kind", "member", "state", "began", "took")
+		t := newTable("id", "cluster", "kind", "member", "by", "state", "began", "took")
 		for _, o := range list {
-			took := ""
-			if o.EndedAt != nil {
-				took = fmt.Sprintf("%.2fs", o.EndedAt.Sub(o.CreatedAt).Seconds())
-			}
-			t.AppendRow([]any{o.ID, o.Cluster, o.Kind, cmp.Or(o.Params.Member, o.Params.To), o.State, o.CreatedAt.Local().Format(time.DateTime), took})
+			t.AppendRow([]any{o.ID, o.Cluster, o.Kind, cmp.Or(o.Params.Member, o.Params.To), begunBy(o), o.State, o.CreatedAt.Local().Format(time.DateTime), took(o)})
 		}
 		return a.renderTable(t)
 	})
@@ -83,22 +82,53 @@ func (a lookCommands) oneOperation(cmd *cobra.Command, id string, follow, cancel
 			return err
 		}
 	}
-	return a.print(o, func() error {
-		t := newTable("step", "member", "state", "seconds", "")
-		for _, s := range o.Steps {
-			detail := describe(s.Progress)
-			if s.Error != nil {
-				detail = s.Error.Error()
-			}
-			t.AppendRow([]any{s.Title, s.Member, s.State, fmt.Sprintf("%.3f", s.Seconds), clean(detail)})
+	return a.print(o, func() error { return a.operation(o) })
+}
+
+// operation tells the operation from its beginning to its end.
+func (a lookCommands) operation(o appliance.Operation) error {
+	t := newTable("step", "member", "state", "seconds", "")
+	for _, s := range o.Steps {
+		detail := describe(s.Progress)
+		if s.Error != nil {
+			detail = s.Error.Error()
 		}
-		a.note("operation %s (%s) of cluster %s: %s", o.ID, o.Kind, o.Cluster, outcome(o))
-		if err := a.renderTable(t); err != nil {
-			return err
-		}
-		a.dropped(o)
-		return nil
-	})
+		t.AppendRow([]any{s.Title, s.Member, s.State, fmt.Sprintf("%.3f", s.Seconds), clean(detail)})
+	}
+	a.note("operation %s (%s) of cluster %s: %s", o.ID, o.Kind, o.Cluster, outcome(o))
+	a.story(o)
+	if err := a.renderTable(t); err != nil {
+		return err
+	}
+	a.dropped(o)
+	return nil
+}
+
+// begunBy says who began the operation.
+func begunBy(o appliance.Operation) string {
+	if o.Params.Reason != "" || o.Params.KeepStopped {
+		return "pgapp"
+	}
+	return "user"
+}
+
+// story says what pgapp saw before it began the operation by itself, how long the
+// operation took, and what was chosen in it.
+func (a lookCommands) story(o appliance.Operation) {
+	text := "begun at " + o.CreatedAt.Local().Format("2006-01-02 15:04:05.000") + " by " + begunBy(o)
+	if t := took(o); t != "" {
+		text += ", took " + t
+	}
+	a.note("%s", text)
+	switch {
+	case o.Params.Reason != "":
+		a.note("reason: %s", clean(o.Params.Reason))
+	case o.Params.KeepStopped:
+		a.note("reason: the cluster should run, and doesn't")
+	}
+	if o.Note != "" {
+		a.note("%s", clean(o.Note))
+	}
 }
 
 // outcome describes the operation's state.
@@ -107,6 +137,14 @@ func outcome(o appliance.Operation) string {
 		return fmt.Sprintf("%s by operation %s", o.State, o.SupersededBy)
 	}
 	return string(o.State)
+}
+
+// took is the operation's duration in seconds, empty while it runs.
+func took(o appliance.Operation) string {
+	if o.EndedAt == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.2fs", o.EndedAt.Sub(o.CreatedAt).Seconds())
 }
 
 func (a lookCommands) logsCommand() *cobra.Command {

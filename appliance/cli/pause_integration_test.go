@@ -52,6 +52,7 @@ func TestPauseKeepsADeadPrimary(t *testing.T) {
 	}
 	b.eventually("no doubt is left", func() bool { return len(b.ps().Doubts) == 0 })
 	b.led(now)
+	b.tellsReplacement("node0", now)
 	b.ok("up", "--automatic", "off")
 	for _, command := range []string{"pause", "resume"} {
 		if r := b.want(appliance.ExitConflict, command); !strings.Contains(r.err, "pgapp up --cluster main --automatic on") {
@@ -62,4 +63,32 @@ func TestPauseKeepsADeadPrimary(t *testing.T) {
 		t.Errorf("automatic off, and ps shows %s", s.Automatic)
 	}
 	b.verified()
+}
+
+// tellsReplacement wants ops and ps to tell how pgapp replaced the primary by itself.
+func (b *box) tellsReplacement(old, now string) {
+	b.t.Helper()
+	o := b.begun(appliance.OpFailover)[0]
+	r := b.ok("ops", o.ID)
+	text := r.err + r.out
+	for _, want := range []string{
+		"(failover) of cluster main: succeeded", " by pgapp, took ", "reason: " + old + " died", now + " took over: looking ", "fencing ", "electing ", "promoting ",
+		"wait until the others stream", "drops ",
+	} {
+		if !strings.Contains(text, want) {
+			b.t.Errorf("ops %s leaves out %q:\n%s", o.ID, want, text)
+		}
+	}
+	if lines := strings.Count(text, "\n"); lines > 11 {
+		b.t.Errorf("ops %s takes %d lines:\n%s", o.ID, lines, text)
+	}
+	for line := range strings.Lines(b.ok("ops").out) {
+		if strings.HasPrefix(line, o.ID) != strings.Contains(line, " pgapp ") && !strings.HasPrefix(line, "ID") {
+			b.t.Errorf("ops says of the failover or of another: %s", line)
+		}
+	}
+	p := b.ps().Promotions
+	if len(p) != 1 || p[0].Member != now || p[0].Reason != "failover" || p[0].Evidence != o.Params.Reason {
+		b.t.Errorf("the promotions are %+v, want one of %s with its evidence", p, now)
+	}
 }

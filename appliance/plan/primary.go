@@ -132,7 +132,7 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 		}
 		if ch.Phase.Final() {
 			err := errors.Join(p.letIn(ctx, *ch, report), p.outcome(f.cluster, *ch))
-			report(appliance.Progress{Detail: p.times.String()})
+			report(appliance.Progress{Detail: p.story(*ch)})
 			return err
 		}
 		report(appliance.Progress{Detail: p.says(*ch)})
@@ -154,6 +154,14 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 			return err
 		}
 	}
+}
+
+// story says who is the primary now, and how long each phase took.
+func (p primaryChange) story(ch appliance.PrimaryChange) string {
+	if ch.Phase != appliance.ChangeDone {
+		return p.times.String()
+	}
+	return strings.TrimSuffix(ch.To+" took over: "+p.times.String(), ": ")
 }
 
 // begin begins a phase.
@@ -210,6 +218,7 @@ func (p primaryChange) save(ctx context.Context, ch appliance.PrimaryChange, nex
 		}
 		if next.Known != nil {
 			setPromoted(c, *next.Known, stored, now)
+			c.Promotions[len(c.Promotions)-1].Evidence = p.work.op.Params.Reason
 		}
 	})
 }

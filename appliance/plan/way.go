@@ -23,8 +23,11 @@ func (j rejoin) choose(ctx context.Context, report appliance.Report) error {
 		if err != nil {
 			return err
 		}
-		if lost != nil {
+		switch {
+		case lost != nil:
 			report(appliance.Progress{Detail: describe(*lost), Discarded: lost})
+		case way != appliance.WayClone && !prepared(f.cluster, m): // its WAL was compared
+			report(appliance.Progress{Detail: "drops nothing"})
 		}
 		return j.set(ctx, func(_ *appliance.Cluster, m *appliance.Member) { m.Return = way })
 	})

@@ -83,6 +83,36 @@ func TestFailoverToAMemberThatIsBehind(t *testing.T) {
 	b.verified()
 }
 
+// TestFailoverTakesWALBesideSegmentsMadeInAdvance has a dead primary with rows that no
+// standby has, and with segments that it had made in advance, which are empty.
+func TestFailoverTakesWALBesideSegmentsMadeInAdvance(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	b.up("--standbys", "1", "--dataset", "none")
+	b.rows("CREATE TABLE late (n int)")
+	if n := b.signal(syscall.SIGSTOP, ": walreceiver"); n != 1 {
+		t.Fatalf("stopped %d receivers, want 1", n)
+	}
+	b.rows("INSERT INTO late VALUES (7)")
+	b.killServer("node0")
+	b.dropReceiver("node1")
+	wal := filepath.Join(b.dataDir("node0"), "pg_wal")
+	var owner syscall.Stat_t
+	b.must(syscall.Stat(wal, &owner))
+	for n := range 8 {
+		segment := filepath.Join(wal, fmt.Sprintf("0000000100000000000000%02X", 0x80+n))
+		b.must(os.WriteFile(segment, nil, 0o600))
+		b.must(os.Truncate(segment, 16<<20))
+		b.must(os.Chown(segment, int(owner.Uid), int(owner.Gid)))
+	}
+	b.ok("failover", "--yes")
+	b.led("node1")
+	if out := b.rows("SELECT n FROM late"); out != "7" {
+		t.Errorf("what only the dead primary had is %q", out)
+	}
+	b.verified()
+}
+
 // TestFailoverFreesReplayThatAQueryBlocks is of a standby whose queries may hold up
 // replay for ever.
 func TestFailoverFreesReplayThatAQueryBlocks(t *testing.T) {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,25 +14,23 @@ import (
 // takePoll is the pause between two looks at the replay of the WAL that is taken.
 const takePoll = 10 * time.Millisecond
 
-// remainderScript prints the last record in the WAL directory $2 on the timeline $3
-// from the position $4 on. pg_waldump ($1) ends with an error at the end of the WAL; the
-// script fails if the directory can't be read.
-const remainderScript = `ls -- "$2" >/dev/null || exit 1
-"$1" -p "$2" -t "$3" -s "$4" | tail -n 1`
-
-// lastOf returns the position of the last record in the WAL directory that begins
-// at the position or after it, 0 if there is none.
-func lastOf(ctx context.Context, sh Shell, dir string, timeline uint32, from appliance.LSN) (appliance.LSN, error) {
-	out, err := script(ctx, sh, remainderScript, program(sh.Layout(), "pg_waldump"), dir,
-		strconv.FormatUint(uint64(timeline), 10), from.String())
+// endOfRest returns the end of the last record in the WAL directory on the timeline that
+// begins at the position or after it, the position itself if there is none. It fails if
+// the directory can't be read.
+func endOfRest(ctx context.Context, sh Shell, wal string, timeline uint32, from appliance.LSN) (appliance.LSN, error) {
+	_, err := script(ctx, sh, `ls -- "$1" >/dev/null`, wal)
+	var last walTail
+	if err == nil {
+		last, err = lastRecord(ctx, sh, wal, timeline, from)
+	}
 	if err != nil {
-		return 0, fmt.Errorf("reading the WAL in %s: %w", dir, err)
+		return 0, fmt.Errorf("reading the WAL in %s: %w", wal, err)
 	}
-	found := regexp.MustCompile(`\blsn: ([0-9A-F]+/[0-9A-F]+)`).FindStringSubmatch(out)
-	if found == nil {
-		return 0, nil
+	nothing := strings.Contains(last.why, "could not find a valid record") || strings.Contains(last.why, "could not find file")
+	if last.end == 0 && !nothing {
+		return 0, fmt.Errorf("reading the WAL in %s: pg_waldump ended with %q", wal, last.why)
 	}
-	return appliance.ParseLSN(found[1])
+	return max(last.end, from), nil
 }
 
 // TakeWAL has a detached standby replay the WAL that the data directory dir of another
@@ -47,8 +43,8 @@ func TakeWAL(ctx context.Context, sh Shell, conf Config, c *Control, dir string,
 		return err
 	}
 	wal := path.Join(dir, "pg_wal")
-	last, err := lastOf(ctx, sh, wal, timeline, s.Replayed)
-	if err != nil || last < s.Replayed {
+	end, err := endOfRest(ctx, sh, wal, timeline, s.Replayed)
+	if err != nil || end <= s.Replayed {
 		return err
 	}
 	conf.Apart, conf.FreeReplay, conf.RestoreFrom = true, true, wal
@@ -60,10 +56,10 @@ func TakeWAL(ctx context.Context, sh Shell, conf Config, c *Control, dir string,
 			return false, err
 		}
 		s, err := c.Standing(ctx)
-		return s.Replayed > last, err
+		return s.Replayed >= end, err
 	})
 	if err != nil {
-		return fmt.Errorf("replaying the WAL in %s up to %s: %w", wal, last, err)
+		return fmt.Errorf("replaying the WAL in %s up to %s: %w", wal, end, err)
 	}
 	return nil
 }

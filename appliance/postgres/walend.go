@@ -51,7 +51,7 @@ func EndOfWAL(ctx context.Context, sh Shell) (WALEnd, error) {
 	if n := len(line.Ancestors); n > 0 && line.Timeline != found.timeline {
 		from = line.Ancestors[n-1].At
 	}
-	last, err := lastRecord(ctx, sh, line.Timeline, from)
+	last, err := lastRecord(ctx, sh, l.DataDir+"/pg_wal", line.Timeline, from)
 	if err != nil {
 		return WALEnd{}, failure(appliance.ErrRewind, err, "%s", what)
 	}
@@ -170,11 +170,10 @@ func (t walTail) beyond(end appliance.LSN) appliance.LSN {
 	return 0
 }
 
-// lastRecord finds the last valid record from that position on.
-func lastRecord(ctx context.Context, sh Shell, timeline uint32, from appliance.LSN) (walTail, error) {
-	l := sh.Layout()
+// lastRecord finds the last valid record in the WAL directory from that position on.
+func lastRecord(ctx context.Context, sh Shell, wal string, timeline uint32, from appliance.LSN) (walTail, error) {
 	res, err := sh.Run(ctx, appliance.Command{Env: pgEnv(), Argv: []string{
-		"/bin/sh", "-c", lastRecordScript, "sh", program(l, "pg_waldump"), l.DataDir + "/pg_wal",
+		"/bin/sh", "-c", lastRecordScript, "sh", program(sh.Layout(), "pg_waldump"), wal,
 		strconv.FormatUint(uint64(timeline), 10), from.String(),
 	}})
 	if err != nil {

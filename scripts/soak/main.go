@@ -117,14 +117,19 @@ func (o options) kill(ctx context.Context, c *drive.Cluster, number int) (time.D
 	}
 	h := run.Stop()
 	if err := drive.Sound(ctx, at, h); err != nil {
-		return 0, err
+		op, _ := c.Last(ctx) // what it says helps to understand the findings
+		return 0, fmt.Errorf("%w\nthe last operation: %s, note %q, steps %+v", err, op.Kind, op.Note, op.Steps)
 	}
 	first, ok := h.FirstSince(s.Timeline)
 	if !ok {
 		return 0, errors.New("no row was acknowledged on a later timeline")
 	}
-	fmt.Printf("round %d: %s was killed, first commit on %s after %d ms, %d rows acknowledged and kept\n",
-		number, s.Primary, first.Member, (first.Told - killed).Milliseconds(), len(h.Acknowledged()))
+	op, err := c.Last(ctx)
+	if err != nil || len(op.Steps) == 0 {
+		return 0, errors.Join(err, errors.New("the failover has no steps"))
+	}
+	fmt.Printf("round %d: %s was killed, first commit on %s after %d ms (%s), %d rows acknowledged and kept\n",
+		number, s.Primary, first.Member, (first.Told - killed).Milliseconds(), op.Steps[0].Progress.Detail, len(h.Acknowledged()))
 	return first.Told - killed, nil
 }
 

@@ -203,6 +203,12 @@ func (d decision) primary() []Act {
 	switch {
 	case evidence == "":
 		return nil
+	case p.Full:
+		// A standby on the same host can't write either.
+		return []Act{{
+			Deed: Replace, Member: p.Member, Evidence: evidence,
+			Withheld: "the file system of its data directory is full: make room, and pgapp goes on",
+		}}
 	case how == closed:
 		return []Act{{Deed: Revive, Member: p.Member, Evidence: evidence}}
 	}

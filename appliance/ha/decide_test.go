@@ -141,6 +141,10 @@ func TestDecide(t *testing.T) {
 			c.deaf("node0", ha.Denies)
 			c.unheard("node1", "node2")
 		}, "", 0, ""},
+		{"died on a full disk", func(c *scene) {
+			c.gone("node0")
+			c.member("node0").Full = true
+		}, "", 0, "make room"},
 		{"recovering", func(c *scene) {
 			c.deaf("node0", ha.Starts)
 			c.unheard("node1", "node2")

@@ -32,6 +32,8 @@ type Sighting struct {
 	// Clean is set where the server is gone and its directory says that it was shut
 	// down.
 	Clean bool
+	// Full is set where the file system of its data directory, on this host, is full.
+	Full bool
 	// Fresh is the answer to a new connection, Session to a question in a kept one.
 	Fresh, Session Answer
 	// Standing is what the session said. Its Answered says whether it did.

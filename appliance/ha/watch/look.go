@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pgapp/appliance"
 	"pgapp/appliance/ha"
 	"pgapp/appliance/postgres"
@@ -98,6 +100,7 @@ func (l *looker) sight(ctx context.Context, c appliance.Cluster, m appliance.Mem
 	if out.Sign.Vital == appliance.VitalGone {
 		out.Clean = l.clean(ctx, c, m)
 	}
+	out.Full = out.Session != ha.Answers && l.full(c, m)
 	return out
 }
 
@@ -143,6 +146,20 @@ func fresh(ctx context.Context, m appliance.Member) ha.Answer {
 	case postgres.GreetsSilent:
 	}
 	return ha.Silent
+}
+
+// least is the room that a server needs to go on: a WAL segment.
+const least = 16 << 20
+
+// full tells whether the file system of a member's data directory on this host has no
+// room for another WAL segment.
+func (l *looker) full(c appliance.Cluster, m appliance.Member) bool {
+	if m.Placement == appliance.PlacementVM {
+		return false
+	}
+	var st unix.Statfs_t
+	err := unix.Statfs(l.provider.Machine(c, m).Layout().DataDir, &st)
+	return err == nil && st.Bavail < least/uint64(max(st.Bsize, 1)) // #nosec G115 -- a block's size
 }
 
 // clean tells whether the server that is gone was shut down. A virtual machine that is

@@ -74,21 +74,32 @@ func (d *moved) ends(m move, to string) {
 	d.written()
 }
 
-// move moves the primary: by a switchover, or by a failover of the primary that kill ends.
-func (d *moved) move(what, to string, kill func()) {
+// leads makes the member the primary by a switchover, unless it is.
+func (d *moved) leads(member string) {
+	d.t.Helper()
+	m := d.begins("switchover")
+	if m.from != member {
+		d.ok("switchover", "--to", member)
+		d.ends(m, member)
+	}
+}
+
+// replaces has the primary, which kill ends, replaced by a failover. Whichever standby has
+// most becomes the primary.
+func (d *moved) replaces(what string, kill func()) {
 	d.t.Helper()
 	m := d.begins(what)
-	if kill == nil {
-		d.ok("switchover", "--to", to)
-	} else {
-		kill()
-		m.fence = d.failover(to, func(args ...string) { d.ok(args...) })
+	kill()
+	m.fence = d.failover(func(args ...string) { d.ok(args...) })
+	to := d.status().Primary
+	if to == m.from {
+		d.t.Fatalf("%s: %s is still the primary", what, to)
 	}
 	d.ends(m, to)
 }
 
 // failover runs the command, and returns how long the fence took.
-func (d *moved) failover(to string, run func(args ...string)) time.Duration {
+func (d *moved) failover(run func(args ...string)) time.Duration {
 	d.t.Helper()
 	over, took := make(chan struct{}), make(chan time.Duration)
 	go func() {
@@ -109,7 +120,7 @@ func (d *moved) failover(to string, run func(args ...string)) time.Duration {
 			}
 		}
 	}()
-	run("failover", "--to", to, "--yes")
+	run("failover", "--yes")
 	close(over)
 	return <-took
 }

@@ -78,12 +78,11 @@ func TestPrimary(t *testing.T) {
 	s := l.led("node0")
 	d := l.writing()
 	d.killsDaemonInSwitchover()
-	d.move("switchover to the host", "node0", nil)
-	d.move("switchover", "node1", nil)
+	d.leads("node0")
+	d.leads("node1")
 	d.destroysMachine()
 	d.killsHostPrimary()
-	d.stopsLibvirt()
-	d.startsOldPrimaryByHand()
+	d.startsByHand(d.stopsLibvirt())
 	d.resizesMachines()
 	d.hangsMachine()
 	d.kept()
@@ -121,7 +120,7 @@ func (d *moved) destroysMachine() {
 		o := d.run(d.limit, "psql", "--role", "admin", "node1", "--", "-XAtc", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
 		return o.code == 0 && strings.TrimSpace(o.out) != "0"
 	})
-	d.move("failover, the machine destroyed", "node0", func() { d.virsh("destroy", "pgapp-main-node1") })
+	d.replaces("failover, the machine destroyed", func() { d.virsh("destroy", "pgapp-main-node1") })
 	d.dropped("node1")
 }
 
@@ -137,75 +136,78 @@ func (d *moved) dropped(member string) {
 // killsHostPrimary kills the server of node0, which is a process of the host.
 func (d *moved) killsHostPrimary() {
 	d.t.Helper()
+	d.leads("node0")
 	text, err := os.ReadFile(filepath.Join(d.home, "clusters", "main", "node0", "data", "postmaster.pid"))
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	pid, _, _ := strings.Cut(string(text), "\n")
-	d.move("failover, the host's primary killed", "node2", func() { d.must("kill", "-KILL", pid) })
+	d.replaces("failover, the host's primary killed", func() { d.must("kill", "-KILL", pid) })
 }
 
 // stopsLibvirt replaces a primary whose machine hangs, while libvirtd hangs too: pgapp
-// ends QEMU itself. The machine's return needs libvirtd, the promotion doesn't.
-func (d *moved) stopsLibvirt() {
+// ends QEMU itself. The machine's return needs libvirtd, the promotion doesn't. The old
+// primary is returned.
+func (d *moved) stopsLibvirt() string {
 	d.t.Helper()
 	m := d.begins("failover, machine and libvirtd hang")
-	d.stopsMachine("node2")
+	d.stopsMachine(m.from)
 	d.must("pkill", "-STOP", "-x", "libvirtd")
 	d.later("pkill", "-CONT", "-x", "libvirtd")
-	m.fence = d.failover("node0", func(args ...string) { d.refused(appliance.ErrHostNoLibvirt, args...) })
+	m.fence = d.failover(func(args ...string) { d.refused(appliance.ErrHostNoLibvirt, args...) })
 	s := d.status()
-	if s.Primary != "node0" {
-		d.t.Fatalf("the primary is %s while libvirtd is stopped, want node0", s.Primary)
+	if s.Primary == m.from {
+		d.t.Fatalf("%s is still the primary while libvirtd is stopped", s.Primary)
 	}
 	d.must("pkill", "-CONT", "-x", "libvirtd")
-	m.to, m.ended, m.promoted = "node0", d.Since(), s.Promotions[len(s.Promotions)-1].At.Sub(m.at)
+	m.to, m.ended, m.promoted = s.Primary, d.Since(), s.Promotions[len(s.Promotions)-1].At.Sub(m.at)
 	d.moves = append(d.moves, m)
 	d.written()
+	return m.from
 }
 
-// startsOldPrimaryByHand starts the replaced node2 as a person does, and writes to it. A
+// startsByHand starts the replaced primary as a person does, and writes to it. A
 // start ends it, and it comes back without what was written.
-func (d *moved) startsOldPrimaryByHand() {
+func (d *moved) startsByHand(old string) {
 	d.t.Helper()
-	d.until(d.limit, "libvirt knows that node2's machine has ended", func() bool {
-		return strings.TrimSpace(d.virsh("domstate", "pgapp-main-node2")) == "shut off"
+	d.until(d.limit, "libvirt knows that the machine has ended", func() bool {
+		return strings.TrimSpace(d.virsh("domstate", "pgapp-main-"+old)) == "shut off"
 	})
 	begun := time.Now()
-	d.virsh("start", "pgapp-main-node2")
+	d.virsh("start", "pgapp-main-"+old)
 	var host string
 	for _, m := range d.status().Members {
-		if m.Name == "node2" {
+		if m.Name == old {
 			host = net.JoinHostPort(m.Host, "22")
 		}
 	}
-	d.until(d.limit, "node2's machine has booted", func() bool {
+	d.until(d.limit, "the machine has booted", func() bool {
 		c, err := net.DialTimeout("tcp", host, time.Second)
 		if err == nil {
 			_ = c.Close()
 		}
 		return err == nil
 	})
-	d.t.Logf("node2's machine, started by hand, booted in %s", time.Since(begun).Round(time.Second))
-	d.ok("ssh", "node2", "--", "sudo systemctl start pgapp-postgres.service")
+	d.t.Logf("%s's machine, started by hand, booted in %s", old, time.Since(begun).Round(time.Second))
+	d.ok("ssh", old, "--", "sudo systemctl start pgapp-postgres.service")
 	const write = "SET synchronous_commit = local; CREATE TABLE by_hand AS SELECT 1 AS n"
-	d.until(d.limit, "node2 takes a row", func() bool {
-		return d.run(d.limit, "psql", "--role", "admin", "node2", "--", "-Xqc", write).code == 0
+	d.until(d.limit, "the old primary takes a row", func() bool {
+		return d.run(d.limit, "psql", "--role", "admin", old, "--", "-Xqc", write).code == 0
 	})
-	if s := d.status(); s.Phase == appliance.PhaseReady || s.Primary != "node0" {
+	if s := d.status(); s.Phase == appliance.PhaseReady || s.Primary == old {
 		d.t.Errorf("with a second server that takes writes, the phase is %s and the primary %s", s.Phase, s.Primary)
 	}
 	d.ok("start")
-	if state := strings.TrimSpace(d.virsh("domstate", "pgapp-main-node2")); state != "shut off" {
+	if state := strings.TrimSpace(d.virsh("domstate", "pgapp-main-"+old)); state != "shut off" {
 		d.t.Errorf("the machine of the second primary is %s", state)
 	}
 	begun = time.Now()
 	d.ok("rejoin")
-	d.t.Logf("node2 was back %s after the rejoin began", time.Since(begun).Round(time.Second))
-	d.dropped("node2")
-	d.led("node0")
-	if there := d.ok("psql", "--role", "admin", "node2", "--", "-XAtc", "SELECT count(*) FROM pg_class WHERE relname = 'by_hand'"); strings.TrimSpace(there) != "0" {
-		d.t.Error("node2 still has what was written to it by hand")
+	d.t.Logf("%s was back %s after the rejoin began", old, time.Since(begun).Round(time.Second))
+	d.dropped(old)
+	d.led(d.status().Primary)
+	if there := d.ok("psql", "--role", "admin", old, "--", "-XAtc", "SELECT count(*) FROM pg_class WHERE relname = 'by_hand'"); strings.TrimSpace(there) != "0" {
+		d.t.Errorf("%s still has what was written to it by hand", old)
 	}
 	d.written()
 }
@@ -214,8 +216,9 @@ func (d *moved) startsOldPrimaryByHand() {
 // wait for the other.
 func (d *moved) resizesMachines() {
 	d.t.Helper()
+	d.leads("node0")
 	m := d.begins("resize of both machines")
-	d.ok("up", "--memory", "640")
+	d.ok("up", "--memory", "640", "--durability", "quorum")
 	m.ended = d.Since()
 	d.moves = append(d.moves, m)
 	for _, member := range []string{"node1", "node2"} {
@@ -233,8 +236,8 @@ func (d *moved) resizesMachines() {
 // hangsMachine stops the QEMU process of the primary, as a host's failure may.
 func (d *moved) hangsMachine() {
 	d.t.Helper()
-	d.move("switchover before the machine hangs", "node1", nil)
-	d.move("failover, the machine hangs", "node0", func() { d.stopsMachine("node1") })
+	d.leads("node1")
+	d.replaces("failover, the machine hangs", func() { d.stopsMachine("node1") })
 }
 
 // stopsMachine stops the member's QEMU process.

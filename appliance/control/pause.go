@@ -103,7 +103,10 @@ func (cfg Config) addAutomation(ctx context.Context, s *appliance.ClusterStatus,
 	}
 	a := automationOf(r, len(o.Clusters) > 0, time.Now())
 	s.Automatic, s.Pause = a.Automatic, a.Pause
-	if cfg.Watching != nil && s.Automatic != appliance.AutomaticOff {
+	// Only a ready cluster is watched: what was found out before may be of an earlier
+	// cluster of that name.
+	watched := s.Automatic != appliance.AutomaticOff && r.Phase == appliance.PhaseReady && !r.WantStopped
+	if cfg.Watching != nil && watched {
 		s.Doubts = cfg.Watching(r.Name).Doubts
 	}
 	return nil

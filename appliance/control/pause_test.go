@@ -127,3 +127,28 @@ func TestAutomationGoesByTheRecord(t *testing.T) {
 		}
 	}
 }
+
+// TestStatusHasTheDoubtsOfWatchedClusters has the watch remember an earlier cluster of the
+// same name.
+func TestStatusHasTheDoubtsOfWatchedClusters(t *testing.T) {
+	t.Parallel()
+	cfg := Config{Watching: func(string) appliance.Watching {
+		return appliance.Watching{Doubts: []appliance.Doubt{{Member: "node0", Deed: "replace"}}}
+	}}
+	for _, tt := range []struct {
+		name   string
+		record appliance.Cluster
+		want   int
+	}{
+		{"ready", appliance.Cluster{Phase: appliance.PhaseReady}, 1},
+		{"being created", appliance.Cluster{Phase: appliance.PhaseCreating}, 0},
+		{"being removed", appliance.Cluster{Phase: appliance.PhaseRemoving}, 0},
+		{"stopped", appliance.Cluster{Phase: appliance.PhaseReady, WantStopped: true}, 0},
+		{"off", appliance.Cluster{Phase: appliance.PhaseReady, Spec: appliance.Spec{Automatic: appliance.AutomaticOff}}, 0},
+	} {
+		var s appliance.ClusterStatus
+		if err := cfg.addAutomation(t.Context(), &s, tt.record); err != nil || len(s.Doubts) != tt.want {
+			t.Errorf("%s: %+v, %v, want %d doubts", tt.name, s.Doubts, err, tt.want)
+		}
+	}
+}

@@ -20,8 +20,12 @@ const (
 	certain = 2
 	// patient is the number of looks that have to agree on a silence.
 	patient = 3
+	// maybeReal is why a writer is not ended where the recorded primary doesn't serve.
+	maybeReal = "may be the real primary: pgapp adopt takes it over"
 	// longestPause bounds the pauses between attempts on the same member.
 	longestPause = time.Minute
+	// longestSettlePause bounds those for the promise: writes may wait for it.
+	longestSettlePause = 4 * time.Second
 	// healthy is how long a member has to be well before its attempts are forgotten.
 	healthy = 30 * time.Second
 )
@@ -51,7 +55,13 @@ func (d doubt) lasted(now, limit time.Duration, looks int) bool {
 	return d.looks >= looks && now-d.since >= limit
 }
 
-// attempts are the acts on one member.
+// try is a deed to a member.
+type try struct {
+	member string
+	deed   Deed
+}
+
+// attempts are the acts of one kind on one member.
 type attempts struct {
 	count int
 	// next is when the next one may begin, well since when the member is well.
@@ -61,7 +71,7 @@ type attempts struct {
 // Memory is what earlier looks have found. The zero value has seen nothing.
 type Memory struct {
 	doubts   map[key]doubt
-	attempts map[string]attempts
+	attempts map[try]attempts
 }
 
 // Fresh tells whether a look has found something that the memory before it didn't have.
@@ -85,7 +95,7 @@ type key struct {
 func Decide(m Memory, s Situation, p Pace, now time.Duration) (Memory, []Act) {
 	d := decision{s: s, pace: p, now: now, memory: Memory{doubts: map[key]doubt{}, attempts: maps.Clone(m.attempts)}}
 	if d.memory.attempts == nil {
-		d.memory.attempts = map[string]attempts{}
+		d.memory.attempts = map[try]attempts{}
 	}
 	// Looks that came late, or a host on which nobody answers, are the looker's own
 	// trouble. All windows begin anew.
@@ -170,10 +180,17 @@ func (d decision) symptoms(o Sighting) []symptom {
 	case !o.Standing.Answered:
 	case o.Standing.Primary && o.Standing.Identifier == d.s.Known.Identifier:
 		out = append(out, stray)
-	case o.Standing.Detached:
+	case o.Standing.Detached || d.streamsElsewhere(o):
 		out = append(out, apart)
 	}
 	return out
+}
+
+// streamsElsewhere tells whether the primary that serves has no such standby, as where
+// the standby was halted while the others were pointed to a new primary.
+func (d decision) streamsElsewhere(o Sighting) bool {
+	p, ok := d.sighting(d.s.Known.Primary)
+	return ok && p.Standing.Answered && p.Standing.Primary && !slices.Contains(p.Streams, o.Member)
 }
 
 // unsettled tells whether the promise is over other standbys than those that stream.
@@ -200,16 +217,19 @@ func (d decision) primary() []Act {
 		return nil
 	}
 	evidence, how := d.verdict(p)
-	switch {
-	case evidence == "":
+	if evidence == "" {
 		return nil
-	case p.Full:
-		// A standby on the same host can't write either.
+	}
+	if alone, ok := d.writer(); ok {
+		return []Act{{Deed: Revive, Member: p.Member, Evidence: evidence, Withheld: alone + " takes writes and " + maybeReal}}
+	}
+	if p.Full { // a standby on the same host can't write either
 		return []Act{{
 			Deed: Replace, Member: p.Member, Evidence: evidence,
 			Withheld: "the file system of its data directory is full: make room, and pgapp goes on",
 		}}
-	case how == closed:
+	}
+	if how == closed {
 		return []Act{{Deed: Revive, Member: p.Member, Evidence: evidence}}
 	}
 	choice := d.rehearse()
@@ -220,6 +240,16 @@ func (d decision) primary() []Act {
 		Deed: Revive, Member: p.Member, Fence: true,
 		Evidence: evidence + "; nobody can be promoted (" + string(choice.Refusal.Reason) + "), so it is started again",
 	}}
+}
+
+// writer returns a member that takes writes and is not the recorded primary.
+func (d decision) writer() (string, bool) {
+	for _, o := range d.s.Members {
+		if o.Member != d.s.Known.Primary && o.Standing.Answered && o.Standing.Primary && o.Standing.Identifier == d.s.Known.Identifier {
+			return o.Member, true
+		}
+	}
+	return "", false
 }
 
 // verdict says what is wrong with the primary and since when, if it is certain.
@@ -308,7 +338,7 @@ func (d decision) others() []Act {
 			act := Act{Deed: Revive, Member: o.Member, Evidence: o.Member + " takes writes beside the primary " + p.Member}
 			if !serves {
 				act.Evidence = o.Member + " takes writes and is not the recorded primary"
-				act.Withheld = "it may be the real primary: pgapp adopt takes it over"
+				act.Withheld = "it " + maybeReal
 			}
 			return []Act{act}
 		}
@@ -332,53 +362,4 @@ func (d decision) others() []Act {
 		}
 	}
 	return nil
-}
-
-// restrain notes why the act is not done now, and counts the act if it is.
-func (d decision) restrain(a *Act) {
-	tried := d.memory.attempts[a.Member]
-	switch {
-	case a.Withheld != "":
-		return
-	case a.Deed == Replace && d.s.HeldReplace != "":
-		a.Withheld = d.s.HeldReplace
-		return
-	case a.Deed != Replace && d.s.Held != "":
-		a.Withheld = d.s.Held
-		return
-	case a.Deed == Replace && d.s.Failovers >= hourly:
-		a.Withheld = fmt.Sprintf("%d failovers in the last hour: a person has to look; pgapp failover does it", d.s.Failovers)
-		return
-	case a.Deed == Replace && d.s.Failovers > 0 && d.s.Quorum && d.s.Known.Promise.None():
-		a.Withheld = "nothing is promised since the last failover"
-		return
-	case a.Deed == Replace && d.s.Failovers > 0 && !d.s.Quorum && d.s.Since < restPause:
-		a.Withheld = fmt.Sprintf("the last failover is less than %.0f s ago", restPause.Seconds())
-		return
-	case d.now < tried.next:
-		a.Withheld = fmt.Sprintf("tried %d times; next in %.0f s", tried.count, (tried.next - d.now).Seconds())
-		return
-	}
-	pause := min(time.Second<<min(tried.count, 6), longestPause)
-	d.memory.attempts[a.Member] = attempts{count: tried.count + 1, next: d.now + pause}
-}
-
-// forget forgets the attempts on members that are well for a while.
-func (d decision) forget() {
-	for member, tried := range d.memory.attempts {
-		ill := false
-		for k := range d.memory.doubts {
-			ill = ill || k.member == member
-		}
-		switch {
-		case ill:
-			tried.well = 0
-		case tried.well == 0:
-			tried.well = d.now
-		case d.now-tried.well > healthy:
-			delete(d.memory.attempts, member)
-			continue
-		}
-		d.memory.attempts[member] = tried
-	}
 }

@@ -177,10 +177,21 @@ func TestDecide(t *testing.T) {
 			c.member("node1").Standing.Return = appliance.WayLook
 			c.member("node0").Streams, c.s.Known.Promise = []string{"node2"}, ha.Over("node2")
 		}, ha.Return, tick, "brought back"},
+		{"a standby that streams from another than the primary", func(c *scene) {
+			c.member("node0").Streams, c.s.Known.Promise = []string{"node2"}, ha.Over("node2")
+		}, ha.Revive, 10 * time.Second, "node1 receives nothing from the primary"},
 		{"a second writer is ended", func(c *scene) { c.member("node1").Standing.Primary = true }, ha.Revive, tick, "beside"},
 		{"a writer alone may be the real primary", func(c *scene) {
 			c.member("node1").Standing.Primary = true
 			c.member("node0").Standing.Answered, c.member("node0").Session = false, ha.Denies
+		}, "", 0, "adopt"},
+		{"a writer alone, and the primary shut down", func(c *scene) {
+			c.gone("node0")
+			c.member("node0").Clean, c.member("node1").Standing.Primary = true, true
+		}, "", 0, "adopt"},
+		{"a writer alone, and the primary dead", func(c *scene) {
+			c.gone("node0")
+			c.member("node1").Standing.Primary = true
 		}, "", 0, "adopt"},
 		{"a person has stopped the primary", func(c *scene) { c.s.Members = c.s.Members[1:] }, "", 0, ""},
 	} {
@@ -277,5 +288,28 @@ func TestDecideWaitsLongerAfterEachAttempt(t *testing.T) {
 	}
 	if len(at) < 5 || at[1]-at[0] > 2*time.Second || at[len(at)-1]-at[len(at)-2] < 10*time.Second {
 		t.Errorf("attempts at %v", at)
+	}
+}
+
+// TestDecideSettlesThePromiseAgainSoon has a standby stream and not stream in turn. The
+// promise follows it, though it was settled often, since writes may wait for it.
+func TestDecideSettlesThePromiseAgainSoon(t *testing.T) {
+	t.Parallel()
+	c := newScene()
+	var m ha.Memory
+	var last, longest time.Duration
+	for i := range 200 {
+		streams := []string{"node1", "node2"}[:1+i/4%2]
+		c.member("node0").Streams = streams
+		var acts []ha.Act
+		now := time.Duration(i) * tick
+		m, acts = ha.Decide(m, c.s, ha.LocalPace(), now)
+		if len(acts) > 0 && acts[0].Deed == ha.Settle && acts[0].Withheld == "" {
+			last, longest = now, max(longest, now-last)
+			c.s.Known.Promise = ha.Over(streams...)
+		}
+	}
+	if last == 0 || longest > 8*time.Second {
+		t.Errorf("the promise was settled last at %s, the longest pause was %s", last, longest)
 	}
 }

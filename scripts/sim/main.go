@@ -4,6 +4,7 @@
 //
 //	go run ./scripts/sim [-seeds N] [-seed FIRST]     play N seeds
 //	go run ./scripts/sim -seeds 1 -seed N -v          play one and print it
+//	go run ./scripts/sim -watch ...                   the same for failovers that begin by themselves
 //	go run ./scripts/sim -mutations                   find each mutation of the core
 package main
 
@@ -16,6 +17,7 @@ import (
 	"os/signal"
 
 	"pgapp/scripts/sim/mutations"
+	"pgapp/scripts/sim/watchworld"
 	"pgapp/scripts/sim/world"
 )
 
@@ -26,8 +28,13 @@ func main() {
 	first := flag.Uint64("seed", 1, "the first seed")
 	verbose := flag.Bool("v", false, "print what happens")
 	all := flag.Bool("mutations", false, "find each mutation of the core")
+	watch := flag.Bool("watch", false, "play failovers that begin by themselves")
 	flag.Parse()
-	run := func() error { return play(*first, *seeds, *verbose) }
+	game := changes
+	if *watch {
+		game = failovers
+	}
+	run := func() error { return play(game, *first, *seeds, *verbose) }
 	if *all {
 		run = func() error { return mutations.Find(ctx, os.Stdout) }
 	}
@@ -38,19 +45,31 @@ func main() {
 	}
 }
 
-func play(first, seeds uint64, verbose bool) error {
+// changes plays one seed of changes of primary, and failovers one of a cluster that
+// keeps itself. Both return their number.
+func changes(seed uint64, log io.Writer) (int, error) {
+	w, err := world.Run(seed, log)
+	return w.Changes, err
+}
+
+func failovers(seed uint64, log io.Writer) (int, error) {
+	w, err := watchworld.Run(seed, log)
+	return w.Failovers, err
+}
+
+func play(game func(seed uint64, log io.Writer) (int, error), first, seeds uint64, verbose bool) error {
 	log := io.Discard
 	if verbose {
 		log = os.Stdout
 	}
-	changes := 0
+	played := 0
 	for seed := first; seed < first+seeds; seed++ {
-		w, err := world.Run(seed, log)
+		n, err := game(seed, log)
 		if err != nil {
 			return err
 		}
-		changes += w.Changes
+		played += n
 	}
-	fmt.Printf("%d changes of primary in %d seeds, nothing lost\n", changes, seeds)
+	fmt.Printf("%d changes of primary in %d seeds, nothing lost\n", played, seeds)
 	return nil
 }

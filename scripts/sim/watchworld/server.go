@@ -1,0 +1,135 @@
+package watchworld
+
+import (
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/ha"
+)
+
+// ailment is what keeps a server that runs from its work.
+type ailment string
+
+const (
+	well ailment = ""
+	// frozen gets no processor at all.
+	frozen ailment = "frozen"
+	// stopped: its first process is stopped, and sessions go on.
+	stopped ailment = "stopped"
+	// debugged: a debugger holds the first process.
+	debugged ailment = "debugged"
+	// unwritable: the machine is paused, since its disk can't be written.
+	unwritable ailment = "unwritable"
+	// closed: it takes no new connections, and sessions go on.
+	closed ailment = "closed"
+	// crowded: it has too many clients.
+	crowded ailment = "crowded"
+	// mistaken and ghost are well, though the machine says that they are halted or gone.
+	mistaken ailment = "mistaken"
+	ghost    ailment = "ghost"
+)
+
+// server is a server of PostgreSQL and its machine.
+type server struct {
+	name string
+	wal  wal
+	running,
+	// production is what the control file says; signal is standby.signal.
+	production, signal,
+	// clean is set where the server was shut down.
+	clean,
+	promoting bool
+	upstream string
+	// setting is synchronous_standby_names in force.
+	setting appliance.Promise
+	ails    ailment
+	// cut is set while pgapp can't reach the server, apart while other servers can't.
+	cut, apart bool
+	// mute is set while the machine says nothing of the server.
+	mute bool
+	// byHand is set where a person started or promoted the server.
+	byHand bool
+	// starting is when it will have recovered.
+	starting time.Duration
+	// streams is set while a receiver runs, and heard is its last message.
+	streams bool
+	heard   time.Duration
+	// unable is set while the server can't be started.
+	unable bool
+}
+
+func (m *server) frozen() bool { return m.ails == frozen || m.ails == unwritable }
+
+func (m *server) up(now time.Duration) bool { return m.running && now >= m.starting && !m.frozen() }
+
+// writes tells whether the server takes writes, or would if it got a processor.
+func (m *server) writes() bool { return m.running && m.production && !m.signal }
+
+// reacts tells whether pgapp gets an answer in a session.
+func (m *server) reacts(now time.Duration) bool { return m.up(now) && !m.cut }
+
+// kill ends the server, as its end by the machine does.
+func (m *server) kill() {
+	m.running, m.promoting, m.clean, m.streams, m.ails = false, false, false, false, well
+}
+
+// start starts the server as its own files say.
+func (m *server) start(now time.Duration, takes time.Duration) {
+	m.running, m.clean, m.ails = true, false, well
+	m.starting = now + takes
+	if m.signal {
+		m.production, m.byHand = false, false
+	} else {
+		m.production, m.upstream = true, ""
+	}
+}
+
+// becomePrimary ends the recovery on a timeline of its own.
+func (m *server) becomePrimary() {
+	m.wal = m.wal.promoted()
+	m.production, m.signal, m.promoting, m.upstream, m.streams = true, false, false, "", false
+}
+
+// receiverTimeout is wal_receiver_timeout.
+const receiverTimeout = 10 * time.Second
+
+// receive streams for a moment. It tells whether a foreign fork went unnoticed.
+func (w *World) receive(m *server) (unnoticed bool) {
+	up := w.server(m.upstream)
+	if m.promoting || m.upstream == "" || !m.signal || !up.running {
+		m.streams = false
+		return false
+	}
+	reached := up.up(w.now) && !up.apart && !m.apart
+	switch {
+	case m.streams && !reached:
+		m.streams = w.now-m.heard < receiverTimeout
+		return false
+	case !reached || !m.streams && (up.ails == closed || up.ails == stopped || up.ails == debugged || up.ails == crowded) || !m.wal.streams(up.wal):
+		m.streams = false
+		return false
+	}
+	if !m.streams {
+		m.streams, m.heard = true, w.now
+	}
+	if m.wal.shared(up.wal) < m.wal.end {
+		return true
+	}
+	more := 1 + w.rng.IntN(4)
+	if m.wal.end < up.wal.end {
+		m.wal = up.wal.upTo(m.wal.end + more)
+		m.heard = w.now
+	}
+	if w.now-m.heard >= receiverTimeout/2 {
+		m.heard = w.now
+	}
+	return false
+}
+
+// standing is what a session says of the server.
+func (m *server) standing(back appliance.WayBack) ha.Standing {
+	return ha.Standing{
+		Member: m.name, Return: back, Primary: m.writes(), Identifier: "1", Line: m.wal.fork.line,
+		Received: m.wal.lsn(), Replayed: m.wal.lsn(), Detached: !m.streams,
+	}
+}

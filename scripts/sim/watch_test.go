@@ -4,6 +4,7 @@ import (
 	"io"
 	"testing"
 
+	"pgapp/scripts/sim/mutations"
 	"pgapp/scripts/sim/watchworld"
 )
 
@@ -18,5 +19,26 @@ func TestTenThousandFailoversThatBeginByThemselves(t *testing.T) {
 			t.Fatalf("%v\nplay it again: go run ./scripts/sim -watch -seeds 1 -seed %d -v", err, seed)
 		}
 		failovers += w.Failovers
+	}
+}
+
+// TestEachMutationOfTheWatchIsFoundAtItsSeed plays each listed mutation at the listed
+// seed, and the core itself at the same seed.
+func TestEachMutationOfTheWatchIsFoundAtItsSeed(t *testing.T) {
+	t.Parallel()
+	if n := len(mutations.Watched()); n < 12 {
+		t.Errorf("%d mutations, want at least 12", n)
+	}
+	for _, m := range mutations.Watched() {
+		if _, err := watchworld.Run(m.Seed, io.Discard); err != nil {
+			t.Errorf("the core itself fails: %v", err)
+		}
+		found, err := m.Play(t.Context(), "../..", m.Seed, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found != m.Seed {
+			t.Errorf("seed %d does not find the mutation %q", m.Seed, m.Name)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,12 +24,15 @@ type Mutation struct {
 	Seed uint64
 }
 
+// watch tells whether the mutation is one of failovers that begin by themselves.
+func (m Mutation) watch() bool { return m.File == "decide.go" || m.File == "restrain.go" }
+
 const core = "appliance/ha"
 
 // Find has the simulator look for each mutation in 10,000 seeds.
 func Find(ctx context.Context, out io.Writer) error {
 	var missed []string
-	for _, m := range All() {
+	for _, m := range slices.Concat(All(), Watched()) {
 		seed, err := m.Play(ctx, ".", 1, 10_000)
 		if err != nil {
 			return err
@@ -57,7 +61,7 @@ func (m Mutation) Play(ctx context.Context, root string, first, seeds uint64) (u
 	if err := overlay.Build(ctx, root, "./scripts/sim", binary, edit); err != nil {
 		return 0, fmt.Errorf("mutation %q: %w", m.Name, err)
 	}
-	play := exec.CommandContext(ctx, binary, "-seed", strconv.FormatUint(first, 10), "-seeds", strconv.FormatUint(seeds, 10)) //nolint:gosec // our own binary
+	play := exec.CommandContext(ctx, binary, "-seed", strconv.FormatUint(first, 10), "-seeds", strconv.FormatUint(seeds, 10), "-watch="+strconv.FormatBool(m.watch())) //nolint:gosec // our own binary
 	said, err := play.CombinedOutput()
 	if err == nil {
 		return 0, nil

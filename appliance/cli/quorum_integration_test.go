@@ -217,9 +217,9 @@ func TestForceEndsPromise(t *testing.T) {
 		return false
 	})
 	b.super("node0", "ALTER SYSTEM RESET synchronous_standby_names")
-	b.ok("up")
+	b.ok("up", "--durability", "quorum")
 	b.promised(1, "node1")
-	b.want(appliance.ExitUsage, "up", "--standbys", "0")
+	b.want(appliance.ExitUsage, "up", "--standbys", "0", "--durability", "quorum")
 	b.ok("stop")
 	b.promised(1, "node1")
 	b.ok("start")

@@ -162,12 +162,12 @@ func TestCancelledRollingRestart(t *testing.T) {
 	b.verified()
 }
 
-// parameters brings the cluster to the parameters by up.
+// parameters returns the command that brings the cluster to the parameters.
 func (b *box) parameters(text string) []string {
 	b.t.Helper()
 	file := filepath.Join(b.t.TempDir(), "cluster.yaml")
 	b.must(os.WriteFile(file, []byte("name: main\nparameters: {"+text+"}\n"), 0o600))
-	return []string{"up", "-f", file}
+	return []string{"up", "-f", file, "--durability", "quorum"}
 }
 
 // shows wants all members to have the parameter's value.

@@ -39,7 +39,7 @@ other parameters in the file, or another durability, it brings the cluster to
 them; with another size of virtual machines too, by a rolling restart. A disk
 only grows. Parameters that take a restart go to the standbys first, and then
 one of them becomes the primary, as with pgapp restart; a lower max_connections
-or other limit, or a change of anything else in the same up, restarts the
+or other limit, or other members or another size in the same up, restarts the
 primary in place.`,
 		Example: `  pgapp up
   pgapp up --standbys 2 --dataset none --database shop --sql schema.sql --sql data.sql

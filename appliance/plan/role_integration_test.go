@@ -308,4 +308,6 @@ func TestRestartTakesMembersOneByOne(t *testing.T) {
 	if r := h.record(); r.Primary != "node1" || r.Epoch != 2 || r.Change.Phase != appliance.ChangeRefused {
 		t.Errorf("the primary is %s in epoch %d, the change %+v", r.Primary, r.Epoch, r.Change)
 	}
+	h.succeeded(h.upAs(appliance.DurabilityAsync))
+	h.streaming("node0", "node2")
 }

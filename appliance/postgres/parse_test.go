@@ -102,10 +102,13 @@ func TestUserParameterAndScratchNames(t *testing.T) {
 func TestNotStreaming(t *testing.T) {
 	t.Parallel()
 	rows := []appliance.ReplicationRow{
-		{ApplicationName: "node1", State: "startup"}, {ApplicationName: "node1", State: "streaming"}, {ApplicationName: "node2", State: "catchup"},
+		{ApplicationName: "node1", State: "startup"},
+		{ApplicationName: "node1", State: "streaming", SentLSN: "0/5000148"},
+		{ApplicationName: "node2", State: "catchup", SentLSN: "0/5000148"},
+		{ApplicationName: "node4", State: "streaming", SentLSN: "0/5000000"}, // the end of the timeline before
 	}
-	got := strings.Join(notStreaming(rows, []string{"node1", "node2", "node3"}), ", ")
-	if got != "node2 (catchup), node3 (not connected)" {
+	got := strings.Join(notStreaming(rows, []string{"node1", "node2", "node3", "node4"}, "0/5000148"), ", ")
+	if got != "node2 (catchup), node3 (not connected), node4 (catchup)" {
 		t.Error(got)
 	}
 }

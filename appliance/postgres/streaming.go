@@ -12,17 +12,30 @@ import (
 
 const streamingPoll = 10 * time.Millisecond
 
+// writtenSQL is the end of the primary's WAL, or 0/0 if the server is in recovery.
+const writtenSQL = "SELECT CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_flush_lsn()::text END"
+
 // WaitStreaming waits until every named standby streams from the primary. If
 // ctx's deadline passes first, the error is a [appliance.Problem] with id
 // replication-failed that lists the other standbys with their states.
+//
+// A standby that comes from the timeline before a promotion is shown as streaming for a
+// moment at the end of that timeline, and then connects again. So a standby counts only
+// when it has been sent what the primary had when the wait began.
 func WaitStreaming(ctx context.Context, primary *Control, names []string) error {
+	var at string
 	var missing []string
 	err := wait.Until(ctx, streamingPoll, func(ctx context.Context) (bool, error) {
+		if at == "" {
+			if err := primary.row(ctx, writtenSQL, nil, &at); err != nil {
+				return false, err
+			}
+		}
 		rows, err := primary.Replication(ctx)
 		if err != nil {
 			return false, err
 		}
-		missing = notStreaming(rows, names)
+		missing = notStreaming(rows, names, at)
 		return len(missing) == 0, nil
 	})
 	switch {
@@ -53,12 +66,17 @@ func WaitReplayed(ctx context.Context, primary *Control, names []string) error {
 	})
 }
 
-// notStreaming lists the standbys that don't stream, with their states.
-func notStreaming(rows []appliance.ReplicationRow, names []string) []string {
+// notStreaming lists the standbys that don't stream, or have not been sent the WAL up to
+// the position at, with their states.
+func notStreaming(rows []appliance.ReplicationRow, names []string, at string) []string {
 	state := map[string]string{}
 	for _, r := range rows {
+		s := r.State
+		if s == "streaming" && LSNAfter(at, r.SentLSN) {
+			s = "catchup"
+		}
 		if state[r.ApplicationName] != "streaming" {
-			state[r.ApplicationName] = r.State
+			state[r.ApplicationName] = s
 		}
 	}
 	var missing []string

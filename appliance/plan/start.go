@@ -157,7 +157,7 @@ func (r *recipe) startStep(m appliance.Member, needs ...*node) *node {
 	s := each(kindStart, m.Name, "start PostgreSQL")
 	role := starter{work: r.work, member: m.Name, admits: r.decision.Promise}
 	s.Done, s.Do = role.inRole, role.do
-	if r.op.Kind == appliance.OpUp && m.Return == appliance.WayLook { // up brings it back
+	if r.op.Kind == appliance.OpUp && m.Return == appliance.WayLook && m.Name != r.decision.Primary { // up brings it back
 		needs = append(needs, wayStep(r, m.Name, needs...))
 	}
 	return r.add(s, needs...)

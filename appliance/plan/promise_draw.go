@@ -32,8 +32,22 @@ func promisedStep(r *recipe, needs ...*node) *node {
 		return nil
 	}
 	s := whole(kindPromised, "let commits wait for the standbys again")
-	s.Do = settling{work: r.work}.all
+	s.Do = settling{work: r.work}.allIfServed
 	return r.add(s, needs...)
+}
+
+// allIfServed is all, unless the primary doesn't run: then there is nothing to move, and
+// the promise is settled after the primary's start.
+func (p settling) allIfServed(ctx context.Context, report appliance.Report) error {
+	serves := false
+	err := p.work.on(ctx, p.work.primaryName(ctx), func(_ facts, _ appliance.Member, mc appliance.Machine) (err error) {
+		serves, err = mc.ServerRunning(ctx)
+		return err
+	})
+	if err != nil || !serves {
+		return err
+	}
+	return p.all(ctx, report)
 }
 
 // all settles the promise on all standbys that stream.

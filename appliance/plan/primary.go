@@ -169,6 +169,9 @@ func (p *primaryChange) begin(phase appliance.ChangePhase, now time.Time) {
 	p.times.end(p.phase, p.since, p.ready.since, now)
 	p.phase, p.since = phase, now
 	clear(p.given)
+	if phase == appliance.ChangeRetracting {
+		p.ready.taken = false // the next candidate lacks what this one took
+	}
 }
 
 // rest waits for the pause, or returns the context's error.

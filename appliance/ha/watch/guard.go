@@ -130,7 +130,7 @@ func paceOf(c appliance.Cluster) ha.Pace {
 // before now, and how long ago the last one was.
 func failovers(c appliance.Cluster, now time.Time) (n int, since time.Duration) {
 	for _, p := range c.Promotions {
-		if age := now.Sub(p.At); p.Reason == string(appliance.OpFailover) && age >= 0 && age < time.Hour {
+		if age := now.Sub(p.At); p.Reason == string(appliance.OpFailover) && p.Evidence != "" && age >= 0 && age < time.Hour {
 			n, since = n+1, age
 		}
 	}

@@ -100,6 +100,7 @@ node0 dropped 2.0 KiB of WAL with 3 commits that the new primary lacks
 			t.Errorf("%+v: got\n%s, want %q", params, got, text)
 		}
 	}
+	o.Params = appliance.OperationParams{KeepStopped: true}
 	o.EndedAt, o.Note = nil, "goes on with the change of primary that operation op0 has left"
 	if got := tell(o); !strings.Contains(got, "by pgapp\n") || !strings.Contains(got, o.Note) {
 		t.Errorf("while it runs: got\n%s", got)

@@ -13,11 +13,11 @@ import (
 	"unicode"
 
 	"github.com/dustin/go-humanize"
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/durable"
 	"pgapp/appliance/home"
 )
 
@@ -81,7 +81,7 @@ func (a stateCommands) stateBackup() *cobra.Command {
 
 // backupTo writes the file whole or not at all.
 func (a stateCommands) backupTo(ctx context.Context, c *api.Client, req api.BackupRequest, path string) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o600))
+	f, err := durable.NewFile(path)
 	if err != nil {
 		return fmt.Errorf("writing the backup: %w", err)
 	}

@@ -7,9 +7,8 @@ import (
 	"path"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
-
 	"pgapp/appliance"
+	"pgapp/appliance/durable"
 	"pgapp/appliance/postgres"
 )
 
@@ -116,7 +115,7 @@ func writePassFile(file string, r appliance.Cluster, password appliance.Secret) 
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("writing the password file: %w", err)
 	}
-	if err := renameio.WriteFile(file, text, 0o600); err != nil {
+	if err := durable.WriteFile(file, text); err != nil {
 		return fmt.Errorf("writing the password file: %w", err)
 	}
 	return nil

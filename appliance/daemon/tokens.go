@@ -9,10 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/durable"
 	"pgapp/appliance/home"
 	"pgapp/store"
 )
@@ -35,7 +34,7 @@ func ensureToken(ctx context.Context, st *store.Store, dir string) error {
 		}
 	}
 	secret := appliance.GenerateSecret()
-	if err := renameio.WriteFile(path, []byte(secret.Reveal()+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(path, []byte(secret.Reveal()+"\n")); err != nil {
 		return fmt.Errorf("writing the local client's token: %w", err)
 	}
 	return st.PutToken(ctx, store.Token{

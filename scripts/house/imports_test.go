@@ -75,6 +75,7 @@ func keepers() map[string]string {
 		"libvirt.org/go/libvirtxml":          "provisioner/libvirt/...",
 		"golang.org/x/crypto/ssh":            "appliance/ssh",
 		"github.com/spf13/cobra":             "appliance/cli",
+		"github.com/google/renameio":         "appliance/durable",
 	}
 }
 

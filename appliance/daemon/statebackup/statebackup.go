@@ -18,12 +18,12 @@ import (
 	"time"
 
 	"filippo.io/age"
-	"github.com/google/renameio/v2"
 
 	"pgapp/api"
 	"pgapp/appliance"
 	"pgapp/appliance/control"
 	"pgapp/appliance/daemon/supervise"
+	"pgapp/appliance/durable"
 	"pgapp/appliance/home"
 	"pgapp/appliance/program"
 	"pgapp/store"
@@ -78,7 +78,7 @@ func makeIdentity(dir string) (appliance.Secret, error) {
 		return identity, err
 	}
 	text := fmt.Sprintf("# opens the backups of pgapp's state; keep a copy elsewhere\n# public key: %s\n%s\n", recipient, identity.Reveal())
-	if err := renameio.WriteFile(filepath.Join(dir, home.BackupKey), []byte(text), 0o600); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, home.BackupKey), []byte(text)); err != nil {
 		return identity, fmt.Errorf("writing the home's %s: %w", home.BackupKey, err)
 	}
 	return appliance.NewSecret(text), nil

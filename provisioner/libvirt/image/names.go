@@ -11,9 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
 	"pgapp/appliance"
+	"pgapp/appliance/durable"
 )
 
 // named ends the names of the files that hold the digest of a name.
@@ -39,7 +38,7 @@ func (s *Store) SetName(name, digest string) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(filepath.Join(s.dir, name+named), []byte(digest+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(filepath.Join(s.dir, name+named), []byte(digest+"\n")); err != nil {
 		return fmt.Errorf("naming the image %q: %w", name, err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/dustin/go-humanize"
@@ -125,8 +126,17 @@ func (a lookCommands) primaryNote(s appliance.ClusterStatus) {
 		return
 	}
 	for _, m := range s.Members {
-		if m.Name == s.Primary && (m.State == appliance.StateStopped || m.State == appliance.StateUnreachable) {
+		switch {
+		case m.Name != s.Primary || m.State != appliance.StateStopped && m.State != appliance.StateUnreachable:
+		case s.Automatic == appliance.AutomaticOn && !withheld(s):
+			a.note("the primary is %s: pgapp replaces it by itself, unless pgapp stop has ended it; pgapp start brings it back", m.State)
+		default:
 			a.note("the primary is %s: pgapp start brings it back, pgapp failover replaces it", m.State)
 		}
 	}
+}
+
+// withheld tells whether pgapp would replace the primary, but doesn't.
+func withheld(s appliance.ClusterStatus) bool {
+	return slices.ContainsFunc(s.Doubts, func(d appliance.Doubt) bool { return d.Member == s.Primary && d.Withheld != "" })
 }

@@ -32,6 +32,12 @@ func underWay(r appliance.Cluster, running appliance.Operation) *appliance.Prima
 	return unfinished(r)
 }
 
+// promoting tells whether the change of primary under way makes the member the primary.
+func promoting(r appliance.Cluster, running appliance.Operation, member string) bool {
+	ch := underWay(r, running)
+	return ch != nil && ch.To == member && ch.Phase.Committed()
+}
+
 // tellMarked shows what a change of primary made of the member: one that it has ended, or that
 // has to be brought back, is fenced while it doesn't run.
 func tellMarked(s *appliance.MemberStatus, r appliance.Cluster, running appliance.Operation) {

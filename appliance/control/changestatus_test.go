@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"pgapp/appliance"
+	"pgapp/appliance/observe"
+	"pgapp/appliance/postgres"
 )
 
 func TestMarkedMembersAreFencedWhileTheyDontRun(t *testing.T) {
@@ -87,6 +89,32 @@ func TestStatusShowsAChangeThatIsNotFinished(t *testing.T) {
 		}
 		if s.Epoch != 3 {
 			t.Errorf("%s: epoch %d", tt.name, s.Epoch)
+		}
+	}
+}
+
+// TestCandidateIsNoStrayWriter: between its promotion and the record of it, a standby
+// that accepts writes is the one that the change has chosen.
+func TestCandidateIsNoStrayWriter(t *testing.T) {
+	t.Parallel()
+	running := appliance.Operation{ID: "op"}
+	for _, tt := range []struct {
+		member string
+		phase  appliance.ChangePhase
+		want   appliance.MemberState
+	}{
+		{"node1", appliance.ChangePromoting, appliance.StateRunning},
+		{"node1", appliance.ChangeElecting, appliance.StateFailed},
+		{"node2", appliance.ChangePromoting, appliance.StateFailed},
+	} {
+		r := appliance.Cluster{
+			Primary: "node0", Members: []appliance.Member{{Name: "node0"}, {Name: "node1"}, {Name: "node2"}},
+			Change: &appliance.PrimaryChange{Operation: "op", Kind: appliance.OpFailover, From: "node0", To: "node1", Phase: tt.phase},
+		}
+		m, _ := r.Member(tt.member)
+		look := observe.Look{Server: observe.Known(postgres.Observation{Timeline: 2})}
+		if s := memberStatus(r, m, look, observe.Fact[[]appliance.ReplicationRow]{}, running); s.State != tt.want {
+			t.Errorf("%s, phase %s: %s, %q, want %s", tt.member, tt.phase, s.State, s.Detail, tt.want)
 		}
 	}
 }

@@ -136,6 +136,8 @@ func memberStatus(r appliance.Cluster, m appliance.Member, l observe.Look, walse
 		s.State, s.Detail = appliance.StateFailed, "the record calls it primary, but it is in recovery"
 	case s.Role == appliance.RolePrimary:
 		s.State = appliance.StateRunning
+	case !seen.InRecovery && promoting(r, running, m.Name):
+		s.State, s.Detail = appliance.StateRunning, "being promoted"
 	case !seen.InRecovery:
 		s.State, s.Detail = appliance.StateFailed, "the record calls it standby, but it accepts writes"
 	default:

@@ -106,7 +106,7 @@ func Decide(m Memory, s Situation, p Pace, now time.Duration) (Memory, []Act) {
 		for _, found := range d.symptoms(o) {
 			before := m.doubts[key{o.Member, found}]
 			if before.looks == 0 {
-				before.since = now
+				before.since = now - s.Took
 			}
 			before.looks++
 			d.memory.doubts[key{o.Member, found}] = before

@@ -313,3 +313,27 @@ func TestDecideSettlesThePromiseAgainSoon(t *testing.T) {
 		t.Errorf("the promise was settled last at %s, the longest pause was %s", last, longest)
 	}
 }
+
+// TestSilenceLastsSinceTheQuestion: a look that waits a second for an answer has found
+// a second of silence when it ends.
+func TestSilenceLastsSinceTheQuestion(t *testing.T) {
+	t.Parallel()
+	c := newScene()
+	c.deaf("node0", ha.Silent)
+	c.member("node0").Sign.Vital = appliance.VitalHalted
+	for _, tt := range []struct{ took, want time.Duration }{{0, 3600 * time.Millisecond}, {time.Second, 2400 * time.Millisecond}} {
+		c.s.Took = tt.took
+		var m ha.Memory
+		var acts []ha.Act
+		first := time.Second
+		now := first
+		for ; now < time.Minute; now += 1200 * time.Millisecond {
+			if m, acts = ha.Decide(m, c.s, ha.LocalPace(), now); len(acts) > 0 {
+				break
+			}
+		}
+		if got := now - first; got != tt.want {
+			t.Errorf("looks of %s: replaced %s after the end of the first one, want %s", tt.took, got, tt.want)
+		}
+	}
+}

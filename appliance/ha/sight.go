@@ -58,6 +58,8 @@ type Situation struct {
 	Known Known
 	// Members are the looks at all members that shall run.
 	Members []Sighting
+	// Took is how long the looks took: what they found has been so since they began.
+	Took time.Duration
 	// Stalled is set where the looks themselves were held up: they prove nothing.
 	Stalled bool
 	// Held is why nothing may be done now, such as an operation that runs; empty if

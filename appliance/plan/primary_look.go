@@ -13,6 +13,10 @@ import (
 // lookLimit bounds each look at a member during a change of primary.
 const lookLimit = 2 * time.Second
 
+// deadLimit bounds the look at a primary that the watch has found dead by several looks.
+// What it says still, as where it takes no new connections only, is its last position.
+const deadLimit = 200 * time.Millisecond
+
 // phaseLimit is the longest time of a phase, 0 for no limit: a fence is tried until it
 // is proven or cancelled.
 func phaseLimit(p appliance.ChangePhase) time.Duration {
@@ -100,8 +104,12 @@ func (p primaryChange) glances(ctx context.Context, f facts, ch appliance.Primar
 		if p.hasEnded(m.Name) || m.Name == ch.From && ch.Phase != appliance.ChangeLooking {
 			continue
 		}
+		limit := lookLimit
+		if m.Name == ch.From && p.work.op.Params.Reason != "" {
+			limit = deadLimit
+		}
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, lookLimit)
+			ctx, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
 			out[i].answered = p.ask(ctx, f, ch, m, &out[i]) == nil
 		})

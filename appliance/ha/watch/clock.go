@@ -40,6 +40,9 @@ func (c *clock) begin() {
 	c.delay = c.began.Sub(c.next)
 }
 
+// took is how long ago the look began.
+func (c *clock) took() time.Duration { return time.Since(c.began) }
+
 // stalled tells whether the look that ends now came late or took too long, or whether
 // the host has slept since the last one (clock_gettime(2): CLOCK_BOOTTIME counts a
 // suspend, CLOCK_MONOTONIC doesn't).

@@ -105,7 +105,7 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 	held, state := g.held(ctx, c)
 	r.State = state
 	s := ha.Situation{
-		Known: v.known, Members: v.members, Stalled: g.clock.stalled(), Held: held.all, HeldReplace: held.replace,
+		Known: v.known, Members: v.members, Took: g.clock.took(), Stalled: g.clock.stalled(), Held: held.all, HeldReplace: held.replace,
 		Quorum: c.Spec.Quorum(), Shared: c.SharesMachine(),
 	}
 	s.Failovers, s.Since = failovers(c, time.Now())

@@ -85,6 +85,10 @@ func (l *looker) sight(ctx context.Context, c appliance.Cluster, m appliance.Mem
 			if sign, err := w.Sign(ctx, c, m); err == nil {
 				out.Sign = sign
 			}
+			// Asked beside the session, so that a frozen member costs one limit and not two.
+			if !due && out.Sign.Vital == appliance.VitalHalted {
+				out.Fresh = fresh(ctx, m)
+			}
 		})
 	}
 	if due {

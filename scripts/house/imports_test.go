@@ -43,6 +43,7 @@ func rooms() []room {
 		{"appliance/ha/watch", []string{"appliance", "appliance/ha", "appliance/postgres"}},
 		{"appliance/ha", []string{"appliance"}},
 		{"appliance/drill", []string{"appliance"}},
+		{"appliance/endpoint", []string{"appliance"}},
 		{"appliance/wait", nil},
 		{"appliance/durable", nil},
 		{"appliance/observe", []string{"appliance", "appliance/postgres"}},

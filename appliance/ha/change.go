@@ -221,9 +221,15 @@ func elect(c appliance.PrimaryChange, f Facts) Choice {
 	return choice
 }
 
-// elected waits for all members in reach, so that none with more WAL comes late.
+// elected waits for all members in reach, so that none with more WAL comes late. One
+// whose answer is missing for a moment is waited for where only it may have commits:
+// a quorum that is promised rules that out.
 func elected(c appliance.PrimaryChange, f Facts) bool {
+	waits := f.Known.Promise.None() && !c.AllowDataLoss
 	for _, s := range f.Standings {
+		if s.Awaited && waits && s.Return == "" && !f.Expired {
+			return false
+		}
 		if s.Answered && !s.final() && s.Return == "" && !f.Expired {
 			return false
 		}

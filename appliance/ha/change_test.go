@@ -221,3 +221,37 @@ func TestRefusalNamesReceiversThatDoNotEnd(t *testing.T) {
 		t.Errorf("the refusal is %+v", s.Change.Why)
 	}
 }
+
+// TestElectionWaitsForAnAnswerThatIsMissingForAMoment has a standby whose answer is
+// missing, and which may have commits that nobody else has.
+func TestElectionWaitsForAnAnswerThatIsMissingForAMoment(t *testing.T) {
+	t.Parallel()
+	line := appliance.Line{Timeline: 1}
+	for name, tt := range map[string]struct {
+		missing Standing
+		promise appliance.Promise
+		loss    bool
+		expired bool
+		waits   bool
+	}{
+		"it runs":                     {missing: Standing{Awaited: true}, waits: true},
+		"it is not known to run":      {},
+		"it has to be brought back":   {missing: Standing{Awaited: true, Return: appliance.WayClone}},
+		"the time is over":            {missing: Standing{Awaited: true}, expired: true},
+		"the loss is accepted":        {missing: Standing{Awaited: true}, loss: true},
+		"the quorum is there without": {missing: Standing{Awaited: true}, promise: appliance.Promise{Set: []string{"node1", "node2"}, K: 2}},
+	} {
+		tt.missing.Member = "node2"
+		next := Next(appliance.PrimaryChange{Kind: appliance.OpFailover, Phase: appliance.ChangeElecting, From: "node0", AllowDataLoss: tt.loss}, Facts{
+			Known: Known{Identifier: "7", Line: line, Primary: "node0", Epoch: 1, Promise: tt.promise},
+			Standings: []Standing{
+				{Member: "node1", Answered: true, Identifier: "7", Line: line, Received: 100, Replayed: 100, Detached: true, Settled: true},
+				tt.missing,
+			},
+			Lag: DefaultLag, Old: Server{Gone: true}, Expired: tt.expired,
+		}).Change
+		if waits := next.Phase == appliance.ChangeElecting; waits != tt.waits {
+			t.Errorf("%s: the phase is %s", name, next.Phase)
+		}
+	}
+}

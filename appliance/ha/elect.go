@@ -35,6 +35,9 @@ type Standing struct {
 	// Answered is set where the look got an answer. Without an answer the fields
 	// below say nothing.
 	Answered bool
+	// Awaited is set where there was no answer, but the member is known to run or
+	// answered before: it may have more WAL than those that answer.
+	Awaited bool
 	// Primary is set where the server is not in recovery.
 	Primary    bool
 	Identifier string

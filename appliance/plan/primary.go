@@ -49,7 +49,7 @@ type primaryChange struct {
 }
 
 func newPrimaryChange(w work) primaryChange {
-	return primaryChange{work: w, fenced: &sync.Map{}, given: map[ha.Command]bool{}, seen: map[string]appliance.LSN{}, ready: &readiness{}, times: &times{}}
+	return primaryChange{work: w, fenced: &sync.Map{}, given: map[ha.Command]bool{}, seen: map[string]appliance.LSN{}, ready: newReadiness(), times: &times{}}
 }
 
 // drawChange draws the steps that move or replace the primary.
@@ -169,9 +169,6 @@ func (p *primaryChange) begin(phase appliance.ChangePhase, now time.Time) {
 	p.times.end(p.phase, p.since, p.ready.since, now)
 	p.phase, p.since = phase, now
 	clear(p.given)
-	if phase == appliance.ChangeRetracting {
-		p.ready.taken = false // the next candidate lacks what this one took
-	}
 }
 
 // rest waits for the pause, or returns the context's error.

@@ -42,6 +42,8 @@ type glance struct {
 	standing postgres.Standing
 	line     appliance.Line
 	answered bool
+	// runs is set if the member doesn't answer while electing, but its server runs.
+	runs bool
 }
 
 // look gathers the facts for the next decision. What a member doesn't answer is unknown.
@@ -77,6 +79,7 @@ func (p primaryChange) look(ctx context.Context, f facts, ch appliance.PrimaryCh
 		}
 	}
 	out.Known.Seen = max(p.ready.seen, ch.Seen)
+	p.ready.rest.answers(glances)
 	for _, g := range glances {
 		if g.member.Name != ch.From {
 			out.Standings = append(out.Standings, p.standing(g, ch))
@@ -84,6 +87,9 @@ func (p primaryChange) look(ctx context.Context, f facts, ch appliance.PrimaryCh
 		if g.member.Name == ch.To {
 			out.Candidate = p.candidate(ctx, f, g)
 		}
+	}
+	if ch.Phase == appliance.ChangeElecting {
+		p.await(f, ch, out.Standings)
 	}
 	if ch.Phase == appliance.ChangeLooking && p.ready.goal > 0 {
 		out.Known.Seen = p.ready.goal // as the standings, see standing
@@ -109,9 +115,11 @@ func (p primaryChange) glances(ctx context.Context, f facts, ch appliance.Primar
 			limit = deadLimit
 		}
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, limit)
+			asked, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
-			out[i].answered = p.ask(ctx, f, ch, m, &out[i]) == nil
+			if out[i].answered = p.ask(asked, f, ch, m, &out[i]) == nil; !out[i].answered && ch.Phase == appliance.ChangeElecting {
+				out[i].runs = p.runs(ctx, f, m.Name)
+			}
 		})
 	}
 	wg.Wait()

@@ -40,8 +40,12 @@ type readiness struct {
 	lines sync.Map
 	// since is when the old primary was first seen stopped, zero while it runs.
 	since time.Time
-	// taken is set if the candidate was offered the WAL in the old primary's directory.
-	taken bool
+	// rest is the WAL that only the old primary's directory has.
+	rest remainder
+}
+
+func newReadiness() *readiness {
+	return &readiness{rest: remainder{holders: map[string]bool{}, failed: map[string]bool{}}}
 }
 
 // ended notes whether the old primary is stopped.
@@ -173,8 +177,12 @@ func (p primaryChange) standing(g glance, ch appliance.PrimaryChange) ha.Standin
 	}
 	position := out.Position()
 	last, known := p.seen[g.member.Name]
-	out.Settled = known && last == position
-	p.seen[g.member.Name] = position
+	out.Settled = g.answered && known && last == position
+	if g.answered {
+		p.seen[g.member.Name] = position
+	} else {
+		out.Awaited = !g.member.WantStopped && (known || g.runs)
+	}
 	switch {
 	case g.member.WantStopped:
 		out.Unfit = "is to be stopped"

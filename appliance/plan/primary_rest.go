@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"pgapp/appliance"
@@ -11,26 +13,93 @@ import (
 	"pgapp/appliance/postgres"
 )
 
+// remainder is what is known of the WAL that only the ended primary's directory holds.
+type remainder struct {
+	// holders are the standbys that have replayed it; held is set if one of them answered
+	// in the last look.
+	holders map[string]bool
+	held    bool
+	// failed are the standbys that could not take it in this round.
+	failed map[string]bool
+	// begun is when the first one began to take it.
+	begun time.Time
+	// lost is set if nobody will take it, which the operation has noted.
+	lost bool
+}
+
+// settled tells whether an election can be held: a standby that has the remainder
+// answers, or there is no hope for it.
+func (r *remainder) settled() bool { return r.held || r.lost }
+
+// answers notes whether a holder answered in the look.
+func (r *remainder) answers(glances []glance) {
+	r.held = slices.ContainsFunc(glances, func(g glance) bool { return g.answered && r.holders[g.member.Name] })
+}
+
+// next chooses the standby that takes the remainder. What it lacks now, the directory may
+// have: the member that was asked for may be behind another one.
+func (r *remainder) next(seen ha.Facts, ch appliance.PrimaryChange) ha.Choice {
+	ch.AllowDataLoss = true
+	tried := ch.Tried
+	ch.Tried = slices.Concat(tried, slices.Collect(maps.Keys(r.failed)))
+	choice := ha.Elect(seen.Known, seen.Standings, ch, seen.Lag)
+	if choice.Member == "" && len(r.failed) > 0 {
+		clear(r.failed)
+		ch.Tried = tried
+		return ha.Elect(seen.Known, seen.Standings, ch, seen.Lag)
+	}
+	return choice
+}
+
 // takeRest has the best standby replay what the ended primary's directory on this host
 // still holds, so that a failover under asynchronous replication loses no acknowledged
-// commit. Where the directory can't be read, the standby goes on with what it has, and
-// the operation notes it. A promised quorum needs none of this.
+// commit. One that fails or falls silent is followed by the next. Where the directory
+// can't be read, the election goes on with what the standbys have, and the operation
+// notes it. A promised quorum needs none of this.
 func (p primaryChange) takeRest(ctx context.Context, f facts, ch appliance.PrimaryChange, report appliance.Report) {
-	if p.ready.taken || !takesRest(f, ch) || !p.hasEnded(ch.From) {
+	r := &p.ready.rest
+	if r.settled() || !takesRest(f, ch) || !p.hasEnded(ch.From) {
 		return
 	}
 	seen := p.look(ctx, f, ch)
-	// What the candidate lacks now, the directory may have: the member that was asked
-	// for may be behind another one.
-	ch.AllowDataLoss = true
-	choice := ha.Elect(seen.Known, seen.Standings, ch, ^appliance.LSN(0))
-	if choice.Member == "" {
+	lost := func(has appliance.LSN, err error) {
+		r.lost = true
+		report(appliance.Progress{Note: lostNote(ch.From, has, seen.Known.Seen, err)})
+	}
+	choice := r.next(seen, ch)
+	if choice.Member == "" || r.holders[choice.Member] {
+		if seen.Expired && !r.held && ctx.Err() == nil {
+			lost(seen.Known.Seen, errors.New("no standby answered for long enough"))
+		}
 		return
 	}
-	p.ready.taken = true
-	defer func() { p.ready.at = time.Now() }()
-	if err := p.takeFrom(ctx, f, choice.Member, ch.From); err != nil && ctx.Err() == nil {
-		report(appliance.Progress{Note: lostNote(ch.From, choice.LSN, seen.Known.Seen, err)})
+	if r.begun.IsZero() {
+		r.begun = time.Now()
+	}
+	err := p.takeFrom(ctx, f, choice.Member, ch.From)
+	p.ready.at = time.Now()
+	switch {
+	case err == nil:
+		r.holders[choice.Member] = true
+	case ctx.Err() != nil:
+	case errors.Is(err, postgres.ErrUnreadable) || time.Since(r.begun) > takeLimit:
+		lost(choice.LSN, err)
+	default:
+		r.failed[choice.Member] = true
+	}
+}
+
+// await keeps an election from being held without the remainder of the old primary's WAL:
+// until a standby that has it answers, no position counts as the last one. An answer that
+// is missing matters no more then, since nobody has more.
+func (p primaryChange) await(f facts, ch appliance.PrimaryChange, standings []ha.Standing) {
+	for i := range standings {
+		if takesRest(f, ch) && !p.ready.rest.settled() {
+			standings[i].Settled = false
+		}
+		if p.ready.rest.held {
+			standings[i].Awaited = false
+		}
 	}
 }
 
@@ -82,7 +151,9 @@ func (p primaryChange) takeFrom(ctx context.Context, f facts, standby, from stri
 	mc := p.work.provider.Machine(f.cluster, m)
 	dir := p.work.provider.Machine(f.cluster, old).Layout().DataDir
 	return p.inMember(ctx, f, m, func(c *postgres.Control) error {
-		s, err := c.Standing(ctx)
+		asked, cancel := context.WithTimeout(ctx, lookLimit)
+		s, err := c.Standing(asked)
+		cancel()
 		if err != nil || !s.InRecovery {
 			return err
 		}

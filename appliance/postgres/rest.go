@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -14,6 +15,12 @@ import (
 // takePoll is the pause between two looks at the replay of the WAL that is taken.
 const takePoll = 10 * time.Millisecond
 
+// answerLimit bounds each look at that replay.
+const answerLimit = 2 * time.Second
+
+// ErrUnreadable says that a directory's WAL can't be read, by whomever.
+var ErrUnreadable = errors.New("the WAL can't be read")
+
 // endOfRest returns the end of the last record in the WAL directory on the timeline that
 // begins at the position or after it, the position itself if there is none. It fails if
 // the directory can't be read.
@@ -23,12 +30,19 @@ func endOfRest(ctx context.Context, sh Shell, wal string, timeline uint32, from 
 	if err == nil {
 		last, err = lastRecord(ctx, sh, wal, timeline, from)
 	}
+	var exit *appliance.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("reading the WAL in %s: %w", wal, err)
 	}
 	nothing := strings.Contains(last.why, "could not find a valid record") || strings.Contains(last.why, "could not find file")
 	if last.end == 0 && !nothing {
-		return 0, fmt.Errorf("reading the WAL in %s: pg_waldump ended with %q", wal, last.why)
+		return 0, fmt.Errorf("reading the WAL in %s: %w: pg_waldump ended with %q", wal, ErrUnreadable, last.why)
+	}
+	if beyond := last.beyond(from); last.end == 0 && beyond > 0 {
+		return 0, fmt.Errorf("reading the WAL in %s: WAL between %s and %s is missing", wal, from, beyond)
 	}
 	return max(last.end, from), nil
 }
@@ -52,6 +66,8 @@ func TakeWAL(ctx context.Context, sh Shell, conf Config, c *Control, dir string,
 		return err
 	}
 	err = wait.Until(ctx, takePoll, func(ctx context.Context) (bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, answerLimit)
+		defer cancel()
 		if _, err := freeReplay(ctx, sh, conf.Port, c); err != nil {
 			return false, err
 		}

@@ -25,6 +25,8 @@ type Change struct {
 	Durability Durability `json:"durability,omitempty"`
 	// Automatic is set if it changes whether pgapp acts by itself.
 	Automatic Automatic `json:"automatic,omitempty"`
+	// Endpoint holds the changed fields of the endpoints, if any.
+	Endpoint *EndpointSpec `json:"endpoint,omitempty"`
 	// Restart names the changed parameters that need a restart.
 	Restart []string `json:"restart,omitempty"`
 	// Size is set if the size of the virtual machines changes.
@@ -58,6 +60,9 @@ func (ch Change) Applied(c Cluster) Cluster {
 	}
 	if ch.Automatic != "" {
 		c.Spec.Automatic = ch.Automatic
+	}
+	if ch.Endpoint != nil {
+		c.Spec.EndpointSpec = c.Spec.WithEndpoint(*ch.Endpoint)
 	}
 	if ch.Durability == DurabilityAsync { // before parameters that break the promise
 		c.Promise, c.Sync = Promise{}, Promise{}

@@ -65,9 +65,11 @@ type Cluster struct {
 	// Change is the change of primary under way, or the last one.
 	Change *PrimaryChange `json:"change,omitempty"`
 	// Pause keeps pgapp from acting by itself, if set.
-	Pause     *Pause    `json:"pause,omitempty"`
-	Members   []Member  `json:"members"`
-	CreatedAt time.Time `json:"created_at"`
+	Pause *Pause `json:"pause,omitempty"`
+	// Endpoints are the ports of the endpoints. They are nil if the cluster never had any.
+	Endpoints *Endpoints `json:"endpoints,omitempty"`
+	Members   []Member   `json:"members"`
+	CreatedAt time.Time  `json:"created_at"`
 	// Binaries of PostgreSQL that local members run; fixed at creation.
 	PostgresBin     string `json:"postgres_bin,omitempty"`
 	PostgresVersion string `json:"postgres_version,omitempty"`
@@ -75,7 +77,7 @@ type Cluster struct {
 	PostgresTree bool `json:"postgres_tree,omitempty"`
 	// PostgresEnv is the environment of these programs, as KEY=VALUE.
 	PostgresEnv []string `json:"postgres_env,omitempty"`
-	// Revision grows with every stored change, except of Pause, and of what changes of
+	// Revision grows with every stored change, except of Pause and Endpoints, and of what changes of
 	// primary note: Epoch, Timeline, Ancestors, Promotions, Promise, Sync, Change, and the
 	// members' Epoch and Return. It is the ETag of the API.
 	Revision uint64 `json:"revision"`

@@ -58,6 +58,8 @@ type Spec struct {
 	Automatic   Automatic         `json:"automatic,omitempty" yaml:"automatic,omitempty" doc:"on or off: whether pgapp replaces a dead primary and brings back members by itself"`
 	Parameters  map[string]string `json:"parameters,omitzero" yaml:"parameters,omitempty" doc:"PostgreSQL parameters for every member"`
 
+	EndpointSpec `yaml:",inline"`
+
 	// The following fields are for provider libvirt only.
 	Primary string `json:"primary,omitempty" yaml:"primary,omitempty" doc:"host or vm"`
 	Image   string `json:"image,omitempty" yaml:"image,omitempty" doc:"image name of the catalogue, file or URL"`
@@ -119,6 +121,7 @@ func (s Spec) WithDefaults() Spec {
 	if s.Automatic == "" {
 		s.Automatic = AutomaticOn
 	}
+	s.EndpointSpec = s.EndpointSpec.WithDefaults()
 	if s.Provider == ProviderLocal {
 		return s
 	}

@@ -131,6 +131,7 @@ func (s Spec) Validate() error {
 	}
 	s.validateDurability(v)
 	v.oneOf("automatic", string(s.Automatic), "", string(AutomaticOn), string(AutomaticOff))
+	s.validateEndpoint(v)
 	s.validateVM(v)
 	return v.problem("the cluster's spec is not valid")
 }

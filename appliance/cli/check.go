@@ -82,7 +82,7 @@ func decodeSpec(b []byte) (appliance.Spec, error) {
 	if err := yaml.Unmarshal(b, &raw); err != nil {
 		return spec, err
 	}
-	for _, field := range []string{"standbys", "vcpus", "memory_mib", "disk_gib"} {
+	for _, field := range []string{"standbys", "vcpus", "memory_mib", "disk_gib", "ro_lag_mib"} {
 		switch v := raw[field].(type) {
 		case nil, int64, uint64, int:
 		default:

@@ -60,6 +60,10 @@ primary in place.`,
 	fl.StringVar(&f.spec.Locale, "locale", "", "C.UTF-8, or a locale such as en_US.UTF-8 (default C.UTF-8)")
 	fl.StringVar((*string)(&f.spec.Durability), "durability", "", "async, or quorum: a commit waits for standbys (default quorum from two standbys on)")
 	fl.StringVar((*string)(&f.spec.Automatic), "automatic", "", "on, or off: pgapp replaces no dead primary by itself (default on)")
+	fl.StringVar((*string)(&f.spec.Endpoint), "endpoint", "", "on, or off: no addresses that follow the primary (default on)")
+	fl.StringVar(&f.spec.EndpointWait, "endpoint-wait", "", "how long a new connection through an endpoint waits while no member takes it (default 10s)")
+	fl.IntVar(&f.spec.ROLagMiB, "ro-lag", 0, "a standby that is further behind, in MiB, gets no new connections for reads (default 16)")
+	fl.StringVar((*string)(&f.spec.ROPrimary), "ro-primary", "", "when the endpoint for reads leads to the primary: never, last or always (default last)")
 	fl.StringVar(&f.spec.Image, "image", "", "libvirt: image of the catalogue, file or URL (default "+appliance.DefaultImage+")")
 	fl.StringVar(&f.spec.ImageDigest, "image-digest", "", "libvirt: sha256:HEX or sha512:HEX of --image")
 	fl.StringVar(&f.spec.Accel, "accel", "", "libvirt: auto, kvm or tcg (default auto)")
@@ -174,6 +178,7 @@ func (a upCommands) specOf(cmd *cobra.Command, f *upFlags) (appliance.Spec, erro
 	if f.spec.Automatic != "" {
 		spec.Automatic = f.spec.Automatic
 	}
+	spec.EndpointSpec = spec.WithEndpoint(f.spec.EndpointSpec)
 	if cmd.Flags().Changed("standbys") {
 		spec.Standbys = &f.standbys
 	}

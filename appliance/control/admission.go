@@ -189,6 +189,9 @@ func (c *Controller) running(ctx context.Context, cluster string) (*appliance.Op
 // members. Providers allocate before the turn, so they may offer one address to
 // two clusters.
 func (c *Controller) taken(ctx context.Context, d decision) (bool, error) {
+	if shares, err := c.cfg.sharesEndpoint(ctx, d.create); err != nil || shares {
+		return shares, err
+	}
 	others, err := c.otherMembers(ctx, d.cluster)
 	if err != nil {
 		return false, err

@@ -170,9 +170,13 @@ func (c *Controller) decideCreate(ctx context.Context, s appliance.Spec) (d deci
 	if err != nil {
 		return d, record, err
 	}
+	ports, err := c.cfg.ports(ctx, s.Name, s)
+	if err != nil {
+		return d, record, err
+	}
 	record = appliance.Cluster{
 		Name: s.Name, UUID: id, Spec: s, Phase: appliance.PhaseCreating,
-		Primary: members[0].Name, Epoch: 1, Timeline: 1, Members: members, CreatedAt: time.Now().UTC(), Revision: 1,
+		Primary: members[0].Name, Epoch: 1, Timeline: 1, Members: members, Endpoints: ports, CreatedAt: time.Now().UTC(), Revision: 1,
 	}
 	o := c.newOperation(s.Name, appliance.OpUp, appliance.OperationParams{})
 	o.Note = why

@@ -21,16 +21,17 @@ type difference struct {
 	durability appliance.Durability
 	automatic  appliance.Automatic
 	size       *appliance.MachineSize
+	endpoint   *appliance.EndpointSpec
 }
 
 func (d difference) none() bool {
-	return d.standbys == nil && d.parameters == nil && d.durability == "" && d.automatic == "" && d.size == nil
+	return d.standbys == nil && d.parameters == nil && d.durability == "" && d.automatic == "" && d.size == nil && d.endpoint == nil
 }
 
 // differences compares a wish with the cluster. Fields left empty mean "as it
 // is", so that a plain `pgapp up` fits every cluster. The number of standbys, the
-// parameters, the durability and the size of virtual machines may change, but a disk
-// can't shrink.
+// parameters, the durability, what pgapp does by itself, the endpoints and the size of
+// virtual machines may change, but a disk can't shrink.
 // Every other difference is refused.
 func differences(old appliance.Cluster, wish appliance.Spec) (difference, error) {
 	var d difference
@@ -49,7 +50,8 @@ func differences(old appliance.Cluster, wish appliance.Spec) (difference, error)
 	if wish.Provider == appliance.ProviderAuto {
 		wish.Provider = ""
 	}
-	wish.Standbys, wish.Parameters, wish.Durability, wish.Automatic = nil, nil, "", ""
+	d.endpoint = old.Spec.EndpointWishes(wish.EndpointSpec)
+	wish.Standbys, wish.Parameters, wish.Durability, wish.Automatic, wish.EndpointSpec = nil, nil, "", "", appliance.EndpointSpec{}
 	var differ []appliance.FieldError
 	if old.Spec.Provider == appliance.ProviderLibvirt {
 		d.size, differ = sizeChange(old.Spec, wish)

@@ -22,7 +22,7 @@ func TestDifferences(t *testing.T) {
 	t.Parallel()
 	two, one := 2, 1
 	old := clusterOf(2, map[string]string{"work_mem": "4MB", "jit": "off"})
-	old.Spec.Durability = "" // as older records have it
+	old.Spec.Durability, old.Spec.EndpointSpec = "", appliance.EndpointSpec{} // as older records have it
 	for _, c := range []struct {
 		name     string
 		wish     appliance.Spec
@@ -31,6 +31,7 @@ func TestDifferences(t *testing.T) {
 		refused  bool
 
 		durability appliance.Durability
+		endpoint   appliance.EndpointSpec
 	}{
 		{name: "nothing said", wish: appliance.Spec{Name: "main", Provider: appliance.ProviderAuto}},
 		{name: "the same", wish: old.Spec},
@@ -40,6 +41,13 @@ func TestDifferences(t *testing.T) {
 		{name: "no parameters", wish: appliance.Spec{Parameters: map[string]string{}}, names: []string{"jit", "work_mem"}},
 		{name: "the durability that a record without the field has", wish: appliance.Spec{Durability: appliance.DurabilityAsync}},
 		{name: "another durability", wish: appliance.Spec{Durability: appliance.DurabilityQuorum}, durability: appliance.DurabilityQuorum},
+		{name: "the endpoints that a record without the fields has", wish: appliance.Spec{EndpointSpec: appliance.EndpointSpec{EndpointWait: "10000ms"}.WithDefaults()}},
+		{name: "no endpoints", wish: appliance.Spec{EndpointSpec: appliance.EndpointSpec{Endpoint: appliance.EndpointOff}}, endpoint: appliance.EndpointSpec{Endpoint: appliance.EndpointOff}},
+		{
+			name:     "another wait and lag",
+			wish:     appliance.Spec{EndpointSpec: appliance.EndpointSpec{EndpointWait: "2s", ROLagMiB: 1, ROPrimary: appliance.ROPrimaryLast}},
+			endpoint: appliance.EndpointSpec{EndpointWait: "2s", ROLagMiB: 1},
+		},
 		{name: "another database", wish: appliance.Spec{Database: "other"}, refused: true},
 		{name: "another locale and number", wish: appliance.Spec{Locale: "de_DE.UTF-8", Standbys: &one}, refused: true},
 	} {
@@ -50,7 +58,7 @@ func TestDifferences(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || !slices.Equal(d.names, c.names) || (d.standbys == nil) != (c.standbys == nil) || d.standbys != nil && *d.standbys != *c.standbys || d.durability != c.durability {
+		if err != nil || !slices.Equal(d.names, c.names) || (d.standbys == nil) != (c.standbys == nil) || d.standbys != nil && *d.standbys != *c.standbys || d.durability != c.durability || (d.endpoint == nil) != (c.endpoint == appliance.EndpointSpec{}) || d.endpoint != nil && *d.endpoint != c.endpoint {
 			t.Errorf("%s: %+v, %v", c.name, d, err)
 		}
 	}

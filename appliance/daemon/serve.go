@@ -14,6 +14,7 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/control"
 	"pgapp/appliance/daemon/statebackup"
 	"pgapp/appliance/daemon/supervise"
 	"pgapp/appliance/ha/watch"
@@ -105,6 +106,9 @@ func (s *server) serveState(ctx context.Context, lock *store.HomeLock, log *slog
 	if d.control != nil {
 		if err := d.control.Recover(ctx); err != nil {
 			log.Error("going on where the last daemon stopped", "error", err)
+		}
+		if err := control.AllotEndpoints(ctx, d.control); err != nil {
+			log.Error("choosing the ports of endpoints", "error", err)
 		}
 		d.recovered()
 	}

@@ -1,0 +1,102 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+
+	"pgapp/appliance"
+)
+
+// AllotEndpoints gives a pair of ports to each cluster that shall have endpoints and has
+// no ports yet: one of an older program, or one whose endpoints were off so far. While
+// pgapp only observes, it chooses none: what it doesn't know of may have the same.
+func AllotEndpoints(ctx context.Context, c *Controller) error {
+	if o, err := c.observeOnly(ctx); err != nil || len(o.Clusters) > 0 {
+		return err
+	}
+	records, err := c.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, r := range records {
+		if wantsPorts(r) {
+			errs = append(errs, allotEndpoints(ctx, c, r))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// allotEndpoints records the ports in the turn for addresses, so that no other cluster
+// gets them.
+func allotEndpoints(ctx context.Context, c *Controller, r appliance.Cluster) error {
+	leave, err := c.admission.enter(ctx, allAddresses)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ports, err := c.cfg.ports(ctx, r.Name, r.Spec)
+	if err != nil {
+		return err
+	}
+	_, err = c.cfg.Store.UpdateCluster(ctx, r.Name, func(now *appliance.Cluster) error {
+		if now.UUID == r.UUID && wantsPorts(*now) {
+			now.Endpoints = ports
+		}
+		return nil
+	})
+	return err
+}
+
+func wantsPorts(r appliance.Cluster) bool {
+	return r.Spec.HasEndpoints() && r.Endpoints == nil && r.Phase != appliance.PhaseRemoving
+}
+
+// ports chooses the ports of the cluster's endpoints, nil if it shall have none.
+func (cfg Config) ports(ctx context.Context, cluster string, s appliance.Spec) (*appliance.Endpoints, error) {
+	if !s.HasEndpoints() {
+		return nil, nil
+	}
+	records, err := cfg.Store.Clusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	others := records[:0:0]
+	for _, r := range records {
+		if r.Name != cluster {
+			others = append(others, r)
+		}
+	}
+	e, ok := appliance.FreeEndpoints(others, func(port int) bool { return portFree(ctx, port) })
+	if !ok {
+		return nil, appliance.NewProblem(appliance.ErrHostUnable, "no pair of ports is free on %s for the endpoints of cluster %q", appliance.EndpointHost, cluster).
+			WithHint("--endpoint off makes the cluster without endpoints")
+	}
+	return &e, nil
+}
+
+// portFree tells whether nobody listens at the port.
+func portFree(ctx context.Context, port int) bool {
+	var listening net.ListenConfig
+	l, err := listening.Listen(ctx, "tcp4", net.JoinHostPort(appliance.EndpointHost, strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
+
+// sharesEndpoint tells whether another cluster has a port of the new one.
+func (cfg Config) sharesEndpoint(ctx context.Context, created *appliance.NewCluster) (bool, error) {
+	if created == nil {
+		return false, nil
+	}
+	records, err := cfg.Store.Clusters(ctx)
+	for _, r := range records {
+		if r.Name != created.Cluster.Name && r.SharesEndpoint(created.Cluster) {
+			return true, nil
+		}
+	}
+	return false, err
+}

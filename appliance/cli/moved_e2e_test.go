@@ -125,23 +125,13 @@ func (d *moved) failover(run func(args ...string)) time.Duration {
 	return <-took
 }
 
-// kept ends the writer and prints how long everything took. Every acknowledged row has
-// to be on all members, and at most one member may have acknowledged rows at any time.
+// kept ends the writer, wants the cluster to be sound, and prints how long everything
+// took.
 func (d *moved) kept() {
 	d.t.Helper()
 	h := d.Stop()
-	for _, two := range h.TwoAtOnce() {
-		d.t.Error(two)
-	}
-	for _, m := range d.cfg.Members {
-		d.until(max(measuredBoot, time.Minute), m.Member+" has every acknowledged row", func() bool {
-			rows, err := drill.Rows(d.t.Context(), d.cfg, m.Member)
-			lost := h.Lost(rows)
-			if err != nil || len(lost) > 0 {
-				d.t.Logf("%s lacks %d rows, such as %v (%v)", m.Member, len(lost), lost[:min(len(lost), 5)], err)
-			}
-			return err == nil && len(lost) == 0
-		})
+	for _, f := range drill.Check(d.t.Context(), d.drilled(), h) {
+		d.t.Error(f)
 	}
 	d.t.Logf("%d rows were acknowledged; times in seconds:", len(h.Acknowledged()))
 	for _, m := range d.moves {
@@ -151,6 +141,12 @@ func (d *moved) kept() {
 			d.t.Errorf("%s: no commit for %s, longer than a boot", m.what, pause)
 		}
 	}
+}
+
+// drilled is the cluster as the checker sees it.
+func (d *moved) drilled() drill.Cluster {
+	status := func(ctx context.Context) (appliance.ClusterStatus, error) { return d.client.Status(ctx, "main") }
+	return drill.Cluster{Config: d.cfg, Status: status, Settle: max(measuredBoot, time.Minute)}
 }
 
 // firstRow is how long after the move's beginning the next primary acknowledged a row.

@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -11,7 +12,8 @@ import (
 )
 
 const (
-	// settleLimit is how long a cluster may take to become sound after a change.
+	// settleLimit is how long a cluster of local members may take to become sound after a
+	// change.
 	settleLimit = 20 * time.Second
 	// checkPause is the pause between two looks.
 	checkPause = 50 * time.Millisecond
@@ -22,6 +24,9 @@ type Cluster struct {
 	Config
 	// Status returns what pgapp has on record and observes.
 	Status func(context.Context) (appliance.ClusterStatus, error)
+	// Settle is how long the cluster may take to become sound. The default is for local
+	// members.
+	Settle time.Duration
 }
 
 // Rule is what a cluster owes its users.
@@ -54,7 +59,7 @@ func (f Finding) String() string { return string(f.Rule) + ": " + f.Detail }
 // while; the findings are those of the last look.
 func Check(ctx context.Context, c Cluster, h History) []Finding {
 	var found []Finding
-	limited, cancel := context.WithTimeout(ctx, settleLimit)
+	limited, cancel := context.WithTimeout(ctx, cmp.Or(c.Settle, settleLimit))
 	defer cancel()
 	_ = wait.Until(limited, checkPause, func(ctx context.Context) (bool, error) {
 		look := c.look(ctx, h)

@@ -18,8 +18,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := cli.Main(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
 		cli.Local{
-			Serve:  daemon.Assets{PostgresTree: pgtree.FS, Pagila: pagila.FS}.Serve,
-			Doctor: daemon.Doctor, CheckStateFile: daemon.CheckStateFile, VerifyStateBackup: daemon.VerifyStateBackup,
+			Serve:    daemon.Assets{PostgresTree: pgtree.FS, Pagila: pagila.FS}.Serve,
+			Endpoint: daemon.Endpoint, Doctor: daemon.Doctor, CheckStateFile: daemon.CheckStateFile, VerifyStateBackup: daemon.VerifyStateBackup,
 			StateBackups: statebackup.List, StateKey: statebackup.Key,
 		})
 	stop()

@@ -92,7 +92,10 @@ func (s RouteStatus) Cluster(name string) (c ClusterRouteStatus, ok bool) {
 
 // ClusterRouteStatus is the status of one cluster's endpoints.
 type ClusterRouteStatus struct {
-	Cluster string         `json:"cluster"`
+	Cluster string `json:"cluster"`
+	// Primary and Closed are those of the state that the process holds.
+	Primary *RouteMember   `json:"primary,omitempty"`
+	Closed  bool           `json:"closed,omitempty"`
 	RW      EndpointStatus `json:"rw"`
 	RO      EndpointStatus `json:"ro"`
 }

@@ -14,6 +14,9 @@ import (
 type Local struct {
 	// Serve runs the daemon until ctx ends or a client asks it to.
 	Serve func(ctx context.Context, s program.Serving) error
+	// Endpoint runs the process behind the home's endpoints until it has nothing left
+	// to do.
+	Endpoint func(ctx context.Context, dir string) error
 	// Doctor checks what this host needs for a cluster of the spec. With fix it
 	// first mends what is safe to mend, and names what it mended.
 	Doctor func(ctx context.Context, dir string, s appliance.Spec, fix bool) (findings []appliance.Finding, mended []string, err error)

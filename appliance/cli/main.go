@@ -94,7 +94,7 @@ func (a *app) rootCommand() *cobra.Command {
 		up.upCommand(), look.psCommand(), look.verifyCommand(), session.urlCommand(), session.psqlCommand(), session.sshCommand(), look.logsCommand(),
 		look.opsCommand(), member.stopCommand(), member.startCommand(), member.restartCommand(), member.reinitCommand(),
 		member.switchoverCommand(), member.failoverCommand(), member.rejoinCommand(), member.pauseCommand(), member.resumeCommand(), up.scaleCommand(), member.downCommand(),
-		daemon.infoCommand(), up.doctorCommand(), daemon.serveCommand(), daemon.shutdownCommand(), daemon.apiCommand(),
+		daemon.infoCommand(), up.doctorCommand(), daemon.serveCommand(), daemon.endpointCommand(), daemon.shutdownCommand(), daemon.apiCommand(),
 		tokenCommands{a}.tokenCommand(), imageCommands{a}.imageCommand(), state.stateCommand(), state.adoptCommand(), daemon.versionCommand(), helpExitCodes(),
 	)
 	root.InitDefaultCompletionCmd()

@@ -27,3 +27,11 @@ changes; without them one is made by a CA in the home, and renewed by itself.
 		},
 	}
 }
+
+// endpointCommand is started by the daemon.
+func (a daemonCommands) endpointCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: program.EndpointCommand, Short: "Run the process behind the endpoints", Hidden: true, Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.local.Endpoint(cmd.Context(), a.home) },
+	}
+}

@@ -92,7 +92,7 @@ func (c Client) dial(ctx context.Context) (*net.UnixConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the endpoint process: %w", err)
 	}
-	return conn.(*net.UnixConn), nil //nolint:forcetypeassert,errcheck // network "unix" has no other type
+	return conn.(*net.UnixConn), nil
 }
 
 // socketPath is a short path of the control socket, valid as long as dir is open.

@@ -30,6 +30,9 @@ const (
 	verbApply  = "apply"
 	verbStatus = "status"
 	verbStop   = "stop"
+	// verbHandOver and verbTaken are said by a newer process.
+	verbHandOver = "hand-over"
+	verbTaken    = "taken"
 )
 
 // request is one line of JSON on the control socket.

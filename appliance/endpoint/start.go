@@ -9,9 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"pgapp/appliance"
 )
@@ -25,29 +27,41 @@ type Program struct {
 	Build string
 	// Argv is the command that calls [Run].
 	Argv []string
+	// Routes is the state to start with, unless the home's file holds a later one.
+	Routes appliance.Routes
 }
 
 const (
 	// readyEnv names the descriptor to which a started process writes its first answer.
 	readyEnv = "PGAPP_ENDPOINT_READY"
+	// routesEnv names the descriptor that holds the state to start with.
+	routesEnv = "PGAPP_ENDPOINT_ROUTES"
 	// readyTimeout bounds the start of the process.
 	readyTimeout = 20 * time.Second
+	// frozen is how long a process may take to say its status before it is killed.
+	frozen = 10 * time.Second
 	// maxLog is the size from which the log is begun anew at a start.
 	maxLog = 1 << 20
 )
 
 // Ensure makes sure that a process of this build serves the home's endpoints, and
 // returns its status. It starts a process where none answers; a process of another build
-// hands its listening sockets over to a new one and drains its connections. A repeat is
-// safe.
+// hands its listening sockets over to a new one and drains its connections; one that does
+// not answer is killed. The state of a running process stays as it is. A repeat is safe.
 func Ensure(ctx context.Context, p Program) (appliance.RouteStatus, error) {
 	client := Client{Home: p.Home}
-	s, err := client.Status(ctx)
-	if err == nil && s.Build == p.Build {
+	asking, cancel := context.WithTimeout(ctx, frozen)
+	s, err := client.Status(asking)
+	cancel()
+	switch {
+	case err == nil && s.Build == p.Build:
 		return s, nil
-	}
-	if err != nil && !errors.Is(err, ErrNotRunning) {
+	case err != nil && ctx.Err() != nil:
 		return s, err
+	case err != nil && !errors.Is(err, ErrNotRunning):
+		if err := client.Kill(ctx); err != nil {
+			return s, err
+		}
 	}
 	return p.start(ctx)
 }
@@ -55,26 +69,12 @@ func Ensure(ctx context.Context, p Program) (appliance.RouteStatus, error) {
 // start starts the process in a session of its own, as no child of this process, and
 // waits until it serves.
 func (p Program) start(ctx context.Context) (s appliance.RouteStatus, err error) {
-	log, err := openLog(p.Home)
-	if err != nil {
-		return s, err
-	}
-	defer func() { _ = log.Close() }()
 	ready, told, err := os.Pipe()
 	if err != nil {
 		return s, fmt.Errorf("making a pipe: %w", err)
 	}
 	defer func() { _ = ready.Close() }()
-	// The shell ends at once, so that init adopts the process and nobody has to wait
-	// for it here.
-	argv := append([]string{"-c", `"$@" & exit 0`, "sh"}, p.Argv...)
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", argv...)
-	cmd.Dir = "/"
-	cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), readyEnv + "=" + strconv.Itoa(readyFD)}
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.ExtraFiles = []*os.File{told}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = cmd.Run()
+	err = p.spawn(ctx, told)
 	_ = told.Close()
 	if err != nil {
 		return s, fmt.Errorf("starting the endpoint process: %w", err)
@@ -89,6 +89,8 @@ func (p Program) start(ctx context.Context) (s appliance.RouteStatus, err error)
 	switch {
 	case err == nil && a.Problem != nil:
 		return s, fmt.Errorf("starting the endpoint process: %w", a.Problem)
+	case err == nil && a.Status.PID == 0: // another start was quicker
+		return Client{Home: p.Home}.Status(ctx)
 	case err == nil:
 		return a.Status, nil
 	case ctx.Err() != nil:
@@ -100,8 +102,48 @@ func (p Program) start(ctx context.Context) (s appliance.RouteStatus, err error)
 	return s, fmt.Errorf("waiting for the endpoint process: %w", err)
 }
 
-// readyFD is the first of exec.Cmd.ExtraFiles.
-const readyFD = 3
+// spawn starts the process, which reports to told.
+func (p Program) spawn(ctx context.Context, told *os.File) error {
+	log, err := openLog(p.Home)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	routes, err := p.routesFile()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = routes.Close() }()
+	scope, env := scopeOf(ctx, p.Home)
+	// The shell ends at once, so that init adopts the process and nobody has to wait
+	// for it here.
+	argv := slices.Concat([]string{"-c", `"$@" & exit 0`, "sh"}, scope, p.Argv)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", argv...)
+	cmd.Dir = "/"
+	cmd.Env = append(env, "LC_ALL=C", "PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"), readyEnv+"=3", routesEnv+"=4")
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{told, routes}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd.Run()
+}
+
+// routesFile is a nameless file with the state to start with.
+func (p Program) routesFile() (*os.File, error) {
+	fd, err := unix.MemfdCreate("routes", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("making a file for the routes: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "routes") //nolint:gosec // a descriptor
+	err = writeMessage(f, p.Routes)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("passing the routes: %w", err)
+	}
+	return f, nil
+}
 
 // openLog opens the process's log to append to it. A long log is begun anew.
 func openLog(home string) (*os.File, error) {

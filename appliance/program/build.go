@@ -67,3 +67,6 @@ func Executable() (string, error) {
 // CheckFileCommand is a hidden command below state: it checks one file of a
 // state in a process of its own.
 const CheckFileCommand = "check-file"
+
+// EndpointCommand is the hidden command that runs the process behind a home's endpoints.
+const EndpointCommand = "endpoint-process"

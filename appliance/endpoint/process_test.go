@@ -1,0 +1,219 @@
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// process is the endpoint process of a home, started for real.
+type process struct {
+	t      *testing.T
+	home   string
+	client Client
+}
+
+func newProcess(t *testing.T) process {
+	t.Helper()
+	home := t.TempDir()
+	p := process{t: t, home: home, client: Client{Home: home}}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := p.client.Stop(ctx); err != nil {
+			t.Errorf("stopping: %v", err)
+		}
+		left, err := os.ReadDir(home)
+		if err != nil || len(left) > 0 {
+			t.Errorf("the home holds %v, %v", left, err)
+		}
+		if dir := groupDir(home); dir != "" {
+			if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the control group %s is left: %v", dir, err)
+			}
+		}
+	})
+	return p
+}
+
+func (p process) ensure(build string, routes appliance.Routes) appliance.RouteStatus {
+	p.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	s, err := Ensure(p.t.Context(), Program{Home: p.home, Build: build, Routes: routes, Argv: []string{self, "endpoint-process", p.home, build}})
+	if err != nil {
+		log, _ := os.ReadFile(filepath.Join(p.home, LogName))
+		p.t.Fatalf("%v\n%s", err, log)
+	}
+	return s
+}
+
+func (p process) apply(routes appliance.Routes) appliance.RouteStatus {
+	p.t.Helper()
+	s, err := p.client.Apply(p.t.Context(), routes)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return s
+}
+
+// routesTo is a state with one cluster.
+func routesTo(t *testing.T, n uint64, primary *member) appliance.Routes {
+	t.Helper()
+	r := appliance.Route{Cluster: "main", RW: freeAddress(t), RO: freeAddress(t), Wait: 10 * time.Second}
+	if primary != nil {
+		r.Primary = ptr(primary.route())
+	}
+	return appliance.Routes{Number: n, Clusters: []appliance.Route{r}}
+}
+
+func TestKilledProcessStartsFromItsFile(t *testing.T) {
+	t.Parallel()
+	a := newMember(t, "a")
+	p := newProcess(t)
+	routes := routesTo(t, 7, a)
+	first := p.ensure("one", appliance.Routes{})
+	if s := p.apply(routes); s.Number != 7 || s.PID != first.PID {
+		t.Fatalf("status %+v", s)
+	}
+	if again := p.ensure("one", appliance.Routes{}); again.PID != first.PID {
+		t.Fatalf("process %d took the place of %d", again.PID, first.PID)
+	}
+	if err := p.client.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.client.Status(t.Context()); !errors.Is(err, ErrNotRunning) {
+		t.Fatalf("status of a killed process: %v", err)
+	}
+	if s := p.ensure("one", routesTo(t, 6, nil)); s.Number != 7 || s.PID == first.PID {
+		t.Fatalf("status %+v", s)
+	}
+	if _, name := greet(t, routes.Clusters[0].RW); name != "a" {
+		t.Errorf("led to %q", name)
+	}
+}
+
+func TestStartTakesALaterStateThanTheFiles(t *testing.T) {
+	t.Parallel()
+	a, b := newMember(t, "a"), newMember(t, "b")
+	p := newProcess(t)
+	p.ensure("one", routesTo(t, 7, a))
+	if err := p.client.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	routes := routesTo(t, 8, b)
+	if s := p.ensure("one", routes); s.Number != 8 {
+		t.Fatalf("status %+v", s)
+	}
+	if _, name := greet(t, routes.Clusters[0].RW); name != "b" {
+		t.Errorf("led to %q", name)
+	}
+	if err := p.client.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s := p.ensure("one", appliance.Routes{}); s.Number != 8 {
+		t.Errorf("the state was not kept: %+v", s)
+	}
+}
+
+func TestFrozenProcessIsKilled(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	s := p.ensure("one", appliance.Routes{})
+	if err := syscall.Kill(s.PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := p.client.Status(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("status of a frozen process: %v", err)
+	}
+	if err := p.client.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if next := p.ensure("one", appliance.Routes{}); next.PID == s.PID {
+		t.Error("the frozen process still serves")
+	}
+}
+
+func TestNewerBuildTakesOverInTheMiddleOfATransfer(t *testing.T) {
+	t.Parallel()
+	a, b := newMember(t, "a"), newMember(t, "b")
+	p := newProcess(t)
+	routes := routesTo(t, 1, a)
+	first := p.ensure("one", routes)
+	address := routes.Clusters[0].RW
+	old, _ := greet(t, address)
+	stop := make(chan struct{})
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := old.echoes(); err != nil {
+				t.Errorf("the transfer: %v", err)
+				return
+			}
+		}
+	})
+	work.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			s, name := greet(t, address)
+			_ = s.conn.Close()
+			if name != "a" {
+				t.Errorf("led to %q", name)
+			}
+		}
+	})
+	second := p.ensure("two", appliance.Routes{})
+	if second.PID == first.PID || second.Build != "two" || second.Number != 1 || second.Draining != 1 {
+		t.Fatalf("status %+v", second)
+	}
+	third := p.ensure("three", appliance.Routes{})
+	if third.Draining == 0 {
+		t.Errorf("status %+v", third)
+	}
+	close(stop)
+	work.Wait()
+	st, err := p.client.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, _ := st.Cluster("main"); c.RW.Open < 1 {
+		t.Errorf("the drained session is not counted: %+v", c)
+	}
+	next := routes.Clusters[0]
+	next.Primary = ptr(b.route())
+	p.apply(appliance.Routes{Number: 2, Clusters: []appliance.Route{next}})
+	if err := old.ends(); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the drained session of a former primary ends with %v", err)
+	}
+	eventually(t, "the earlier processes end", func() bool {
+		st, err := p.client.Status(t.Context())
+		return err == nil && st.Draining == 0 && !alive(first.PID) && !alive(second.PID)
+	})
+}
+
+func alive(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err == nil && !strings.Contains(string(stat), ") Z ")
+}

@@ -1,0 +1,205 @@
+package endpoint
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pgapp/appliance"
+	"pgapp/appliance/wait"
+)
+
+// Config is what the process is started with.
+type Config struct {
+	// Home is the directory of pgapp's state, absolute.
+	Home string
+	// Build identifies the program.
+	Build string
+	// Log gets a line for each change.
+	Log io.Writer
+}
+
+const (
+	// takeOver bounds the wait for an earlier process's sockets.
+	takeOver = 10 * time.Second
+	// memoryAim is the size of the heap from which the collector works harder.
+	memoryAim = 16 << 20
+)
+
+// Run serves the endpoints of the home until ctx ends, a client stops the process, or a
+// newer process has taken over and the connections have ended. It starts with the state
+// of the earlier process or of the home's file. If a process of the same build serves
+// the home, Run returns without an error.
+func Run(ctx context.Context, cfg Config) error {
+	debug.SetMemoryLimit(memoryAim)
+	ready := openReady()
+	defer func() { _ = ready.Close() }()
+	log := slog.New(slog.NewTextHandler(cfg.Log, nil)).With("pid", os.Getpid())
+	leaveGroup(cfg.Home)
+	s, k, err := begin(ctx, cfg, log)
+	if err != nil || s == nil {
+		_ = writeMessage(ready, answer{Problem: asProblem(err)})
+		return err
+	}
+	log.Info("endpoints", "build", cfg.Build, "number", s.held.Number)
+	_ = writeMessage(ready, answer{Status: s.fullStatus()})
+	_ = ready.Close()
+	cause := s.ended()
+	s.shut()
+	k.close()
+	s.work.Wait()
+	if errors.Is(cause, errStopped) {
+		removeFiles(cfg.Home)
+	}
+	log.Info("ended", "cause", cause)
+	return nil
+}
+
+// begin makes the server and its control socket, with what an earlier process hands
+// over. It returns no server if a process of the same build serves the home.
+func begin(ctx context.Context, cfg Config, log *slog.Logger) (*server, *control, error) {
+	lock, in, err := obtain(ctx, cfg)
+	if err != nil || lock == nil {
+		return nil, nil, err
+	}
+	file, routes, err := openState(cfg.Home)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := newServer(ctx, log, cfg.Build, file)
+	if in != nil {
+		routes, s.inherited = in.Routes, in.listeners
+	}
+	first, err := readRoutes()
+	if err != nil {
+		return nil, nil, err
+	}
+	if first.Number > routes.Number {
+		if err := file.write(first); err != nil {
+			return nil, nil, err
+		}
+		routes = first
+	}
+	s.take(routes)
+	s.disinherit()
+	listener, err := listenControl(ctx, cfg.Home)
+	if err != nil {
+		return nil, nil, err
+	}
+	if in != nil {
+		d, err := in.accepted()
+		if err != nil {
+			return nil, nil, fmt.Errorf("taking over from the earlier endpoint process: %w", err)
+		}
+		s.drainers = append(s.drainers, d)
+		s.tell(routes)
+	}
+	k := &control{s: s, home: cfg.Home, lock: lock, listener: listener, open: map[*net.UnixConn]bool{}}
+	k.serve()
+	return s, k, nil
+}
+
+// obtain gets the home's lock: the free one, or that of an earlier process with all it
+// hands over. It returns no lock if a process of the same build serves the home.
+func obtain(ctx context.Context, cfg Config) (lock *os.File, in *inheritance, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, takeOver,
+		appliance.NewProblem(appliance.ErrTimeout, "the earlier endpoint process did not hand over within %s", takeOver))
+	defer cancel()
+	err = wait.Until(ctx, again, func(ctx context.Context) (bool, error) {
+		lock, err = tryLock(cfg.Home)
+		if lock != nil || err != nil {
+			return true, err
+		}
+		st, err := Client{Home: cfg.Home}.Status(ctx)
+		if err == nil && st.Build == cfg.Build {
+			return true, nil
+		}
+		if err == nil {
+			in, err = inherit(ctx, cfg.Home)
+		}
+		if errors.Is(err, ErrNotRunning) { // it ended, or has not begun to answer
+			return false, nil
+		}
+		if err == nil {
+			lock = in.lock
+		}
+		return true, err
+	})
+	return lock, in, err
+}
+
+// tryLock takes the home's lock. It returns nil if another process holds the lock.
+func tryLock(home string) (*os.File, error) {
+	path := filepath.Join(home, LockName)
+	lock, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the endpoints' lock: %w", err)
+	}
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		// A process that stops removes the file.
+		mine, mineErr := lock.Stat()
+		there, thereErr := os.Stat(path)
+		if mineErr == nil && thereErr == nil && os.SameFile(mine, there) {
+			return lock, nil
+		}
+	}
+	_ = lock.Close()
+	if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("taking the endpoints' lock: %w", err)
+	}
+	return nil, nil // the lock is another's
+}
+
+// shut closes the listeners and cuts all connections.
+func (s *server) shut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.endpoints {
+		e.end()
+	}
+	for _, d := range s.drainers {
+		_ = d.conn.Close()
+	}
+}
+
+// removeFiles removes what the process has made in the home.
+func removeFiles(home string) {
+	for _, name := range []string{SocketName, StateName, LogName, LockName} {
+		_ = os.Remove(filepath.Join(home, name))
+	}
+}
+
+// readRoutes reads the state that the starting process has passed.
+func readRoutes() (routes appliance.Routes, err error) {
+	fd, err := strconv.Atoi(os.Getenv(routesEnv))
+	if err != nil {
+		return routes, nil
+	}
+	f := os.NewFile(uintptr(fd), "routes")
+	defer func() { _ = f.Close() }()
+	if err := json.NewDecoder(f).Decode(&routes); err != nil {
+		return routes, fmt.Errorf("reading the routes to start with: %w", err)
+	}
+	return routes, nil
+}
+
+// openReady opens the descriptor that the starting process waits at.
+func openReady() *os.File {
+	fd, err := strconv.Atoi(os.Getenv(readyEnv))
+	if err != nil {
+		fd = -1
+	}
+	return os.NewFile(uintptr(fd), "ready")
+}

@@ -46,7 +46,7 @@ type Watching struct {
 // Doubt is something that should be done about a member.
 type Doubt struct {
 	Member string `json:"member" yaml:"member"`
-	// Deed is replace, revive, return or settle.
+	// Deed is replace, revive, return, settle or degrade.
 	Deed     string `json:"deed" yaml:"deed"`
 	Evidence string `json:"evidence" yaml:"evidence"`
 	// Withheld says why it is not done, empty while it is.

@@ -98,6 +98,9 @@ type OperationParams struct {
 	// WantRunning has an up first record that all members shall run, and that
 	// a creation that failed goes on.
 	WantRunning bool `json:"want_running,omitempty"`
+	// Mark is the way back to record of the member when the operation begins, if the
+	// record has none yet.
+	Mark WayBack `json:"mark,omitempty"`
 	// Reason is what made pgapp begin the operation by itself; empty for a user's.
 	Reason string `json:"reason,omitempty"`
 	// Change is set if the spec or the members change.

@@ -18,7 +18,12 @@ func recordOf(c appliance.Cluster, o appliance.Operation) func(*appliance.Cluste
 		if o.Params.Reason == "" {
 			return nil
 		}
-		return func(stored *appliance.Cluster) error { return mayActAlone(*stored, o) }
+		return func(stored *appliance.Cluster) error {
+			if err := mayActAlone(*stored, o); err != nil {
+				return err
+			}
+			return markReturn(stored, o.Params)
+		}
 	}
 	return func(stored *appliance.Cluster) error {
 		if err := mayActAlone(*stored, o); err != nil {
@@ -35,6 +40,26 @@ func recordOf(c appliance.Cluster, o appliance.Operation) func(*appliance.Cluste
 		}
 		return nil
 	}
+}
+
+// markReturn records the way back of the member that the watch has found to need one.
+// What the watch saw may be out of date: the member may be the primary by now, or a user
+// may have stopped it.
+func markReturn(c *appliance.Cluster, p appliance.OperationParams) error {
+	for i := range c.Members {
+		m := &c.Members[i]
+		if p.Member != m.Name {
+			continue
+		}
+		if m.Name == c.Primary || m.WantStopped {
+			return appliance.NewProblem(appliance.ErrConflict, "%s of cluster %q is the primary or was stopped meanwhile", m.Name, c.Name).
+				WithHint("pgapp ps --cluster %s shows the members", c.Name)
+		}
+		if p.Mark != "" && m.Return == "" {
+			m.Return = p.Mark
+		}
+	}
+	return nil
 }
 
 // wantRunning records that all members shall run.

@@ -24,6 +24,9 @@ const (
 	maybeReal = "may be the real primary: pgapp adopt takes it over"
 	// longestPause bounds the pauses between attempts on the same member.
 	longestPause = time.Minute
+	// longestReturnPause bounds those between attempts that may copy all data. An attempt
+	// is followed by a pause that is at least as long as the attempt was.
+	longestReturnPause = 10 * time.Minute
 	// longestSettlePause bounds those for the promise: writes may wait for it.
 	longestSettlePause = 4 * time.Second
 	// healthy is how long a member has to be well before its attempts are forgotten.
@@ -39,10 +42,13 @@ const (
 	halted    symptom = "halted"
 	silent    symptom = "silent"
 	hung      symptom = "hung"
+	stuck     symptom = "stuck" // writes don't get to its disk
 	stray     symptom = "stray"
 	marked    symptom = "marked"
 	apart     symptom = "apart" // a standby that receives nothing
+	lost      symptom = "lost"  // a standby whose slot has lost WAL that it needs
 	unsettled symptom = "unsettled"
+	alone     symptom = "alone" // a primary that promises, and no standby streams
 )
 
 // doubt is a symptom that each look since then has found.
@@ -64,6 +70,9 @@ type try struct {
 // attempts are the acts of one kind on one member.
 type attempts struct {
 	count int
+	// at is when the last one began, and begun is set while its operation may still run.
+	at    time.Duration
+	begun bool
 	// next is when the next one may begin, well since when the member is well.
 	next, well time.Duration
 }
@@ -116,9 +125,8 @@ func Decide(m Memory, s Situation, p Pace, now time.Duration) (Memory, []Act) {
 	if len(acts) == 0 {
 		acts = d.others()
 	}
-	for i := range acts {
-		d.restrain(&acts[i])
-	}
+	d.prolong()
+	d.restrainAll(acts)
 	d.forget()
 	return d.memory, acts
 }
@@ -155,24 +163,23 @@ func (d decision) allSilent() bool {
 func (d decision) symptoms(o Sighting) []symptom {
 	out := []symptom{}
 	deaf := o.Fresh != Answers && o.Fresh != Denies && o.Fresh != Starts && o.Fresh != ""
+	// A kept session that answers contradicts a machine that says the server is gone.
+	over := o.Sign.Vital == appliance.VitalGone && deaf && o.Session != Answers && o.Session != Denies
 	switch {
-	case o.Sign.Vital == appliance.VitalGone && deaf && o.Clean:
+	case over && o.Clean:
 		out = append(out, closed)
-	case o.Sign.Vital == appliance.VitalGone && deaf:
+	case over:
 		out = append(out, gone)
 	case o.Sign.Vital == appliance.VitalHalted && deaf: // sessions may go on where the first process alone is stopped
 		out = append(out, halted)
 	case o.Sign.Vital == appliance.VitalDebugged, o.Sign.Vital == appliance.VitalDisk:
 	case deaf && o.Session != Answers && o.Session != Denies:
 		out = append(out, silent)
-	case o.Fresh == Silent:
+	case o.Fresh == Silent || o.Fresh == Refuses:
 		out = append(out, hung)
 	}
 	if o.Member == d.s.Known.Primary {
-		if d.unsettled(o) {
-			out = append(out, unsettled)
-		}
-		return out
+		return append(out, d.primarySymptoms(o)...)
 	}
 	switch {
 	case o.Standing.Return != "":
@@ -183,29 +190,43 @@ func (d decision) symptoms(o Sighting) []symptom {
 	case o.Standing.Detached || d.streamsElsewhere(o):
 		out = append(out, apart)
 	}
+	if p, ok := d.sighting(d.s.Known.Primary); ok && o.Standing.Return == "" && slices.Contains(p.Lost, o.Member) && !slices.Contains(p.Connected, o.Member) {
+		out = append(out, lost)
+	}
+	return out
+}
+
+// primarySymptoms are those that only a primary has.
+func (d decision) primarySymptoms(o Sighting) (out []symptom) {
+	if o.Write == Silent && o.Sign.Vital != appliance.VitalDebugged && o.Sign.Vital != appliance.VitalDisk {
+		out = append(out, stuck)
+	}
+	switch streams := d.streams(o); {
+	case !d.s.Quorum || !o.Standing.Answered || !o.Standing.Primary:
+	case len(streams) > 0 && !Over(streams...).Equal(d.s.Known.Promise):
+		out = append(out, unsettled)
+	case len(streams) == 0 && d.s.Degrades && !d.s.Known.Promise.None():
+		out = append(out, alone)
+	}
 	return out
 }
 
 // streamsElsewhere tells whether the primary that serves has no such standby, as where
-// the standby was halted while the others were pointed to a new primary.
+// the standby was halted while the others were pointed to a new primary. One that
+// catches up is connected.
 func (d decision) streamsElsewhere(o Sighting) bool {
 	p, ok := d.sighting(d.s.Known.Primary)
-	return ok && p.Standing.Answered && p.Standing.Primary && !slices.Contains(p.Streams, o.Member)
+	return ok && p.Standing.Answered && p.Standing.Primary && !slices.Contains(p.Streams, o.Member) && !slices.Contains(p.Connected, o.Member)
 }
 
-// unsettled tells whether the promise is over other standbys than those that stream.
-// With none that streams it stays, so that commits wait.
-func (d decision) unsettled(primary Sighting) bool {
-	if !d.s.Quorum || !primary.Standing.Answered || !primary.Standing.Primary {
-		return false
-	}
-	var streams []string
+// streams are the standbys that stream, shall run and don't have to be brought back.
+func (d decision) streams(primary Sighting) (out []string) {
 	for _, name := range primary.Streams {
 		if o, ok := d.sighting(name); ok && o.Standing.Return == "" {
-			streams = append(streams, name)
+			out = append(out, name)
 		}
 	}
-	return len(streams) > 0 && !Over(streams...).Equal(d.s.Known.Promise)
+	return out
 }
 
 func (d decision) doubt(member string, s symptom) doubt { return d.memory.doubts[key{member, s}] }
@@ -232,9 +253,21 @@ func (d decision) primary() []Act {
 	if how == closed {
 		return []Act{{Deed: Revive, Member: p.Member, Evidence: evidence}}
 	}
+	if how == stuck && d.othersWrite() == "" {
+		return []Act{{
+			Deed: Replace, Member: p.Member, Evidence: evidence,
+			Withheld: "no other member is seen to write to its disk either",
+		}}
+	}
 	choice := d.rehearse()
 	if choice.Refusal == nil {
 		return []Act{{Deed: Replace, Member: p.Member, Evidence: evidence}}
+	}
+	if how == stuck {
+		return []Act{{
+			Deed: Replace, Member: p.Member, Evidence: evidence,
+			Withheld: "nobody can be promoted (" + string(choice.Refusal.Reason) + "), and a restart mends no disk",
+		}}
 	}
 	return []Act{{
 		Deed: Revive, Member: p.Member, Fence: true,
@@ -254,7 +287,7 @@ func (d decision) writer() (string, bool) {
 
 // verdict says what is wrong with the primary and since when, if it is certain.
 func (d decision) verdict(p Sighting) (evidence string, how symptom) {
-	for _, how := range []symptom{gone, closed, halted, silent, hung} {
+	for _, how := range []symptom{gone, closed, halted, silent, hung, stuck} {
 		x := d.doubt(p.Member, how)
 		seen := fmt.Sprintf("seen by %d looks in %.1f s", x.looks, (d.now - x.since).Seconds())
 		switch how {
@@ -278,10 +311,32 @@ func (d decision) verdict(p Sighting) (evidence string, how symptom) {
 			if x.lasted(d.now, d.pace.Hung, patient) && d.othersAnswer() {
 				return fmt.Sprintf("%s hangs: it takes no new connections, and the others do; %s", p.Member, seen), how
 			}
-		case stray, marked, apart, unsettled:
+		case stuck:
+			if x.lasted(d.now, d.pace.Hung, patient) {
+				return d.stuckEvidence(p, seen), how
+			}
+		case stray, marked, apart, lost, unsettled, alone:
 		}
 	}
 	return "", ""
+}
+
+func (d decision) stuckEvidence(p Sighting, seen string) string {
+	out := fmt.Sprintf("%s hangs: no write gets to its disk, and a write of pgapp's own waits (%s)", p.Member, p.Waits)
+	if others := d.othersWrite(); others != "" {
+		out += "; " + others + " writes to its disk"
+	}
+	return out + "; " + seen
+}
+
+// othersWrite names a member whose disk has just taken a write, none if none has.
+func (d decision) othersWrite() string {
+	for _, o := range d.s.Members {
+		if o.Member != d.s.Known.Primary && o.Write == Answers {
+			return o.Member
+		}
+	}
+	return ""
 }
 
 func detail(s appliance.Sign, other string) string {
@@ -324,42 +379,4 @@ func (d decision) rehearse() Choice {
 		}
 	}
 	return rehearse(appliance.PrimaryChange{Kind: appliance.OpFailover, From: d.s.Known.Primary}, f)
-}
-
-// others returns what is to be done about the standbys of a primary that serves.
-func (d decision) others() []Act {
-	p, ok := d.sighting(d.s.Known.Primary)
-	if !ok {
-		return nil
-	}
-	serves := p.Standing.Answered && p.Standing.Primary
-	for _, o := range d.s.Members {
-		if d.doubt(o.Member, stray).lasted(d.now, 0, certain) {
-			act := Act{Deed: Revive, Member: o.Member, Evidence: o.Member + " takes writes beside the primary " + p.Member}
-			if !serves {
-				act.Evidence = o.Member + " takes writes and is not the recorded primary"
-				act.Withheld = "it " + maybeReal
-			}
-			return []Act{act}
-		}
-	}
-	if !serves {
-		return nil
-	}
-	if x := d.doubt(p.Member, unsettled); x.lasted(d.now, 0, certain) {
-		return []Act{{Deed: Settle, Member: p.Member, Evidence: fmt.Sprintf("streaming: %s; promised: %s", strings.Join(p.Streams, ", "), d.s.Known.Promise)}}
-	}
-	for _, o := range d.s.Members {
-		switch {
-		case d.doubt(o.Member, marked).lasted(d.now, 0, certain):
-			return []Act{{Deed: Return, Member: o.Member, Evidence: o.Member + " has to be brought back as a standby"}}
-		case o.Member != p.Member && d.doubt(o.Member, gone).lasted(d.now, 0, certain):
-			return []Act{{Deed: Revive, Member: o.Member, Evidence: o.Member + " died: " + detail(o.Sign, "its server process is gone")}}
-		case o.Member != p.Member && d.doubt(o.Member, closed).lasted(d.now, d.pace.Left, certain):
-			return []Act{{Deed: Revive, Member: o.Member, Evidence: o.Member + " was shut down, and not by pgapp"}}
-		case d.doubt(o.Member, apart).lasted(d.now, d.pace.Hung, patient):
-			return []Act{{Deed: Revive, Member: o.Member, Evidence: o.Member + " receives nothing from the primary"}}
-		}
-	}
-	return nil
 }

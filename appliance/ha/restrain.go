@@ -5,6 +5,21 @@ import (
 	"time"
 )
 
+// restrainAll lets at most one act begin: each is an operation, and a cluster has one at
+// a time. An act that has to wait doesn't hold up those after it.
+func (d decision) restrainAll(acts []Act) {
+	begun := ""
+	for i := range acts {
+		if begun != "" && acts[i].Withheld == "" {
+			acts[i].Withheld = "after " + begun
+			continue
+		}
+		if d.restrain(&acts[i]); acts[i].Withheld == "" {
+			begun = string(acts[i].Deed) + " of " + acts[i].Member
+		}
+	}
+}
+
 // restrain notes why the act is not done now, and counts the act if it is.
 func (d decision) restrain(a *Act) {
 	this := try{a.Member, a.Deed}
@@ -31,12 +46,31 @@ func (d decision) restrain(a *Act) {
 		a.Withheld = fmt.Sprintf("tried %d times; next in %.0f s", tried.count, (tried.next - d.now).Seconds())
 		return
 	}
+	d.memory.attempts[this] = attempts{count: tried.count + 1, at: d.now, next: d.now + pause(this.deed, tried.count), begun: true}
+}
+
+// pause is the time after an attempt before the next one.
+func pause(deed Deed, earlier int) time.Duration {
 	longest := longestPause
-	if a.Deed == Settle {
+	if deed == Settle || deed == Degrade {
 		longest = longestSettlePause
 	}
-	pause := min(time.Second<<min(tried.count, 6), longest)
-	d.memory.attempts[this] = attempts{count: tried.count + 1, next: d.now + pause}
+	return min(time.Second<<min(earlier, 6), longest)
+}
+
+// prolong has the pauses begin when the operation of the attempt ends, however long it
+// took.
+func (d decision) prolong() {
+	for this, tried := range d.memory.attempts {
+		if tried.begun = tried.begun && d.s.Held != ""; tried.begun {
+			rest := pause(this.deed, tried.count-1)
+			if this.deed == Return && tried.count > 1 {
+				rest = max(rest, min(d.now-tried.at, longestReturnPause))
+			}
+			tried.next = d.now + rest
+		}
+		d.memory.attempts[this] = tried
+	}
 }
 
 // forget forgets the attempts on members that are well for a while.

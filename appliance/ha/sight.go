@@ -34,6 +34,11 @@ type Sighting struct {
 	Clean bool
 	// Full is set where the file system of its data directory, on this host, is full.
 	Full bool
+	// Write is how a write to the member's disk ended that waits for no other member. It
+	// is Silent while the write waits and the server itself says that it is at it.
+	Write Answer
+	// Waits is the server's word on what the write waits for.
+	Waits string
 	// Fresh is the answer to a new connection, Session to a question in a kept one.
 	Fresh, Session Answer
 	// Standing is what the session said. Its Answered says whether it did.
@@ -41,8 +46,11 @@ type Sighting struct {
 	// Quiet is how long the standby's receiver has had no message of its upstream.
 	// It is [NoReceiver] where none runs.
 	Quiet time.Duration
-	// Streams are the standbys that stream, by the primary's word.
-	Streams []string
+	// Streams are the standbys that stream, by the primary's word, and Connected those
+	// that are connected to it, streaming or not.
+	Streams, Connected []string
+	// Lost are the standbys whose slot has lost WAL that they need, by the primary's word.
+	Lost []string
 }
 
 // NoReceiver is the silence that a standby without a receiver hears.
@@ -69,6 +77,8 @@ type Situation struct {
 	HeldReplace string
 	// Quorum is set where commits shall wait for standbys.
 	Quorum bool
+	// Degrades is set where commits shall not wait if no standby streams.
+	Degrades bool
 	// Shared is set where a candidate can read the dead primary's directory.
 	Shared bool
 	// Failovers is their number in the last hour, Since the time since the last one.
@@ -109,10 +119,12 @@ const (
 	// Revive starts every member that should run: the primary in its place, and dead
 	// standbys. It also ends a standby that takes writes.
 	Revive Deed = "revive"
-	// Return brings back the members that have to be before they may run.
+	// Return brings back one member that has to be before it may run.
 	Return Deed = "return"
 	// Settle has the promise follow the standbys that stream.
 	Settle Deed = "settle"
+	// Degrade ends the promise until a standby streams again.
+	Degrade Deed = "degrade"
 )
 
 // Act is a deed with its reason.
@@ -121,6 +133,8 @@ type Act struct {
 	Member string
 	// Fence is set where whatever runs of the primary has to be ended before its start.
 	Fence bool
+	// Mark is the way back to record of a member that returns and is not marked yet.
+	Mark appliance.WayBack
 	// Evidence says what was seen, how, and for how long.
 	Evidence string
 	// Withheld says why the deed is not done, empty if it is.

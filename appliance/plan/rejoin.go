@@ -47,6 +47,11 @@ func wayStep(r *recipe, member string, needs ...*node) *node {
 // drawRejoin draws the steps that bring back one member, or all members that have a way
 // back on record and that the user has not stopped.
 func drawRejoin(r *recipe, c appliance.Cluster, member string) error {
+	alone := r.op.Params.Reason != "" // begun by pgapp itself
+	if member == "" && alone {        // nothing but the promise, which commits may wait for
+		promiseStep(r)
+		return nil
+	}
 	if member == "" {
 		var back []*node
 		for _, m := range c.Standbys() {
@@ -64,6 +69,10 @@ func drawRejoin(r *recipe, c appliance.Cluster, member string) error {
 	if m.Name == c.Primary {
 		return appliance.NewProblem(appliance.ErrConflict, "%s is the primary of cluster %q and can't follow itself", m.Name, c.Name).
 			WithHint("pgapp ps shows which members are standbys")
+	}
+	if alone { // the user wanted it running
+		promiseStep(r, rejoinStep(r, m.Name))
+		return nil
 	}
 	promiseStep(r, rejoinStep(r, m.Name, r.intent(m.Name, false)))
 	return nil
@@ -200,7 +209,22 @@ func (j rejoin) rewind(ctx context.Context, report appliance.Report) error {
 
 // clone clones the stopped member beside its old data directory. If the clone fails,
 // the old directory is put back.
+//
+// Members of a cluster are cloned one after the other, so that the primary and the disks
+// carry the load of one clone at most.
 func (j rejoin) clone(ctx context.Context, report appliance.Report) error {
+	select {
+	case j.work.cloning <- struct{}{}:
+		defer func() { <-j.work.cloning }()
+	default:
+		report(appliance.Progress{Detail: "waiting for the clone of another member"})
+		select {
+		case j.work.cloning <- struct{}{}:
+			defer func() { <-j.work.cloning }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	return j.work.on(ctx, j.member, func(_ facts, m appliance.Member, mc appliance.Machine) error {
 		if err := postgres.KillRewind(ctx, mc); err != nil {
 			return err
@@ -259,7 +283,7 @@ func (j rejoin) follow(ctx context.Context, report appliance.Report) error {
 			if delayed(f.cluster) {
 				return waitDelayed(ctx, f, c, []string{m.Name}, report)
 			}
-			return waitStreaming(ctx, c, []string{m.Name})
+			return j.work.waitMoving(ctx, f, c, []string{m.Name})
 		})
 		if err != nil {
 			return err

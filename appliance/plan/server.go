@@ -123,7 +123,7 @@ func (w work) awaitStreaming(names []string) func(context.Context, appliance.Rep
 			if delayed(f.cluster) {
 				return waitDelayed(ctx, f, c, names, report)
 			}
-			if err := waitStreaming(ctx, c, names); err != nil {
+			if err := w.await(ctx, f, c, names); err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(ctx, replayTimeout)
@@ -136,6 +136,15 @@ func (w work) awaitStreaming(names []string) func(context.Context, appliance.Rep
 		}
 		return streamed(ctx, w.world, names, report)
 	}
+}
+
+// await waits until the standbys stream. What pgapp begins by itself must not wait long
+// for one that can't: there may be more to do.
+func (w work) await(ctx context.Context, f facts, c *postgres.Control, names []string) error {
+	if w.op.Params.Reason != "" {
+		return w.waitMoving(ctx, f, c, names)
+	}
+	return waitStreaming(ctx, c, names)
 }
 
 func waitStreaming(ctx context.Context, c *postgres.Control, names []string) error {

@@ -16,6 +16,8 @@ type world struct {
 	op       appliance.Operation
 	decision appliance.Decision
 	provider appliance.Provider
+	// cloning has room for one, and holds it while a member that comes back is cloned.
+	cloning chan struct{}
 }
 
 // dataDirs makes, observes and removes data directories.

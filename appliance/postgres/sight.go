@@ -21,15 +21,20 @@ type Sight struct {
 	// Receiving is set while a receiver runs; Quiet is how long ago it had a message.
 	Receiving bool
 	Quiet     time.Duration
-	// Streams are the standbys that stream from this server.
-	Streams []string
+	// Streams are the standbys that stream from this server, Connected those and the ones
+	// that are connected to it otherwise.
+	Streams, Connected []string
+	// Lost are the slots that have lost WAL that their standbys need.
+	Lost []string
 }
 
 const sightSQL = `SELECT pg_is_in_recovery(), s.system_identifier::text,
 	CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn()::text, '') ELSE pg_current_wal_flush_lsn()::text END,
 	CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn()::text, '') ELSE pg_current_wal_flush_lsn()::text END,
 	r.pid IS NOT NULL, coalesce(extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time), 0)::float8,
-	ARRAY(SELECT application_name FROM pg_stat_replication WHERE state = 'streaming' ORDER BY 1)
+	ARRAY(SELECT application_name FROM pg_stat_replication WHERE state = 'streaming' ORDER BY 1),
+	ARRAY(SELECT application_name FROM pg_stat_replication ORDER BY 1),
+	ARRAY(SELECT slot_name::text FROM pg_get_replication_slots() WHERE wal_status = 'lost' ORDER BY 1)
 FROM pg_control_system() s LEFT JOIN pg_stat_wal_receiver r ON true`
 
 // Sight asks the server.
@@ -37,7 +42,7 @@ func (c *Control) Sight(ctx context.Context) (Sight, error) {
 	var s Sight
 	var received, replayed string
 	var quiet float64
-	err := c.row(ctx, sightSQL, nil, &s.InRecovery, &s.SystemIdentifier, &received, &replayed, &s.Receiving, &quiet, &s.Streams)
+	err := c.row(ctx, sightSQL, nil, &s.InRecovery, &s.SystemIdentifier, &received, &replayed, &s.Receiving, &quiet, &s.Streams, &s.Connected, &s.Lost)
 	if err != nil {
 		return s, err
 	}

@@ -48,6 +48,7 @@ func (w *Watcher) watch(ctx context.Context, c appliance.Cluster) {
 		eyes: map[string]context.CancelFunc{}, wake: make(chan struct{}, 1), clock: newClock(),
 	}
 	ctx, stop := context.WithCancel(ctx)
+	defer g.look.writes.wg.Wait()
 	defer g.wg.Wait()
 	defer stop()
 	every := localTick
@@ -184,8 +185,10 @@ func (g *guard) act(ctx context.Context, c appliance.Cluster, a *ha.Act) {
 	switch a.Deed {
 	case ha.Replace:
 		kind, p = appliance.OpFailover, appliance.OperationParams{Reason: a.Evidence}
-	case ha.Return, ha.Settle:
-		kind, p = appliance.OpRejoin, appliance.OperationParams{Reason: a.Evidence}
+	case ha.Return:
+		kind, p = appliance.OpRejoin, appliance.OperationParams{Member: a.Member, Mark: a.Mark, Reason: a.Evidence}
+	case ha.Settle, ha.Degrade:
+		kind, p = appliance.OpRejoin, appliance.OperationParams{Force: a.Deed == ha.Degrade, Reason: a.Evidence}
 	case ha.Revive:
 	}
 	o, err := g.w.cfg.Submit(ctx, c.Name, kind, p)

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +30,8 @@ type looker struct {
 	// seen is the furthest flushed position of the primary.
 	seen  appliance.LSN
 	epoch uint64
+	// writes are those to the members' disks.
+	writes writes
 }
 
 // view is one look at a cluster.
@@ -43,6 +46,7 @@ func (l *looker) look(ctx context.Context, c appliance.Cluster, s appliance.Secr
 	if !c.SharesMachine() {
 		limit = machineLook
 	}
+	long := ctx
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var shall []appliance.Member
@@ -59,6 +63,7 @@ func (l *looker) look(ctx context.Context, c appliance.Cluster, s appliance.Secr
 		wg.Go(func() { out.members[i] = l.sight(ctx, c, m, s, due) })
 	}
 	wg.Wait()
+	l.write(long, c, s, out.members)
 	if l.epoch != c.Epoch {
 		l.epoch, l.seen = c.Epoch, 0
 	}
@@ -110,11 +115,8 @@ func (l *looker) sight(ctx context.Context, c appliance.Cluster, m appliance.Mem
 
 // ask asks the member's server in a kept session.
 func (l *looker) ask(ctx context.Context, c appliance.Cluster, m appliance.Member, s appliance.Secrets, out *ha.Sighting) error {
-	dial := func(ctx context.Context) (*postgres.Control, error) {
-		return postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, s.Get(appliance.SecretControl))
-	}
 	var seen postgres.Sight
-	err := l.sessions.Use(ctx, postgres.SessionKey(c, m.Name), dial, func(p *postgres.Control) (err error) {
+	err := l.sessions.Use(ctx, postgres.SessionKey(c, m.Name), dialer(m, s), func(p *postgres.Control) (err error) {
 		seen, err = p.Sight(ctx)
 		return err
 	})
@@ -128,7 +130,7 @@ func (l *looker) ask(ctx context.Context, c appliance.Cluster, m appliance.Membe
 		out.Session = ha.Silent
 		return err
 	}
-	out.Streams = seen.Streams
+	out.Streams, out.Connected, out.Lost = seen.Streams, seen.Connected, lostMembers(c, seen.Lost)
 	out.Quiet = seen.Quiet
 	if !seen.Receiving {
 		out.Quiet = ha.NoReceiver
@@ -137,6 +139,22 @@ func (l *looker) ask(ctx context.Context, c appliance.Cluster, m appliance.Membe
 	st.Answered, st.Primary, st.Identifier = true, !seen.InRecovery, seen.SystemIdentifier
 	st.Received, st.Replayed, st.Detached = seen.Received, seen.Replayed, !seen.Receiving
 	return nil
+}
+
+func dialer(m appliance.Member, s appliance.Secrets) func(context.Context) (*postgres.Control, error) {
+	return func(ctx context.Context) (*postgres.Control, error) {
+		return postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, s.Get(appliance.SecretControl))
+	}
+}
+
+// lostMembers are the members whose slots are lost.
+func lostMembers(c appliance.Cluster, slots []string) (out []string) {
+	for _, m := range c.Members {
+		if m.Slot != "" && slices.Contains(slots, m.Slot) {
+			out = append(out, m.Name)
+		}
+	}
+	return out
 }
 
 func fresh(ctx context.Context, m appliance.Member) ha.Answer {

@@ -33,6 +33,9 @@ type operation struct {
 	turns     int
 	seen      map[string]appliance.LSN
 	cancelled bool
+	// settles is set where a rejoin only has the promise follow; member is whom it returns.
+	settles bool
+	member  string
 	// rest is what a user's operation does until it is done.
 	rest func(age int) (done bool)
 }
@@ -40,16 +43,21 @@ type operation struct {
 // begin begins the operation of an act.
 func (w *World) begin(a ha.Act) {
 	w.Acts++
-	kind := appliance.OpStart
+	o := &operation{kind: appliance.OpStart, mine: true, fence: a.Fence}
 	switch a.Deed {
 	case ha.Replace:
 		w.Failovers++
-		kind = appliance.OpFailover
-	case ha.Return, ha.Settle:
-		kind = appliance.OpRejoin
+		o.kind = appliance.OpFailover
+	case ha.Return:
+		o.kind, o.member = appliance.OpRejoin, a.Member
+		if r := w.recorded(a.Member); r.Return == "" {
+			r.Return = a.Mark
+		}
+	case ha.Settle, ha.Degrade:
+		o.kind, o.settles = appliance.OpRejoin, true
 	case ha.Revive:
 	}
-	w.submit(&operation{kind: kind, mine: true, fence: a.Fence})
+	w.submit(o)
 }
 
 // submit begins an operation, in the place of one that runs.
@@ -88,8 +96,10 @@ func (w *World) operate() {
 			o.fence = false
 		}
 		done = !o.fence && w.startAll()
+	case o.settles:
+		done = true
 	default:
-		done = w.returnAll()
+		done = w.returnAll(o.member)
 		if o.kind != appliance.OpRejoin {
 			done = w.followed(o.age) && done
 		}
@@ -176,8 +186,8 @@ func (w *World) startStandby(m, p *server, r *appliance.Member) (done bool) {
 
 func (w *World) recovery() time.Duration { return time.Duration(w.rng.IntN(8)) * step }
 
-// returnAll brings back one member that has to be, as a rejoin does.
-func (w *World) returnAll() (done bool) {
+// returnAll brings back the members that have to be, as a rejoin does, or only one.
+func (w *World) returnAll(only string) (done bool) {
 	p := w.server(w.record.Primary)
 	if !p.writes() || !p.reacts(w.now) {
 		return false
@@ -185,7 +195,7 @@ func (w *World) returnAll() (done bool) {
 	done = true
 	for _, m := range w.servers {
 		r := w.recorded(m.name)
-		if m == p || r.WantStopped || r.Return == "" {
+		if m == p || r.WantStopped || r.Return == "" || only != "" && m.name != only {
 			continue
 		}
 		if m.unable || m.cut || m.apart || p.apart || w.rng.IntN(3) > 0 {

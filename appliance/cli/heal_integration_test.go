@@ -1,0 +1,140 @@
+//go:build integration
+
+package cli_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pgapp/appliance"
+)
+
+// stallWrites stops the process that holds the lock on the primary's WAL while it waits
+// for the disk, so that no write gets to the disk, and all else goes on.
+func (b *box) stallWrites() {
+	b.t.Helper()
+	c := b.connect(strings.TrimSpace(b.ok("url", "--role", "rw", "--driver", "libpq", "--show-password").out))
+	holder := func() (pid int) {
+		if err := c.QueryRow(b.t.Context(), "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE wait_event ILIKE 'WalSync'").Scan(&pid); err != nil {
+			b.t.Fatal(err)
+		}
+		return pid
+	}
+	b.eventually("a process is stopped that holds the lock on the WAL", func() bool {
+		pid := holder()
+		if pid == 0 || syscall.Kill(pid, syscall.SIGSTOP) != nil {
+			return false
+		}
+		for end := time.Now().Add(time.Second); time.Now().Before(end); {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			if err != nil {
+				return false
+			}
+			if state := stat[bytes.LastIndexByte(stat, ')')+2]; state == 'T' {
+				break
+			}
+		}
+		if holder() == pid {
+			return true
+		}
+		b.must(syscall.Kill(pid, syscall.SIGCONT))
+		return false
+	})
+}
+
+// TestAutomaticReplacesAPrimaryWhoseDiskStalls has no write get to the primary's disk
+// while sessions and new connections go on.
+func TestAutomaticReplacesAPrimaryWhoseDiskStalls(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	b.up("--standbys", "2", "--durability", "quorum", "--dataset", "none")
+	run := b.writing()
+	b.stallWrites()
+	b.replaced("node0")
+	if o := b.begun(appliance.OpFailover); len(o) != 1 || !strings.Contains(o[0].Params.Reason, "no write gets to its disk") {
+		t.Errorf("the failovers are %+v, want one that says that no write gets to the disk", o)
+	}
+	b.moreWritten(run)
+	b.kept(run)
+	b.verified()
+}
+
+// TestAutomaticLeavesAWriteThatWaitsForAStandbyAlone has no standby stream, so that
+// commits wait, for longer than a disk may stall.
+func TestAutomaticLeavesAWriteThatWaitsForAStandbyAlone(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	b.up("--standbys", "2", "--durability", "quorum", "--dataset", "none")
+	b.rows("CREATE TABLE awaited (n int)")
+	c, _, err := b.application()
+	b.must(err)
+	if n := b.signal(syscall.SIGSTOP, ": walreceiver"); n != 2 {
+		t.Fatalf("stopped %d receivers, want 2", n)
+	}
+	insert := b.insert(c, 1)
+	b.waitsForStandby("node0")
+	b.stays("node0", 16*time.Second, "a commit waits for a standby")
+	b.signal(syscall.SIGCONT, ": walreceiver")
+	b.ended(insert)
+	if o := b.begun(appliance.OpFailover); len(o) > 0 {
+		t.Errorf("there were failovers: %+v", o)
+	}
+}
+
+// TestAutomaticClonesStandbysThatLackWAL takes from the primary the WAL that both standbys
+// need. One has a slot that says so, the other one has none at first.
+func TestAutomaticClonesStandbysThatLackWAL(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	b.up("--standbys", "2", "--durability", "async", "--dataset", "none")
+	b.rows("CREATE TABLE kept AS SELECT 1 AS n")
+	b.ok("pause")
+	b.killServer("node1")
+	b.killServer("node2")
+	for _, sql := range []string{
+		"ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'", "ALTER SYSTEM SET wal_keep_size = 0",
+		"ALTER SYSTEM SET min_wal_size = '32MB'", "ALTER SYSTEM SET max_wal_size = '48MB'",
+		"SELECT pg_reload_conf()", "SELECT pg_drop_replication_slot('node2')",
+	} {
+		b.super("node0", sql)
+	}
+	b.eventually("node1's slot is lost", func() bool {
+		b.super("node0", "CREATE TABLE IF NOT EXISTS filler (n int, t text)")
+		b.super("node0", "INSERT INTO filler SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n")
+		b.super("node0", "SELECT pg_switch_wal()")
+		b.super("node0", "CHECKPOINT")
+		text, err := b.superuser("node0", "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'node1'")
+		b.must(err)
+		return strings.TrimSpace(text) == "lost"
+	})
+	b.ok("resume")
+	b.eventually("both standbys stream", func() bool {
+		s := b.ps()
+		return s.Operation == "" && !slices.ContainsFunc(s.Members, func(m appliance.MemberStatus) bool {
+			return m.Role == appliance.RoleStandby && m.State != appliance.StateStreaming
+		})
+	})
+	said := ""
+	for _, o := range b.begun(appliance.OpRejoin) {
+		said += o.Params.Member + " " + string(o.State) + ": " + o.Params.Reason + "\n"
+	}
+	for _, want := range []string{"node1 succeeded: the primary no longer has WAL that node1 needs", "node2 succeeded: "} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the operations leave out %q:\n%s", want, said)
+		}
+	}
+	for _, m := range []string{"node1", "node2"} {
+		b.eventually(m+" has the row", func() bool { return b.rows("SELECT n FROM kept", m) == "1" })
+	}
+	for _, name := range []string{"max_slot_wal_keep_size", "wal_keep_size", "min_wal_size", "max_wal_size"} {
+		b.super("node0", "ALTER SYSTEM RESET "+name)
+	}
+	b.super("node0", "SELECT pg_reload_conf()")
+	b.verified()
+}

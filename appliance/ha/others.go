@@ -1,0 +1,86 @@
+package ha
+
+import (
+	"fmt"
+	"strings"
+
+	"pgapp/appliance"
+)
+
+// others returns what is to be done about the standbys of a primary that serves, the
+// most urgent first.
+func (d decision) others() []Act {
+	p, ok := d.sighting(d.s.Known.Primary)
+	if !ok {
+		return nil
+	}
+	serves := p.Standing.Answered && p.Standing.Primary
+	for _, o := range d.s.Members {
+		if d.doubt(o.Member, stray).lasted(d.now, 0, certain) {
+			act := Act{Deed: Revive, Member: o.Member, Evidence: o.Member + " takes writes beside the primary " + p.Member}
+			if !serves {
+				act.Evidence = o.Member + " takes writes and is not the recorded primary"
+				act.Withheld = "it " + maybeReal
+			}
+			return []Act{act}
+		}
+	}
+	if !serves {
+		return nil
+	}
+	if x := d.doubt(p.Member, unsettled); x.lasted(d.now, 0, certain) {
+		return []Act{{Deed: Settle, Member: p.Member, Evidence: fmt.Sprintf("streaming: %s; promised: %s", strings.Join(p.Streams, ", "), d.s.Known.Promise)}}
+	}
+	var acts []Act
+	if x := d.doubt(p.Member, alone); x.lasted(d.now, d.pace.Left, patient) {
+		acts = append(acts, Act{Deed: Degrade, Member: p.Member, Evidence: fmt.Sprintf("no standby streams for %.1f s; promised: %s", (d.now - x.since).Seconds(), d.s.Known.Promise)})
+	}
+	for _, o := range d.s.Members {
+		if o.Member == p.Member {
+			continue
+		}
+		if act := d.standby(o, p); act.Deed != "" {
+			acts = append(acts, act)
+		}
+	}
+	return acts
+}
+
+// standby returns what is to be done about a standby of the primary p, which serves.
+func (d decision) standby(o, p Sighting) Act {
+	seen := func(s symptom) bool { return d.doubt(o.Member, s).lasted(d.now, 0, certain) }
+	switch {
+	case seen(marked):
+		return Act{Deed: Return, Member: o.Member, Evidence: o.Member + " has to be brought back as a standby"}
+	case seen(lost):
+		return Act{
+			Deed: Return, Member: o.Member, Mark: appliance.WayClone,
+			Evidence: "the primary no longer has WAL that " + o.Member + " needs: its slot is lost",
+		}
+	case seen(gone):
+		return Act{Deed: Revive, Member: o.Member, Evidence: o.Member + " died: " + detail(o.Sign, "its server process is gone")}
+	case d.doubt(o.Member, closed).lasted(d.now, d.pace.Left, certain):
+		return Act{Deed: Revive, Member: o.Member, Evidence: o.Member + " was shut down, and not by pgapp"}
+	case d.doubt(o.Member, apart).lasted(d.now, d.pace.Hung, patient):
+		return d.rejoins(o, p)
+	}
+	return Act{}
+}
+
+// rejoins returns what is to be done about a standby that receives nothing: it is
+// pointed to the primary, and brought back if that has not helped. It may have the only copy
+// of WAL that the primary has lost, as with a disk that was put back: that is a person's.
+func (d decision) rejoins(o, p Sighting) Act {
+	act := Act{Deed: Revive, Member: o.Member, Evidence: o.Member + " receives nothing from the primary"}
+	switch tried := d.memory.attempts[try{o.Member, Revive}].count; {
+	case p.Standing.Received > 0 && o.Standing.Position() > p.Standing.Received:
+		act.Evidence += fmt.Sprintf(", and has WAL up to %s beyond the primary's %s", o.Standing.Position(), p.Standing.Received)
+		act.Withheld = "the primary has lost WAL that only " + o.Member + " may have: a person has to look; pgapp rejoin " + o.Member + " drops it"
+	case tried > 0:
+		act.Evidence += fmt.Sprintf(", also after %d starts", tried)
+	default:
+		return act
+	}
+	act.Deed, act.Mark = Return, appliance.WayLook
+	return act
+}

@@ -68,6 +68,9 @@ type Cluster struct {
 	Pause *Pause `json:"pause,omitempty"`
 	// Endpoints are the ports of the endpoints. They are nil if the cluster never had any.
 	Endpoints *Endpoints `json:"endpoints,omitempty"`
+	// Resumed is when a user last had pgapp act by itself. Failovers before do not count
+	// towards the limit after which a person has to look.
+	Resumed   *time.Time `json:"resumed,omitempty"`
 	Members   []Member   `json:"members"`
 	CreatedAt time.Time  `json:"created_at"`
 	// Binaries of PostgreSQL that local members run; fixed at creation.
@@ -77,7 +80,7 @@ type Cluster struct {
 	PostgresTree bool `json:"postgres_tree,omitempty"`
 	// PostgresEnv is the environment of these programs, as KEY=VALUE.
 	PostgresEnv []string `json:"postgres_env,omitempty"`
-	// Revision grows with every stored change, except of Pause and Endpoints, and of what changes of
+	// Revision grows with every stored change, except of Pause, Resumed and Endpoints, and of what changes of
 	// primary note: Epoch, Timeline, Ancestors, Promotions, Promise, Sync, Change, and the
 	// members' Epoch and Return. It is the ETag of the API.
 	Revision uint64 `json:"revision"`

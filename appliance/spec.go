@@ -87,6 +87,8 @@ const (
 	DefaultVCPUs     = 2
 	DefaultMemoryMiB = 1024
 	DefaultDiskGiB   = 10
+	// DrillDatabase is the database of pgapp drill, which exists while it runs.
+	DrillDatabase = "pgapp_drill"
 	// DefaultPort is PostgreSQL's own.
 	DefaultPort = 5432
 )

@@ -189,4 +189,6 @@ type LocalAccess struct {
 	// Machine is set if the member is on a virtual machine, which needs a login
 	// first.
 	Machine bool `json:"machine,omitempty" yaml:"machine,omitempty"`
+	// Domain is the libvirt domain's name of a virtual machine.
+	Domain string `json:"domain,omitempty" yaml:"domain,omitempty"`
 }

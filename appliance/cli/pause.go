@@ -41,7 +41,10 @@ func (a memberCommands) resumeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "resume", Short: "End the pause: pgapp acts by itself again",
 		Long: `End the pause of pgapp pause. What pgapp would have done meanwhile it does now, if it
-still has to be done: pgapp ps shows it before. A repeat is safe.`,
+still has to be done: pgapp ps shows it before.
+
+After three failovers in an hour pgapp makes no other by itself before a person
+has looked: resume says that you have, and the count begins anew. A repeat is safe.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.automation(cmd.Context(), func(p api.ClientPauses) (appliance.Automation, error) { return p.Resume(cmd.Context()) })

@@ -66,7 +66,7 @@ func (c *Controller) adminConnection(r appliance.Cluster) (appliance.Connection,
 	for _, m := range append([]appliance.Member{r.PrimaryMember()}, r.Standbys()...) {
 		l := provider.Machine(r, m).Layout()
 		out.Hosts = append(out.Hosts, appliance.HostPort{Member: m.Name, Host: m.Host, Port: m.Port, Local: &appliance.LocalAccess{
-			SocketDir: l.SocketDir, OSUser: l.OSUser, Psql: path.Join(l.BinDir, "psql"), Machine: m.Placement == appliance.PlacementVM,
+			SocketDir: l.SocketDir, OSUser: l.OSUser, Psql: path.Join(l.BinDir, "psql"), Machine: m.Placement == appliance.PlacementVM, Domain: m.Domain,
 		}})
 	}
 	return out, nil

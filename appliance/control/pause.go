@@ -27,25 +27,27 @@ func NewPauses(store Records, settings Settings) *Pauses { return &Pauses{store,
 // [Pauses.Resume] if it is 0. A repeat sets the pause's end anew.
 func (p *Pauses) Pause(ctx context.Context, cluster string, lasts time.Duration) (appliance.Automation, error) {
 	now := time.Now().UTC()
-	return p.set(ctx, cluster, now, func(old *appliance.Pause) *appliance.Pause {
+	return p.set(ctx, cluster, now, func(c *appliance.Cluster) {
 		next := &appliance.Pause{Since: now}
-		if old.Holds(now) {
-			next.Since = old.Since
+		if c.Pause.Holds(now) {
+			next.Since = c.Pause.Since
 		}
 		if lasts > 0 {
 			until := now.Add(lasts)
 			next.Until = &until
 		}
-		return next
+		c.Pause = next
 	})
 }
 
-// Resume ends the cluster's pause. A repeat is safe.
+// Resume ends the cluster's pause, if there is one. Failovers so far do not count any
+// more towards the limit after which a person has to look. A repeat is safe.
 func (p *Pauses) Resume(ctx context.Context, cluster string) (appliance.Automation, error) {
-	return p.set(ctx, cluster, time.Now(), func(*appliance.Pause) *appliance.Pause { return nil })
+	now := time.Now().UTC()
+	return p.set(ctx, cluster, now, func(c *appliance.Cluster) { c.Pause, c.Resumed = nil, &now })
 }
 
-func (p *Pauses) set(ctx context.Context, cluster string, now time.Time, change func(old *appliance.Pause) *appliance.Pause) (appliance.Automation, error) {
+func (p *Pauses) set(ctx context.Context, cluster string, now time.Time, change func(*appliance.Cluster)) (appliance.Automation, error) {
 	o, err := GetObserveOnly(ctx, p.settings)
 	if err != nil {
 		return appliance.Automation{}, err
@@ -55,7 +57,7 @@ func (p *Pauses) set(ctx context.Context, cluster string, now time.Time, change 
 			return appliance.NewProblem(appliance.ErrConflict, "pgapp does nothing by itself for cluster %q: its spec has automatic off", cluster).
 				WithHint("pgapp up --cluster %s --automatic on changes that", cluster)
 		}
-		c.Pause = change(c.Pause)
+		change(c)
 		return nil
 	})
 	if err != nil {

@@ -32,6 +32,9 @@ func TestPauseIsTheLastWish(t *testing.T) {
 			t.Errorf("resume: %+v, %v", a, err)
 		}
 	}
+	if c, err := d.st.Cluster(t.Context(), "main"); err != nil || c.Resumed == nil {
+		t.Errorf("after resume: %+v, %v, want a note of it", c, err)
+	}
 }
 
 // TestPauseHoldsWithItsAnswer has the watch begin what it decided on before the pause.

@@ -44,12 +44,14 @@ const (
 	RuleRecord Rule = "record"
 	// RuleLeft: nothing of a change is left.
 	RuleLeft Rule = "nothing left"
+	// RuleBack: after a fault all serve and stream again without a person.
+	RuleBack Rule = "back"
 )
 
 // Finding is a rule that a cluster has broken.
 type Finding struct {
-	Rule   Rule
-	Detail string
+	Rule   Rule   `json:"rule"`
+	Detail string `json:"detail"`
 }
 
 func (f Finding) String() string { return string(f.Rule) + ": " + f.Detail }

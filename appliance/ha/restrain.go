@@ -34,7 +34,7 @@ func (d decision) restrain(a *Act) {
 		a.Withheld = d.s.Held
 		return
 	case a.Deed == Replace && d.s.Failovers >= hourly:
-		a.Withheld = fmt.Sprintf("%d failovers in the last hour: a person has to look; pgapp failover does it", d.s.Failovers)
+		a.Withheld = fmt.Sprintf("%d failovers in the last hour: a person has to look; pgapp failover does it, and after pgapp resume pgapp does", d.s.Failovers)
 		return
 	case a.Deed == Replace && d.s.Failovers > 0 && d.s.Quorum && d.s.Known.Promise.None():
 		a.Withheld = "nothing is promised since the last failover"

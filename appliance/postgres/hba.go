@@ -29,7 +29,7 @@ func renderHBA(c Config) ([]byte, error) {
 		{kind: "local", database: "all", keyword: true, user: RoleControl, method: "peer map=" + identMap},
 	}
 	if !c.Shut {
-		rules = append(rules, hbaRule{kind: "local", database: c.Database, user: RoleApp, method: "scram-sha-256"})
+		rules = append(rules, appRules(hbaRule{kind: "local", database: c.Database})...)
 	}
 	for _, p := range c.Sources {
 		if err := validSource(p); err != nil {
@@ -42,7 +42,7 @@ func renderHBA(c Config) ([]byte, error) {
 			hbaRule{kind: "host", database: "postgres", user: RoleRewind, address: from, method: "scram-sha-256"},
 		)
 		if !c.Shut {
-			rules = append(rules, hbaRule{kind: "host", database: c.Database, user: RoleApp, address: from, method: "scram-sha-256"})
+			rules = append(rules, appRules(hbaRule{kind: "host", database: c.Database, address: from})...)
 		}
 	}
 	var b strings.Builder
@@ -57,6 +57,15 @@ func renderHBA(c Config) ([]byte, error) {
 	}
 	b.WriteString("local\tall\tall\t\treject\nhost\tall\tall\tall\treject\n")
 	return []byte(b.String()), nil
+}
+
+// appRules let the application's role in to its database, and to the one that pgapp drill
+// makes, so that a drill changes no file of a member.
+func appRules(r hbaRule) []hbaRule {
+	r.user, r.method = RoleApp, "scram-sha-256"
+	own := r
+	own.database = appliance.DrillDatabase
+	return []hbaRule{r, own}
 }
 
 func (r hbaRule) line() (string, error) {

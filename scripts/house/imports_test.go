@@ -29,7 +29,7 @@ type room struct {
 func rooms() []room {
 	return []room{
 		{"pgapp", []string{"appliance/cli", "appliance/daemon/...", "embed/..."}},
-		{"appliance/cli", []string{"appliance", "appliance/home", "appliance/program", "api"}},
+		{"appliance/cli", []string{"appliance", "appliance/drill", "appliance/home", "appliance/program", "api"}},
 		{"appliance/daemon/supervise", []string{"appliance"}},
 		{"appliance/daemon/statebackup", []string{"appliance", "appliance/control", "appliance/daemon/supervise", "appliance/home", "appliance/program", "api", "store/..."}},
 		{"appliance/daemon", []string{

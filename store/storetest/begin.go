@@ -44,6 +44,7 @@ func revisionLeavesOut(t *testing.T, s Store) {
 		"ancestors":      func(c *appliance.Cluster) { c.Ancestors = append(c.Ancestors, appliance.Switch{Timeline: 1}) },
 		"pause":          func(c *appliance.Cluster) { c.Pause = &appliance.Pause{Since: c.CreatedAt} },
 		"endpoints":      func(c *appliance.Cluster) { c.Endpoints = &appliance.Endpoints{RW: 5000, RO: 5001} },
+		"resumed":        func(c *appliance.Cluster) { c.Resumed = &c.CreatedAt },
 		"promotions":     func(c *appliance.Cluster) { c.Promotions = append(c.Promotions, appliance.Promotion{Epoch: 1}) },
 		"setting":        func(c *appliance.Cluster) { c.Sync = appliance.Promise{Set: []string{"node1"}, K: 1} },
 		"promise":        func(c *appliance.Cluster) { c.Promise = appliance.Promise{Set: []string{"node1"}, K: 1} },

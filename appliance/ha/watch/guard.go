@@ -128,9 +128,13 @@ func paceOf(c appliance.Cluster) ha.Pace {
 }
 
 // failovers returns how many changes of primary pgapp has made by itself in the hour
-// before now, and how long ago the last one was.
+// before now and since a user last resumed the cluster, and how long ago the last one
+// was.
 func failovers(c appliance.Cluster, now time.Time) (n int, since time.Duration) {
 	for _, p := range c.Promotions {
+		if c.Resumed != nil && !p.At.After(*c.Resumed) {
+			continue
+		}
 		if age := now.Sub(p.At); p.Reason == string(appliance.OpFailover) && p.Evidence != "" && age >= 0 && age < time.Hour {
 			n, since = n+1, age
 		}

@@ -1,0 +1,83 @@
+//go:build integration
+
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"pgapp/appliance/drill"
+)
+
+// drillTimeout bounds a drill of many rounds.
+const drillTimeout = 8 * time.Minute
+
+// playDrill runs the drill, and returns its report.
+func (b *box) playDrill(args ...string) (drill.Report, result) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.t.Context()), drillTimeout)
+	defer cancel()
+	cmd := b.command(ctx, append([]string{"drill", "-o", "json"}, args...)...)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	_ = cmd.Run() // its exit code says how it ended
+	r := result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+	var report drill.Report
+	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
+		b.t.Fatalf("drill %q: exit code %d: %v\n%s%s\n%s", args, r.code, err, r.out, r.err, b.log())
+	}
+	return report, r
+}
+
+// noDrillDatabase wants the drill's database gone.
+func (b *box) noDrillDatabase() {
+	b.t.Helper()
+	if n := b.rows("SELECT count(*) FROM pg_database WHERE datname = 'pgapp_drill'"); n != "0" {
+		b.t.Errorf("the drill's database is left")
+	}
+}
+
+// TestDrillTwentyRandomFaults strikes a cluster under quorum with the faults of seed 1.
+func TestDrillTwentyRandomFaults(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	b.up("--standbys", "2", "--durability", "quorum")
+	r, how := b.playDrill("--rounds", "20", "--seed", "1")
+	if how.code != 0 || !r.OK || len(r.Rounds) != 20 || r.Lost != 0 || r.SecondWriters != 0 || r.Back != r.Struck || r.Struck == 0 || r.Acknowledged == 0 {
+		t.Errorf("exit code %d: %d rounds, %d acknowledged, %d lost, %d second writers, %d of %d back\n%s\n%s", how.code, len(r.Rounds), r.Acknowledged, r.Lost, r.SecondWriters, r.Back, r.Struck, how.err, b.log())
+	}
+	t.Logf("%s", how.err)
+	b.noDrillDatabase()
+	b.verified()
+}
+
+// TestDrillRefusesClusters has clusters that must not be struck.
+func TestDrillRefusesClusters(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	b.up("--standbys", "1", "--dataset", "none")
+	refused := func(code int, say string, args ...string) {
+		t.Helper()
+		if r := b.want(code, append([]string{"drill", "--rounds", "1", "--fault", "switchover"}, args...)...); !strings.Contains(r.err, say) {
+			t.Errorf("drill %q says nothing of %q:\n%s", args, say, r.err)
+		}
+	}
+	refused(6, "did not make")
+	refused(2, "the cluster is", "--yes-this-cluster", "other")
+	refused(2, "virtual machines", "--fault", "power-off")
+	b.ok("pause")
+	refused(6, "paused", "--yes-this-cluster", "main")
+	b.ok("resume")
+	b.ok("stop", "node1")
+	refused(6, "not whole", "--yes-this-cluster", "main")
+	b.ok("start", "node1")
+	b.noDrillDatabase()
+	b.eventually("the cluster is whole", func() bool { return len(drill.Whole(b.ps())) == 0 })
+	if r, how := b.playDrill("--rounds", "1", "--fault", "switchover", "--yes-this-cluster", "main"); how.code != 0 || !r.OK {
+		t.Errorf("exit code %d: %+v\n%s", how.code, r, how.err)
+	}
+	b.noDrillDatabase()
+}

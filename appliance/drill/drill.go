@@ -160,10 +160,10 @@ func (p *played) blow(ctx context.Context, b Blow) error {
 	h := p.drill.Hands
 	what := string(b.Fault)
 	var err error
-	switch {
-	case b.Fault == FaultSwitchover:
+	switch b.Fault {
+	case FaultSwitchover:
 		err = h.Switchover(ctx)
-	case b.Fault == FaultDaemon:
+	case FaultDaemon:
 		err = h.EndDaemon(ctx)
 	default:
 		var hit Struck
@@ -206,12 +206,8 @@ func (p *played) heal(ctx context.Context) error {
 	why := "nobody has looked"
 	err := wait.Until(limited, lookPause, func(ctx context.Context) (bool, error) {
 		s, err := p.drill.Hands.Status(ctx)
-		switch {
-		case ctx.Err() != nil: // the last look counts
-		case err != nil:
-			why = "pgapp doesn't answer: " + err.Error()
-		default:
-			why = p.missing(s)
+		if ctx.Err() == nil { // else the last look counts
+			why = p.missing(s, err)
 		}
 		return why == "", nil
 	})
@@ -223,7 +219,10 @@ func (p *played) heal(ctx context.Context) error {
 }
 
 // missing says what the cluster lacks to be whole, empty if nothing.
-func (p *played) missing(s appliance.ClusterStatus) string {
+func (p *played) missing(s appliance.ClusterStatus, err error) string {
+	if err != nil {
+		return "pgapp doesn't answer: " + err.Error()
+	}
 	for _, hit := range p.struck {
 		gone := s.Primary != p.before.Primary || s.Timeline != p.before.Timeline
 		if hit.Gone != nil {
@@ -266,7 +265,7 @@ func (p *played) end(ctx context.Context) Round {
 			r.Unknown++
 		}
 	}
-	found := Check(ctx, Cluster{p.drill.Config, p.drill.Hands.Status}, h)
+	found := Check(ctx, Cluster{Config: p.drill.Config, Status: p.drill.Hands.Status}, h)
 	r.Findings = append(r.Findings, found...)
 	r.SecondWriters = len(h.TwoAtOnce())
 	s, err := p.drill.Hands.Status(ctx)

@@ -87,7 +87,7 @@ func faultNames() []string {
 
 const (
 	// healLocal and healMachines bound the healing of a round.
-	healLocal, healMachines = 2*time.Minute, 10 * time.Minute
+	healLocal, healMachines = 2 * time.Minute, 10 * time.Minute
 	// machinePause is a writer's pause between two rows: emulated machines can't keep up
 	// with a writer without pauses.
 	machinePause = 20 * time.Millisecond

@@ -44,6 +44,7 @@ func rooms() []room {
 		{"appliance/ha", []string{"appliance"}},
 		{"appliance/drill", []string{"appliance"}},
 		{"appliance/endpoint", []string{"appliance"}},
+		{"appliance/rental", []string{"appliance"}},
 		{"appliance/wait", nil},
 		{"appliance/durable", nil},
 		{"appliance/observe", []string{"appliance", "appliance/postgres"}},

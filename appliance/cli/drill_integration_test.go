@@ -5,11 +5,14 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"pgapp/appliance"
 	"pgapp/appliance/drill"
+	"pgapp/scripts/build/overlay"
 )
 
 // drillTimeout bounds a drill of many rounds.
@@ -80,4 +83,23 @@ func TestDrillRefusesClusters(t *testing.T) {
 		t.Errorf("exit code %d: %+v\n%s", how.code, r, how.err)
 	}
 	b.noDrillDatabase()
+}
+
+// TestDrillFindsAMissingFence strikes a cluster of a program that promotes beside a
+// primary whose sessions go on.
+func TestDrillFindsAMissingFence(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	sound := b.bin
+	b.bin = filepath.Join(t.TempDir(), "pgapp")
+	b.must(overlay.Build(t.Context(), "../..", ".", b.bin, faults()["no fence"].edit))
+	defer func() { // before the box is closed
+		b.killDaemon()
+		b.bin = sound
+	}()
+	b.up("--standbys", "2", "--durability", "async")
+	r, how := b.playDrill("--rounds", "1", "--fault", "halt", "--limit", "15s")
+	if how.code != appliance.ExitDegraded || r.OK || r.SecondWriters == 0 {
+		t.Errorf("exit code %d, %d second writers, want 3 and some\n%s\n%s", how.code, r.SecondWriters, how.err, b.log())
+	}
 }

@@ -178,7 +178,7 @@ func (p *played) blow(ctx context.Context, b Blow) error {
 	case err != nil && len(p.Faults) == 0:
 		return fmt.Errorf("%s: %w", what, err)
 	case err != nil:
-		what += " (left out: " + err.Error() + ")"
+		what += " (left out: its server had ended)"
 	}
 	p.Faults = append(p.Faults, what)
 	return nil

@@ -79,10 +79,15 @@ func (c *Cluster) Status(ctx context.Context) (s appliance.ClusterStatus, err er
 	return s, c.ask(ctx, &s, "ps")
 }
 
+// Operations returns the cluster's operations, newest first.
+func (c *Cluster) Operations(ctx context.Context) (all []appliance.Operation, err error) {
+	return all, c.ask(ctx, &all, "ops")
+}
+
 // Last returns the operation that began last.
 func (c *Cluster) Last(ctx context.Context) (appliance.Operation, error) {
-	var all []appliance.Operation
-	if err := c.ask(ctx, &all, "ops"); err != nil || len(all) == 0 {
+	all, err := c.Operations(ctx)
+	if err != nil || len(all) == 0 {
 		return appliance.Operation{}, errors.Join(err, errors.New("there is no operation"))
 	}
 	return all[0], nil
@@ -106,17 +111,15 @@ func (c *Cluster) DataDir(member string) string {
 }
 
 // Kill kills the member's first process; its children end by themselves.
-func (c *Cluster) Kill(member string) error {
-	text, err := os.ReadFile(filepath.Join(c.DataDir(member), "postmaster.pid"))
-	if err != nil {
-		return err
+func (c *Cluster) Kill(member string) error { return c.Strike(member, drill.FaultKill) }
+
+// Strike strikes the member's server.
+func (c *Cluster) Strike(member string, f drill.Fault) error {
+	s, err := drill.FindServer(filepath.Join(c.DataDir(member), "postmaster.pid"))
+	if err == nil {
+		_, err = s.Strike(f)
 	}
-	first, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(first)
-	if err != nil {
-		return fmt.Errorf("reading postmaster.pid: %w", err)
-	}
-	return syscall.Kill(pid, syscall.SIGKILL)
+	return err
 }
 
 // Signal sends the signal to the processes of [Cluster.Titled], and returns how many got

@@ -24,6 +24,7 @@ import (
 type options struct {
 	bin, dir                    string
 	rounds, unreadable, writers int
+	load                        time.Duration
 }
 
 func main() {
@@ -33,10 +34,15 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 50, "number of rounds in which the directory can be read")
 	flag.IntVar(&o.unreadable, "unreadable", 5, "number of rounds in which it can't")
 	flag.IntVar(&o.writers, "writers", 4, "number of writers")
+	flag.DurationVar(&o.load, "load", 0, "instead keep the machine busy for that long beside a sound cluster: no failover may come of it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := o.run(ctx); err != nil {
+	play := o.run
+	if o.load > 0 {
+		play = o.loaded
+	}
+	if err := play(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		os.Exit(1)
 	}

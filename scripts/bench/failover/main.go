@@ -30,7 +30,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "./pgapp", "the program to measure")
-	flag.StringVar(&o.faults, "faults", "kill,kill-member,halt", "kill the first process, kill all processes, or stop the first process")
+	flag.StringVar(&o.faults, "faults", "kill,kill-member,halt,freeze", "faults, as pgapp drill names them")
 	flag.IntVar(&o.runs, "runs", 20, "number of failovers of each kind")
 	flag.IntVar(&o.writers, "writers", 4, "number of writers")
 	flag.Parse()
@@ -42,90 +42,110 @@ func main() {
 	}
 }
 
+// sample is what one failover took, by name.
+type sample map[string]time.Duration
+
+// rows are what a sample has, in the order of the columns.
+func rows() []string { return append([]string{"commit", "whole"}, drill.PhaseNames()...) }
+
 func (o options) run(ctx context.Context) error {
-	fmt.Printf("%-22s %4s %16s %16s\n%-22s %4s %8s %7s %8s %7s\n", "", "", "fault to commit", "all stream again", "ms", "runs", "median", "worst", "median", "worst")
+	fmt.Println("medians/worst in ms; commit: fault to the next acknowledged row; whole: until all stream again")
 	for _, fault := range strings.Split(o.faults, ",") {
 		for _, durability := range []string{"async", "quorum"} {
-			var commit, whole []time.Duration
+			var all []sample
 			for i := range o.runs {
-				c, w, err := o.once(ctx, fault, durability)
+				s, err := o.once(ctx, fault, durability)
 				if err != nil {
 					return fmt.Errorf("%s, %s, run %d: %w", fault, durability, i+1, err)
 				}
-				commit, whole = append(commit, c), append(whole, w)
+				all = append(all, s)
 			}
-			slices.Sort(commit)
-			slices.Sort(whole)
-			fmt.Printf("%-22s %4d %8d %7d %8d %7d\n", fault+", "+durability, o.runs, commit[len(commit)/2].Milliseconds(), commit[len(commit)-1].Milliseconds(),
-				whole[len(whole)/2].Milliseconds(), whole[len(whole)-1].Milliseconds())
+			fmt.Printf("%-20s %2d runs:%s\n", fault+", "+durability, o.runs, columns(all))
 		}
 	}
 	return nil
+}
+
+// columns are the medians and the worst of the samples.
+func columns(all []sample) string {
+	var b strings.Builder
+	for _, name := range rows() {
+		var parts []time.Duration
+		for _, s := range all {
+			if took, ok := s[name]; ok {
+				parts = append(parts, took)
+			}
+		}
+		if len(parts) > 0 {
+			slices.Sort(parts)
+			fmt.Fprintf(&b, " %s %d/%d", name, parts[len(parts)/2].Milliseconds(), parts[len(parts)-1].Milliseconds())
+		}
+	}
+	return b.String()
 }
 
 // rowsBefore is how many rows the writers write before the fault.
 const rowsBefore = 200
 
 // once brings up a cluster, hits its primary, and waits until all members stream again.
-func (o options) once(ctx context.Context, fault, durability string) (commit, whole time.Duration, err error) {
+func (o options) once(ctx context.Context, fault, durability string) (s sample, err error) {
 	c, err := drive.Up(ctx, o.bin, "/var/tmp", "--standbys", "2", "--automatic", "on", "--durability", durability)
 	if err != nil {
-		return 0, 0, err
+		return s, err
 	}
 	defer func() { err = errors.Join(err, c.Down(ctx)) }()
 	before, err := c.Status(ctx)
 	if err != nil {
-		return 0, 0, err
+		return s, err
 	}
 	at, err := c.Drill(ctx, o.writers)
 	if err != nil {
-		return 0, 0, err
+		return s, err
 	}
 	run, err := drill.Start(ctx, at.Config)
 	if err != nil {
-		return 0, 0, err
+		return s, err
 	}
 	defer run.Stop()
 	if err := drive.Written(ctx, run, rowsBefore); err != nil {
-		return 0, 0, err
+		return s, err
 	}
 	from := run.Since()
-	if err := hit(c, fault, before.Primary); err != nil {
-		return 0, 0, err
+	begun := time.Now()
+	if err := c.Strike(before.Primary, drill.Fault(fault)); err != nil {
+		return s, err
 	}
 	if err := drive.Until(ctx, "another primary leads and all others stream", func(ctx context.Context) bool { return healed(ctx, c, before.Primary) }); err != nil {
-		return 0, 0, err
+		return s, err
 	}
-	whole = run.Since() - from
+	whole := run.Since() - from
 	if err := drive.Written(ctx, run, rowsBefore); err != nil {
-		return 0, 0, err
+		return s, err
 	}
 	h := run.Stop()
 	first, ok := h.FirstSince(before.Timeline)
 	if !ok {
-		return 0, 0, errors.New("nothing was acknowledged after the failover")
+		return s, errors.New("nothing was acknowledged after the failover")
 	}
-	return first.Told - from, whole, drive.Sound(ctx, at, h)
+	s, err = phases(ctx, c, begun)
+	if err != nil {
+		return s, err
+	}
+	s["commit"], s["whole"] = first.Told-from, whole
+	return s, drive.Sound(ctx, at, h)
 }
 
-// hit hits the member with the fault.
-func hit(c *drive.Cluster, fault, member string) error {
-	var n int
-	var err error
-	switch fault {
-	case "kill":
-		return c.Kill(member)
-	case "kill-member":
-		n, err = c.Signal(syscall.SIGKILL, member)
-	case "halt":
-		n, err = c.Signal(syscall.SIGSTOP, member+"/data")
-	default:
-		return fmt.Errorf("unknown fault %q", fault)
+// phases are those of the failover that began after the fault.
+func phases(ctx context.Context, c *drive.Cluster, fault time.Time) (sample, error) {
+	all, err := c.Operations(ctx)
+	for _, o := range all {
+		if o.Kind == appliance.OpFailover && o.CreatedAt.After(fault) {
+			s := sample(drill.Phases(o))
+			s["detecting"] = o.CreatedAt.Sub(fault)
+			return s, nil
+		}
 	}
-	if err == nil && n == 0 {
-		err = fmt.Errorf("no process of %s was hit", member)
-	}
-	return err
+	return nil, errors.Join(err, errors.New("there was no failover"))
 }
 
 // healed tells whether another member than old is the primary and all others stream.

@@ -158,7 +158,7 @@ func (o options) change(ctx context.Context, c *drive.Cluster, do func(*drill.Ru
 	if err != nil {
 		return nil, err
 	}
-	s := phases(op)
+	s := sample(drill.Phases(op))
 	s["outage"], s["command"] = h.Outage(from, to), command
 	return s, nil
 }

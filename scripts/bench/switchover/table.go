@@ -3,35 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"pgapp/appliance"
 )
 
 // sample is what one change took, by name.
 type sample map[string]time.Duration
-
-// phases are those that the operation's change of primary notes in its first step, and
-// how long the others took to stream from the new primary.
-func phases(op appliance.Operation) sample {
-	s := sample{}
-	for _, step := range op.Steps {
-		switch step.ID {
-		case "change":
-			for _, lap := range regexp.MustCompile(`(\w+) (\d+) ms`).FindAllStringSubmatch(step.Progress.Detail, -1) {
-				n, _ := strconv.Atoi(lap[2])
-				s[lap[1]] += time.Duration(n) * time.Millisecond
-			}
-		case "streaming":
-			s["follow"] = time.Duration(step.Seconds * float64(time.Second))
-		}
-	}
-	return s
-}
 
 // table prints a line for each kind of change.
 type table struct {

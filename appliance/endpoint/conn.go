@@ -24,6 +24,8 @@ const (
 	leading
 	// open is a connection that leads to a member.
 	open
+	// over is a connection that was cut.
+	over
 )
 
 const (

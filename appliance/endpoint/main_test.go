@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -295,3 +296,25 @@ func eventually(t *testing.T, what string, done func() bool) {
 		<-tick.C
 	}
 }
+
+func dialTest(address string) (*net.TCPConn, error) {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// openDescriptors counts the open descriptors after a garbage collection, which closes
+// the standard library's spare pipes.
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	runtime.GC()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
+
+func running() int { return runtime.NumGoroutine() }

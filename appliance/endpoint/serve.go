@@ -184,6 +184,7 @@ func (e *endpoint) judge(was appliance.Route, c *conn) {
 func (e *endpoint) cut(c *conn) {
 	e.cuts++
 	c.reset()
+	e.release(c, over)
 }
 
 // drain cuts the member's connections after drainTime, unless a state before that
@@ -219,7 +220,8 @@ func (e *endpoint) end() {
 	clear(e.drains)
 	for c := range e.conns {
 		if c.phase == open {
-			e.cuts++
+			e.cut(c)
+			continue
 		}
 		c.reset()
 	}

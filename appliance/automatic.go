@@ -16,6 +16,21 @@ const (
 	AutomaticObserving Automatic = "observing"
 )
 
+// OnLastStandby says what becomes of commits under durability quorum where the last
+// standby goes.
+type OnLastStandby string
+
+// The values of [Spec.OnLastStandby]. Empty means block.
+const (
+	// OnLastStandbyBlock: commits wait until a standby streams.
+	OnLastStandbyBlock OnLastStandby = "block"
+	// OnLastStandbyDegrade: nothing is promised until a standby streams.
+	OnLastStandbyDegrade OnLastStandby = "degrade"
+)
+
+// Degrades tells whether pgapp ends the promise by itself where the last standby goes.
+func (s Spec) Degrades() bool { return s.Quorum() && s.OnLastStandby == OnLastStandbyDegrade }
+
 // Pause is a user's wish that pgapp does nothing by itself.
 type Pause struct {
 	Since time.Time `json:"since" yaml:"since"`

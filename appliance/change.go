@@ -25,6 +25,8 @@ type Change struct {
 	Durability Durability `json:"durability,omitempty"`
 	// Automatic is set if it changes whether pgapp acts by itself.
 	Automatic Automatic `json:"automatic,omitempty"`
+	// OnLastStandby is set if it changes what becomes of the promise without standbys.
+	OnLastStandby OnLastStandby `json:"on_last_standby,omitempty"`
 	// Endpoint holds the changed fields of the endpoints, if any.
 	Endpoint *EndpointSpec `json:"endpoint,omitempty"`
 	// Restart names the changed parameters that need a restart.
@@ -60,6 +62,9 @@ func (ch Change) Applied(c Cluster) Cluster {
 	}
 	if ch.Automatic != "" {
 		c.Spec.Automatic = ch.Automatic
+	}
+	if ch.OnLastStandby != "" {
+		c.Spec.OnLastStandby = ch.OnLastStandby
 	}
 	if ch.Endpoint != nil {
 		c.Spec.EndpointSpec = c.Spec.WithEndpoint(*ch.Endpoint)

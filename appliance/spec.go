@@ -52,11 +52,13 @@ type Spec struct {
 	Dataset  string   `json:"dataset,omitempty" yaml:"dataset,omitempty" doc:"pagila or none"`
 	SQL      []string `json:"sql,omitempty" yaml:"sql,omitempty" doc:"SQL files on the daemon's machine, loaded in this order as superuser"`
 
-	PostgresBin string            `json:"postgres_bin,omitempty" yaml:"postgres_bin,omitempty" doc:"directory with PostgreSQL 17's programs"`
-	Locale      string            `json:"locale,omitempty" yaml:"locale,omitempty" doc:"C.UTF-8 (builtin provider) or a libc locale such as en_US.UTF-8"`
-	Durability  Durability        `json:"durability,omitempty" yaml:"durability,omitempty" doc:"async or quorum"`
-	Automatic   Automatic         `json:"automatic,omitempty" yaml:"automatic,omitempty" doc:"on or off: whether pgapp replaces a dead primary and brings back members by itself"`
-	Parameters  map[string]string `json:"parameters,omitzero" yaml:"parameters,omitempty" doc:"PostgreSQL parameters for every member"`
+	PostgresBin string     `json:"postgres_bin,omitempty" yaml:"postgres_bin,omitempty" doc:"directory with PostgreSQL 17's programs"`
+	Locale      string     `json:"locale,omitempty" yaml:"locale,omitempty" doc:"C.UTF-8 (builtin provider) or a libc locale such as en_US.UTF-8"`
+	Durability  Durability `json:"durability,omitempty" yaml:"durability,omitempty" doc:"async or quorum"`
+	// OnLastStandby is what becomes of the promise where the last standby goes.
+	OnLastStandby OnLastStandby     `json:"on_last_standby,omitempty" yaml:"on_last_standby,omitempty" doc:"block or degrade: under durability quorum, whether commits wait while no standby streams (default block)"`
+	Automatic     Automatic         `json:"automatic,omitempty" yaml:"automatic,omitempty" doc:"on or off: whether pgapp replaces a dead primary and brings back members by itself"`
+	Parameters    map[string]string `json:"parameters,omitzero" yaml:"parameters,omitempty" doc:"PostgreSQL parameters for every member"`
 
 	EndpointSpec `yaml:",inline"`
 

@@ -130,6 +130,7 @@ func (s Spec) Validate() error {
 		v.add("parameters."+Visible(name, 80), validParameter(name, s.Parameters[name]))
 	}
 	s.validateDurability(v)
+	v.oneOf("on_last_standby", string(s.OnLastStandby), "", string(OnLastStandbyBlock), string(OnLastStandbyDegrade))
 	v.oneOf("automatic", string(s.Automatic), "", string(AutomaticOn), string(AutomaticOff))
 	s.validateEndpoint(v)
 	s.validateVM(v)

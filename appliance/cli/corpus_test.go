@@ -77,6 +77,7 @@ func flags() []hostile {
 		{flag: "--postgres-bin", names: "postgres_bin", legal: none, with: here},
 		{flag: "--durability", names: "durability", legal: none, with: here},
 		{flag: "--automatic", names: "automatic", legal: none, with: here},
+		{flag: "--on-last-standby", names: "on_last_standby", legal: none, with: here},
 		{flag: "--endpoint", names: "endpoint", legal: none, with: here},
 		{flag: "--endpoint-wait", names: "endpoint_wait", legal: none, with: here},
 		{flag: "--ro-lag", names: "ro", legal: among("0x10"), with: here},

@@ -138,3 +138,52 @@ func TestAutomaticClonesStandbysThatLackWAL(t *testing.T) {
 	b.super("node0", "SELECT pg_reload_conf()")
 	b.verified()
 }
+
+// TestLastStandbyBlocksOrDegrades stops the receiver of the only standby: by default a
+// commit waits for it. With degrade the promise ends by itself, the commit goes on, and
+// ps and ops say so; the promise is back when the standby streams again.
+func TestLastStandbyBlocksOrDegrades(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	b.up("--standbys", "1", "--durability", "quorum", "--dataset", "none")
+	b.promised(1, "node1")
+	b.rows("CREATE TABLE awaited (n int)")
+	c, _, err := b.application()
+	b.must(err)
+	b.super("node0", "ALTER SYSTEM SET wal_sender_timeout = '2s'")
+	b.super("node0", "SELECT pg_reload_conf()")
+	if n := b.signal(syscall.SIGSTOP, ": walreceiver"); n != 1 {
+		t.Fatalf("stopped %d receivers, want 1", n)
+	}
+	t.Cleanup(func() { b.signal(syscall.SIGCONT, ": walreceiver") })
+	insert := b.insert(c, 1)
+	b.waitsForStandby("node0")
+	b.eventually("the standby no longer streams", func() bool { return memberOf(b.ps(), "node1").State != appliance.StateStreaming })
+	b.promised(1, "node1")
+	b.signal(syscall.SIGCONT, ": walreceiver")
+	b.ended(insert)
+	b.ok("up", "--durability", "quorum", "--on-last-standby", "degrade")
+	if n := b.signal(syscall.SIGSTOP, ": walreceiver"); n != 1 {
+		t.Fatalf("stopped %d receivers, want 1", n)
+	}
+	b.ended(b.insert(c, 2))
+	s := b.ps()
+	if s.Promise == nil || !s.Promise.None() || s.Spec.OnLastStandby != appliance.OnLastStandbyDegrade {
+		t.Errorf("promised: %v, spec %+v", s.Promise, s.Spec)
+	}
+	if r := b.run("ps"); !strings.Contains(r.err, "commits don't wait for one: on-last-standby is degrade") {
+		t.Errorf("ps says nothing of the promise that ended:\n%s", r.err)
+	}
+	noted := ""
+	for _, o := range b.begun(appliance.OpRejoin) {
+		noted += o.Note
+	}
+	if !strings.Contains(noted, "from now on commits don't wait") {
+		t.Errorf("the operations note %q", noted)
+	}
+	b.signal(syscall.SIGCONT, ": walreceiver")
+	b.eventually("the promise is back", func() bool { s := b.ps(); return s.Promise != nil && s.Promise.Has("node1") })
+	b.super("node0", "ALTER SYSTEM RESET wal_sender_timeout")
+	b.super("node0", "SELECT pg_reload_conf()")
+	b.verified()
+}

@@ -67,6 +67,9 @@ cluster is degraded or failed.`,
 
 // weakness says what to do about a promise that is less than what is wanted.
 func weakness(s appliance.ClusterStatus) string {
+	if s.Promise.None() && s.Spec != nil && s.Spec.Degrades() && !slices.ContainsFunc(s.Members, func(m appliance.MemberStatus) bool { return m.State == appliance.StateStreaming }) {
+		return "; no standby streams, and commits don't wait for one: on-last-standby is degrade"
+	}
 	if s.Durability == appliance.DurabilityQuorum && s.Promise.None() && s.Phase == appliance.PhaseDegraded {
 		return "; durability quorum is wanted: pgapp up settles it"
 	}

@@ -59,6 +59,7 @@ primary in place.`,
 	fl.StringVar(&f.spec.PostgresBin, "postgres-bin", "", "directory with PostgreSQL 17's programs")
 	fl.StringVar(&f.spec.Locale, "locale", "", "C.UTF-8, or a locale such as en_US.UTF-8 (default C.UTF-8)")
 	fl.StringVar((*string)(&f.spec.Durability), "durability", "", "async, or quorum: a commit waits for standbys (default quorum from two standbys on)")
+	fl.StringVar((*string)(&f.spec.OnLastStandby), "on-last-standby", "", "block, or degrade: under quorum, commits don't wait while no standby streams (default block)")
 	fl.StringVar((*string)(&f.spec.Automatic), "automatic", "", "on, or off: pgapp replaces no dead primary by itself (default on)")
 	fl.StringVar((*string)(&f.spec.Endpoint), "endpoint", "", "on, or off: no addresses that follow the primary (default on)")
 	fl.StringVar(&f.spec.EndpointWait, "endpoint-wait", "", "how long a new connection through an endpoint waits while no member takes it (default 10s)")
@@ -174,6 +175,9 @@ func (a upCommands) specOf(cmd *cobra.Command, f *upFlags) (appliance.Spec, erro
 	}
 	if f.spec.Durability != "" {
 		spec.Durability = f.spec.Durability
+	}
+	if f.spec.OnLastStandby != "" {
+		spec.OnLastStandby = f.spec.OnLastStandby
 	}
 	if f.spec.Automatic != "" {
 		spec.Automatic = f.spec.Automatic

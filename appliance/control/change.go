@@ -161,7 +161,7 @@ func removal(old appliance.Cluster, member string) (appliance.Change, error) {
 // change decides which members a difference adds, with their addresses, which
 // members it removes, and which parameters need a restart.
 func (c *Controller) change(ctx context.Context, old appliance.Cluster, d difference) (appliance.Change, error) {
-	ch := appliance.Change{Standbys: len(old.Members) - 1, Durability: d.durability, Automatic: d.automatic, Size: d.size, Endpoint: d.endpoint}
+	ch := appliance.Change{Standbys: len(old.Members) - 1, Durability: d.durability, Automatic: d.automatic, OnLastStandby: d.last, Size: d.size, Endpoint: d.endpoint}
 	if d.standbys != nil {
 		ch.Standbys = *d.standbys
 	}

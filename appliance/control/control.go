@@ -310,7 +310,11 @@ func (c *Controller) Recover(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// bringBack starts a cluster that should run and doesn't.
+// bringBack starts a cluster that should run and doesn't. A pause keeps the daemon from
+// starting single members, as the pause does while the daemon runs: somebody may have
+// stopped them for work on them. Where nothing of the cluster runs, the host was started
+// again, and the cluster is brought back in spite of the pause: the pause leaves members as
+// they are, and doesn't say that the cluster shall be down.
 func (c *Controller) bringBack(ctx context.Context, record appliance.Cluster) error {
 	if record.Phase != appliance.PhaseReady || record.WantStopped {
 		return nil
@@ -323,19 +327,28 @@ func (c *Controller) bringBack(ctx context.Context, record appliance.Cluster) er
 	if err != nil {
 		return err
 	}
+	var down []string
+	anyRuns := false
 	for _, m := range record.Members {
 		if m.WantStopped {
 			continue
 		}
 		running, err := provider.Machine(record, m).ServerRunning(ctx)
-		if err == nil && running {
-			continue
+		anyRuns = anyRuns || err == nil && running
+		if err != nil || !running {
+			down = append(down, m.Name)
 		}
-		c.cfg.Log.Info("starting a cluster that should be running", "cluster", record.Name, "member", m.Name)
-		_, err = c.Submit(ctx, record.Name, appliance.OpStart, appliance.OperationParams{KeepStopped: true})
-		return err
 	}
-	return nil
+	if len(down) == 0 {
+		return nil
+	}
+	if anyRuns && record.Spec.Automatic != appliance.AutomaticOff && record.Pause.Holds(time.Now()) {
+		c.cfg.Log.Warn("not starting members that should be running: a user has paused it", "cluster", record.Name, "members", down)
+		return nil
+	}
+	c.cfg.Log.Info("starting a cluster that should be running", "cluster", record.Name, "members", down)
+	_, err = c.Submit(ctx, record.Name, appliance.OpStart, appliance.OperationParams{KeepStopped: true})
+	return err
 }
 
 // clientFile returns a path below ClientDir.

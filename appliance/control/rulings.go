@@ -65,9 +65,10 @@ const (
 // start waits for work that runs alone, since nobody would repeat the start.
 //
 // A failover is asked for when the primary is dead. A start, a restart, a switchover
-// or a rejoin then waits for a primary that doesn't come, so the failover ends them;
-// what they had to do for other members is done by the next start. Operations that
-// change the spec or remove data are not given up half done for it: a person cancels
+// a rejoin or a reinit then waits for a primary that doesn't come, so the failover ends
+// them; what they had to do for other members is done by the next start, and a member
+// that a reinit has left without data is marked, and cloned later. Operations that
+// change the spec or remove members are not given up half done for it: a person cancels
 // them first. Another failover, as one that may lose data, overtakes one that finds
 // nobody to promote. Once a candidate is on record the operation itself goes on to a
 // primary, and a second one beside it could only be in its way; when that is done and
@@ -88,7 +89,7 @@ func rulings() map[Act]map[Act]ruling {
 		Act(appliance.OpDestroy):    {s, s, s, s, s, s, j, s, s, s, s, s, r, r, r},
 		Act(appliance.OpAdopt):      {r, r, r, r, r, r, r, j, r, r, r, r, r, r, r},
 		Act(appliance.OpSwitchover): {r, r, r, r, r, r, r, r, j, r, r, r, r, r, r},
-		Act(appliance.OpFailover):   {r, o, r, o, r, r, r, r, o, o, s, s, r, r, r},
+		Act(appliance.OpFailover):   {r, o, r, o, s, r, r, r, o, o, s, s, r, r, r},
 		Act(appliance.OpRejoin):     {r, r, r, r, r, r, r, r, r, r, j, r, r, r, r},
 		actRevive:                   {r, r, r, r, r, r, r, r, r, r, r, j, w, w, w},
 		ActPrune:                    {r, r, r, r, r, r, r, r, r, r, r, r, r, r, r},

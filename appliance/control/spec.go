@@ -20,17 +20,18 @@ type difference struct {
 	names      []string
 	durability appliance.Durability
 	automatic  appliance.Automatic
+	last       appliance.OnLastStandby
 	size       *appliance.MachineSize
 	endpoint   *appliance.EndpointSpec
 }
 
 func (d difference) none() bool {
-	return d.standbys == nil && d.parameters == nil && d.durability == "" && d.automatic == "" && d.size == nil && d.endpoint == nil
+	return d.standbys == nil && d.parameters == nil && d.durability == "" && d.automatic == "" && d.last == "" && d.size == nil && d.endpoint == nil
 }
 
 // differences compares a wish with the cluster. Fields left empty mean "as it
 // is", so that a plain `pgapp up` fits every cluster. The number of standbys, the
-// parameters, the durability, what pgapp does by itself, the endpoints and the size of
+// parameters, the durability, what becomes of it without standbys, what pgapp does by itself, the endpoints and the size of
 // virtual machines may change, but a disk can't shrink.
 // Every other difference is refused.
 func differences(old appliance.Cluster, wish appliance.Spec) (difference, error) {
@@ -47,6 +48,10 @@ func differences(old appliance.Cluster, wish appliance.Spec) (difference, error)
 	if w := wish.Automatic; w != "" && w != cmp.Or(old.Spec.Automatic, appliance.AutomaticOn) {
 		d.automatic = w
 	}
+	if w := wish.OnLastStandby; w != "" && w != cmp.Or(old.Spec.OnLastStandby, appliance.OnLastStandbyBlock) {
+		d.last = w
+	}
+	wish.OnLastStandby = ""
 	if wish.Provider == appliance.ProviderAuto {
 		wish.Provider = ""
 	}

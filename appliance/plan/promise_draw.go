@@ -21,7 +21,11 @@ func promiseStep(r *recipe, needs ...*node) *node {
 		return nil
 	}
 	s := whole(kindPromise, "settle what a commit waits for")
-	s.Do = settling{work: r.work}.all
+	last := lastKeeps
+	if r.op.Kind == appliance.OpRejoin && r.op.Params.Force {
+		last = lastEnds
+	}
+	s.Do = settling{work: r.work, last: last}.all
 	return r.add(s, needs...)
 }
 
@@ -59,8 +63,18 @@ func (p settling) all(ctx context.Context, report appliance.Report) error {
 	if err := p.settle(ctx, report); err != nil {
 		return err
 	}
+	if p.last == lastEnds {
+		p.tellEnd(ctx, report)
+	}
 	p.spread(ctx, report)
 	return nil
+}
+
+// tellEnd notes that the promise has ended with the last standby.
+func (p settling) tellEnd(ctx context.Context, report appliance.Report) {
+	if f, err := p.work.facts(ctx); err == nil && f.cluster.Promise.None() {
+		report(appliance.Progress{Note: "no standby streams: from now on commits don't wait, and a failover may lose them, until one streams"})
+	}
 }
 
 // endsPromise tells whether the operation makes the cluster asynchronous. The record

@@ -20,6 +20,11 @@ func (r *recipe) reinit(c appliance.Cluster, member string) error {
 	spaces := r.tablespaceStep(c, []appliance.Member{m})
 	weaken := weakenStep(r, m.Name, r.lastOf())
 	stop := r.stopStep(m, r.remakeSteps(c, m), weaken)
+	// A reinit that is superseded leaves a member that is cloned later.
+	mark := each(kindMarked, m.Name, "record that it has to be cloned")
+	mark.Do = func(ctx context.Context, _ appliance.Report) error {
+		return rejoin{r.work, m.Name}.set(ctx, setClone)
+	}
 	wipe := each(kindWipe, m.Name, "remove the old data directory")
 	// A resumed operation must not wipe its own finished clone.
 	wipe.Done, wipe.Do = r.wiped(m.Name), r.wipe(m.Name)
@@ -29,7 +34,7 @@ func (r *recipe) reinit(c appliance.Cluster, member string) error {
 	back.Do = func(ctx context.Context, _ appliance.Report) error {
 		return r.updateCluster(ctx, func(c *appliance.Cluster) { setReturned(c, m.Name) })
 	}
-	started := r.startStep(m, r.add(back, r.add(clone, r.add(wipe, stop))))
+	started := r.startStep(m, r.add(back, r.add(clone, r.add(wipe, r.add(mark, stop)))))
 	promiseStep(r, r.streamingStep([]appliance.Member{m}, started))
 	r.behind(spaces, r.nodes)
 	return nil

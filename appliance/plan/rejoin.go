@@ -14,6 +14,7 @@ const (
 	kindWay      appliance.StepKind = "way"
 	kindRejoin   appliance.StepKind = "rejoin"
 	kindReturned appliance.StepKind = "returned"
+	kindMarked   appliance.StepKind = "marked"
 )
 
 // rejoin brings one member back as a standby of the recorded primary.

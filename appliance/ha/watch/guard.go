@@ -107,7 +107,7 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 	r.State = state
 	s := ha.Situation{
 		Known: v.known, Members: v.members, Took: g.clock.took(), Stalled: g.clock.stalled(), Held: held.all, HeldReplace: held.replace,
-		Quorum: c.Spec.Quorum(), Shared: c.SharesMachine(),
+		Quorum: c.Spec.Quorum(), Degrades: c.Spec.Degrades(), Shared: c.SharesMachine(),
 	}
 	s.Failovers, s.Since = failovers(c, time.Now())
 	var acts []ha.Act
@@ -168,11 +168,23 @@ func (g *guard) held(ctx context.Context, c appliance.Cluster) (holds, appliance
 		return holds{err.Error(), err.Error()}, appliance.AutomaticOn
 	}
 	h := holds{all: fmt.Sprintf("operation %s (%s) runs", o.ID, o.Kind)}
-	// What the guard began for a standby waits for a primary that has died since.
-	if o.ID != g.mine || o.Kind != appliance.OpStart && o.Kind != appliance.OpRejoin {
+	if !waitsForPrimary(c, o) && (o.ID != g.mine || o.Kind != appliance.OpStart) {
 		h.replace = h.all
 	}
 	return h, appliance.AutomaticOn
+}
+
+// waitsForPrimary tells whether the operation works on a standby alone. It never keeps
+// the primary down, and waits for one that has died meanwhile, so a failover supersedes
+// it.
+func waitsForPrimary(c appliance.Cluster, o appliance.Operation) bool {
+	switch o.Kind {
+	case appliance.OpRejoin, appliance.OpReinit:
+		return true
+	case appliance.OpStart, appliance.OpRestart:
+		return o.Params.Member != "" && o.Params.Member != c.Primary
+	}
+	return false
 }
 
 // act begins the operation of an act that is not withheld.

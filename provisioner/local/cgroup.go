@@ -183,6 +183,14 @@ func (g cgroup) kill() error {
 	return errors.Join(errs...)
 }
 
+// killFrozen kills the cgroup's processes if the cgroup is frozen.
+func (g cgroup) killFrozen() {
+	data, err := os.ReadFile(filepath.Join(g.dir, eventsFile))
+	if err == nil && bytes.Contains(data, []byte("frozen 1")) {
+		_ = g.kill() // the start's error says the rest
+	}
+}
+
 func (g cgroup) exists() bool {
 	_, err := os.Stat(g.dir)
 	return err == nil

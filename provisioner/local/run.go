@@ -74,11 +74,18 @@ func (m *machine) Run(ctx context.Context, c appliance.Command) (appliance.Resul
 	return res, fmt.Errorf("running %q: %w", name, err)
 }
 
+// frozenStart is how long a command may take to begin in a cgroup that is frozen. The
+// kernel freezes the new process before it is the command, and until then this program
+// can start no other process.
+const frozenStart = time.Second
+
 // startCommand starts the command in a cgroup below the member's, or without a
 // cgroup if this machine can't.
 func (m *machine) startCommand(start func(*cgroup) (*exec.Cmd, error)) (*exec.Cmd, *cgroup, error) {
 	if g, ok := m.commandCgroup(); ok {
+		thaw := time.AfterFunc(frozenStart, g.killFrozen)
 		cmd, err := start(&g)
+		thaw.Stop()
 		if err == nil {
 			return cmd, &g, nil
 		}

@@ -25,7 +25,9 @@ type Mutation struct {
 }
 
 // watch tells whether the mutation is one of failovers that begin by themselves.
-func (m Mutation) watch() bool { return m.File == "decide.go" || m.File == "others.go" || m.File == "restrain.go" }
+func (m Mutation) watch() bool {
+	return m.File == "decide.go" || m.File == "others.go" || m.File == "restrain.go"
+}
 
 const core = "appliance/ha"
 

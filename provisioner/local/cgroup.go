@@ -183,12 +183,11 @@ func (g cgroup) kill() error {
 	return errors.Join(errs...)
 }
 
-// killFrozen kills the cgroup's processes if the cgroup is frozen.
-func (g cgroup) killFrozen() {
-	data, err := os.ReadFile(filepath.Join(g.dir, eventsFile))
-	if err == nil && bytes.Contains(data, []byte("frozen 1")) {
-		_ = g.kill() // the start's error says the rest
-	}
+// frozen reports whether the cgroup is frozen, or is to be.
+func (g cgroup) frozen() bool {
+	wanted, _ := os.ReadFile(filepath.Join(g.dir, "cgroup.freeze"))
+	events, _ := os.ReadFile(filepath.Join(g.dir, eventsFile))
+	return bytes.HasPrefix(wanted, []byte("1")) || bytes.Contains(events, []byte("frozen 1"))
 }
 
 func (g cgroup) exists() bool {

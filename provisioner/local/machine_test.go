@@ -296,3 +296,30 @@ func TestMayPass(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestRunRefusesAFrozenMember has a command for a member whose cgroup is frozen: started
+// there, it would never begin, and hold up this program.
+func TestRunRefusesAFrozenMember(t *testing.T) {
+	t.Parallel()
+	m := made(t, selfProvider(t))
+	m.p.cgroups = findCgroups(os.Geteuid())
+	g, ok := m.p.cgroups.ensure(m.tag())
+	if !ok {
+		t.Skip("SKIPPED: no cgroup can be made")
+	}
+	t.Cleanup(func() { _ = g.remove() })
+	freeze := func(to string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(g.dir, "cgroup.freeze"), []byte(to), 0); err != nil {
+			t.Skipf("SKIPPED: it needs the right to freeze cgroups: %v", err)
+		}
+	}
+	freeze("1")
+	if _, err := m.Run(testContext(t), appliance.Command{Argv: []string{"true"}}); !appliance.IsProblem(err, appliance.ErrMemberUnreachable) {
+		t.Errorf("frozen: %v", err)
+	}
+	freeze("0")
+	if _, err := m.Run(testContext(t), appliance.Command{Argv: []string{"true"}}); err != nil {
+		t.Errorf("thawed: %v", err)
+	}
+}

@@ -74,18 +74,19 @@ func (m *machine) Run(ctx context.Context, c appliance.Command) (appliance.Resul
 	return res, fmt.Errorf("running %q: %w", name, err)
 }
 
-// frozenStart is how long a command may take to begin in a cgroup that is frozen. The
-// kernel freezes the new process before it is the command, and until then this program
-// can start no other process.
-const frozenStart = time.Second
-
 // startCommand starts the command in a cgroup below the member's, or without a
-// cgroup if this machine can't.
+// cgroup if this machine can't. In a frozen cgroup nothing is started: the kernel would
+// freeze the new process before it is the command, and the thread that waits for that
+// holds up all of this program.
 func (m *machine) startCommand(start func(*cgroup) (*exec.Cmd, error)) (*exec.Cmd, *cgroup, error) {
+	for _, g := range m.p.cgroups.existing(m.tag()) {
+		if g.frozen() {
+			return nil, nil, appliance.NewProblem(appliance.ErrMemberUnreachable, "member %s is frozen: its cgroup is %s", m.member, g.dir).
+				WithHint("thaw it: echo 0 > %s", filepath.Join(g.dir, "cgroup.freeze"))
+		}
+	}
 	if g, ok := m.commandCgroup(); ok {
-		thaw := time.AfterFunc(frozenStart, g.killFrozen)
 		cmd, err := start(&g)
-		thaw.Stop()
 		if err == nil {
 			return cmd, &g, nil
 		}

@@ -133,6 +133,10 @@ func hints(name string) []any {
 		return []any{map[string]any{"work_mem": "16MB"}}
 	case "standbys":
 		return []any{0, 1, 3}
+	case "for":
+		return []any{"90s", "1h30m"}
+	case "endpoint_wait":
+		return []any{"5s", "1m"}
 	case "plaintext":
 		return []any{true}
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"pgapp/appliance"
 )
@@ -27,7 +28,7 @@ func newWorld(t *testing.T) *world {
 	f.addToken(adminToken, ScopeAdmin)
 	f.addToken(readToken, ScopeRead)
 	cfg := Config{
-		Service: f, Logs: f, Operations: f, Tokens: f, Idempotency: f, TokenAdmin: &countedTokens{tokens, w}, State: &countedState{w: w}, Adopter: &countedState{w: w}, SQLFiles: &countedSQL{&fakeSQL{}, w},
+		Service: f, Logs: f, Operations: f, Tokens: f, Idempotency: f, TokenAdmin: &countedTokens{tokens, w}, State: &countedState{w: w}, Adopter: &countedState{w: w}, Pauses: countedPauses{w}, SQLFiles: &countedSQL{&fakeSQL{}, w},
 		Machines: &countedMachines{&fakeMachines{kept: map[string]bool{}}, w}, Shutdown: func() { w.other.Add(1) },
 		DaemonLogs: func(_ context.Context, _ bool, out io.Writer) error {
 			_, err := io.WriteString(out, "{}\n")
@@ -93,6 +94,25 @@ func (w *world) state() string {
 }
 
 // The counted ones are fakes that tell a world of each change that succeeds.
+
+// countedPauses pauses the clusters that are there.
+type countedPauses struct{ w *world }
+
+func (c countedPauses) Pause(ctx context.Context, cluster string, _ time.Duration) (appliance.Automation, error) {
+	return c.set(ctx, cluster, appliance.AutomaticPaused)
+}
+
+func (c countedPauses) Resume(ctx context.Context, cluster string) (appliance.Automation, error) {
+	return c.set(ctx, cluster, appliance.AutomaticOn)
+}
+
+func (c countedPauses) set(ctx context.Context, cluster string, a appliance.Automatic) (appliance.Automation, error) {
+	if _, err := c.w.Status(ctx, cluster); err != nil {
+		return appliance.Automation{}, err
+	}
+	c.w.other.Add(1)
+	return appliance.Automation{Automatic: a}, nil
+}
 
 type countedTokens struct {
 	*fakeTokens

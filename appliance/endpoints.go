@@ -36,7 +36,7 @@ const (
 // EndpointSpec is the part of a spec that is about the addresses of a cluster's
 // endpoints. All of it may change in place. Empty fields mean the defaults.
 type EndpointSpec struct {
-	Endpoint     EndpointMode `json:"endpoint,omitempty" yaml:"endpoint,omitempty" doc:"on or off: an address for writes and one for reads that follow the primary by themselves (default on)"`
+	Endpoint     EndpointMode `json:"endpoint,omitempty" yaml:"endpoint,omitempty" doc:"on or off: an address for writes and one for reads that follow the primary by themselves (default off)"`
 	EndpointWait string       `json:"endpoint_wait,omitempty" yaml:"endpoint_wait,omitempty" doc:"how long a new connection through an endpoint waits while no member takes it (default 10s)"`
 	ROLagMiB     int          `json:"ro_lag_mib,omitempty" yaml:"ro_lag_mib,omitempty" doc:"a standby that is further behind, in MiB, gets no new connections for reads (default 16)"`
 	ROPrimary    ROPrimary    `json:"ro_primary,omitempty" yaml:"ro_primary,omitempty" doc:"when reads lead to the primary: never, last (if no standby takes them) or always (default last)"`
@@ -44,16 +44,16 @@ type EndpointSpec struct {
 
 // WithDefaults returns the spec with each empty field set to its default.
 func (e EndpointSpec) WithDefaults() EndpointSpec {
-	e.Endpoint = cmp.Or(e.Endpoint, EndpointOn)
+	e.Endpoint = cmp.Or(e.Endpoint, EndpointOff)
 	e.EndpointWait = cmp.Or(e.EndpointWait, DefaultEndpointWait.String())
 	e.ROLagMiB = cmp.Or(e.ROLagMiB, DefaultROLagMiB)
 	e.ROPrimary = cmp.Or(e.ROPrimary, ROPrimaryLast)
 	return e
 }
 
-// HasEndpoints tells whether the cluster has endpoints. The clusters of older programs, whose specs
-// say nothing of them, have.
-func (e EndpointSpec) HasEndpoints() bool { return e.Endpoint == "" || e.Endpoint == EndpointOn }
+// HasEndpoints tells whether the cluster has endpoints. The clusters of older programs, whose
+// specs say nothing of them, have none.
+func (e EndpointSpec) HasEndpoints() bool { return e.Endpoint == EndpointOn }
 
 // RouteWait is how long a new connection waits.
 func (e EndpointSpec) RouteWait() time.Duration {

@@ -41,6 +41,8 @@ type ClusterStatus struct {
 	Pause     *Pause    `json:"pause,omitempty" yaml:"pause,omitempty"`
 	// Doubts are what should be done about members, and why it is not done yet.
 	Doubts []Doubt `json:"doubts,omitempty" yaml:"doubts,omitempty"`
+	// Endpoints are the ports, on 127.0.0.1, of the addresses that follow the primary.
+	Endpoints *Endpoints `json:"endpoints,omitempty" yaml:"endpoints,omitempty" doc:"ports on 127.0.0.1 of the addresses for writes and for reads that follow the primary; left out without them"`
 	// Epoch grows with every change of primary.
 	Epoch uint64 `json:"epoch" yaml:"epoch"`
 	// Promotions are the changes of primary, the newest last.
@@ -175,6 +177,8 @@ type HostPort struct {
 	Member string `json:"member" yaml:"member"`
 	Host   string `json:"host" yaml:"host"`
 	Port   int    `json:"port" yaml:"port"`
+	// Endpoint is set for an endpoint's address, which belongs to no member.
+	Endpoint bool `json:"endpoint,omitempty" yaml:"endpoint,omitempty"`
 	// Local is the superuser's access, for role admin only.
 	Local *LocalAccess `json:"local,omitempty" yaml:"local,omitempty"`
 }

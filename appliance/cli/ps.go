@@ -52,6 +52,9 @@ cluster is degraded or failed.`,
 				if s.Promise != nil {
 					a.note("promise: %s%s", s.Promise, weakness(s))
 				}
+				if e := s.Endpoints; e != nil {
+					a.note("endpoints: rw %s, ro %s", e.RWAddress(), e.ROAddress())
+				}
 				a.automaticNotes(s)
 				a.changeNotes(s)
 				if s.Operation != "" {

@@ -19,8 +19,8 @@ const connectTimeoutSeconds = "3"
 
 // urlFlags are the flags of url.
 type urlFlags struct {
-	role, host, driver string
-	reveal             bool
+	role, host, driver, only string
+	reveal                   bool
 }
 
 func (a sessionCommands) urlCommand() *cobra.Command {
@@ -37,6 +37,7 @@ func (a sessionCommands) urlCommand() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.role, "role", "rw", "rw, ro or any")
 	fl.StringVar(&f.host, "host", "", "only this member, whatever its role")
+	fl.StringVar(&f.only, "only", "", "endpoint or members: leave out the others (default both)")
 	fl.StringVar(&f.driver, "driver", driverLibpq, strings.Join(drivers()[:len(drivers())-1], ", ")+" or "+drivers()[len(drivers())-1])
 	fl.BoolVar(&f.reveal, "show-password", false, "print the password")
 	return cmd
@@ -44,7 +45,7 @@ func (a sessionCommands) urlCommand() *cobra.Command {
 
 // url prints the connection.
 func (a sessionCommands) url(ctx context.Context, f *urlFlags) error {
-	if err := errors.Join(oneOf("role", f.role, "rw", "ro", "any"), oneOf("driver", f.driver, drivers()...)); err != nil {
+	if err := errors.Join(oneOf("role", f.role, "rw", "ro", "any"), oneOf("driver", f.driver, drivers()...), oneOf("only", f.only, "", onlyEndpoint, onlyMembers)); err != nil {
 		return err
 	}
 	if f.host != "" && !appliance.ValidName(f.host) {
@@ -65,6 +66,9 @@ func (a sessionCommands) url(ctx context.Context, f *urlFlags) error {
 	if conn.Hosts, err = a.onlyMember(conn.Hosts, f.host); err != nil {
 		return err
 	}
+	if conn.Hosts, err = a.onlyKind(conn.Hosts, f.only); err != nil {
+		return err
+	}
 	text, err := connectionString(conn, f.driver)
 	if err != nil {
 		return err
@@ -81,6 +85,24 @@ func (a sessionCommands) url(ctx context.Context, f *urlFlags) error {
 		}
 		return nil
 	})
+}
+
+// The values of --only.
+const (
+	onlyEndpoint = "endpoint"
+	onlyMembers  = "members"
+)
+
+// onlyKind keeps the endpoint or the members, or all hosts without a wish.
+func (a *app) onlyKind(hosts []appliance.HostPort, only string) ([]appliance.HostPort, error) {
+	out := slices.DeleteFunc(slices.Clone(hosts), func(h appliance.HostPort) bool {
+		return only == onlyEndpoint && !h.Endpoint || only == onlyMembers && h.Endpoint
+	})
+	if len(out) == 0 {
+		return nil, appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no endpoint for that role", a.cluster).
+			WithHint("pgapp up --endpoint on gives it endpoints; --role is rw or ro")
+	}
+	return out, nil
 }
 
 // The forms of a connection string.

@@ -7,6 +7,10 @@ primary where none answers, any to whichever answers first. --host names one
 member, which is taken as it is. The password stands in a file that the string
 names; --show-password puts it into the string instead.
 
+A cluster with endpoints (pgapp up --endpoint on) is reached by them first, and by its
+members where the endpoint doesn't answer. --only endpoint or members leaves out the
+others.
+
   libpq     a URI for psql, psycopg and whatever else uses libpq 14 or newer
   libpq16   the same for libpq 16 or newer, which picks a host at random for ro
             and any (load_balance_hosts); older ones refuse the string

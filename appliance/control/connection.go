@@ -22,7 +22,7 @@ const (
 )
 
 // Connection says how to reach the cluster's database as its owner: rw lists
-// the primary first, ro the standbys, any all members. It writes the password
+// the primary first, ro the standbys, any all members; an endpoint comes before them. It writes the password
 // file that it names. Role admin is the superuser, who needs no password: its
 // hosts say how each member's unix socket is reached, the primary's first.
 func (c *Controller) Connection(ctx context.Context, cluster, role string, reveal bool) (appliance.Connection, error) {
@@ -78,6 +78,11 @@ func hosts(r appliance.Cluster, role string) ([]appliance.HostPort, error) {
 	add := func(m appliance.Member) {
 		out = append(out, appliance.HostPort{Member: m.Name, Host: m.Host, Port: m.Port})
 	}
+	if e := r.Endpoints; e != nil && r.Spec.HasEndpoints() {
+		if port, ok := map[string]int{roleRW: e.RW, roleRO: e.RO}[role]; ok {
+			out = append(out, appliance.HostPort{Host: appliance.EndpointHost, Port: port, Endpoint: true})
+		}
+	}
 	switch role {
 	case roleRW, roleAny:
 		add(primary)
@@ -102,8 +107,15 @@ func hosts(r appliance.Cluster, role string) ([]appliance.HostPort, error) {
 // which has to be 0600 or is ignored.
 func writePassFile(file string, r appliance.Cluster, password appliance.Secret) error {
 	var text []byte
+	var at []appliance.HostPort
 	for _, m := range r.Members {
-		line, err := postgres.PassFileLine(m.Host, m.Port, "*", postgres.RoleApp, password)
+		at = append(at, appliance.HostPort{Host: m.Host, Port: m.Port})
+	}
+	if e := r.Endpoints; e != nil {
+		at = append(at, appliance.HostPort{Host: appliance.EndpointHost, Port: e.RW}, appliance.HostPort{Host: appliance.EndpointHost, Port: e.RO})
+	}
+	for _, h := range at {
+		line, err := postgres.PassFileLine(h.Host, h.Port, "*", postgres.RoleApp, password)
 		if err != nil {
 			return fmt.Errorf("writing the password file: %w", err)
 		}

@@ -42,7 +42,8 @@ func TestDifferences(t *testing.T) {
 		{name: "the durability that a record without the field has", wish: appliance.Spec{Durability: appliance.DurabilityAsync}},
 		{name: "another durability", wish: appliance.Spec{Durability: appliance.DurabilityQuorum}, durability: appliance.DurabilityQuorum},
 		{name: "the endpoints that a record without the fields has", wish: appliance.Spec{EndpointSpec: appliance.EndpointSpec{EndpointWait: "10000ms"}.WithDefaults()}},
-		{name: "no endpoints", wish: appliance.Spec{EndpointSpec: appliance.EndpointSpec{Endpoint: appliance.EndpointOff}}, endpoint: appliance.EndpointSpec{Endpoint: appliance.EndpointOff}},
+		{name: "endpoints", wish: appliance.Spec{EndpointSpec: appliance.EndpointSpec{Endpoint: appliance.EndpointOn}}, endpoint: appliance.EndpointSpec{Endpoint: appliance.EndpointOn}},
+		{name: "no endpoints, as before", wish: appliance.Spec{EndpointSpec: appliance.EndpointSpec{Endpoint: appliance.EndpointOff}}},
 		{
 			name:     "another wait and lag",
 			wish:     appliance.Spec{EndpointSpec: appliance.EndpointSpec{EndpointWait: "2s", ROLagMiB: 1, ROPrimary: appliance.ROPrimaryLast}},

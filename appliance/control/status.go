@@ -67,6 +67,9 @@ func (c *Controller) status(ctx context.Context, r appliance.Cluster) (appliance
 	if r.Spec.Quorum() || !r.Promise.None() {
 		s.Promise = &r.Promise
 	}
+	if r.Spec.HasEndpoints() {
+		s.Endpoints = r.Endpoints
+	}
 	running, err := c.cfg.Store.Running(ctx, r.Name)
 	if err == nil {
 		s.Operation = running.ID

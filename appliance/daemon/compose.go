@@ -90,8 +90,10 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 	sent.sweep(ctx)
 	sessions := &postgres.Sessions{}
 	observer := observe.New(sessions)
+	router := routerOf(s.Home, st, d, log)
 	planner := plan.New(plan.Config{
-		Store: st, Providers: providers, Dataset: s.dataset, Template: s.template, HostPostgres: hostPostgres,
+		Endpoints: router,
+		Store:     st, Providers: providers, Dataset: s.dataset, Template: s.template, HostPostgres: hostPostgres,
 		Adopted: func(ctx context.Context, cluster string) error { return control.Adopted(ctx, st, cluster) },
 		Forget:  s.forget, Loaded: sent.remove, Sessions: sessions, Observer: observer, Binaries: s.binaries,
 	})
@@ -99,9 +101,10 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 	runner := op.New(ctx, op.Config{Store: st, Decide: planner.Decide, Plan: planner.Plan, End: planner.End, MayCancel: planner.MayCancel, Log: log, Idle: func() {
 		memory.Set()
 		backups.Wake()
+		router.Wake()
 	}})
 	watcher := watch.New(watch.Config{
-		Store: st, Providers: providers, Log: log,
+		Store: st, Providers: providers, Log: log, Looked: router.Looked,
 		Submit: func(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error) {
 			return d.control.Submit(ctx, cluster, kind, p)
 		},
@@ -119,12 +122,16 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 	})
 	closers.add(func() { ctl.Close(context.WithoutCancel(ctx)) })
 	closers.add(runner.Close)
-	loops, err := supervise.Start(ctx, log, s.loops(backups, memory, watcher)...)
+	loops, err := supervise.Start(ctx, log, s.loops(backups, memory, watcher, router)...)
 	if err != nil {
 		return err
 	}
 	closers.add(loops.Close)
-	d.control, d.recovered, admin.alone = ctl, watcher.Begin, ctl.Alone
+	d.control, admin.alone = ctl, ctl.Alone
+	d.recovered = func() {
+		router.Begin()
+		watcher.Begin()
+	}
 	d.api = api.Config{
 		DaemonLogs: s.daemonLogs,
 		Ready: func(ctx context.Context) error {

@@ -16,6 +16,7 @@ import (
 	"pgapp/appliance/ha/watch"
 	"pgapp/appliance/home"
 	"pgapp/appliance/program"
+	"pgapp/appliance/routing"
 )
 
 // serving runs a daemon in this process, with loops besides its own, and returns
@@ -26,8 +27,8 @@ func serving(t *testing.T, more ...supervise.Loop) *api.Client {
 	s := &server{
 		Serving: program.Serving{Home: dir, Listen: "127.0.0.1:0", Err: io.Discard},
 		assets:  Assets{PostgresTree: fstest.MapFS{}, Pagila: fstest.MapFS{}},
-		loops: func(backups *statebackup.Loop, memory supervise.Signal, watcher *watch.Watcher) []supervise.Loop {
-			return append(stateLoops(backups, memory, watcher), more...)
+		loops: func(backups *statebackup.Loop, memory supervise.Signal, watcher *watch.Watcher, router *routing.Router) []supervise.Loop {
+			return append(stateLoops(backups, memory, watcher, router), more...)
 		},
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -101,7 +102,7 @@ func TestUnknownNeedEndsTheStart(t *testing.T) { //nolint:paralleltest // the da
 	s := &server{
 		Serving: program.Serving{Home: t.TempDir(), Listen: "127.0.0.1:0", Err: io.Discard},
 		assets:  Assets{PostgresTree: fstest.MapFS{}, Pagila: fstest.MapFS{}},
-		loops: func(*statebackup.Loop, supervise.Signal, *watch.Watcher) []supervise.Loop {
+		loops: func(*statebackup.Loop, supervise.Signal, *watch.Watcher, *routing.Router) []supervise.Loop {
 			return []supervise.Loop{{Name: "monitor", Needs: []string{"sampler"}}}
 		},
 	}

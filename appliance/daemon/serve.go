@@ -14,13 +14,13 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
-	"pgapp/appliance/control"
 	"pgapp/appliance/daemon/statebackup"
 	"pgapp/appliance/daemon/supervise"
 	"pgapp/appliance/ha/watch"
 	"pgapp/appliance/home"
 	"pgapp/appliance/postgres/template"
 	"pgapp/appliance/program"
+	"pgapp/appliance/routing"
 	"pgapp/store"
 )
 
@@ -35,7 +35,7 @@ type server struct {
 	program.Serving
 	assets Assets
 	// loops are what the supervisor runs while the state is open.
-	loops func(*statebackup.Loop, supervise.Signal, *watch.Watcher) []supervise.Loop
+	loops func(*statebackup.Loop, supervise.Signal, *watch.Watcher, *routing.Router) []supervise.Loop
 	// embedded is the program's template, opened at its first use. It may be nil.
 	embedded func() *template.Template
 }
@@ -106,9 +106,6 @@ func (s *server) serveState(ctx context.Context, lock *store.HomeLock, log *slog
 	if d.control != nil {
 		if err := d.control.Recover(ctx); err != nil {
 			log.Error("going on where the last daemon stopped", "error", err)
-		}
-		if err := control.AllotEndpoints(ctx, d.control); err != nil {
-			log.Error("choosing the ports of endpoints", "error", err)
 		}
 		d.recovered()
 	}

@@ -58,7 +58,11 @@ func (a admission) admit(ctx context.Context, report appliance.Report) error {
 		if err := postgres.Configure(ctx, mc, conf); err != nil {
 			return err
 		}
-		return postgres.ReloadConfig(ctx, mc, m.Port)
+		if err := postgres.ReloadConfig(ctx, mc, m.Port); err != nil {
+			return err
+		}
+		a.work.cfg.settleEndpoints(ctx, a.work.op.Cluster)
+		return nil
 	})
 }
 

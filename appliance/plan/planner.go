@@ -34,6 +34,8 @@ type Config struct {
 	// Template returns the program's packed data directory if it fits the spec, or
 	// nil.
 	Template func(s appliance.Spec) *template.Template
+	// Endpoints leads the endpoints. It may be nil.
+	Endpoints Endpoints
 	// Sessions holds the sessions to members, which later steps reuse.
 	Sessions *postgres.Sessions
 	// Observer verifies the members.

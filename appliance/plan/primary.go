@@ -42,6 +42,8 @@ type primaryChange struct {
 	// since is when the phase began, in this process.
 	since time.Time
 	phase appliance.ChangePhase
+	// routed is the phase that the endpoints follow.
+	routed appliance.ChangePhase
 	// times are of the phases that have ended.
 	times *times
 	// trouble is the last failure of a command, for the operation's progress.
@@ -132,6 +134,7 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 		}
 		if ch.Phase.Final() {
 			err := errors.Join(p.letIn(ctx, *ch, report), p.outcome(f.cluster, *ch))
+			p.route(ctx, *ch, report)
 			report(appliance.Progress{Detail: p.story(*ch)})
 			return err
 		}
@@ -144,6 +147,9 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 		next := ha.Next(*ch, seen)
 		if err := p.save(ctx, *ch, next); err != nil {
 			return err
+		}
+		if routesNow(next) {
+			p.route(ctx, next.Change, report)
 		}
 		p.trouble = p.carryOut(ctx, f, next)
 		pause := changePoll
@@ -164,14 +170,11 @@ func (p primaryChange) story(ch appliance.PrimaryChange) string {
 	return strings.TrimSuffix(ch.To+" took over: "+p.times.String(), ": ")
 }
 
-// begin begins a phase. The standbys that were detached during the fence are so in the
-// election.
+// begin begins a phase.
 func (p *primaryChange) begin(phase appliance.ChangePhase, now time.Time) {
 	p.times.end(p.phase, p.since, p.ready.since, now)
-	if p.phase != appliance.ChangeFencing || phase != appliance.ChangeElecting {
-		clear(p.given)
-	}
 	p.phase, p.since = phase, now
+	clear(p.given)
 }
 
 // rest waits for the pause, or returns the context's error.

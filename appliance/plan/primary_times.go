@@ -29,6 +29,9 @@ func (t *times) end(phase appliance.ChangePhase, since, ended time.Time, now tim
 	t.laps = append(t.laps, lap{string(phase), now.Sub(since)})
 }
 
+// note notes a part of a phase.
+func (t *times) note(name string, took time.Duration) { t.laps = append(t.laps, lap{name, took}) }
+
 // String lists the phases as "looking 120 ms, stopping 85 ms".
 func (t *times) String() string {
 	parts := make([]string, len(t.laps))

@@ -73,7 +73,12 @@ func fenceStep(r *recipe, m appliance.Member) *node {
 		defer cancel()
 		return postgres.Accepts(ctx, m.Host, m.Port), nil
 	}
-	s.Do = func(ctx context.Context, _ appliance.Report) error {
+	s.Do = func(ctx context.Context, report appliance.Report) error {
+		if r.cfg.Endpoints != nil {
+			if err := r.cfg.Endpoints.Cut(ctx, r.op.Cluster); err != nil && ctx.Err() == nil {
+				report(appliance.Progress{Note: "the endpoints: " + err.Error()})
+			}
+		}
 		return r.on(ctx, m.Name, func(_ facts, _ appliance.Member, mc appliance.Machine) error { return mc.Fence(ctx) })
 	}
 	return r.add(s)
@@ -156,7 +161,14 @@ func (r *recipe) powerStep(m appliance.Member, needs ...*node) *node {
 func (r *recipe) startStep(m appliance.Member, needs ...*node) *node {
 	s := each(kindStart, m.Name, "start PostgreSQL")
 	role := starter{work: r.work, member: m.Name, admits: r.decision.Promise}
-	s.Done, s.Do = role.inRole, role.do
+	s.Done = role.inRole
+	s.Do = func(ctx context.Context, report appliance.Report) error {
+		if err := role.do(ctx, report); err != nil {
+			return err
+		}
+		r.cfg.settleEndpoints(ctx, r.op.Cluster)
+		return nil
+	}
 	if r.op.Kind == appliance.OpUp && m.Return == appliance.WayLook && m.Name != r.decision.Primary { // up brings it back
 		needs = append(needs, wayStep(r, m.Name, needs...))
 	}

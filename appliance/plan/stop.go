@@ -78,7 +78,14 @@ func (r *recipe) destroy(c appliance.Cluster) {
 		n.need(intent)
 	}
 	forget := whole(kindForget, "remove the clients' files")
-	forget.Do = func(context.Context, appliance.Report) error { return r.cfg.Forget(c.Name) }
+	forget.Do = func(ctx context.Context, _ appliance.Report) error {
+		if r.cfg.Endpoints != nil {
+			if err := r.cfg.Endpoints.Settle(ctx, c.Name, false); err != nil {
+				return err
+			}
+		}
+		return r.cfg.Forget(c.Name)
+	}
 	r.add(forget, intent)
 }
 

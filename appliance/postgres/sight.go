@@ -73,6 +73,13 @@ func Greet(ctx context.Context, host string, port int) Greeting {
 	return greeting(probe(ctx, net.JoinHostPort(host, strconv.Itoa(port))))
 }
 
+// Admits tells whether the server lets the application begin a session in the database. The
+// server asks for a password, which Admits doesn't give.
+func Admits(ctx context.Context, host string, port int, database string) bool {
+	welcome, err := hello(ctx, net.JoinHostPort(host, strconv.Itoa(port)), RoleApp, database)
+	return welcome && err == nil
+}
+
 func greeting(err error) Greeting {
 	switch {
 	case err == nil:

@@ -85,56 +85,63 @@ func WaitAccepting(ctx context.Context, sh Shell, host string, port int) error {
 // does, so that it needs no password. A server that asks for a password or
 // refuses the user accepts sessions.
 func probe(ctx context.Context, address string) error {
+	_, err := hello(ctx, address, RoleControl, MaintenanceDatabase)
+	return err
+}
+
+// hello begins a session of that role, and tells whether the server lets the role go on,
+// as by asking for its password.
+func hello(ctx context.Context, address, role, database string) (welcome bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { _ = conn.Close() }() // nothing was written that could be lost
 	deadline, _ := ctx.Deadline()
 	if err := conn.SetDeadline(deadline); err != nil {
-		return fmt.Errorf("setting a deadline for %s: %w", address, err)
+		return false, fmt.Errorf("setting a deadline for %s: %w", address, err)
 	}
 	hello := pgproto3.StartupMessage{
 		ProtocolVersion: pgproto3.ProtocolVersion30,
-		Parameters:      map[string]string{"user": RoleControl, "database": "postgres", "application_name": "pgapp"},
+		Parameters:      map[string]string{"user": role, "database": database, "application_name": "pgapp"},
 	}
 	buf, err := hello.Encode(nil)
 	if err != nil {
-		return fmt.Errorf("encoding the startup message: %w", err)
+		return false, fmt.Errorf("encoding the startup message: %w", err)
 	}
 	if _, err := conn.Write(buf); err != nil {
-		return err
+		return false, err
 	}
 	return readAnswer(conn)
 }
 
-func readAnswer(conn io.Reader) error {
+func readAnswer(conn io.Reader) (welcome bool, err error) {
 	var head [5]byte
 	if _, err := io.ReadFull(conn, head[:]); err != nil {
-		return err
+		return false, err
 	}
 	n := binary.BigEndian.Uint32(head[1:])
 	if head[0] == 'R' {
-		return nil
+		return true, nil
 	}
 	if head[0] != 'E' || n < 4 || n > 1<<16 {
-		return errors.New("the program that listens on the port is not PostgreSQL")
+		return false, errors.New("the program that listens on the port is not PostgreSQL")
 	}
 	body := make([]byte, n-4)
 	if _, err := io.ReadFull(conn, body); err != nil {
-		return err
+		return false, err
 	}
 	var answer pgproto3.ErrorResponse
 	if err := answer.Decode(body); err != nil {
-		return fmt.Errorf("reading the server's answer: %w", err)
+		return false, fmt.Errorf("reading the server's answer: %w", err)
 	}
 	if answer.Code == "57P03" { // cannot_connect_now
-		return fmt.Errorf("%w: %s", errStarting, answer.Message)
+		return false, fmt.Errorf("%w: %s", errStarting, answer.Message)
 	}
-	return nil
+	return false, nil
 }
 
 // ownServer checks by postmaster.pid that this member's server is ready, since

@@ -33,7 +33,7 @@ func rooms() []room {
 		{"appliance/daemon/supervise", []string{"appliance"}},
 		{"appliance/daemon/statebackup", []string{"appliance", "appliance/control", "appliance/daemon/supervise", "appliance/home", "appliance/program", "api", "store/..."}},
 		{"appliance/daemon", []string{
-			"appliance", "appliance/cert", "appliance/control", "appliance/daemon/...", "appliance/doctor", "appliance/endpoint", "appliance/ha/watch", "appliance/home", "appliance/observe",
+			"appliance", "appliance/cert", "appliance/control", "appliance/daemon/...", "appliance/doctor", "appliance/endpoint", "appliance/ha/watch", "appliance/routing", "appliance/home", "appliance/observe",
 			"appliance/op", "appliance/plan", "appliance/postgres/...", "appliance/program", "api", "store/...", "provisioner/...", "embed/...",
 		}},
 		{"appliance/home", []string{"appliance"}},
@@ -41,6 +41,7 @@ func rooms() []room {
 		{"appliance/op", []string{"appliance"}},
 		{"appliance/postgres/...", []string{"appliance"}},
 		{"appliance/ha/watch", []string{"appliance", "appliance/ha", "appliance/postgres"}},
+		{"appliance/routing", []string{"appliance", "appliance/endpoint", "appliance/ha", "appliance/postgres"}},
 		{"appliance/ha", []string{"appliance"}},
 		{"appliance/drill", []string{"appliance"}},
 		{"appliance/endpoint", []string{"appliance"}},

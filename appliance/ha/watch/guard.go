@@ -80,8 +80,9 @@ func (w *Watcher) watch(ctx context.Context, c appliance.Cluster) {
 	}
 }
 
-// turn looks once and acts. It tells whether another look should follow at once, since
-// something was seen for the first time.
+// turn looks once and acts; on a cluster that pgapp does not keep by itself it only
+// looks. It tells whether another look should follow at once, since something was seen
+// for the first time.
 func (g *guard) turn(ctx context.Context, name string) (again bool) {
 	c, err := g.w.cfg.Store.Cluster(ctx, name)
 	if err != nil || c.UUID != g.id || ctx.Err() != nil {
@@ -99,8 +100,14 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 		return false
 	}
 	g.clock.begin()
+	began := time.Now()
 	v := g.look.look(ctx, c, secrets)
 	if ctx.Err() != nil {
+		return false
+	}
+	g.w.cfg.Looked(c.UUID, began, v.members)
+	if !keeps(c) {
+		r.State, g.memory = appliance.AutomaticOff, ha.Memory{}
 		return false
 	}
 	held, state := g.held(ctx, c)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/ha"
 	"pgapp/appliance/postgres"
 )
 
@@ -31,10 +32,13 @@ type Config struct {
 	Submit func(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error)
 	// Observing says why nothing may be changed, empty if something may.
 	Observing func(ctx context.Context) (string, error)
-	Log       *slog.Logger
+	// Looked gets what each look has seen, and when it began. It returns at once.
+	Looked func(uuid string, began time.Time, seen []ha.Sighting)
+	Log    *slog.Logger
 }
 
-// Watcher watches all clusters that shall keep themselves.
+// Watcher watches all clusters that shall keep themselves, and looks at those that have
+// endpoints.
 type Watcher struct {
 	cfg      Config
 	sessions *postgres.Sessions
@@ -92,7 +96,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		}
 		shall := map[string]appliance.Cluster{}
 		for _, c := range clusters {
-			if c.Spec.Automatic != appliance.AutomaticOff && c.Phase != appliance.PhaseCreating && c.Phase != appliance.PhaseRemoving {
+			if (keeps(c) || c.Spec.HasEndpoints()) && c.Phase != appliance.PhaseCreating && c.Phase != appliance.PhaseRemoving {
 				shall[c.UUID] = c
 			}
 		}
@@ -118,3 +122,6 @@ func (w *Watcher) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// keeps tells whether pgapp keeps the cluster by itself.
+func keeps(c appliance.Cluster) bool { return c.Spec.Automatic != appliance.AutomaticOff }

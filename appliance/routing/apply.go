@@ -1,0 +1,158 @@
+package routing
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/endpoint"
+)
+
+// apply has the process hold what follows from the records now. It starts the process if
+// it doesn't run, and ends it if no cluster needs it.
+func (r *Router) apply(ctx context.Context) error {
+	leave, err := r.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if needed, err := r.needed(ctx); err != nil || !needed {
+		return errors.Join(err, r.endIf(ctx, err == nil))
+	}
+	r.none = false
+	asked, cancel := context.WithTimeout(ctx, asking)
+	status, err := r.cfg.Process.Status(asked)
+	cancel()
+	if err != nil && !errors.Is(err, endpoint.ErrNotRunning) {
+		return r.silent(ctx, err)
+	}
+	r.hung = time.Time{}
+	routes, err := r.routes(ctx, status)
+	if err != nil {
+		return err
+	}
+	if status.Build != r.cfg.Build { // or none runs
+		if status, err = r.cfg.Process.Ensure(ctx, r.next(routes, status.Number)); err != nil {
+			return err
+		}
+		r.last = nil
+		if routes, err = r.routes(ctx, status); err != nil { // the record may have changed meanwhile
+			return err
+		}
+	}
+	return r.hold(ctx, routes, status.Number)
+}
+
+// enter waits until nobody else talks to the process.
+func (r *Router) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case r.turn <- struct{}{}:
+		return func() { <-r.turn }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// needed tells whether a cluster has endpoints.
+func (r *Router) needed(ctx context.Context) (bool, error) {
+	clusters, err := r.cfg.Store.Clusters(ctx)
+	return slices.ContainsFunc(clusters, func(c appliance.Cluster) bool {
+		_, ok := Of(c, Facts{})
+		return ok
+	}), err
+}
+
+// hold applies the routes unless the process holds them.
+func (r *Router) hold(ctx context.Context, routes []appliance.Route, held uint64) error {
+	if held == r.number && reflect.DeepEqual(routes, r.last) {
+		return nil
+	}
+	asked, cancel := context.WithTimeout(ctx, asking)
+	defer cancel()
+	if _, err := r.cfg.Process.Apply(asked, r.next(routes, held)); err != nil {
+		r.last = nil
+		return err
+	}
+	r.last = routes
+	return nil
+}
+
+// next numbers the routes so that the process takes them.
+func (r *Router) next(routes []appliance.Route, held uint64) appliance.Routes {
+	r.number = max(r.number, held) + 1
+	return appliance.Routes{Number: r.number, Clusters: routes}
+}
+
+// silent kills a process that has answered nothing for a while. What goes through it
+// hangs anyway.
+func (r *Router) silent(ctx context.Context, err error) error {
+	if r.hung.IsZero() {
+		r.hung = time.Now()
+	}
+	if time.Since(r.hung) < hungFor {
+		return err
+	}
+	r.hung = time.Time{}
+	return errors.Join(err, r.kill(ctx))
+}
+
+// kill ends the process, and with it all connections through it.
+func (r *Router) kill(ctx context.Context) error {
+	asked, cancel := context.WithTimeout(context.WithoutCancel(ctx), asking)
+	defer cancel()
+	return r.cfg.Process.Kill(asked)
+}
+
+// endIf ends the process, which no cluster needs.
+func (r *Router) endIf(ctx context.Context, known bool) error {
+	if r.none || !known {
+		return nil
+	}
+	asked, cancel := context.WithTimeout(ctx, hungFor)
+	err := r.cfg.Process.Stop(asked)
+	cancel()
+	if err != nil && ctx.Err() == nil { // it doesn't answer
+		if err = r.kill(ctx); err == nil {
+			asked, cancel := context.WithTimeout(ctx, hungFor)
+			defer cancel()
+			err = r.cfg.Process.Stop(asked)
+		}
+	}
+	r.none, r.last = err == nil, nil
+	return err
+}
+
+// routes are where all endpoints lead by the records as they are now, in order of the
+// clusters' names. Of a cluster that nothing is known of yet, the process's status says
+// what is open: so a new daemon closes nothing.
+func (r *Router) routes(ctx context.Context, held appliance.RouteStatus) ([]appliance.Route, error) {
+	clusters, err := r.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := []appliance.Route{}
+	there := map[string]bool{}
+	for _, c := range clusters {
+		there[c.UUID] = true
+		m := r.memory(c.UUID)
+		if m.serving == nil {
+			m.remember(c, held)
+		}
+		route, ok := Of(c, m.facts(c))
+		if !ok {
+			continue
+		}
+		for _, s := range route.Standbys {
+			m.serving[s.Name] = s.New
+		}
+		out = append(out, route)
+	}
+	maps.DeleteFunc(r.known, func(uuid string, _ *memory) bool { return !there[uuid] })
+	return out, nil
+}

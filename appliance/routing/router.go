@@ -1,0 +1,166 @@
+package routing
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/ha"
+)
+
+const (
+	// every is the interval of turns. A turn finds a process that has ended, and what
+	// has changed in the records.
+	every = 400 * time.Millisecond
+	// asking bounds each question to the process.
+	asking = time.Second
+	// hungFor is how long a process may answer nothing before the router kills it.
+	hungFor = 3 * time.Second
+	// lookAge is the age from which on a look says nothing any more.
+	lookAge = 5 * time.Second
+)
+
+// Store is what a router needs of the store.
+type Store interface {
+	Cluster(ctx context.Context, name string) (appliance.Cluster, error)
+	Clusters(ctx context.Context) ([]appliance.Cluster, error)
+	Secrets(ctx context.Context, cluster string) (appliance.Secrets, error)
+}
+
+// Process is the home's endpoint process. Where none runs, Apply and Status return
+// [endpoint.ErrNotRunning].
+type Process interface {
+	// Ensure starts the process with the routes where none of this build answers.
+	Ensure(ctx context.Context, routes appliance.Routes) (appliance.RouteStatus, error)
+	// Apply returns when the process holds the routes.
+	Apply(ctx context.Context, routes appliance.Routes) (appliance.RouteStatus, error)
+	Status(ctx context.Context) (appliance.RouteStatus, error)
+	// Kill ends a process that doesn't answer. Stop ends one that is not needed, and
+	// leaves nothing of it.
+	Kill(ctx context.Context) error
+	Stop(ctx context.Context) error
+}
+
+// Config is what a router needs.
+type Config struct {
+	Store   Store
+	Process Process
+	// Build is this program's. A process of another one is replaced.
+	Build string
+	// Observing says why nothing may be changed, empty if something may.
+	Observing func(ctx context.Context) (string, error)
+	// Allot gives ports to the clusters that lack them.
+	Allot func(ctx context.Context) error
+	Log   *slog.Logger
+}
+
+// Router has the endpoint process hold what follows from the records and the looks.
+type Router struct {
+	cfg   Config
+	wake  chan struct{}
+	begin chan struct{}
+	once  sync.Once
+
+	// turn is held by whoever talks to the process, so that states go there in the order
+	// in which they were made.
+	turn chan struct{}
+	// The following are the turn's.
+	number uint64
+	last   []appliance.Route
+	hung   time.Time
+	none   bool
+
+	mu    sync.Mutex
+	known map[string]*memory
+}
+
+// New makes a router. It does nothing before [Router.Run].
+func New(cfg Config) *Router {
+	return &Router{
+		cfg: cfg, wake: make(chan struct{}, 1), begin: make(chan struct{}), turn: make(chan struct{}, 1), known: map[string]*memory{},
+		// Greater than the number of any state that an earlier daemon has made.
+		number: uint64(time.Now().UnixMilli()), //nolint:gosec // after 1970
+	}
+}
+
+// Begin lets the router work: the daemon's parts are together then. A repeat does nothing.
+func (r *Router) Begin() { r.once.Do(func() { close(r.begin) }) }
+
+// Wake makes the router look at the records at once.
+func (r *Router) Wake() {
+	select {
+	case r.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// Looked tells the router what a look that began then has seen of a cluster's members.
+func (r *Router) Looked(uuid string, began time.Time, seen []ha.Sighting) {
+	looks := map[string]Look{}
+	for _, s := range seen {
+		looks[s.Member] = LookOf(s)
+	}
+	r.mu.Lock()
+	m := r.memory(uuid)
+	m.looks, m.at = looks, began
+	r.mu.Unlock()
+	r.Wake()
+}
+
+// memory returns the cluster's. The caller holds mu.
+func (r *Router) memory(uuid string) *memory {
+	m, ok := r.known[uuid]
+	if !ok {
+		m = &memory{}
+		r.known[uuid] = m
+	}
+	return m
+}
+
+// Run works until ctx ends. The process goes on then.
+func (r *Router) Run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-r.begin:
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	said := ""
+	for {
+		if err := r.work(ctx); err != nil && ctx.Err() == nil && err.Error() != said {
+			said = err.Error()
+			r.cfg.Log.Error("leading the endpoints", "error", err)
+		} else if err == nil {
+			said = ""
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-r.wake:
+		}
+	}
+}
+
+// work looks at the records, verifies what has to be verified, and applies.
+func (r *Router) work(ctx context.Context) error {
+	if why, err := r.cfg.Observing(ctx); err != nil || why != "" {
+		return err // the process keeps a state that is no older than the record
+	}
+	clusters, err := r.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return err
+	}
+	lacks := func(c appliance.Cluster) bool { return c.Spec.HasEndpoints() && c.Endpoints == nil }
+	if slices.ContainsFunc(clusters, lacks) {
+		if err := r.cfg.Allot(ctx); err != nil {
+			return err
+		}
+	}
+	r.verifyAll(ctx, clusters)
+	return r.apply(ctx)
+}

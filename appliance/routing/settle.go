@@ -1,0 +1,99 @@
+package routing
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/endpoint"
+)
+
+// settling bounds how long a change of primary waits for the process.
+const settling = time.Second
+
+// Settle has the process hold what follows from the cluster's record now, and returns when
+// it does. Verified is set where the caller has just seen that the recorded primary takes
+// writes. During a change of primary a process that doesn't answer in time is killed: then
+// nothing leads anywhere until the router has started it anew, with the record of then. So
+// rw never leads to a former primary, and no change waits longer. The error says that this
+// was done, or that it failed.
+func (r *Router) Settle(ctx context.Context, cluster string, verified bool) error {
+	return r.settle(ctx, cluster, func(m *memory, c appliance.Cluster) {
+		if verified {
+			m.verify(c)
+		}
+	})
+}
+
+// Cut has rw lead nowhere until the recorded primary is verified anew. It is for a primary
+// that is about to be ended and started again in its place: a machine that is switched off
+// ends no connection.
+func (r *Router) Cut(ctx context.Context, cluster string) error {
+	return r.settle(ctx, cluster, func(m *memory, _ appliance.Cluster) { m.verified, m.cut = "", true })
+}
+
+func (r *Router) settle(ctx context.Context, cluster string, note func(*memory, appliance.Cluster)) error {
+	c, err := r.cfg.Store.Cluster(ctx, cluster)
+	if err != nil || !c.Spec.HasEndpoints() || c.Endpoints == nil {
+		return err
+	}
+	r.mu.Lock()
+	m := r.memory(c.UUID)
+	note(m, c)
+	cut := m.cut
+	r.mu.Unlock()
+	if !cut && c.Phase != appliance.PhaseRemoving && r.mayOpen(c) {
+		r.verify(ctx, c)
+	}
+	asked, cancel := context.WithTimeout(ctx, settling)
+	defer cancel()
+	err = r.push(asked)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, endpoint.ErrNotRunning): // nothing leads anywhere
+		r.Wake()
+		return nil
+	case ctx.Err() != nil:
+		return err
+	}
+	defer r.Wake()
+	if !cut && !Changing(c) {
+		return err
+	}
+	if kerr := r.kill(ctx); kerr != nil {
+		return errors.Join(err, kerr)
+	}
+	return appliance.NewProblem(appliance.ErrTimeout, "the endpoint process did not take a new state within %s and was killed: %w", settling, err)
+}
+
+// push applies what follows from the records now, to a process that runs.
+func (r *Router) push(ctx context.Context) error {
+	leave, err := r.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	needed, err := r.needed(ctx)
+	if err != nil || !needed {
+		return errors.Join(err, r.endIf(ctx, err == nil))
+	}
+	held := appliance.RouteStatus{Number: r.number}
+	if r.last == nil { // nothing has been applied by this daemon
+		if held, err = r.cfg.Process.Status(ctx); err != nil {
+			return err
+		}
+	}
+	routes, err := r.routes(ctx, held)
+	if err != nil {
+		return err
+	}
+	err = r.hold(ctx, routes, held.Number)
+	if appliance.IsProblem(err, appliance.ErrConflict) { // it holds a state with a higher number
+		if held, err = r.cfg.Process.Status(ctx); err == nil {
+			err = r.hold(ctx, routes, held.Number)
+		}
+	}
+	return err
+}

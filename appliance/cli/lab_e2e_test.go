@@ -34,7 +34,9 @@ type lab struct {
 	t         *testing.T
 	bin, home string
 	// limit is how long what boots machines may take.
-	limit  time.Duration
+	limit time.Duration
+	// env is what the commands have in their environment besides.
+	env    []string
 	client *api.Client
 }
 
@@ -87,6 +89,7 @@ func (l *lab) start(limit time.Duration, args ...string) command {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.t.Context()), limit)
 	cmd := exec.CommandContext(ctx, l.bin, args...)
 	cmd.Env = append(os.Environ(), "PGAPP_HOME="+l.home, "PGAPP_LISTEN=127.0.0.1:0", "PGAPP_AUTOMATIC=off", "PGAPP_DURABILITY=async", "PGAPP_ENDPOINT=off")
+	cmd.Env = append(cmd.Env, l.env...)
 	cmd.Dir = "/"
 	cmd.WaitDelay = 5 * time.Second
 	var stdout, stderr bytes.Buffer

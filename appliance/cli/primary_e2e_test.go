@@ -137,12 +137,17 @@ func (d *moved) dropped(member string) {
 func (d *moved) killsHostPrimary() {
 	d.t.Helper()
 	d.leads("node0")
+	d.replaces("failover, the host's primary killed", func() { d.killsHostServer() })
+}
+
+func (d *moved) killsHostServer() {
+	d.t.Helper()
 	text, err := os.ReadFile(filepath.Join(d.home, "clusters", "main", "node0", "data", "postmaster.pid"))
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	pid, _, _ := strings.Cut(string(text), "\n")
-	d.replaces("failover, the host's primary killed", func() { d.must("kill", "-KILL", pid) })
+	d.must("kill", "-KILL", pid)
 }
 
 // stopsLibvirt replaces a primary whose machine hangs, while libvirtd hangs too: pgapp
@@ -243,9 +248,15 @@ func (d *moved) hangsMachine() {
 // stopsMachine stops the member's QEMU process.
 func (d *moved) stopsMachine(member string) {
 	d.t.Helper()
+	d.must("kill", "-STOP", d.qemu(member))
+}
+
+// qemu is the member's QEMU process.
+func (d *moved) qemu(member string) string {
+	d.t.Helper()
 	pid, err := os.ReadFile("/run/libvirt/qemu/pgapp-main-" + member + ".pid")
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	d.must("kill", "-STOP", strings.TrimSpace(string(pid)))
+	return strings.TrimSpace(string(pid))
 }

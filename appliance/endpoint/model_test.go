@@ -90,10 +90,11 @@ func TestRWNeverLeadsToAFormerPrimary(t *testing.T) {
 			m := model{rng: rand.New(rand.NewPCG(seed, 2)), members: members}
 			w := newWorld(t, appliance.Route{Primary: ptr(members[0].route())})
 			m.route = w.route
+			rw := w.route.RW // the goroutines below may not look at what apply changes
 			stop := make(chan struct{})
 			var work sync.WaitGroup
 			for range 8 {
-				work.Go(func() { reconnect(w.route.RW, stop) })
+				work.Go(func() { reconnect(rw, stop) })
 			}
 			for range 150 {
 				m.next()
@@ -104,7 +105,7 @@ func TestRWNeverLeadsToAFormerPrimary(t *testing.T) {
 					}
 				}
 				if m.route.Primary != nil && !m.route.Closed {
-					if _, name := greet(t, w.route.RW); name != m.route.Primary.Name {
+					if _, name := greet(t, rw); name != m.route.Primary.Name {
 						t.Errorf("state %d: led to %s, not to %s", w.n, name, m.route.Primary.Name)
 					}
 				}

@@ -15,15 +15,27 @@ import (
 // endPoll is how often the end of a process is looked for.
 const endPoll = 20 * time.Millisecond
 
+// lastAnswer is how long a process that didn't answer to its stop may take to end.
+const lastAnswer = 2 * time.Second
+
 // Stop cuts all connections, ends the process and removes its files. It returns when
 // the process has ended; without a process it only removes the files. A process that
 // does not answer until ctx ends is left: see [Client.Kill].
 func (c Client) Stop(ctx context.Context) error {
-	_, err := c.call(ctx, request{Verb: verbStop})
-	if err != nil && !errors.Is(err, ErrNotRunning) {
-		return fmt.Errorf("stopping the endpoint process: %w", err)
+	_, lost := c.call(ctx, request{Verb: verbStop})
+	if errors.Is(lost, ErrNotRunning) {
+		lost = nil
 	}
-	if err := c.awaitEnd(ctx); err != nil {
+	waiting, cancel := ctx, context.CancelFunc(func() {})
+	if lost != nil { // its answer may have been lost in its end
+		waiting, cancel = context.WithTimeout(ctx, lastAnswer)
+	}
+	err := c.awaitEnd(waiting)
+	cancel()
+	if err != nil && lost != nil {
+		return fmt.Errorf("stopping the endpoint process: %w", lost)
+	}
+	if err != nil {
 		return fmt.Errorf("waiting for the endpoint process to end: %w", err)
 	}
 	return removeGroup(ctx, c.Home)

@@ -89,6 +89,9 @@ func (c Client) dial(ctx context.Context) (*net.UnixConn, error) {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, ErrNotRunning
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, context.DeadlineExceeded
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the endpoint process: %w", err)
 	}

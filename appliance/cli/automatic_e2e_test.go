@@ -64,7 +64,7 @@ func TestAutomatic(t *testing.T) {
 // unlimited has a program that replaces a primary more than three times an hour.
 func (l *lab) unlimited() {
 	l.t.Helper()
-	l.bin = filepath.Join(l.t.TempDir(), "pgapp")
+	l.bin = filepath.Join(filepath.Dir(l.home), "pgapp") // removed after the cluster
 	err := overlay.Build(l.t.Context(), "../..", ".", l.bin, overlay.Edit{File: "appliance/ha/decide.go", Old: "hourly = 3", New: "hourly = 1000"})
 	if err != nil {
 		l.t.Fatal(err)

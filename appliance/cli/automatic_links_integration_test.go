@@ -78,6 +78,7 @@ func TestAutomaticLeavesAPrimaryThatSomebodyHears(t *testing.T) {
 		b.moreWritten(run)
 	}
 	b.kept(run)
+	b.eventually("the promise is over both standbys", func() bool { return b.run("verify").code == 0 })
 	b.verified()
 }
 

@@ -4,6 +4,8 @@ package cli_test
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,6 +40,12 @@ func (b *box) phase(detail string) (id string) {
 	return id
 }
 
+// requests counts what the daemon has logged of its clients' requests.
+func (b *box) requests() int {
+	data, _ := os.ReadFile(filepath.Join(b.home, "pgapp.log"))
+	return strings.Count(string(data), `"msg":"request"`)
+}
+
 // TestCancelBringsTheOldPrimaryBack cancels a switchover whose old primary is held up
 // in its shutdown.
 func TestCancelBringsTheOldPrimaryBack(t *testing.T) {
@@ -48,7 +56,9 @@ func TestCancelBringsTheOldPrimaryBack(t *testing.T) {
 	thaw := b.freeze("node0", "autovacuum launcher") // a checkpoint has to go on before the stop
 	_, wait := b.background("switchover")
 	id := b.phase("stopping node0")
+	before := b.requests()
 	_, cancelled := b.background("ops", id, "--cancel", "-o", "json")
+	b.eventually("the client has reached the daemon", func() bool { return b.requests() > before })
 	thaw()
 	r := cancelled()
 	var o appliance.Operation

@@ -45,8 +45,8 @@ func routesNow(next ha.Step) bool {
 // commands are carried out: they are closed before the old primary is stopped or killed,
 // and open once the new one is on record. A failover goes on without them: then nothing
 // leads anywhere.
-func (p *primaryChange) route(ctx context.Context, ch appliance.PrimaryChange, report appliance.Report) {
-	if p.work.cfg.Endpoints == nil || ch.Phase == appliance.ChangeLooking || ch.Phase == p.routed {
+func (p *primaryChange) route(ctx context.Context, f facts, ch appliance.PrimaryChange, report appliance.Report) {
+	if p.work.cfg.Endpoints == nil || !f.cluster.Spec.HasEndpoints() || ch.Phase == appliance.ChangeLooking || ch.Phase == p.routed {
 		return
 	}
 	first := p.routed == ""

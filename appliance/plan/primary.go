@@ -134,7 +134,7 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 		}
 		if ch.Phase.Final() {
 			err := errors.Join(p.letIn(ctx, *ch, report), p.outcome(f.cluster, *ch))
-			p.route(ctx, *ch, report)
+			p.route(ctx, f, *ch, report)
 			report(appliance.Progress{Detail: p.story(*ch)})
 			return err
 		}
@@ -149,7 +149,7 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 			return err
 		}
 		if routesNow(next) {
-			p.route(ctx, next.Change, report)
+			p.route(ctx, f, next.Change, report)
 		}
 		p.trouble = p.carryOut(ctx, f, next)
 		pause := changePoll

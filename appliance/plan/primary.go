@@ -170,11 +170,14 @@ func (p primaryChange) story(ch appliance.PrimaryChange) string {
 	return strings.TrimSuffix(ch.To+" took over: "+p.times.String(), ": ")
 }
 
-// begin begins a phase.
+// begin begins a phase. The standbys that were detached during the fence are so in the
+// election.
 func (p *primaryChange) begin(phase appliance.ChangePhase, now time.Time) {
 	p.times.end(p.phase, p.since, p.ready.since, now)
+	if p.phase != appliance.ChangeFencing || phase != appliance.ChangeElecting {
+		clear(p.given)
+	}
 	p.phase, p.since = phase, now
-	clear(p.given)
 }
 
 // rest waits for the pause, or returns the context's error.

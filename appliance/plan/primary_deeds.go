@@ -111,16 +111,32 @@ func (p primaryChange) command(ctx context.Context, f facts, next ha.Step, c ha.
 // detach ends the receiver of a standby that answers.
 func (p primaryChange) detach(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
 	return p.inMember(ctx, f, m, func(c *postgres.Control) error {
-		s, err := c.Standing(ctx)
+		asked, cancel := context.WithTimeout(ctx, lookLimit)
+		s, err := c.Standing(asked)
+		cancel()
 		if err != nil || !s.InRecovery || m.Return != "" {
 			return err
 		}
-		conf, err := f.memberConfig(ctx, m, mc, s.Limits)
+		conf, err := p.config(ctx, f, m, mc, s.Limits)
 		if err != nil {
 			return err
 		}
 		return postgres.Detach(ctx, mc, conf, c)
 	})
+}
+
+// config is the member's configuration. The size of a file system is asked for once.
+func (p primaryChange) config(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, limits postgres.Limits) (postgres.Config, error) {
+	size, ok := p.ready.disks.Load(m.Name)
+	if !ok {
+		n, err := postgres.FileSystemBytes(ctx, mc)
+		if err != nil {
+			return postgres.Config{}, err
+		}
+		p.ready.disks.Store(m.Name, n)
+		size = n
+	}
+	return f.configOn(m, limits, size.(int64)), nil
 }
 
 // stop stops the old primary cleanly. A fast stop waits until the standbys have all WAL,
@@ -156,10 +172,11 @@ func (p primaryChange) promote(ctx context.Context, f facts, m appliance.Member,
 		if ch.Kind == appliance.OpSwitchover && !s.Receiving && s.Replayed >= ch.LSN && kept {
 			return c.Promote(ctx)
 		}
-		conf, err := f.memberConfig(ctx, m, mc, s.Limits)
+		conf, err := p.config(ctx, f, m, mc, s.Limits)
 		if err != nil {
 			return err
 		}
+		// Without a restore_command: a promotion would run it several times.
 		conf.FreeReplay = true
 		if err := postgres.Detach(ctx, mc, conf, c); err != nil {
 			return err
@@ -182,18 +199,22 @@ func (p primaryChange) point(ctx context.Context, f facts, m appliance.Member, m
 	if m.Return != "" || m.WantStopped {
 		return nil
 	}
-	running, err := mc.ServerRunning(ctx)
-	if err != nil || !running {
-		return nil //nolint:nilerr // it follows when it is started
+	limits, ok := p.ready.own.Load(m.Name)
+	if !ok { // it doesn't answer
+		running, err := mc.ServerRunning(ctx)
+		if err != nil || !running {
+			return nil //nolint:nilerr // it follows when it is started
+		}
+		d, err := postgres.InspectDataDir(ctx, mc)
+		if err != nil {
+			return err
+		}
+		limits = d.Limits
 	}
 	if to != "" {
 		f.cluster.Primary = to
 	}
-	d, err := postgres.InspectDataDir(ctx, mc)
-	if err != nil {
-		return err
-	}
-	conf, err := f.memberConfig(ctx, m, mc, d.Limits)
+	conf, err := p.config(ctx, f, m, mc, limits.(postgres.Limits))
 	if err != nil {
 		return err
 	}
@@ -234,7 +255,7 @@ func (p primaryChange) noteEpoch(ctx context.Context, f facts, next ha.Step) err
 	}
 	f.cluster.Primary = m.Name
 	mc := p.work.provider.Machine(f.cluster, m)
-	conf, err := f.memberConfig(ctx, m, mc, postgres.Limits{})
+	conf, err := p.config(ctx, f, m, mc, postgres.Limits{})
 	if err != nil {
 		return err
 	}

@@ -101,13 +101,13 @@ func (p primaryChange) look(ctx context.Context, f facts, ch appliance.PrimaryCh
 }
 
 // glances looks at all members at the same time. A primary that is being stopped or
-// killed isn't asked.
+// killed isn't asked; nor is anybody during the fence, which depends on no answer.
 func (p primaryChange) glances(ctx context.Context, f facts, ch appliance.PrimaryChange) []glance {
 	out := make([]glance, len(f.cluster.Members))
 	var wg sync.WaitGroup
 	for i, m := range f.cluster.Members {
 		out[i] = glance{member: m}
-		if p.hasEnded(m.Name) || m.Name == ch.From && ch.Phase != appliance.ChangeLooking {
+		if ch.Phase == appliance.ChangeFencing || p.hasEnded(m.Name) || m.Name == ch.From && ch.Phase != appliance.ChangeLooking {
 			continue
 		}
 		limit := lookLimit
@@ -117,7 +117,12 @@ func (p primaryChange) glances(ctx context.Context, f facts, ch appliance.Primar
 		wg.Go(func() {
 			asked, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
-			if out[i].answered = p.ask(asked, f, ch, m, &out[i]) == nil; !out[i].answered && ch.Phase == appliance.ChangeElecting {
+			if out[i].answered = p.ask(asked, f, ch, m, &out[i]) == nil; out[i].answered {
+				p.ready.own.Store(m.Name, out[i].standing.Limits)
+				return
+			}
+			p.ready.own.Delete(m.Name)
+			if ch.Phase == appliance.ChangeElecting {
 				out[i].runs = p.runs(ctx, f, m.Name)
 			}
 		})
@@ -126,9 +131,16 @@ func (p primaryChange) glances(ctx context.Context, f facts, ch appliance.Primar
 	return out
 }
 
-// ask asks a member's server, and reads its timelines' ends. While a switchover stops
-// the primary, and for a candidate that is still in recovery, the line is that of the
-// first look: it can't change, and each question costs a session.
+// lineAt is a standby's line when it had replayed up to a position.
+type lineAt struct {
+	replayed appliance.LSN
+	line     appliance.Line
+}
+
+// ask asks a member's server, and reads its timelines' ends. The line is the one known
+// where it can't have changed, since each question costs a session: of a standby that has
+// replayed nothing since, while a switchover stops the primary, and of a candidate that is
+// still in recovery.
 func (p primaryChange) ask(ctx context.Context, f facts, ch appliance.PrimaryChange, m appliance.Member, g *glance) error {
 	err := p.inMember(ctx, f, m, func(c *postgres.Control) (err error) {
 		g.standing, err = c.Standing(ctx)
@@ -139,8 +151,9 @@ func (p primaryChange) ask(ctx context.Context, f facts, ch appliance.PrimaryCha
 	}
 	timeline := g.standing.Timeline
 	if g.standing.InRecovery {
-		if line, ok := p.ready.lines.Load(m.Name); ok && (ch.Phase == appliance.ChangeStopping || ch.Phase == appliance.ChangePromoting) {
-			g.line = line.(appliance.Line)
+		known, ok := p.ready.lines.Load(m.Name)
+		if ok && (ch.Phase == appliance.ChangeStopping || ch.Phase == appliance.ChangePromoting || known.(lineAt).replayed == g.standing.Replayed) {
+			g.line = known.(lineAt).line
 			return nil
 		}
 		if timeline, err = postgres.ReplayTimeline(ctx, m.Host, m.Port, f.secrets.Get(appliance.SecretReplicator)); err != nil {
@@ -153,7 +166,7 @@ func (p primaryChange) ask(ctx context.Context, f facts, ch appliance.PrimaryCha
 		return err
 	}
 	if g.standing.InRecovery {
-		p.ready.lines.Store(m.Name, g.line)
+		p.ready.lines.Store(m.Name, lineAt{g.standing.Replayed, g.line})
 	}
 	return nil
 }

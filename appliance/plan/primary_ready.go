@@ -36,8 +36,13 @@ type readiness struct {
 	limits *postgres.Limits
 	// seen is the furthest flushed position of the old primary that was seen.
 	seen appliance.LSN
-	// lines are the standbys' lines in the last look that asked for them.
+	// lines are the standbys' lines at the positions to which they had replayed, when
+	// they were asked for them.
 	lines sync.Map
+	// own are the limits of the members that answered in the last look.
+	own sync.Map
+	// disks are the sizes of the members' file systems.
+	disks sync.Map
 	// since is when the old primary was first seen stopped, zero while it runs.
 	since time.Time
 	// rest is the WAL that only the old primary's directory has.

@@ -157,10 +157,14 @@ func (p primaryChange) takeFrom(ctx context.Context, f facts, standby, from stri
 		if err != nil || !s.InRecovery {
 			return err
 		}
-		conf, err := f.memberConfig(ctx, m, mc, s.Limits)
+		conf, err := p.config(ctx, f, m, mc, s.Limits)
 		if err != nil {
 			return err
 		}
-		return postgres.TakeWAL(ctx, mc, conf, c, dir, f.cluster.Timeline)
+		at, err := postgres.TakeWAL(ctx, mc, conf, c, dir, f.cluster.Timeline, s.Replayed)
+		if err == nil {
+			p.seen[standby] = at // a look that finds the same position needs no second one
+		}
+		return err
 	})
 }

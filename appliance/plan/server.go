@@ -92,13 +92,18 @@ func configure(ctx context.Context, f facts, m appliance.Member, mc appliance.Ma
 // machine share its file system, and so each gets a share of its size. A standby never
 // gets parameters below limits, because it would not start.
 func (f facts) memberConfig(ctx context.Context, m appliance.Member, mc appliance.Machine, limits postgres.Limits) (postgres.Config, error) {
+	size, err := postgres.FileSystemBytes(ctx, mc)
+	if err != nil {
+		return postgres.Config{}, err
+	}
+	return f.configOn(m, limits, size), nil
+}
+
+// configOn is memberConfig for a file system of that size.
+func (f facts) configOn(m appliance.Member, limits postgres.Limits, size int64) postgres.Config {
 	c := f.config(m)
 	if m.Name != f.cluster.Primary {
 		c.Parameters = undelayed(f.cluster, limits.Raise(c.Parameters))
-	}
-	size, err := postgres.FileSystemBytes(ctx, mc)
-	if err != nil {
-		return c, err
 	}
 	sharing := 0
 	for _, o := range f.cluster.Members {
@@ -110,7 +115,7 @@ func (f facts) memberConfig(ctx context.Context, m appliance.Member, mc applianc
 		sharing = 1
 	}
 	c.DiskBytes = size / int64(max(sharing, 1))
-	return c, nil
+	return c
 }
 
 func (w work) awaitStreaming(names []string) func(context.Context, appliance.Report) error {

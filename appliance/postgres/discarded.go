@@ -15,7 +15,7 @@ import (
 
 // commitsScript prints the transactions' records that pg_waldump $1 reads in $2 on
 // timeline $3 from $4 to $5.
-const commitsScript = usedSegments + `"$1" --path="$d" --timeline="$3" --start="$4" --end="$5" --rmgr=Transaction`
+const commitsScript = "first=\n" + usedSegments + `"$1" --path="$d" --timeline="$3" --start="$4" --end="$5" --rmgr=Transaction`
 
 // CountDiscarded counts what a stopped member's WAL holds beyond the position from,
 // where it left the primary's. It changes nothing. WAL that can't be read is no error:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"pgapp/appliance"
@@ -13,7 +14,7 @@ import (
 )
 
 // takePoll is the pause between two looks at the replay of the WAL that is taken.
-const takePoll = 10 * time.Millisecond
+const takePoll = 3 * time.Millisecond
 
 // answerLimit bounds each look at that replay.
 const answerLimit = 2 * time.Second
@@ -25,11 +26,7 @@ var ErrUnreadable = errors.New("the WAL can't be read")
 // begins at the position or after it, the position itself if there is none. It fails if
 // the directory can't be read.
 func endOfRest(ctx context.Context, sh Shell, wal string, timeline uint32, from appliance.LSN) (appliance.LSN, error) {
-	_, err := script(ctx, sh, `ls -- "$1" >/dev/null`, wal)
-	var last walTail
-	if err == nil {
-		last, err = lastRecord(ctx, sh, wal, timeline, from)
-	}
+	last, err := lastRecord(ctx, sh, wal, timeline, from)
 	var exit *appliance.ExitError
 	if errors.As(err, &exit) {
 		err = fmt.Errorf("%w: %w", ErrUnreadable, err)
@@ -47,40 +44,42 @@ func endOfRest(ctx context.Context, sh Shell, wal string, timeline uint32, from 
 	return max(last.end, from), nil
 }
 
-// TakeWAL has a detached standby replay the WAL that the data directory dir of another
-// member on the same machine holds beyond the standby's, and returns when it has. The
-// other member's server must have ended. Queries don't hold up this replay. A repeat is
-// safe; the next configuration that is written ends the reading.
-func TakeWAL(ctx context.Context, sh Shell, conf Config, c *Control, dir string, timeline uint32) error {
-	s, err := c.Standing(ctx)
-	if err != nil {
-		return err
-	}
+// TakeWAL has a detached standby, which has replayed up to from, replay the WAL that the
+// data directory dir of another member on the same machine holds beyond it. It returns
+// the standby's position when that is done. The other member's server must have ended.
+// Queries don't hold up this replay. A repeat is safe; the next configuration that is
+// written ends the reading.
+func TakeWAL(ctx context.Context, sh Shell, conf Config, c *Control, dir string, timeline uint32, from appliance.LSN) (appliance.LSN, error) {
 	wal := path.Join(dir, "pg_wal")
-	end, err := endOfRest(ctx, sh, wal, timeline, s.Replayed)
-	if err != nil || end <= s.Replayed {
-		return err
-	}
 	conf.Apart, conf.FreeReplay, conf.RestoreFrom = true, true, wal
-	if err := reconfigure(ctx, sh, conf); err != nil {
-		return err
+	var end appliance.LSN
+	var unread, unset error
+	var wg sync.WaitGroup
+	wg.Go(func() { end, unread = endOfRest(ctx, sh, wal, timeline, from) })
+	wg.Go(func() { unset = reconfigure(ctx, sh, conf) })
+	wg.Wait()
+	if err := errors.Join(unread, unset); err != nil {
+		return 0, err
 	}
-	err = wait.Until(ctx, takePoll, func(ctx context.Context) (bool, error) {
+	var position appliance.LSN
+	err := wait.Until(ctx, takePoll, func(ctx context.Context) (bool, error) {
 		ctx, cancel := context.WithTimeout(ctx, answerLimit)
 		defer cancel()
 		if _, err := freeReplay(ctx, sh, conf.Port, c); err != nil {
 			return false, err
 		}
 		s, err := c.Standing(ctx)
+		position = max(s.Received, s.Replayed)
 		return s.Replayed >= end, err
 	})
 	if err != nil {
-		return fmt.Errorf("replaying the WAL in %s up to %s: %w", wal, end, err)
+		return 0, fmt.Errorf("replaying the WAL in %s up to %s: %w", wal, end, err)
 	}
-	return nil
+	return position, nil
 }
 
-// restoreCommand copies a WAL file from the directory.
+// restoreCommand copies a WAL file from the directory. A link would not do: the standby
+// writes over the segments that it no longer needs.
 func restoreCommand(dir string) string {
 	quoted := "'" + strings.ReplaceAll(strings.ReplaceAll(dir, "%", "%%"), "'", `'\''`) + "'"
 	return `cp -- ` + quoted + `/"%f" "%p"`

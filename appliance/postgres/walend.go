@@ -127,21 +127,24 @@ func lineOf(ctx context.Context, sh Shell, timeline uint32) (appliance.Line, err
 	return line, nil
 }
 
-// usedSegments links the segments in $2 that have been written to, in a directory $d.
-// pg_waldump asks any segment for its size, and fails if it comes upon one that was
-// made in advance, which is empty.
+// usedSegments links the segments in $2 that have been written to, in a directory $d,
+// but for those at positions before $first. pg_waldump asks any segment for its size, and
+// fails if it comes upon one that was made in advance, which is empty.
 const usedSegments = `set -eu
+ls -- "$2" >/dev/null
 d=$(mktemp -d)
 trap 'rm -rf -- "$d"' EXIT
 for f in "$2"/????????????????????????; do
+	n=${f##*/}
+	[ ! "${n#????????}" \< "$first" ] || continue
 	cmp -s -n 2 -- "$f" /dev/zero || ln -s -- "$f" "$d/"
 done
 `
 
 // lastRecordScript prints the last record that pg_waldump $1 reads in $2 on timeline
-// $3 from $4 on, and then the timeline's segments, each with the position that its first
+// $3 from $4 on, which is in segment $5, and then the timeline's segments, each with the position that its first
 // page has. The end of the WAL is an error to pg_waldump, so its exit code says nothing.
-const lastRecordScript = usedSegments + `"$1" --path="$d" --timeline="$3" --start="$4" | tail -n 1
+const lastRecordScript = "first=$5\n" + usedSegments + `"$1" --path="$d" --timeline="$3" --start="$4" | tail -n 1
 for f in "$d/$(printf %08X "$3")"*; do
 	[ ! -e "$f" ] || echo "segment ${f##*/}" $(od -An -tx8 -j8 -N8 -- "$f")
 done`
@@ -175,6 +178,7 @@ func lastRecord(ctx context.Context, sh Shell, wal string, timeline uint32, from
 	res, err := sh.Run(ctx, appliance.Command{Env: pgEnv(), Argv: []string{
 		"/bin/sh", "-c", lastRecordScript, "sh", program(sh.Layout(), "pg_waldump"), wal,
 		strconv.FormatUint(uint64(timeline), 10), from.String(),
+		fmt.Sprintf("%08X%08X", uint64(from)>>32, uint64(from)%(1<<32)/walSegment),
 	}})
 	if err != nil {
 		return walTail{}, err

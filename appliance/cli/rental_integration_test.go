@@ -43,11 +43,27 @@ back AS (UPDATE rental SET return_date = now() WHERE return_date IS NULL AND inv
 SELECT inventory_id FROM mine`)
 }
 
+// activeCustomers are the first n customers that may rent.
+func (b *box) activeCustomers(n int) []int32 {
+	b.t.Helper()
+	var ids []int32
+	for _, text := range strings.Fields(b.rows(fmt.Sprintf("SELECT customer_id FROM customer WHERE activebool ORDER BY 1 LIMIT %d", n))) {
+		id, err := strconv.ParseInt(text, 10, 32)
+		b.must(err)
+		ids = append(ids, int32(id))
+	}
+	if len(ids) != n {
+		b.t.Fatalf("%d active customers, %d are wanted", len(ids), n)
+	}
+	return ids
+}
+
 // rush has many clients rent the last copy at once, and the winner bring it back, round
 // after round.
 type rush struct {
-	b    *box
-	site *rental.Site
+	b         *box
+	site      *rental.Site
+	customers []int32 // active ones: only they rent
 
 	mu      sync.Mutex
 	rentals []rental.Receipt
@@ -55,23 +71,22 @@ type rush struct {
 
 // round returns when every client has an answer: one has the copy, and all others are told
 // that none is left.
-func (r *rush) round(clients int) {
+func (r *rush) round() {
 	r.b.t.Helper()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var won []rental.Receipt
-	var customers []int32
-	for n := range clients {
+	var winners []int32
+	for _, customer := range r.customers {
 		wg.Go(func() {
-			customer := int32(n + 1) // #nosec G115 -- a small number
 			got, _, err := r.site.Rent(r.b.t.Context(), rental.Rent{Request: uuid.New(), Customer: customer, Film: 1, Store: 1, Pay: true})
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
 			case err == nil:
-				won, customers = append(won, got), append(customers, customer)
+				won, winners = append(won, got), append(winners, customer)
 			case !appliance.IsProblem(err, appliance.ErrConflict):
-				r.b.t.Errorf("client %d: %v", n, err)
+				r.b.t.Errorf("customer %d: %v", customer, err)
 			}
 		})
 	}
@@ -80,7 +95,7 @@ func (r *rush) round(clients int) {
 		r.b.t.Errorf("%d clients have the last copy: %+v", len(won), won)
 	}
 	for i, got := range won {
-		if _, _, err := r.site.Return(r.b.t.Context(), uuid.New(), customers[i], got.Rental); err != nil {
+		if _, _, err := r.site.Return(r.b.t.Context(), uuid.New(), winners[i], got.Rental); err != nil {
 			r.b.t.Errorf("returning rental %d: %v", got.Rental, err)
 		}
 	}
@@ -122,7 +137,7 @@ func TestRentalGivesTheLastCopyOnce(t *testing.T) {
 	b := newBox(t).shareTree()
 	b.up("--standbys", "2", "--durability", "quorum")
 	copyID := b.lastCopy()
-	r := &rush{b: b, site: b.site(rental.Session, 32)}
+	r := &rush{b: b, site: b.site(rental.Session, 32), customers: b.activeCustomers(32)}
 	rounds := setting(t, "PGAPP_TEST_RENTALS", 30)
 	kills := setting(t, "PGAPP_TEST_KILLS", 2)
 	var killer sync.WaitGroup
@@ -138,11 +153,11 @@ func TestRentalGivesTheLastCopyOnce(t *testing.T) {
 	})
 	begun := time.Now()
 	for n := 0; n < rounds; n++ {
-		r.round(32)
+		r.round()
 	}
 	cancel()
 	killer.Wait()
-	r.round(32) // after the last kill
+	r.round() // after the last kill
 	t.Logf("%d rounds in %s, %+v", rounds+1, time.Since(begun).Round(time.Millisecond), r.site.Counts())
 	r.kept(copyID)
 	b.verified()

@@ -131,9 +131,7 @@ func TestFrozenProcessIsKilled(t *testing.T) {
 	t.Parallel()
 	p := newProcess(t)
 	s := p.ensure("one", appliance.Routes{})
-	if err := syscall.Kill(s.PID, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	halt(t, s.PID)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // a busy machine takes a while to connect
 	defer cancel()
 	if _, err := p.client.Status(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -145,6 +143,30 @@ func TestFrozenProcessIsKilled(t *testing.T) {
 	if next := p.ensure("one", appliance.Routes{}); next.PID == s.PID {
 		t.Error("the frozen process still serves")
 	}
+}
+
+// halt stops a process and returns when each of its threads has stopped: until then one
+// of them may still answer.
+func halt(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	stats := filepath.Join("/proc", strconv.Itoa(pid), "task/*/stat")
+	eventually(t, "the process has stopped", func() bool {
+		paths, err := filepath.Glob(stats)
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("threads of process %d: %v, %v", pid, paths, err)
+		}
+		for _, path := range paths {
+			// A thread that ended meanwhile has no file.
+			text, err := os.ReadFile(path)
+			if err == nil && !strings.Contains(string(text), ") T ") {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func TestNewerBuildTakesOverInTheMiddleOfATransfer(t *testing.T) {

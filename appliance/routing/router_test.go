@@ -1,0 +1,98 @@
+package routing_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+
+	"pgapp/appliance"
+	"pgapp/appliance/routing"
+)
+
+var errNone = errors.New("there are none")
+
+// records are those of a home whose members nobody can ask.
+type records []appliance.Cluster
+
+func (r records) Clusters(context.Context) ([]appliance.Cluster, error) { return r, nil }
+
+func (r records) Cluster(_ context.Context, name string) (appliance.Cluster, error) {
+	for _, c := range r {
+		if c.Name == name {
+			return c, nil
+		}
+	}
+	return appliance.Cluster{}, errNone
+}
+
+func (r records) Secrets(context.Context, string) (appliance.Secrets, error) {
+	return appliance.Secrets{}, errNone
+}
+
+// process holds a state, as the endpoint process does.
+type process struct {
+	status appliance.RouteStatus
+	routes appliance.Routes
+}
+
+func (p *process) Ensure(ctx context.Context, r appliance.Routes) (appliance.RouteStatus, error) {
+	return p.Apply(ctx, r)
+}
+
+func (p *process) Apply(_ context.Context, r appliance.Routes) (appliance.RouteStatus, error) {
+	if r.Number <= p.status.Number {
+		return p.status, appliance.NewProblem(appliance.ErrConflict, "the state is older")
+	}
+	p.routes, p.status.Number = r, r.Number
+	return p.status, nil
+}
+
+func (p *process) Status(context.Context) (appliance.RouteStatus, error) { return p.status, nil }
+func (p *process) Kill(context.Context) error                            { return errNone }
+func (p *process) Stop(context.Context) error                            { return errNone }
+
+// TestTwoClusters has two clusters keep apart in one process: a new daemon takes for true
+// what is open, of each cluster its own, and what it finds out about one leaves the other
+// as it was.
+func TestTwoClusters(t *testing.T) {
+	t.Parallel()
+	open, shut := newScene(), newScene()
+	open.c.UUID, shut.c.UUID, shut.c.Name = "1", "2", "other"
+	shut.c.Endpoints = &appliance.Endpoints{RW: 5002, RO: 5003}
+	p := &process{status: appliance.RouteStatus{Number: 1 << 62, Clusters: []appliance.ClusterRouteStatus{
+		{Cluster: "main", RW: appliance.EndpointStatus{To: []string{"node0"}}, RO: appliance.EndpointStatus{To: []string{"node1"}}},
+		{Cluster: "other", RO: appliance.EndpointStatus{To: []string{"node2"}}},
+	}}}
+	r := routing.New(routing.Config{Store: records{open.c, shut.c}, Process: p, Log: slog.New(slog.DiscardHandler)})
+	states := func(main, other string) {
+		t.Helper()
+		if len(p.routes.Clusters) != 2 {
+			t.Fatalf("got %+v", p.routes)
+		}
+		a, b := p.routes.Clusters[0], p.routes.Clusters[1]
+		if said(a) != main || said(b) != other || a.RW == b.RW || a.RO == b.RO {
+			t.Errorf("got %q at %s and %q at %s, want %q and %q", said(a), a.RW, said(b), b.RW, main, other)
+		}
+	}
+	if err := r.Settle(t.Context(), "main", false); err != nil {
+		t.Fatal(err)
+	}
+	states("rw: node0 ro: node0 node1+ node2", "rw: node0 waits ro: node0 node1 node2+")
+	if err := r.Settle(t.Context(), "other", true); err != nil {
+		t.Fatal(err)
+	}
+	states("rw: node0 ro: node0 node1+ node2", "rw: node0 ro: node0 node1 node2+")
+	if err := r.Cut(t.Context(), "main"); err != nil {
+		t.Fatal(err)
+	}
+	states("rw: waits ro: node0 node1+ node2", "rw: node0 ro: node0 node1 node2+")
+	if err := r.Settle(t.Context(), "main", false); err != nil {
+		t.Fatal(err)
+	}
+	states("rw: waits ro: node0 node1+ node2", "rw: node0 ro: node0 node1 node2+")
+	if err := r.Settle(t.Context(), "main", true); err != nil {
+		t.Fatal(err)
+	}
+	states("rw: node0 ro: node0 node1+ node2", "rw: node0 ro: node0 node1 node2+")
+}

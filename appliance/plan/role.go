@@ -7,10 +7,18 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/postgres"
+	"pgapp/appliance/wait"
 )
 
 // roleTimeout bounds the look at one server, and the promotion of a primary.
 const roleTimeout = 30 * time.Second
+
+// roleReplayTimeout bounds the wait for a standby that refuses pgapp's role until it has
+// replayed the role's creation.
+const (
+	roleReplayTimeout = 10 * time.Second
+	roleReplayEvery   = 50 * time.Millisecond
+)
 
 // starter starts one member in its recorded role.
 type starter struct {
@@ -40,8 +48,8 @@ func (s starter) inRole(ctx context.Context) (ok bool, err error) {
 			return nil
 		}
 		seen, err := s.seen(ctx, f, m)
-		if appliance.IsProblem(err, appliance.ErrConflict) {
-			return nil // do says it
+		if appliance.IsProblem(err, appliance.ErrConflict) || postgres.Refused(err) {
+			return nil // do says it, or waits
 		}
 		ok = err == nil && f.inRole(m, seen)
 		return err
@@ -80,6 +88,23 @@ func (s starter) seen(ctx context.Context, f facts, m appliance.Member) (seen po
 	})
 	if err == nil && epoch > f.cluster.Epoch {
 		err = foreignPrimary(f.cluster, m.Name)
+	}
+	return seen, err
+}
+
+// replayed is seen for a standby that may have started just now. A standby accepts
+// sessions as soon as its data are consistent (PostgreSQL documentation, 26.4.2), at an
+// earlier position than the one that it had before a crash. There it may not know pgapp's
+// role or its password yet: local standbys are copied before the roles are created.
+func (s starter) replayed(ctx context.Context, f facts, m appliance.Member) (seen postgres.Observation, err error) {
+	limited, cancel := context.WithTimeout(ctx, roleReplayTimeout)
+	defer cancel()
+	refused := wait.Until(limited, roleReplayEvery, func(context.Context) (bool, error) {
+		seen, err = s.seen(ctx, f, m)
+		return !postgres.Refused(err), nil
+	})
+	if refused != nil && ctx.Err() != nil {
+		err = ctx.Err()
 	}
 	return seen, err
 }
@@ -140,7 +165,7 @@ func (s starter) start(ctx context.Context, f facts, m appliance.Member, mc appl
 	if err := s.launch(ctx, f, m, mc, d); err != nil {
 		return err
 	}
-	_, err = s.seen(ctx, f, m)
+	_, err = s.replayed(ctx, f, m)
 	return err
 }
 
@@ -180,7 +205,7 @@ func (s starter) launchPrimary(ctx context.Context, f facts, m appliance.Member,
 
 // settleStandby gives a running server its recorded role as a standby.
 func (s starter) settleStandby(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, report appliance.Report) error {
-	seen, err := s.seen(ctx, f, m)
+	seen, err := s.replayed(ctx, f, m)
 	switch {
 	case err != nil:
 		return err

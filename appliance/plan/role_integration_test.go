@@ -147,6 +147,23 @@ func TestStartPromotesPrimaryThatIsStandby(t *testing.T) {
 	h.streaming("node1")
 }
 
+// TestStartWaitsForAStandbyThatHasNotReplayedTheRole starts a standby whose data are from
+// before pgapp's role got its password. It accepts sessions, and refuses pgapp until it has
+// replayed the rest.
+func TestStartWaitsForAStandbyThatHasNotReplayedTheRole(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, 243, packed(t))
+	h.create(1)
+	secret := h.sql("node0", "postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'pgapp'")
+	h.sql("node0", "postgres", "ALTER ROLE pgapp PASSWORD 'another'")
+	h.replayed("node0", "node1")
+	h.must(h.machine("node1").StopServer(t.Context(), appliance.StopFast))
+	h.sql("node0", "shop", "CREATE TABLE public.much AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
+	h.sql("node0", "postgres", "ALTER ROLE pgapp PASSWORD '"+secret+"'")
+	h.succeeded(h.do(appliance.OpStart, appliance.OperationParams{Member: "node1"}))
+	h.streaming("node1")
+}
+
 // TestStartLeavesForeignPrimaryAlone starts the recorded primary while another member
 // takes writes alone.
 func TestStartLeavesForeignPrimaryAlone(t *testing.T) {

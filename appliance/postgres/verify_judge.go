@@ -64,7 +64,7 @@ func (v *verification) judge(m *subject) (out []appliance.Check, proven bool) {
 
 func (m *subject) reachable(delay string) verdict {
 	switch {
-	case m.err != nil && !m.Primary && delay != "" && refused(m.err):
+	case m.err != nil && !m.Primary && delay != "" && Refused(m.err):
 		return fail("%s; replay is delayed by %s (%s), so the standby may not have the password yet", why(m.err), delay, delayParameter)
 	case m.err != nil:
 		return fail("%s", why(m.err))
@@ -200,7 +200,7 @@ func (m *subject) collations() verdict {
 	switch {
 	case len(m.facts.collations) > 0:
 		return fail("%s", sentence(m.facts.collations))
-	case m.dataErr != nil && m.delayed() && refused(m.dataErr):
+	case m.dataErr != nil && m.delayed() && Refused(m.dataErr):
 		return excuse("the standby doesn't have the database yet: %s", m.delayText())
 	case m.dataErr != nil:
 		return fail("the database's columns can't be read: %s", why(m.dataErr))

@@ -24,7 +24,7 @@ func (m *subject) logInAsApplication(ctx context.Context, in VerifyInput) (reada
 
 func (m *subject) applicationVerdict(readable int, err error) verdict {
 	switch {
-	case err != nil && m.delayed() && refused(err):
+	case err != nil && m.delayed() && Refused(err):
 		return excuse("role %s can't log in yet: %s: %s", RoleApp, why(err), m.delayText())
 	case err != nil:
 		return fail("role %s can't log in and read: %s", RoleApp, why(err))
@@ -39,8 +39,8 @@ const (
 	stateBadSecret  = "28P01" // invalid_password
 )
 
-// refused tells whether a running server doesn't know the database, the role or
+// Refused tells whether a running server doesn't know the database, the role or
 // the password, as a standby that has not replayed them yet.
-func refused(err error) bool {
+func Refused(err error) bool {
 	return hasState(err, stateNoDatabase) || hasState(err, stateBadLogin) || hasState(err, stateBadSecret)
 }

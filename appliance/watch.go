@@ -27,6 +27,9 @@ const (
 // server answers.
 type Sign struct {
 	Vital Vital
+	// Off is set where the member's machine is proven to be off, so that nothing in it
+	// can answer.
+	Off bool
 	// Detail is the machine's own word, such as "paused (user)" or "cgroup is frozen".
 	Detail string
 }

@@ -100,10 +100,8 @@ func hello(ctx context.Context, address, role, database string) (welcome bool, e
 		return false, err
 	}
 	defer func() { _ = conn.Close() }() // nothing was written that could be lost
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return false, fmt.Errorf("setting a deadline for %s: %w", address, err)
-	}
+	// A connection that can't be given a deadline has been closed, and its read fails.
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	hello := pgproto3.StartupMessage{
 		ProtocolVersion: pgproto3.ProtocolVersion30,
 		Parameters:      map[string]string{"user": role, "database": database, "application_name": "pgapp"},

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// signLimit bounds libvirt's part of a sign: a libvirtd that hangs must not hold
-	// up the looks at other members.
-	signLimit = 2 * time.Second
+	// signLimit bounds libvirt's part of a sign. A look at a machine may take 2 s: a
+	// libvirtd that hangs leaves time to look for processes.
+	signLimit = time.Second
 	// followAgain is the interval of attempts to follow libvirt's events again.
 	followAgain = 500 * time.Millisecond
 )
@@ -60,9 +60,9 @@ func (w *watching) follow(ctx context.Context, m appliance.Member, wake func(det
 	})
 }
 
-// Sign asks libvirt for the domain's state. Where libvirt doesn't answer or doesn't
-// know the domain, Sign looks for the machine's QEMU processes: without one, the
-// machine is off.
+// Sign asks libvirt for the domain's state. Where libvirt says that the domain is off,
+// doesn't answer or doesn't know the domain, Sign looks for the machine's QEMU processes:
+// without one, the machine is off.
 func (p *Provider) Sign(ctx context.Context, c appliance.Cluster, m appliance.Member) (appliance.Sign, error) {
 	if m.Placement == appliance.PlacementLocal {
 		return p.cfg.LocalWatched.Sign(ctx, c, m)
@@ -73,7 +73,12 @@ func (p *Provider) Sign(ctx context.Context, c appliance.Cluster, m appliance.Me
 func (w *watching) sign(ctx context.Context, cluster string, m appliance.Member) (appliance.Sign, error) {
 	cond, err := w.condition(ctx, cluster, m)
 	if err == nil {
-		return appliance.Sign{Vital: vitalOf(cond), Detail: cond.String()}, nil
+		out := appliance.Sign{Vital: vitalOf(cond), Detail: cond.String()}
+		if out.Vital == appliance.VitalGone {
+			left, err := processesWith(ctx, w.host.System, m.UUID)
+			out.Off = m.UUID != "" && err == nil && len(left) == 0
+		}
+		return out, nil
 	}
 	if ctx.Err() != nil || appliance.IsProblem(err, appliance.ErrForeignObject) || m.UUID == "" && !errors.Is(err, rpc.ErrNotFound) {
 		return appliance.Sign{}, err
@@ -89,7 +94,7 @@ func (w *watching) sign(ctx context.Context, cluster string, m appliance.Member)
 	if errors.Is(err, rpc.ErrNotFound) {
 		detail = "libvirt has no such domain, and no QEMU process of the machine is left"
 	}
-	return appliance.Sign{Vital: appliance.VitalGone, Detail: detail}, nil
+	return appliance.Sign{Vital: appliance.VitalGone, Off: m.UUID != "", Detail: detail}, nil
 }
 
 // condition finds the domain by its recorded UUID, else as domainOf does.

@@ -44,15 +44,21 @@ func TestSignReadsDomainState(t *testing.T) {
 			w, c, m := inLife(t)
 			w.fake.rename(m.Domain, "billing-db")
 			w.fake.happens(t, m.UUID, rpc.DomainState(tt.state), tt.reason, "")
-			got, err := w.Sign(t.Context(), c, m)
-			if want := (appliance.Sign{Vital: tt.want, Detail: tt.detail}); err != nil || got != want {
-				t.Errorf("got %+v, %v, want %+v", got, err, want)
+			for _, left := range [][]string{nil, {"qemu-system-x86_64", "-uuid", m.UUID}} {
+				w.host.processes = nil
+				if left != nil {
+					w.host.processes = []host.Process{{PID: 7, Argv: left}}
+				}
+				want := appliance.Sign{Vital: tt.want, Off: tt.want == appliance.VitalGone && left == nil, Detail: tt.detail}
+				if got, err := w.Sign(t.Context(), c, m); err != nil || got != want {
+					t.Errorf("with the processes %q: got %+v, %v, want %+v", left, got, err, want)
+				}
 			}
 		})
 	}
 }
 
-// TestSignWithoutLibvirt asks the host's processes instead.
+// TestSignWithoutLibvirt asks the host's processes instead, within a look's time.
 func TestSignWithoutLibvirt(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -68,14 +74,19 @@ func TestSignWithoutLibvirt(t *testing.T) {
 			t.Parallel()
 			w, c, m := inLife(t)
 			tt.breaks(w, m)
+			sign := func() (appliance.Sign, error) {
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				return w.Sign(ctx, c, m)
+			}
 			w.host.processes = []host.Process{{PID: 7, Argv: []string{"qemu-system-x86_64", "-uuid", m.UUID}}}
-			got, err := w.Sign(t.Context(), c, m)
-			if got.Vital != appliance.VitalUnknown || !errors.Is(err, tt.why) {
+			got, err := sign()
+			if got.Vital != appliance.VitalUnknown || got.Off || !errors.Is(err, tt.why) {
 				t.Errorf("with a QEMU process: got %+v, %v", got, err)
 			}
 			w.host.processes = []host.Process{{PID: 7, Argv: []string{"qemu-system-x86_64", "-uuid", c.Members[0].UUID}}}
-			got, err = w.Sign(t.Context(), c, m)
-			if got.Vital != appliance.VitalGone || !strings.Contains(got.Detail, tt.says) || err != nil {
+			got, err = sign()
+			if got.Vital != appliance.VitalGone || !got.Off || !strings.Contains(got.Detail, tt.says) || err != nil {
 				t.Errorf("without one: got %+v, %v", got, err)
 			}
 		})

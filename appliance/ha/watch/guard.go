@@ -43,18 +43,18 @@ func (w *Watcher) watch(ctx context.Context, c appliance.Cluster) {
 	if !ok {
 		return
 	}
+	every, limit := localTick, localLook
+	if !c.SharesMachine() {
+		every, limit = machineTick, machineLook
+	}
 	g := &guard{
-		w: w, id: c.UUID, look: looker{sessions: w.sessions, provider: provider, fresh: map[string]time.Time{}},
+		w: w, id: c.UUID, look: looker{sessions: w.sessions, provider: provider, limit: limit, fresh: map[string]time.Time{}},
 		eyes: map[string]context.CancelFunc{}, wake: make(chan struct{}, 1), clock: newClock(),
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer g.look.writes.wg.Wait()
 	defer g.wg.Wait()
 	defer stop()
-	every := localTick
-	if !c.SharesMachine() {
-		every = machineTick
-	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	ended := time.Now()

@@ -16,7 +16,7 @@ import (
 const (
 	// freshEvery is the interval of new connections to members without a doubt.
 	freshEvery = 5 * time.Second
-	// localLook and machineLook bound a look.
+	// localLook and machineLook bound the questions of a look.
 	localLook   = time.Second
 	machineLook = 2 * time.Second
 )
@@ -25,6 +25,8 @@ const (
 type looker struct {
 	sessions *postgres.Sessions
 	provider appliance.Provider
+	// limit bounds the questions of a look.
+	limit time.Duration
 	// fresh is when each member last took a new connection.
 	fresh map[string]time.Time
 	// seen is the furthest flushed position of the primary.
@@ -42,13 +44,6 @@ type view struct {
 
 // look looks at all members that shall run, at the same time.
 func (l *looker) look(ctx context.Context, c appliance.Cluster, s appliance.Secrets) view {
-	limit := localLook
-	if !c.SharesMachine() {
-		limit = machineLook
-	}
-	long := ctx
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	var shall []appliance.Member
 	for _, m := range c.Members {
 		if !m.WantStopped {
@@ -63,7 +58,7 @@ func (l *looker) look(ctx context.Context, c appliance.Cluster, s appliance.Secr
 		wg.Go(func() { out.members[i] = l.sight(ctx, c, m, s, due) })
 	}
 	wg.Wait()
-	l.write(long, c, s, out.members)
+	l.write(ctx, c, s, out.members)
 	if l.epoch != c.Epoch {
 		l.epoch, l.seen = c.Epoch, 0
 	}
@@ -78,38 +73,6 @@ func (l *looker) look(ctx context.Context, c appliance.Cluster, s appliance.Secr
 	out.known = ha.Known{
 		Identifier: c.SystemIdentifier, Line: c.Line(), Promise: c.Promise, Primary: c.Primary, Epoch: c.Epoch, Seen: l.seen,
 	}
-	return out
-}
-
-// sight looks at one member. A new connection is made if it is due, and at any doubt.
-func (l *looker) sight(ctx context.Context, c appliance.Cluster, m appliance.Member, s appliance.Secrets, due bool) ha.Sighting {
-	out := ha.Sighting{Member: m.Name, Standing: ha.Standing{Member: m.Name, Return: m.Return, Line: c.Line()}}
-	var wg sync.WaitGroup
-	if w, ok := l.provider.(appliance.Watched); ok {
-		wg.Go(func() {
-			if sign, err := w.Sign(ctx, c, m); err == nil {
-				out.Sign = sign
-			}
-			// Asked beside the session, so that a frozen member costs one limit and not two.
-			if !due && out.Sign.Vital == appliance.VitalHalted {
-				out.Fresh = fresh(ctx, m)
-			}
-		})
-	}
-	if due {
-		wg.Go(func() { out.Fresh = fresh(ctx, m) })
-	}
-	err := l.ask(ctx, c, m, s, &out)
-	wg.Wait()
-	if err != nil && out.Fresh == "" {
-		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), localLook)
-		defer cancel()
-		out.Fresh = fresh(asking, m)
-	}
-	if out.Sign.Vital == appliance.VitalGone {
-		out.Clean = l.clean(ctx, c, m)
-	}
-	out.Full = out.Session != ha.Answers && l.full(c, m)
 	return out
 }
 

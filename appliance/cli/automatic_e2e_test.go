@@ -24,11 +24,12 @@ type alone struct {
 
 // TestAutomatic takes one cluster of the host and two machines through what can happen to
 // its primary. Each time all members stream again without a person, and no acknowledged
-// row is lost. Numbers are of the cases in the design.
+// row is lost. The endpoints follow, and cut off a session that waits for an answer. Numbers
+// are of the cases in the design.
 func TestAutomatic(t *testing.T) {
 	l := newLab(t)
 	l.unlimited()
-	l.env = []string{"PGAPP_AUTOMATIC=on"}
+	l.env = []string{"PGAPP_AUTOMATIC=on", "PGAPP_ENDPOINT=on"}
 	l.importImage()
 	if o := l.firstUp(upWith("--standbys", "2", "--dataset", "none", "--durability", "quorum")...); o.code != 0 {
 		t.Fatalf("up: exit code %d\n%s", o.code, o.err)
@@ -140,6 +141,7 @@ func (d *alone) survives(what string, fault, afterwards func(primary string)) {
 	others := slices.DeleteFunc([]string{"node0", "node1", "node2"}, func(name string) bool { return name == m.from })
 	was := d.Acknowledged(others...)
 	d.t.Logf("--- %s: %s", what, m.from)
+	held := d.holds()
 	m.at, m.began = time.Now(), d.Since()
 	fault(m.from)
 	d.until(d.limit, what+": another member than "+m.from+" acknowledges a row", func() bool { return d.Acknowledged(others...) > was })
@@ -149,13 +151,21 @@ func (d *alone) survives(what string, fault, afterwards func(primary string)) {
 	d.epoch++
 	s := d.heals()
 	m.to, m.ended = s.Primary, d.Since()
+	select {
+	case at := <-held:
+		m.cut = at.Sub(m.at)
+	case <-time.After(d.limit):
+		d.t.Fatalf("%s: a session through the endpoint for writes still waits for %s", what, m.from)
+	}
+	d.leadsThrough(s)
 	last := s.Promotions[len(s.Promotions)-1]
 	m.promoted = last.At.Sub(m.at)
 	d.moves = append(d.moves, m)
 	if last.Evidence == "" || last.Reason != string(appliance.OpFailover) {
 		d.t.Errorf("%s: the last promotion is %+v, want a failover by pgapp itself", what, last)
 	}
-	d.t.Logf("--- %s: %s to %s after %.1f s, all stream after %.1f s: %s", what, m.from, m.to, m.promoted.Seconds(), (m.ended - m.began).Seconds(), last.Evidence)
+	d.t.Logf("--- %s: %s to %s after %.1f s, a session through the endpoint cut after %.1f s, all stream after %.1f s: %s", what, m.from, m.to,
+		m.promoted.Seconds(), m.cut.Seconds(), (m.ended - m.began).Seconds(), last.Evidence)
 	d.written()
 }
 

@@ -28,8 +28,8 @@ type move struct {
 	at           time.Time
 	began, ended time.Duration
 	// promoted is from the beginning to the recorded promotion, fence how long the fence
-	// took.
-	promoted, fence time.Duration
+	// took, cut when a session through the endpoint was cut off.
+	promoted, fence, cut time.Duration
 }
 
 // writing starts the writer.

@@ -68,6 +68,9 @@ type Cluster struct {
 	Pause *Pause `json:"pause,omitempty"`
 	// Endpoints are the ports of the endpoints. They are nil if the cluster never had any.
 	Endpoints *Endpoints `json:"endpoints,omitempty"`
+	// EndpointsHeld is set once the endpoint process has listened at the ports. The cluster
+	// keeps them from then on; before, a pair that another program gets is replaced.
+	EndpointsHeld bool `json:"endpoints_held,omitempty"`
 	// Resumed is when a user last had pgapp act by itself. Failovers before do not count
 	// towards the limit after which a person has to look.
 	Resumed   *time.Time `json:"resumed,omitempty"`
@@ -80,8 +83,8 @@ type Cluster struct {
 	PostgresTree bool `json:"postgres_tree,omitempty"`
 	// PostgresEnv is the environment of these programs, as KEY=VALUE.
 	PostgresEnv []string `json:"postgres_env,omitempty"`
-	// Revision grows with every stored change, except of Pause, Resumed and Endpoints, and of what changes of
-	// primary note: Epoch, Timeline, Ancestors, Promotions, Promise, Sync, Change, and the
+	// Revision grows with every stored change, except of Pause, Resumed and what is noted
+	// of endpoints, and of what changes of primary note: Epoch, Timeline, Ancestors, Promotions, Promise, Sync, Change, and the
 	// members' Epoch and Return. It is the ETag of the API.
 	Revision uint64 `json:"revision"`
 }

@@ -19,7 +19,8 @@ func sameForClients(a, b appliance.Cluster) bool {
 
 func counted(c appliance.Cluster) appliance.Cluster {
 	c.Revision, c.Epoch, c.Timeline = 0, 0, 0
-	c.Ancestors, c.Promotions, c.Change, c.Pause, c.Resumed, c.Endpoints = nil, nil, nil, nil, nil, nil
+	c.Ancestors, c.Promotions, c.Change, c.Pause, c.Resumed = nil, nil, nil, nil, nil
+	c.Endpoints, c.EndpointsHeld = nil, false
 	c.Promise, c.Sync = appliance.Promise{}, appliance.Promise{}
 	c.Members = slices.Clone(c.Members)
 	for i := range c.Members {

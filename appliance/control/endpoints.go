@@ -50,6 +50,42 @@ func allotEndpoints(ctx context.Context, c *Controller, r appliance.Cluster) err
 	return err
 }
 
+// HoldEndpoints notes that the endpoint process listens at the cluster's ports, which the
+// cluster keeps from then on.
+func HoldEndpoints(ctx context.Context, c *Controller, cluster string, at appliance.Endpoints) error {
+	_, err := c.cfg.Store.UpdateCluster(ctx, cluster, func(now *appliance.Cluster) error {
+		now.EndpointsHeld = now.EndpointsHeld || now.Endpoints != nil && *now.Endpoints == at
+		return nil
+	})
+	return err
+}
+
+// MoveEndpoints gives the cluster another pair of ports if another program, such as the
+// endpoint process of another home, has got one of the pair before the cluster's endpoints
+// ever listened there.
+func MoveEndpoints(ctx context.Context, c *Controller, cluster string, from appliance.Endpoints) error {
+	leave, err := c.admission.enter(ctx, allAddresses)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	record, err := c.cfg.Store.Cluster(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	ports, err := c.cfg.ports(ctx, cluster, record.Spec)
+	if err != nil {
+		return err
+	}
+	_, err = c.cfg.Store.UpdateCluster(ctx, cluster, func(now *appliance.Cluster) error {
+		if now.UUID == record.UUID && now.Endpoints != nil && *now.Endpoints == from && !now.EndpointsHeld {
+			now.Endpoints = ports
+		}
+		return nil
+	})
+	return err
+}
+
 func wantsPorts(r appliance.Cluster) bool {
 	return r.Spec.HasEndpoints() && r.Endpoints == nil && r.Phase != appliance.PhaseRemoving
 }

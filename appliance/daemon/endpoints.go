@@ -24,11 +24,29 @@ func (p endpointProcess) Ensure(ctx context.Context, routes appliance.Routes) (a
 	return endpoint.Ensure(ctx, what)
 }
 
+// endpointPorts are the clusters' ports on record.
+type endpointPorts struct{ d *composition }
+
+// Allot gives ports to the clusters that lack them.
+func (p endpointPorts) Allot(ctx context.Context) error {
+	return control.AllotEndpoints(ctx, p.d.control)
+}
+
+// Hold notes that the endpoints listen at the cluster's ports.
+func (p endpointPorts) Hold(ctx context.Context, cluster string, at appliance.Endpoints) error {
+	return control.HoldEndpoints(ctx, p.d.control, cluster, at)
+}
+
+// Move chooses other ports for the cluster.
+func (p endpointPorts) Move(ctx context.Context, cluster string, from appliance.Endpoints) error {
+	return control.MoveEndpoints(ctx, p.d.control, cluster, from)
+}
+
 // routerOf makes the router of the home's endpoints.
 func routerOf(dir string, st *store.Store, d *composition, log *slog.Logger) *routing.Router {
 	return routing.New(routing.Config{
 		Store: st, Process: endpointProcess{endpoint.Client{Home: dir}}, Build: program.BuildID(), Log: log,
-		Allot: func(ctx context.Context) error { return control.AllotEndpoints(ctx, d.control) },
+		Ports: endpointPorts{d},
 		Observing: func(ctx context.Context) (string, error) {
 			o, err := control.GetObserveOnly(ctx, st)
 			return o.Reason, err

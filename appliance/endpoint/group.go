@@ -50,6 +50,13 @@ func leaveGroup(home string) {
 	_ = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0)
 }
 
+// killGroup kills what is in the control group. Linux knows it from 5.14 on.
+func killGroup(home string) {
+	if dir := groupDir(home); dir != "" {
+		_ = os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0)
+	}
+}
+
 // removeGroup removes the control group after the process has ended.
 func removeGroup(ctx context.Context, home string) error {
 	dir := groupDir(home)

@@ -5,31 +5,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
-	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"pgapp/appliance"
-	"pgapp/appliance/wait"
 )
 
-const (
-	// maxRights is SCM_MAX_FD of the kernel.
-	maxRights = 253
-	// drainerTime is how long an earlier process may take to answer. It is killed
-	// then, since it could keep connections to a former primary.
-	drainerTime = 2 * time.Second
-	// statusTime is the same for a question that nothing hangs on.
-	statusTime = 10 * time.Second
-	// look is how often a process looks whether an earlier one has ended.
-	look = time.Second
-)
+// maxRights is SCM_MAX_FD of the kernel.
+const maxRights = 253
 
 // estate is what a process hands over. Descriptors come with it: the lock's, then one
 // for each address.
@@ -64,8 +51,7 @@ func (k *control) handOver(conn *net.UnixConn, r *bufio.Reader) {
 	}
 	k.s.log.Info("handed over")
 	k.work.Go(func() {
-		k.s.work.Wait()
-		k.s.awaitEarlier()
+		k.s.work.Wait() // for the connections, and for the end of earlier processes
 		k.s.endWork(errDrained)
 	})
 	for {
@@ -234,93 +220,4 @@ func (in *inheritance) close() {
 	for _, l := range in.listeners {
 		_ = l.Close()
 	}
-}
-
-// drainer is an earlier process that goes on with the connections it has.
-type drainer struct {
-	mu   sync.Mutex
-	conn *net.UnixConn
-	r    *bufio.Reader
-	// ended is closed when the process has ended.
-	ended chan struct{}
-}
-
-// accepted tells the earlier process that its sockets are served here.
-func (in *inheritance) accepted() (*drainer, error) {
-	d := &drainer{conn: in.conn, r: bufio.NewReader(in.conn), ended: make(chan struct{})}
-	_, err := d.ask(request{Verb: verbTaken})
-	return d, err
-}
-
-// ask sends a request and waits for the answer. A process that does not answer is
-// killed.
-func (d *drainer) ask(r request) (appliance.RouteStatus, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	select {
-	case <-d.ended:
-		return appliance.RouteStatus{}, ErrNotRunning
-	default:
-	}
-	limit := drainerTime
-	if r.Verb == verbStatus {
-		limit = statusTime
-	}
-	_ = d.conn.SetDeadline(time.Now().Add(limit))
-	var a answer
-	err := writeMessage(d.conn, r)
-	if err == nil {
-		err = readMessage(d.r, &a)
-	}
-	if err == nil && a.Problem == nil {
-		return a.Status, nil
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		_ = killPeer(d.conn)
-	}
-	_ = d.conn.Close()
-	close(d.ended)
-	return a.Status, errors.Join(err, asError(a.Problem))
-}
-
-func asError(p *appliance.Problem) error {
-	if p == nil {
-		return nil
-	}
-	return p
-}
-
-// tell passes a state to the earlier processes. It returns when each holds it or has
-// ended.
-func (s *server) tell(routes appliance.Routes) {
-	var all sync.WaitGroup
-	for _, d := range s.live() {
-		all.Go(func() { _, _ = d.ask(request{Verb: verbApply, Routes: &routes}) })
-	}
-	all.Wait()
-}
-
-// awaitEarlier waits until the earlier processes have ended, or this one ends.
-func (s *server) awaitEarlier() {
-	_ = wait.Until(s.done, look, func(context.Context) (bool, error) {
-		for _, d := range s.live() {
-			_, _ = d.ask(request{Verb: verbStatus})
-		}
-		return len(s.live()) == 0, nil
-	})
-}
-
-// live lists the earlier processes that have not ended.
-func (s *server) live() []*drainer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.drainers = slices.DeleteFunc(s.drainers, func(d *drainer) bool {
-		select {
-		case <-d.ended:
-			return true
-		default:
-			return false
-		}
-	})
-	return slices.Clone(s.drainers)
 }

@@ -169,6 +169,62 @@ func halt(t *testing.T, pid int) {
 	})
 }
 
+// TestStopEndsAFrozenProcess stops a process that can't answer. The files and the group
+// that newProcess looks for must be gone as well.
+func TestStopEndsAFrozenProcess(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	s := p.ensure("one", appliance.Routes{})
+	halt(t, s.PID)
+	if err := p.client.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the frozen process has ended", func() bool { return !alive(s.PID) })
+}
+
+// TestFrozenEarlierProcess freezes a process that has handed over and still has a
+// connection. The newer one answers as before, and a new state or a stop ends the frozen
+// one.
+func TestFrozenEarlierProcess(t *testing.T) {
+	t.Parallel()
+	for name, act := range map[string]func(p process, routes appliance.Routes){
+		"state": func(p process, routes appliance.Routes) {
+			routes.Number++
+			p.apply(routes)
+		},
+		"stop": func(p process, _ appliance.Routes) {
+			if err := p.client.Stop(p.t.Context()); err != nil {
+				p.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newMember(t, "a")
+			p := newProcess(t)
+			routes := routesTo(t, 1, a)
+			first := p.ensure("one", routes)
+			old, _ := greet(t, routes.Clusters[0].RW)
+			p.ensure("two", appliance.Routes{})
+			halt(t, first.PID)
+			st, err := p.client.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c, _ := st.Cluster("main"); st.Draining != 1 || c.RW.Open != 1 {
+				t.Errorf("status %+v", st)
+			}
+			act(p, routes)
+			if alive(first.PID) {
+				t.Error("the frozen process is alive")
+			}
+			if err := old.echoes(); err == nil {
+				t.Error("the connection of the frozen process goes on")
+			}
+		})
+	}
+}
+
 func TestNewerBuildTakesOverInTheMiddleOfATransfer(t *testing.T) {
 	t.Parallel()
 	a, b := newMember(t, "a"), newMember(t, "b")

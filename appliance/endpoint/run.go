@@ -98,11 +98,7 @@ func begin(ctx context.Context, cfg Config, log *slog.Logger) (*server, *control
 		return nil, nil, err
 	}
 	if in != nil {
-		d, err := in.accepted()
-		if err != nil {
-			return nil, nil, fmt.Errorf("taking over from the earlier endpoint process: %w", err)
-		}
-		s.drainers = append(s.drainers, d)
+		s.accepted(in)
 		s.tell(routes)
 	}
 	k := &control{s: s, home: cfg.Home, lock: lock, listener: listener, open: map[*net.UnixConn]bool{}}
@@ -162,16 +158,14 @@ func tryLock(home string) (*os.File, error) {
 	return nil, nil // the lock is another's
 }
 
-// shut closes the listeners and cuts all connections.
+// shut closes the listeners, cuts all connections and ends the earlier processes.
 func (s *server) shut() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, e := range s.endpoints {
 		e.end()
 	}
-	for _, d := range s.drainers {
-		_ = d.conn.Close()
-	}
+	s.mu.Unlock()
+	s.stopEarlier()
 }
 
 // removeFiles removes what the process has made in the home.

@@ -3,6 +3,8 @@ package endpoint
 import (
 	"errors"
 	"io"
+	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -327,5 +329,36 @@ func TestAddressBeyondLoopbackIsRefused(t *testing.T) {
 	w.apply(func(r *appliance.Route) { r.RO = "0.0.0.0:5001" })
 	if got := w.status().RO.Problem; got == "" {
 		t.Error("no problem")
+	}
+}
+
+// TestFullDiskRefusesAState writes the state to a device that is full.
+func TestFullDiskRefusesAState(t *testing.T) {
+	t.Parallel()
+	a, b := newMember(t, "a"), newMember(t, "b")
+	w := newWorld(t, appliance.Route{Primary: ptr(a.route())})
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = full.Close() })
+	open, _ := greet(t, w.route.RW)
+	good := w.s.file
+	w.s.file = &stateFile{f: full}
+	next := appliance.Routes{Number: w.n + 1, Clusters: []appliance.Route{w.route}}
+	next.Clusters[0].Primary = ptr(b.route())
+	err = asProblem(w.s.apply(next))
+	if !appliance.IsProblem(err, appliance.ErrHostNoSpace) || !strings.Contains(err.Error(), "as before") {
+		t.Errorf("error %v, want %s that says what the endpoints do", err, appliance.ErrHostNoSpace)
+	}
+	if _, name := greet(t, w.route.RW); name != "a" || open.echoes() != nil {
+		t.Errorf("led to %q; the endpoints have to go on as before", name)
+	}
+	w.s.file = good
+	if err := w.s.apply(next); err != nil {
+		t.Fatal(err)
+	}
+	if _, name := greet(t, w.route.RW); name != "b" {
+		t.Errorf("led to %q after the disk had space again", name)
 	}
 }

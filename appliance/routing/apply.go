@@ -44,7 +44,30 @@ func (r *Router) apply(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.hold(ctx, routes, status.Number)
+	if status, err = r.hold(ctx, routes, status); err != nil {
+		return err
+	}
+	return r.keepPorts(ctx, status)
+}
+
+// keepPorts notes for each cluster whether its endpoints have got their ports. Where another
+// program was quicker, the cluster gets other ones.
+func (r *Router) keepPorts(ctx context.Context, status appliance.RouteStatus) error {
+	clusters, err := r.cfg.Store.Clusters(ctx)
+	errs := []error{err}
+	for _, c := range clusters {
+		s, ok := status.Cluster(c.Name)
+		at := c.Endpoints
+		switch {
+		case !ok || at == nil || c.EndpointsHeld || s.RW.Address != at.RWAddress() || s.RO.Address != at.ROAddress():
+		case s.RW.Problem == "" && s.RO.Problem == "":
+			errs = append(errs, r.cfg.Ports.Hold(ctx, c.Name, *at))
+		default:
+			errs = append(errs, r.cfg.Ports.Move(ctx, c.Name, *at))
+			r.Wake()
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // enter waits until nobody else talks to the process.
@@ -66,19 +89,20 @@ func (r *Router) needed(ctx context.Context) (bool, error) {
 	}), err
 }
 
-// hold applies the routes unless the process holds them.
-func (r *Router) hold(ctx context.Context, routes []appliance.Route, held uint64) error {
-	if held == r.number && reflect.DeepEqual(routes, r.last) {
-		return nil
+// hold applies the routes unless the process holds them, and returns the process's status.
+func (r *Router) hold(ctx context.Context, routes []appliance.Route, held appliance.RouteStatus) (appliance.RouteStatus, error) {
+	if held.Number == r.number && reflect.DeepEqual(routes, r.last) {
+		return held, nil
 	}
 	asked, cancel := context.WithTimeout(ctx, asking)
 	defer cancel()
-	if _, err := r.cfg.Process.Apply(asked, r.next(routes, held)); err != nil {
+	status, err := r.cfg.Process.Apply(asked, r.next(routes, held.Number))
+	if err != nil {
 		r.last = nil
-		return err
+		return held, err
 	}
 	r.last = routes
-	return nil
+	return status, nil
 }
 
 // next numbers the routes so that the process takes them.
@@ -112,16 +136,9 @@ func (r *Router) endIf(ctx context.Context, known bool) error {
 	if r.none || !known {
 		return nil
 	}
-	asked, cancel := context.WithTimeout(ctx, hungFor)
+	asked, cancel := context.WithTimeout(ctx, ending)
+	defer cancel()
 	err := r.cfg.Process.Stop(asked)
-	cancel()
-	if err != nil && ctx.Err() == nil { // it doesn't answer
-		if err = r.kill(ctx); err == nil {
-			asked, cancel := context.WithTimeout(ctx, hungFor)
-			defer cancel()
-			err = r.cfg.Process.Stop(asked)
-		}
-	}
 	r.none, r.last = err == nil, nil
 	return err
 }

@@ -2,6 +2,7 @@ package routing
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -19,6 +20,9 @@ const (
 	asking = time.Second
 	// hungFor is how long a process may answer nothing before the router kills it.
 	hungFor = 3 * time.Second
+	// ending bounds the end of a process that is not needed, which is killed if it has
+	// not ended in less.
+	ending = 5 * time.Second
 	// lookAge is the age from which on a look says nothing any more.
 	lookAge = 5 * time.Second
 )
@@ -38,10 +42,20 @@ type Process interface {
 	// Apply returns when the process holds the routes.
 	Apply(ctx context.Context, routes appliance.Routes) (appliance.RouteStatus, error)
 	Status(ctx context.Context) (appliance.RouteStatus, error)
-	// Kill ends a process that doesn't answer. Stop ends one that is not needed, and
-	// leaves nothing of it.
+	// Kill ends a process that doesn't answer. Stop ends one that is not needed, also if
+	// it doesn't answer, and leaves nothing of it.
 	Kill(ctx context.Context) error
 	Stop(ctx context.Context) error
+}
+
+// Ports are the clusters' ports on record.
+type Ports interface {
+	// Allot gives ports to the clusters that lack them.
+	Allot(ctx context.Context) error
+	// Hold notes that the endpoints listen at the cluster's ports.
+	Hold(ctx context.Context, cluster string, at appliance.Endpoints) error
+	// Move chooses other ports for a cluster whose endpoints never listened at these.
+	Move(ctx context.Context, cluster string, from appliance.Endpoints) error
 }
 
 // Config is what a router needs.
@@ -52,9 +66,8 @@ type Config struct {
 	Build string
 	// Observing says why nothing may be changed, empty if something may.
 	Observing func(ctx context.Context) (string, error)
-	// Allot gives ports to the clusters that lack them.
-	Allot func(ctx context.Context) error
-	Log   *slog.Logger
+	Ports     Ports
+	Log       *slog.Logger
 }
 
 // Router has the endpoint process hold what follows from the records and the looks.
@@ -156,11 +169,10 @@ func (r *Router) work(ctx context.Context) error {
 		return err
 	}
 	lacks := func(c appliance.Cluster) bool { return c.Spec.HasEndpoints() && c.Endpoints == nil }
+	var lacking error
 	if slices.ContainsFunc(clusters, lacks) {
-		if err := r.cfg.Allot(ctx); err != nil {
-			return err
-		}
+		lacking = r.cfg.Ports.Allot(ctx) // the others' endpoints don't wait for it
 	}
 	r.verifyAll(ctx, clusters)
-	return r.apply(ctx)
+	return errors.Join(lacking, r.apply(ctx))
 }

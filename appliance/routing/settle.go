@@ -9,8 +9,12 @@ import (
 	"pgapp/appliance/endpoint"
 )
 
-// settling bounds how long a change of primary waits for the process.
-const settling = time.Second
+const (
+	// settling bounds how long a change of primary waits for the process.
+	settling = time.Second
+	// leaving bounds how long the removal of a cluster does.
+	leaving = 3 * time.Second
+)
 
 // Settle has the process hold what follows from the cluster's record now, and returns when
 // it does. Verified is set where the caller has just seen that the recorded primary takes
@@ -46,9 +50,11 @@ func (r *Router) settle(ctx context.Context, cluster string, note func(*memory, 
 	if !cut && c.Phase != appliance.PhaseRemoving && r.mayOpen(c) {
 		r.verify(ctx, c)
 	}
-	asked, cancel := context.WithTimeout(ctx, settling)
-	defer cancel()
-	err = r.push(asked)
+	limit, removing := settling, c.Phase == appliance.PhaseRemoving
+	if removing {
+		limit = leaving
+	}
+	err = r.push(ctx, limit)
 	switch {
 	case err == nil:
 		return nil
@@ -59,17 +65,24 @@ func (r *Router) settle(ctx context.Context, cluster string, note func(*memory, 
 		return err
 	}
 	defer r.Wake()
-	if !cut && !Changing(c) {
+	if silent := errors.Is(err, context.DeadlineExceeded); !cut && !Changing(c) && (!removing || !silent) {
 		return err
 	}
-	if kerr := r.kill(ctx); kerr != nil {
+	kerr := r.kill(ctx)
+	switch {
+	case kerr != nil:
 		return errors.Join(err, kerr)
+	case removing: // nothing leads to its members any more
+		return nil
 	}
-	return appliance.NewProblem(appliance.ErrTimeout, "the endpoint process did not take a new state within %s and was killed: %w", settling, err)
+	return appliance.NewProblem(appliance.ErrTimeout, "the endpoint process did not take a new state within %s and was killed: %w", limit, err)
 }
 
-// push applies what follows from the records now, to a process that runs.
-func (r *Router) push(ctx context.Context) error {
+// push applies what follows from the records now, to a process that runs, within that
+// time. The end of a process that is not needed may take longer.
+func (r *Router) push(whole context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(whole, limit)
+	defer cancel()
 	leave, err := r.enter(ctx)
 	if err != nil {
 		return err
@@ -77,7 +90,7 @@ func (r *Router) push(ctx context.Context) error {
 	defer leave()
 	needed, err := r.needed(ctx)
 	if err != nil || !needed {
-		return errors.Join(err, r.endIf(ctx, err == nil))
+		return errors.Join(err, r.endIf(whole, err == nil))
 	}
 	held := appliance.RouteStatus{Number: r.number}
 	if r.last == nil { // nothing has been applied by this daemon
@@ -89,10 +102,10 @@ func (r *Router) push(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = r.hold(ctx, routes, held.Number)
+	_, err = r.hold(ctx, routes, held)
 	if appliance.IsProblem(err, appliance.ErrConflict) { // it holds a state with a higher number
 		if held, err = r.cfg.Process.Status(ctx); err == nil {
-			err = r.hold(ctx, routes, held.Number)
+			_, err = r.hold(ctx, routes, held)
 		}
 	}
 	return err

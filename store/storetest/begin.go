@@ -39,11 +39,13 @@ func revisionLeavesOut(t *testing.T, s Store) {
 	ctx := t.Context()
 	begin(t, s, NewOperation("op1", "main"), NewCluster("main"), "")
 	for name, change := range map[string]func(*appliance.Cluster){
-		"epoch":          func(c *appliance.Cluster) { c.Epoch++ },
-		"timeline":       func(c *appliance.Cluster) { c.Timeline++ },
-		"ancestors":      func(c *appliance.Cluster) { c.Ancestors = append(c.Ancestors, appliance.Switch{Timeline: 1}) },
-		"pause":          func(c *appliance.Cluster) { c.Pause = &appliance.Pause{Since: c.CreatedAt} },
-		"endpoints":      func(c *appliance.Cluster) { c.Endpoints = &appliance.Endpoints{RW: 5000, RO: 5001} },
+		"epoch":     func(c *appliance.Cluster) { c.Epoch++ },
+		"timeline":  func(c *appliance.Cluster) { c.Timeline++ },
+		"ancestors": func(c *appliance.Cluster) { c.Ancestors = append(c.Ancestors, appliance.Switch{Timeline: 1}) },
+		"pause":     func(c *appliance.Cluster) { c.Pause = &appliance.Pause{Since: c.CreatedAt} },
+		"endpoints": func(c *appliance.Cluster) {
+			c.Endpoints, c.EndpointsHeld = &appliance.Endpoints{RW: 5000, RO: 5001}, true
+		},
 		"resumed":        func(c *appliance.Cluster) { c.Resumed = &c.CreatedAt },
 		"promotions":     func(c *appliance.Cluster) { c.Promotions = append(c.Promotions, appliance.Promotion{Epoch: 1}) },
 		"setting":        func(c *appliance.Cluster) { c.Sync = appliance.Promise{Set: []string{"node1"}, K: 1} },

@@ -305,14 +305,14 @@ func TestClientRestartsDaemonOfAnotherBuild(t *testing.T) {
 		t.Fatalf("building another pgapp: %v\n%s", err, out)
 	}
 	b.up("--standbys", "1")
-	servers := b.processes()
+	servers := []int{b.postmaster("node0"), b.postmaster("node1")}
 	pid := b.pid()
 	b.bin = other
 	r := b.ok("info", "-o", "json")
 	if !strings.Contains(r.err, "restarting the daemon") || !strings.Contains(r.out, `"version": "other"`) || b.pid() == pid {
 		t.Errorf("info of another build: %s%s", r.out, r.err)
 	}
-	if now := b.processes(); !slices.Contains(now, servers[0]) {
+	if now := []int{b.postmaster("node0"), b.postmaster("node1")}; !slices.Equal(now, servers) {
 		t.Errorf("the cluster did not run on: %v, before %v", now, servers)
 	}
 	b.verified()

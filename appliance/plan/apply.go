@@ -67,7 +67,8 @@ func (w work) apply(member string, settle bool) func(context.Context, appliance.
 				return err
 			}
 			if settle && !delayed(f.cluster) { // a delayed standby keeps its higher limits
-				if err := waitLimits(ctx, f, mc); err != nil {
+				waits := func(ctx context.Context) error { return waitLimits(ctx, f, mc) }
+				if err := unlessStuck(ctx, []string{m.Name}, w.pauses(f, true), waits); err != nil {
 					return err
 				}
 			}

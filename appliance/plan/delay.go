@@ -65,8 +65,9 @@ func (w work) delay(member string) func(context.Context, appliance.Report) error
 const delayedLook = time.Second
 
 // waitDelayed waits until each standby streams or waits for its delay to pass, at most
-// streamingTimeout. A started standby replays all its WAL before it requests more.
-func waitDelayed(ctx context.Context, f facts, primary *postgres.Control, names []string, report appliance.Report) error {
+// streamingTimeout. A started standby replays all its WAL before it requests more. For a
+// paused one waiting can't help: the error is a [stuck].
+func (w world) waitDelayed(ctx context.Context, f facts, primary *postgres.Control, names []string, report appliance.Report) error {
 	ctx, cancel := context.WithTimeout(ctx, streamingTimeout)
 	defer cancel()
 	for {
@@ -80,9 +81,12 @@ func waitDelayed(ctx context.Context, f facts, primary *postgres.Control, names 
 		for _, n := range names {
 			if delaying(ctx, f, n) {
 				waiting = append(waiting, n)
-			} else {
-				rest = append(rest, n)
+				continue
 			}
+			if why := w.paused(ctx, f, n, false); why != nil {
+				return &stuck{n, why}
+			}
+			rest = append(rest, n)
 		}
 		if len(waiting) > 0 {
 			report(appliance.Progress{Detail: strings.Join(waiting, ", ") + ": replay is delayed, and streaming follows it"})

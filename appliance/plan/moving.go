@@ -2,7 +2,6 @@ package plan
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"pgapp/appliance"
@@ -21,47 +20,41 @@ const (
 // longer have the WAL that a standby needs, or the standby may have gone its own way:
 // then the standby has no receiver and stands still, and waiting longer helps nothing.
 func (w world) waitMoving(ctx context.Context, f facts, c *postgres.Control, names []string) error {
-	waiting, stop := context.WithCancelCause(ctx)
-	var wg sync.WaitGroup
-	for _, name := range names {
-		wg.Go(func() {
-			if w.standsStill(waiting, f, name) {
-				stop(appliance.NewProblem(appliance.ErrReplication, "%s receives nothing from the primary, and stands still for %s: %w", name, standstill, context.DeadlineExceeded).
-					WithHint("see the member's log for the reason: 'pgapp logs %s'", name))
-			}
-		})
-	}
-	err := waitStreaming(waiting, c, names)
-	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
-		err = context.Cause(waiting)
-	}
-	stop(nil)
-	wg.Wait()
-	return err
+	return unlessStuck(ctx, names, w.standsStill(f), func(ctx context.Context) error { return waitStreaming(ctx, c, names) })
 }
 
-// standsStill returns true once the standby has stood still for long, and false when ctx
-// ends. A standby that doesn't answer is not known to stand still.
-func (w world) standsStill(ctx context.Context, f facts, name string) bool {
-	m, err := memberOf(f.cluster, name)
-	if err != nil {
-		return false
-	}
-	dial := func(ctx context.Context) (*postgres.Control, error) { return f.control(ctx, m) }
-	var at appliance.LSN
-	moved := time.Now()
-	return wait.Until(ctx, standstillPoll, func(ctx context.Context) (still bool, err error) {
-		err = w.cfg.Sessions.Use(ctx, postgres.SessionKey(f.cluster, name), dial, func(c *postgres.Control) error {
-			s, err := c.Sight(ctx)
-			if now := max(s.Received, s.Replayed); err != nil || now != at || !s.InRecovery {
-				at, moved = now, time.Now()
-			}
-			still = !s.Receiving && time.Since(moved) >= standstill
-			return err
-		})
+// standsStill is a watch for standbys that have stood still for long, or have paused
+// their replay. A standby that doesn't answer is not known to stand still.
+func (w world) standsStill(f facts) func(context.Context, string) *appliance.Problem {
+	return func(ctx context.Context, name string) (why *appliance.Problem) {
+		m, err := memberOf(f.cluster, name)
 		if err != nil {
-			moved = time.Now()
+			return nil
 		}
-		return still, nil
-	}) == nil
+		dial := func(ctx context.Context) (*postgres.Control, error) { return f.control(ctx, m) }
+		var at appliance.LSN
+		moved := time.Now()
+		_ = wait.Until(ctx, standstillPoll, func(ctx context.Context) (bool, error) {
+			receives := true
+			err := w.cfg.Sessions.Use(ctx, postgres.SessionKey(f.cluster, name), dial, func(c *postgres.Control) error {
+				s, err := c.Sight(ctx)
+				if now := max(s.Received, s.Replayed); err != nil || now != at || !s.InRecovery {
+					at, moved = now, time.Now()
+				}
+				receives = s.Receiving
+				return err
+			})
+			switch {
+			case err != nil:
+				moved = time.Now()
+			case !receives && time.Since(moved) >= standstill:
+				why = appliance.NewProblem(appliance.ErrReplication, "%s receives nothing from the primary, and stands still for %s: %w", name, standstill, context.DeadlineExceeded).
+					WithHint("see the member's log for the reason: 'pgapp logs %s'", name)
+			case !receives && time.Since(moved) >= pausedPoll:
+				why = w.paused(ctx, f, name, false)
+			}
+			return why != nil, nil
+		})
+		return why
+	}
 }

@@ -262,8 +262,27 @@ func (j rejoin) putBack(ctx context.Context, mc appliance.Machine, err error) er
 	return fmt.Errorf("%w; the old data directory of member %q is kept", err, j.member)
 }
 
-// follow starts the stopped member as a standby, and waits until it streams.
+// follow starts the stopped member as a standby, and waits until it streams. The WAL that
+// comes may ask for higher limits than the directory did: the member then starts again.
 func (j rejoin) follow(ctx context.Context, report appliance.Report) error {
+	return j.work.on(ctx, j.member, func(f facts, m appliance.Member, mc appliance.Machine) error {
+		d, err := postgres.InspectDataDir(ctx, mc)
+		if err != nil {
+			return err
+		}
+		err = j.followOnce(ctx, report)
+		if err == nil || ctx.Err() != nil || raised(ctx, mc, d.Limits) == "" {
+			return err
+		}
+		report(appliance.Progress{Detail: "starting it again with a higher " + raised(ctx, mc, d.Limits)})
+		if err := j.work.stopMember(ctx, f.cluster, m, mc, report); err != nil {
+			return err
+		}
+		return j.followOnce(ctx, report)
+	})
+}
+
+func (j rejoin) followOnce(ctx context.Context, report appliance.Report) error {
 	return j.work.on(ctx, j.member, func(f facts, m appliance.Member, mc appliance.Machine) error {
 		if err := j.configure(ctx, f, m, mc); err != nil {
 			return err
@@ -282,7 +301,7 @@ func (j rejoin) follow(ctx context.Context, report appliance.Report) error {
 		}
 		err = j.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 			if delayed(f.cluster) {
-				return waitDelayed(ctx, f, c, []string{m.Name}, report)
+				return j.work.waitDelayed(ctx, f, c, []string{m.Name}, report)
 			}
 			return j.work.waitMoving(ctx, f, c, []string{m.Name})
 		})

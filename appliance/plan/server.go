@@ -24,7 +24,8 @@ func (w work) follow(member string) func(context.Context, appliance.Report) erro
 }
 
 // launch starts the stopped member with its recorded configuration, and waits until it
-// accepts connections.
+// accepts connections. A standby whose WAL asks for higher limits than its directory did
+// ends, and is started again.
 func (s starter) launch(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, d postgres.DataDir) error {
 	c, err := f.memberConfig(ctx, m, mc, d.Limits)
 	if err != nil {
@@ -39,12 +40,28 @@ func (s starter) launch(ctx context.Context, f facts, m appliance.Member, mc app
 	if err := postgres.Configure(ctx, mc, c); err != nil {
 		return err
 	}
-	return s.work.withTablespaces(ctx, f.cluster, m, mc, func() error {
+	err = s.work.withTablespaces(ctx, f.cluster, m, mc, func() error {
 		if err := mc.StartServer(ctx); err != nil {
 			return err
 		}
 		return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
 	})
+	if err != nil && ctx.Err() == nil && c.Primary != nil && raised(ctx, mc, d.Limits) != "" {
+		if d, err = postgres.InspectDataDir(ctx, mc); err == nil {
+			err = s.launch(ctx, f, m, mc, d)
+		}
+	}
+	return err
+}
+
+// raised names a limit that the standby's directory asks for more of since its WAL was
+// replayed, empty if there is none. A standby with less ends, or pauses its replay.
+func raised(ctx context.Context, mc appliance.Machine, had postgres.Limits) string {
+	d, err := postgres.InspectDataDir(ctx, mc)
+	if err != nil {
+		return ""
+	}
+	return had.Below(d.Limits)
 }
 
 // presentDir returns the member's data directory, which must exist.
@@ -116,40 +133,6 @@ func (f facts) configOn(m appliance.Member, limits postgres.Limits, size int64) 
 	}
 	c.DiskBytes = size / int64(max(sharing, 1))
 	return c
-}
-
-func (w work) awaitStreaming(names []string) func(context.Context, appliance.Report) error {
-	return func(ctx context.Context, report appliance.Report) error {
-		names, err := w.unmarked(ctx, names)
-		if err != nil || len(names) == 0 {
-			return err
-		}
-		err = w.inPrimary(ctx, func(f facts, c *postgres.Control) error {
-			if delayed(f.cluster) {
-				return waitDelayed(ctx, f, c, names, report)
-			}
-			if err := w.await(ctx, f, c, names); err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeout(ctx, replayTimeout)
-			defer cancel()
-			_ = postgres.WaitReplayed(ctx, c, names)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		return streamed(ctx, w.world, names, report)
-	}
-}
-
-// await waits until the standbys stream. What pgapp begins by itself must not wait long
-// for one that can't: there may be more to do.
-func (w work) await(ctx context.Context, f facts, c *postgres.Control, names []string) error {
-	if w.op.Params.Reason != "" {
-		return w.waitMoving(ctx, f, c, names)
-	}
-	return waitStreaming(ctx, c, names)
 }
 
 func waitStreaming(ctx context.Context, c *postgres.Control, names []string) error {

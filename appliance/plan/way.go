@@ -106,7 +106,9 @@ func look(ctx context.Context, c appliance.Cluster, m appliance.Member, mc appli
 	}
 	foreign := ha.Foreign(c.Promotions, m.Epoch, end.Line)
 	way := appliance.WayClone
-	if foreign == 0 {
+	// With the history of a promotion that is not on record, it would leave the primary's line.
+	strayed := end.Told.Timeline != 0 && !c.Line().DescendsFrom(end.Told)
+	if foreign == 0 && !strayed {
 		known := ha.Known{Identifier: c.SystemIdentifier, Line: c.Line()}
 		way = ha.WayOf(known, ha.Standing{Identifier: d.SystemIdentifier, Line: end.Line, Received: end.At})
 	}

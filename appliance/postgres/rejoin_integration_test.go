@@ -313,6 +313,16 @@ func TestRewindReturnsAStandbyThatIsAhead(t *testing.T) {
 	if end.At <= at {
 		t.Fatalf("the standby's WAL ends at %s, and the switch was at %s", end.At, at)
 	}
+	history, err := os.ReadFile(filepath.Join(c.members[1].layout.DataDir, "pg_wal", "00000002.history"))
+	must(t, err)
+	fetched := filepath.Join(ahead.layout.DataDir, "pg_wal", "00000002.history") // as its receiver would have, before the primary refuses it
+	must(t, os.WriteFile(fetched, history, 0o600))
+	ahead.chown(t, fetched)
+	knows, err := postgres.EndOfWAL(ctx, ahead)
+	must(t, err)
+	if knows.At != end.At || knows.Line.Timeline != 1 || !now.Line.DescendsFrom(knows.Told) {
+		t.Errorf("with the new timeline's history, the standby's WAL ends at %+v, want %+v", knows, end)
+	}
 	d, err := postgres.CountDiscarded(ctx, ahead, name(2), end, at)
 	must(t, err)
 	if d.Commits != lost || d.Unknown != "" {

@@ -19,6 +19,9 @@ type WALEnd struct {
 	// Cut is set if the WAL ends with a whole segment. It has ended so, or the next
 	// segment was removed.
 	Cut bool
+	// Told is a later timeline that the directory has the history of, and no WAL, as that
+	// of a new primary that a standby could not follow. Its number is 0 if there is none.
+	Told appliance.Line
 }
 
 // pgEnv is the environment of PostgreSQL's programs whose output is read.
@@ -47,6 +50,12 @@ func EndOfWAL(ctx context.Context, sh Shell) (WALEnd, error) {
 	if err != nil {
 		return WALEnd{}, failure(appliance.ErrRewind, err, "%s", what)
 	}
+	var told appliance.Line
+	if found.told > found.highest {
+		if told, err = lineOf(ctx, sh, found.told); err != nil {
+			return WALEnd{}, failure(appliance.ErrRewind, err, "%s", what)
+		}
+	}
 	from := found.redo
 	if n := len(line.Ancestors); n > 0 && line.Timeline != found.timeline {
 		from = line.Ancestors[n-1].At
@@ -59,7 +68,7 @@ func EndOfWAL(ctx context.Context, sh Shell) (WALEnd, error) {
 	if last.end == 0 && from == found.redo {
 		return WALEnd{}, appliance.NewProblem(appliance.ErrRewind, "%s: it can't be read from the last checkpoint on: %s", what, last.why)
 	}
-	end := WALEnd{Line: line, At: max(last.end, from), Cut: strings.Contains(last.why, "could not find file")}
+	end := WALEnd{Line: line, At: max(last.end, from), Cut: strings.Contains(last.why, "could not find file"), Told: told}
 	if beyond := last.beyond(end.At); beyond > 0 {
 		return WALEnd{}, appliance.NewProblem(appliance.ErrRewind, "%s: WAL between %s and %s is missing", what, end.At, beyond)
 	}
@@ -71,17 +80,23 @@ type walFound struct {
 	// redo is where crash recovery begins, on the timeline.
 	redo     appliance.LSN
 	timeline uint32
-	// highest is the highest timeline of which there is WAL or a history.
-	highest uint32
+	// highest is the highest timeline of which there is WAL, told that of which there is
+	// a history.
+	highest, told uint32
 }
 
 func parseWAL(out string) (walFound, error) {
 	var f walFound
-	name := regexp.MustCompile(`^([0-9A-F]{8})(?:[0-9A-F]{16}|\.history)$`)
+	name := regexp.MustCompile(`^([0-9A-F]{8})([0-9A-F]{16}|\.history)$`)
 	for line := range strings.Lines(out) {
 		line = strings.TrimSpace(line)
 		if m := name.FindStringSubmatch(line); m != nil {
-			if n, err := strconv.ParseUint(m[1], 16, 32); err == nil {
+			n, err := strconv.ParseUint(m[1], 16, 32)
+			switch {
+			case err != nil:
+			case m[2] == ".history":
+				f.told = max(f.told, uint32(n))
+			default:
 				f.highest = max(f.highest, uint32(n))
 			}
 			continue

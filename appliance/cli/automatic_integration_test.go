@@ -43,6 +43,14 @@ func (b *box) begun(kind appliance.OperationKind) []appliance.Operation {
 	return slices.DeleteFunc(list, func(o appliance.Operation) bool { return o.Kind != kind || o.Params.Reason == "" })
 }
 
+// reasons are those of the operations.
+func reasons(ops []appliance.Operation) (out []string) {
+	for _, o := range ops {
+		out = append(out, o.Params.Member+": "+o.Params.Reason)
+	}
+	return out
+}
+
 // TestAutomaticReplacesAPrimary kills the primary's server, then stops it where it is,
 // while writers write. Nobody types a command.
 func TestAutomaticReplacesAPrimary(t *testing.T) {
@@ -131,6 +139,28 @@ func TestAutomaticStartsAFrozenPrimaryAgain(t *testing.T) {
 		t.Errorf("the row is %q", n)
 	}
 	b.verified()
+}
+
+// TestAutomaticStartsADeadStandbyForAFailover stops the primary's first process, whose
+// sessions go on, and kills the standby without which nobody can be promoted.
+func TestAutomaticStartsADeadStandbyForAFailover(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	b.up("--standbys", "2", "--durability", "quorum", "--dataset", "none")
+	run := b.writing()
+	b.must(syscall.Kill(b.postmaster("node0"), syscall.SIGSTOP))
+	b.killServer("node1")
+	b.replaced("node0")
+	starts, failovers := b.begun(appliance.OpStart), b.begun(appliance.OpFailover)
+	if len(starts) != 1 || len(failovers) != 1 || starts[0].Params.Member != "node1" || starts[0].CreatedAt.After(failovers[0].CreatedAt) {
+		t.Errorf("the starts are %q and the failovers %q, want one of node1 before a failover", reasons(starts), reasons(failovers))
+	}
+	b.moreWritten(run)
+	b.kept(run)
+	b.verified()
+	if strings.Contains(b.log(), "may be the real primary") {
+		t.Errorf("the log doubts a primary that pgapp itself has made")
+	}
 }
 
 // TestAutomaticLeavesARestartByHandAlone restarts the primary by pg_ctl, and then shuts

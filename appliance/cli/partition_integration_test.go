@@ -3,6 +3,7 @@
 package cli_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -215,7 +216,8 @@ func TestSwitchoverDoesNotWaitForAnotherStandbyThatIsCut(t *testing.T) {
 }
 
 // TestNewPrimaryThatIsCutFromTheOtherStandby cuts the two standbys from each other. The
-// failover promotes one, which the old primary follows; the other comes back later.
+// failover promotes one, which the old primary follows: commits go on while the operation
+// still waits for the other.
 func TestNewPrimaryThatIsCutFromTheOtherStandby(t *testing.T) {
 	t.Parallel()
 	b := newLinkedBox(t).shareTree()
@@ -223,12 +225,15 @@ func TestNewPrimaryThatIsCutFromTheOtherStandby(t *testing.T) {
 	run := b.writing()
 	b.cut("node1", "node2")
 	b.killServer("node0")
-	b.ok("failover", "--to", "node1", "--yes")
-	if now := b.ps().Primary; now != "node1" {
-		t.Fatalf("%s is the primary, want node1", now)
-	}
+	failover := b.command(context.WithoutCancel(t.Context()), "failover", "--to", "node1", "--yes")
+	b.must(failover.Start())
+	b.eventually("node1 is the primary", func() bool { return b.ps().Primary == "node1" })
 	b.moreWritten(run)
+	if s := b.ps(); s.Operation == "" || memberOf(s, "node2").State == appliance.StateStreaming {
+		t.Errorf("commits went on only when the failover had ended: %+v", s)
+	}
 	b.heal()
+	b.must(failover.Wait())
 	b.ok("up", "--durability", "quorum")
 	b.led("node1")
 	b.promised(1, "node0", "node2")

@@ -161,7 +161,7 @@ func TestRulingsHaveNoGap(t *testing.T) {
 			t.Errorf("kind %s has no act", kind)
 		}
 	}
-	for _, a := range []Act{actRevive, ActPrune, ActRestore, ActCompact} {
+	for _, a := range []Act{actRevive, actMend, ActPrune, ActRestore, ActCompact} {
 		if table[a] == nil {
 			t.Errorf("act %s has no row", a)
 		}
@@ -198,6 +198,22 @@ func TestRuleBesideTheDaemonsOwnStart(t *testing.T) {
 			}
 		} else if !appliance.IsProblem(err, appliance.ErrOperationRunning) {
 			t.Errorf("%s beside another start of a user: %v", a, err)
+		}
+	}
+}
+
+// TestMendEndsWhatWaitsForADeadPrimary has a mend begin beside each act.
+func TestMendEndsWhatWaitsForADeadPrimary(t *testing.T) {
+	t.Parallel()
+	ends := []Act{Act(appliance.OpRejoin), Act(appliance.OpReinit), actRevive}
+	for _, running := range acts() {
+		o := &appliance.Operation{ID: "7", Kind: appliance.OperationKind(running)}
+		if running == actRevive || running == actMend {
+			o.Kind, o.Params = appliance.OpStart, appliance.OperationParams{KeepStopped: true, Fence: running == actMend}
+		}
+		_, supersede, err := rule(actMend, o, nil, false)
+		if want := slices.Contains(ends, running); (supersede == "7") != want || (err == nil) != want {
+			t.Errorf("beside %s: %q, %v", running, supersede, err)
 		}
 	}
 }

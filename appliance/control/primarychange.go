@@ -210,7 +210,8 @@ func (cfg Config) lookAhead(ctx context.Context, r appliance.Cluster, o applianc
 	}
 	replaces := o.Kind == appliance.OpFailover && unfinished(r) == nil
 	silent := ""
-	if replaces && o.Params.Reason != "" && r.Timeline != 0 { // the watch has just found it dead, by several looks
+	needless := replaces || o.Params.Fence || o.Kind == appliance.OpStart && o.Params.Member != ""
+	if needless && o.Params.Reason != "" && r.Timeline != 0 { // the watch has just found it dead or ill, by its looks
 		silent, replaces = r.Primary, false
 	}
 	healthy := make(chan error, 1)

@@ -13,6 +13,9 @@ const (
 	// actRevive is the daemon's own start of a cluster that should run, as after a
 	// reboot.
 	actRevive Act = "revive"
+	// actMend is such a start that first ends what runs of a primary which is proven dead
+	// and which nobody can replace.
+	actMend Act = "mend"
 	// ActPrune removes the images that no machine uses.
 	ActPrune Act = "prune"
 	// ActRestore replaces pgapp's own state by one from an archive.
@@ -22,21 +25,24 @@ const (
 )
 
 func actOf(o appliance.Operation) Act {
-	if o.Kind == appliance.OpStart && o.Params.KeepStopped {
+	switch {
+	case o.Kind == appliance.OpStart && o.Params.KeepStopped && o.Params.Fence:
+		return actMend
+	case o.Kind == appliance.OpStart && o.Params.KeepStopped:
 		return actRevive
 	}
 	return Act(o.Kind)
 }
 
 // actCount is the number of acts, and of columns of [rulings].
-const actCount = 15
+const actCount = 16
 
 // acts returns all acts in the order of the columns of [rulings].
 func acts() [actCount]Act {
 	return [actCount]Act{
 		Act(appliance.OpUp), Act(appliance.OpStart), Act(appliance.OpStop), Act(appliance.OpRestart),
 		Act(appliance.OpReinit), Act(appliance.OpScale), Act(appliance.OpDestroy), Act(appliance.OpAdopt),
-		Act(appliance.OpSwitchover), Act(appliance.OpFailover), Act(appliance.OpRejoin), actRevive, ActPrune, ActRestore, ActCompact,
+		Act(appliance.OpSwitchover), Act(appliance.OpFailover), Act(appliance.OpRejoin), actRevive, actMend, ActPrune, ActRestore, ActCompact,
 	}
 }
 
@@ -74,27 +80,31 @@ const (
 // primary, and a second one beside it could only be in its way; when that is done and
 // members are brought back, the new primary may have died too.
 //
+// A mend follows two signals of the primary's death, as pgapp's own failover does: what
+// waits for that primary ends for it, but for what a user has asked for by name.
+//
 // A switchover and a rejoin can wait, also for the daemon's own start, which brings
 // back the members that they need.
 func rulings() map[Act]map[Act]ruling {
 	const r, j, s, o, w = refused, joins, supersedes, overtakes, waits
 	rows := map[Act][actCount]ruling{
-		// running:                 up start stop restart reinit scale destroy adopt switchover failover rejoin revive prune restore compact
-		Act(appliance.OpUp):         {j, r, r, r, r, r, r, r, r, r, r, s, r, r, r},
-		Act(appliance.OpStart):      {r, j, r, r, r, r, r, r, r, r, r, s, r, r, r},
-		Act(appliance.OpStop):       {r, r, j, r, r, r, r, r, r, r, r, s, r, r, r},
-		Act(appliance.OpRestart):    {r, r, r, j, r, r, r, r, r, r, r, s, r, r, r},
-		Act(appliance.OpReinit):     {r, r, r, r, j, r, r, r, r, r, r, s, r, r, r},
-		Act(appliance.OpScale):      {r, r, r, r, r, j, r, r, r, r, r, s, r, r, r},
-		Act(appliance.OpDestroy):    {s, s, s, s, s, s, j, s, s, s, s, s, r, r, r},
-		Act(appliance.OpAdopt):      {r, r, r, r, r, r, r, j, r, r, r, r, r, r, r},
-		Act(appliance.OpSwitchover): {r, r, r, r, r, r, r, r, j, r, r, r, r, r, r},
-		Act(appliance.OpFailover):   {r, o, r, o, s, r, r, r, o, o, s, s, r, r, r},
-		Act(appliance.OpRejoin):     {r, r, r, r, r, r, r, r, r, r, j, r, r, r, r},
-		actRevive:                   {r, r, r, r, r, r, r, r, r, r, r, j, w, w, w},
-		ActPrune:                    {r, r, r, r, r, r, r, r, r, r, r, r, r, r, r},
-		ActRestore:                  {r, r, r, r, r, r, r, r, r, r, r, r, r, r, r},
-		ActCompact:                  {r, r, r, r, r, r, r, r, r, r, r, r, r, r, r},
+		// running:                 up start stop restart reinit scale destroy adopt switchover failover rejoin revive mend prune restore compact
+		Act(appliance.OpUp):         {j, r, r, r, r, r, r, r, r, r, r, s, s, r, r, r},
+		Act(appliance.OpStart):      {r, j, r, r, r, r, r, r, r, r, r, s, s, r, r, r},
+		Act(appliance.OpStop):       {r, r, j, r, r, r, r, r, r, r, r, s, s, r, r, r},
+		Act(appliance.OpRestart):    {r, r, r, j, r, r, r, r, r, r, r, s, s, r, r, r},
+		Act(appliance.OpReinit):     {r, r, r, r, j, r, r, r, r, r, r, s, s, r, r, r},
+		Act(appliance.OpScale):      {r, r, r, r, r, j, r, r, r, r, r, s, s, r, r, r},
+		Act(appliance.OpDestroy):    {s, s, s, s, s, s, j, s, s, s, s, s, s, r, r, r},
+		Act(appliance.OpAdopt):      {r, r, r, r, r, r, r, j, r, r, r, r, r, r, r, r},
+		Act(appliance.OpSwitchover): {r, r, r, r, r, r, r, r, j, r, r, r, r, r, r, r},
+		Act(appliance.OpFailover):   {r, o, r, o, s, r, r, r, o, o, s, s, s, r, r, r},
+		Act(appliance.OpRejoin):     {r, r, r, r, r, r, r, r, r, r, j, r, r, r, r, r},
+		actRevive:                   {r, r, r, r, r, r, r, r, r, r, r, j, r, w, w, w},
+		actMend:                     {r, r, r, r, s, r, r, r, r, r, s, s, j, w, w, w},
+		ActPrune:                    {r, r, r, r, r, r, r, r, r, r, r, r, r, r, r, r},
+		ActRestore:                  {r, r, r, r, r, r, r, r, r, r, r, r, r, r, r, r},
+		ActCompact:                  {r, r, r, r, r, r, r, r, r, r, r, r, r, r, r, r},
 	}
 	out := make(map[Act]map[Act]ruling, len(rows))
 	for request, row := range rows {

@@ -124,6 +124,8 @@ func Decide(m Memory, s Situation, p Pace, now time.Duration) (Memory, []Act) {
 	acts := d.primary()
 	if len(acts) == 0 {
 		acts = d.others()
+	} else if _, ok := d.writer(); !ok {
+		acts = append(acts, d.dead()...) // the primary may have to wait for them
 	}
 	d.prolong()
 	d.restrainAll(acts)
@@ -242,7 +244,7 @@ func (d decision) primary() []Act {
 		return nil
 	}
 	if alone, ok := d.writer(); ok {
-		return []Act{{Deed: Revive, Member: p.Member, Evidence: evidence, Withheld: alone + " takes writes and " + maybeReal}}
+		return []Act{{Deed: Revive, Member: p.Member, Evidence: evidence, Withheld: d.leaves(alone + " takes writes and ")}}
 	}
 	if p.Full { // a standby on the same host can't write either
 		return []Act{{
@@ -273,6 +275,15 @@ func (d decision) primary() []Act {
 		Deed: Revive, Member: p.Member, Fence: true,
 		Evidence: evidence + "; nobody can be promoted (" + string(choice.Refusal.Reason) + "), so it is started again",
 	}}
+}
+
+// leaves says why a writer that is not the recorded primary is left alone. One that pgapp
+// promotes right now is no riddle.
+func (d decision) leaves(writer string) string {
+	if d.s.Moves != "" {
+		return d.s.Moves
+	}
+	return writer + maybeReal
 }
 
 // writer returns a member that takes writes and is not the recorded primary.

@@ -157,8 +157,7 @@ func TestDecide(t *testing.T) {
 		{"halted, and nobody to promote", func(c *scene) {
 			c.deaf("node0", ha.Silent)
 			c.member("node0").Sign.Vital = appliance.VitalHalted
-			c.gone("node1")
-			c.gone("node2")
+			c.member("node1").Standing.Identifier, c.member("node2").Standing.Identifier = "8", "8"
 		}, ha.Revive, 3 * time.Second, "started again"},
 		{"all members gone, as after a reboot", func(c *scene) {
 			c.gone("node0")

@@ -135,6 +135,138 @@ func TestDecideBringsBackStandbys(t *testing.T) {
 	}
 }
 
+// begun are the acts that the looks begin, with their times. An operation of its own
+// ends before the next look.
+func (c *scene) begun(looks int, during func(now time.Duration)) (acts []ha.Act, at []time.Duration) {
+	var m ha.Memory
+	for i := range looks {
+		now := time.Duration(i) * tick
+		if during != nil {
+			during(now)
+		}
+		var last []ha.Act
+		m, last = ha.Decide(m, c.s, ha.LocalPace(), now)
+		for _, a := range last {
+			if a.Withheld == "" {
+				acts, at = append(acts, a), append(at, now)
+			}
+		}
+	}
+	return acts, at
+}
+
+// TestDecideStartsADeadStandbyBesideAPrimaryThatIsIll has a standby die whose answer the
+// primary's replacement needs.
+func TestDecideStartsADeadStandbyBesideAPrimaryThatIsIll(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		ill     func(*scene)
+		replace time.Duration
+	}{
+		{"halted, and its sessions go on", func(c *scene) {
+			c.member("node0").Sign.Vital, c.member("node0").Fresh = appliance.VitalHalted, ha.Silent
+			c.member("node0").Streams = []string{"node2"}
+		}, 3 * time.Second},
+		{"frozen", func(c *scene) {
+			c.deaf("node0", ha.Silent)
+			c.member("node0").Sign.Vital = appliance.VitalHalted
+		}, 3 * time.Second},
+		{"hung", func(c *scene) {
+			c.member("node0").Fresh, c.member("node0").Streams = ha.Silent, []string{"node2"}
+		}, 10 * time.Second},
+		{"recovering", func(c *scene) { c.deaf("node0", ha.Starts) }, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := newScene()
+			tt.ill(c)
+			c.gone("node1")
+			acts, at := c.begun(30, func(now time.Duration) {
+				if now == 2*tick {
+					*c.member("node1") = *newScene().member("node1")
+				}
+			})
+			if len(acts) == 0 || acts[0].Deed != ha.Revive || acts[0].Member != "node1" || !acts[0].Only || at[0] != tick {
+				t.Fatalf("got %+v at %v, want a start of node1 alone at %s", acts, at, tick)
+			}
+			if tt.replace > 0 && (len(acts) < 2 || acts[1].Deed != ha.Replace || at[1] != tt.replace) {
+				t.Errorf("got %+v at %v, want a failover at %s", acts, at, tt.replace)
+			}
+		})
+	}
+}
+
+// TestDecideStartsADeadStandbyThatAReplacementWaitsFor has the primary and a standby die,
+// and the primary's start in place help nothing.
+func TestDecideStartsADeadStandbyThatAReplacementWaitsFor(t *testing.T) {
+	t.Parallel()
+	c := newScene()
+	c.gone("node0")
+	c.gone("node1")
+	acts, _ := c.begun(3, nil)
+	if len(acts) < 2 || acts[0].Member != "node0" || !acts[0].Fence || acts[1].Member != "node1" || !acts[1].Only {
+		t.Errorf("got %+v, want a start of node0 and then of node1 alone", acts)
+	}
+}
+
+// TestDecideStartsADeadStandbyBeforeAnotherComesBack has the one that comes back be the
+// first by name.
+func TestDecideStartsADeadStandbyBeforeAnotherComesBack(t *testing.T) {
+	t.Parallel()
+	c := newScene()
+	c.apart()
+	c.member("node1").Standing.Return = appliance.WayClone
+	c.gone("node2")
+	c.member("node0").Streams = nil
+	if acts, _ := c.begun(2, nil); len(acts) != 1 || acts[0].Member != "node2" || !acts[0].Only {
+		t.Errorf("got %+v, want the start of node2 alone", acts)
+	}
+}
+
+// TestDecideEndsAPrimaryBesideARejoinThatWaitsForIt has an operation run that a failover
+// would end.
+func TestDecideEndsAPrimaryBesideARejoinThatWaitsForIt(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, held string
+		fence      bool
+	}{{"a rejoin", "", true}, {"a start that ends the primary itself", "operation 7 (start) runs", false}} {
+		c := newScene()
+		c.gone("node0")
+		c.gone("node1")
+		c.s.Held, c.s.HeldFence = "operation 7 runs", tt.held
+		acts, _ := c.begun(3, nil)
+		if got := len(acts) > 0 && acts[0].Fence; got != tt.fence {
+			t.Errorf("%s: got %+v", tt.name, acts)
+		}
+	}
+}
+
+// TestDecideKnowsTheWriterThatPgappPromotes looks in the middle of a failover.
+func TestDecideKnowsTheWriterThatPgappPromotes(t *testing.T) {
+	t.Parallel()
+	for _, old := range []func(*scene){
+		func(c *scene) { c.gone("node0") },
+		func(c *scene) { c.member("node0").Standing.Answered, c.member("node0").Session = false, ha.Denies },
+	} {
+		c := newScene()
+		old(c)
+		c.member("node1").Standing.Primary = true
+		c.s.Held = "operation 7 (failover) runs"
+		c.s.HeldReplace, c.s.Moves = c.s.Held, c.s.Held
+		_, _, last := c.acts(10, nil)
+		if len(last) == 0 {
+			t.Errorf("nothing is told")
+		}
+		for _, a := range last {
+			if a.Withheld != c.s.Moves {
+				t.Errorf("it says %q", a.Withheld)
+			}
+		}
+	}
+}
+
 // TestDecideMarksAStandbyThatAStartDoesNotHelp follows the acts on one that goes on
 // receiving nothing.
 func TestDecideMarksAStandbyThatAStartDoesNotHelp(t *testing.T) {

@@ -1,7 +1,9 @@
 package ha
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"pgapp/appliance"
@@ -20,16 +22,20 @@ func (d decision) others() []Act {
 			act := Act{Deed: Revive, Member: o.Member, Evidence: o.Member + " takes writes beside the primary " + p.Member}
 			if !serves {
 				act.Evidence = o.Member + " takes writes and is not the recorded primary"
-				act.Withheld = "it " + maybeReal
+				act.Withheld = d.leaves("it ")
 			}
 			return []Act{act}
 		}
 	}
-	if !serves {
+	switch dying, ill := d.ill(p.Member); {
+	case dying: // the next look says what to do, maybe for all
 		return nil
+	case !serves || ill: // it can't take a setting or a session, but may need them to be replaced
+		return d.dead()
 	}
 	if x := d.doubt(p.Member, unsettled); x.lasted(d.now, 0, certain) {
-		return []Act{{Deed: Settle, Member: p.Member, Evidence: fmt.Sprintf("streaming: %s; promised: %s", strings.Join(p.Streams, ", "), d.s.Known.Promise)}}
+		settle := Act{Deed: Settle, Member: p.Member, Evidence: fmt.Sprintf("streaming: %s; promised: %s", strings.Join(p.Streams, ", "), d.s.Known.Promise)}
+		return append([]Act{settle}, d.dead()...)
 	}
 	var acts []Act
 	if x := d.doubt(p.Member, alone); x.lasted(d.now, d.pace.Left, patient) {
@@ -43,7 +49,48 @@ func (d decision) others() []Act {
 			acts = append(acts, act)
 		}
 	}
+	slices.SortStableFunc(acts, func(a, b Act) int { return cmp.Compare(rank(a), rank(b)) })
 	return acts
+}
+
+// rank orders acts: the start of a standby takes a moment, a way back may take hours.
+func rank(a Act) int {
+	switch {
+	case a.Deed == Degrade:
+		return 0
+	case a.Only:
+		return 1
+	}
+	return 2
+}
+
+// ill tells whether the last look has found something wrong with the primary, and whether
+// that is its end.
+func (d decision) ill(primary string) (dying, ill bool) {
+	has := func(s symptom) bool { return d.doubt(primary, s).looks > 0 }
+	dying = has(gone) || has(closed)
+	return dying, dying || has(halted) || has(silent) || has(hung) || has(stuck)
+}
+
+// dead returns the starts of the standbys that have ended, which wait for nobody else.
+func (d decision) dead() (acts []Act) {
+	for _, o := range d.s.Members {
+		if ended := d.ended(o); ended != "" && o.Member != d.s.Known.Primary && o.Standing.Return == "" {
+			acts = append(acts, Act{Deed: Revive, Member: o.Member, Only: true, Evidence: ended})
+		}
+	}
+	return acts
+}
+
+// ended says that a standby's server has ended, nothing if that is not certain.
+func (d decision) ended(o Sighting) string {
+	switch {
+	case d.doubt(o.Member, gone).lasted(d.now, 0, certain):
+		return o.Member + " died: " + detail(o.Sign, "its server process is gone")
+	case d.doubt(o.Member, closed).lasted(d.now, d.pace.Left, certain):
+		return o.Member + " was shut down, and not by pgapp"
+	}
+	return ""
 }
 
 // standby returns what is to be done about a standby of the primary p, which serves.
@@ -57,10 +104,8 @@ func (d decision) standby(o, p Sighting) Act {
 			Deed: Return, Member: o.Member, Mark: appliance.WayClone,
 			Evidence: "the primary no longer has WAL that " + o.Member + " needs: its slot is lost",
 		}
-	case seen(gone):
-		return Act{Deed: Revive, Member: o.Member, Evidence: o.Member + " died: " + detail(o.Sign, "its server process is gone")}
-	case d.doubt(o.Member, closed).lasted(d.now, d.pace.Left, certain):
-		return Act{Deed: Revive, Member: o.Member, Evidence: o.Member + " was shut down, and not by pgapp"}
+	case d.ended(o) != "":
+		return Act{Deed: Revive, Member: o.Member, Only: true, Evidence: d.ended(o)}
 	case d.doubt(o.Member, apart).lasted(d.now, d.pace.Hung, patient):
 		return d.rejoins(o, p)
 	}

@@ -30,7 +30,10 @@ func (d decision) restrain(a *Act) {
 	case a.Deed == Replace && d.s.HeldReplace != "":
 		a.Withheld = d.s.HeldReplace
 		return
-	case a.Deed != Replace && d.s.Held != "":
+	case a.Fence && d.s.HeldFence != "":
+		a.Withheld = d.s.HeldFence
+		return
+	case a.Deed != Replace && !a.Fence && d.s.Held != "":
 		a.Withheld = d.s.Held
 		return
 	case a.Deed == Replace && d.s.Failovers >= hourly:

@@ -73,8 +73,12 @@ type Situation struct {
 	// Held is why nothing may be done now, such as an operation that runs; empty if
 	// something may.
 	Held string
-	// HeldReplace is why no primary may be replaced now.
-	HeldReplace string
+	// HeldReplace is why no primary may be replaced now, and HeldFence why none may be
+	// ended and started again.
+	HeldReplace, HeldFence string
+	// Moves names the operation that moves the primary now, empty if none does. What it
+	// does is known to be its own.
+	Moves string
 	// Quorum is set where commits shall wait for standbys.
 	Quorum bool
 	// Degrades is set where commits shall not wait if no standby streams.
@@ -116,8 +120,8 @@ type Deed string
 const (
 	// Replace promotes a standby in the dead primary's place.
 	Replace Deed = "replace"
-	// Revive starts every member that should run: the primary in its place, and dead
-	// standbys. It also ends a standby that takes writes.
+	// Revive starts every member that should run, with the primary in its place, or one
+	// standby that died, see [Act.Only]. It also ends a standby that takes writes.
 	Revive Deed = "revive"
 	// Return brings back one member that has to be before it may run.
 	Return Deed = "return"
@@ -133,6 +137,8 @@ type Act struct {
 	Member string
 	// Fence is set where whatever runs of the primary has to be ended before its start.
 	Fence bool
+	// Only is set where the member alone is started.
+	Only bool
 	// Mark is the way back to record of a member that returns and is not marked yet.
 	Mark appliance.WayBack
 	// Evidence says what was seen, how, and for how long.

@@ -160,6 +160,7 @@ func drawings() []drawn {
 	for _, kind := range []appliance.OperationKind{appliance.OpStart, appliance.OpStop, appliance.OpRestart, appliance.OpReinit, appliance.OpRejoin} {
 		add("standby under quorum", quorum, kind, standby, false)
 	}
+	add("standby that died under quorum", quorum, appliance.OpStart, appliance.OperationParams{Member: "node2", KeepStopped: true, Reason: "node2 died"}, false)
 	add("all under quorum", quorum, appliance.OpRestart, appliance.OperationParams{}, false)
 	add("all under quorum", quorum, appliance.OpSwitchover, appliance.OperationParams{}, false)
 	add("shrink under quorum", quorum, appliance.OpScale, appliance.OperationParams{Change: &shrink}, false)

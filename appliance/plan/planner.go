@@ -76,7 +76,10 @@ func (p *Planner) Preview(_ context.Context, o appliance.Operation, c appliance.
 	if o.Decision == nil {
 		return nil, appliance.NewProblem(appliance.ErrInternal, "operation %s has no decision", o.ID)
 	}
-	dirs := dataDirs{world: world{Planner: p, op: o, decision: *o.Decision, provider: provider, cloning: make(chan struct{}, 1)}}
+	dirs := dataDirs{world: world{
+		Planner: p, op: o, decision: *o.Decision, provider: provider,
+		cloning: make(chan struct{}, 1), settling: make(chan struct{}, 1), keepers: make(chan struct{}, 1),
+	}}
 	if id := dirs.decision.Template; id != "" {
 		dirs.template = p.decidedTemplate(c.Spec, id)
 		dirs.decision.Follow = dirs.template == nil

@@ -301,41 +301,46 @@ func refusal(c appliance.Cluster, ch appliance.PrimaryChange) error {
 // time goes on trying, and is no failure of the change.
 func (p primaryChange) othersStream(from string) func(context.Context, appliance.Report) error {
 	return func(ctx context.Context, report appliance.Report) error {
-		var names []string
-		var late error
-		err := p.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
-			names = nil
-			for _, m := range f.cluster.Standbys() {
-				if m.Name != from && !m.WantStopped && m.Return == "" {
-					names = append(names, m.Name)
-				}
+		return p.work.keeping(ctx, "", report, func() error { return awaitOthers(ctx, p, from, report) })
+	}
+}
+
+// awaitOthers waits until the others stream.
+func awaitOthers(ctx context.Context, p primaryChange, from string, report appliance.Report) error {
+	var names []string
+	var late error
+	err := p.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
+		names = nil
+		for _, m := range f.cluster.Standbys() {
+			if m.Name != from && !m.WantStopped && m.Return == "" {
+				names = append(names, m.Name)
 			}
-			if len(names) == 0 {
-				return nil
-			}
-			waitCtx, cancel := context.WithTimeout(ctx, replayTimeout)
-			defer cancel()
-			err := postgres.WaitStreaming(waitCtx, c, names)
-			if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-				late = err
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			return p.work.updateCluster(ctx, func(c *appliance.Cluster) {
-				for _, n := range names {
-					setReturned(c, n)
-				}
-			})
-		})
-		if err != nil || late == nil {
+		}
+		if len(names) == 0 {
+			return nil
+		}
+		waitCtx, cancel := context.WithTimeout(ctx, replayTimeout)
+		defer cancel()
+		err := postgres.WaitStreaming(waitCtx, c, names)
+		if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+			late = err
+			return nil
+		}
+		if err != nil {
 			return err
 		}
-		report(appliance.Progress{Detail: late.Error()})
-		// The end of the time may have ended the session as well.
-		return p.work.inPrimary(ctx, func(_ facts, c *postgres.Control) error { return p.leaveBehind(ctx, c, names) })
+		return p.work.updateCluster(ctx, func(c *appliance.Cluster) {
+			for _, n := range names {
+				setReturned(c, n)
+			}
+		})
+	})
+	if err != nil || late == nil {
+		return err
 	}
+	report(appliance.Progress{Detail: late.Error()})
+	// The end of the time may have ended the session as well.
+	return p.work.inPrimary(ctx, func(_ facts, c *postgres.Control) error { return p.leaveBehind(ctx, c, names) })
 }
 
 // leaveBehind marks the members that don't stream from the new primary, so that a

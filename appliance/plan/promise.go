@@ -17,6 +17,10 @@ const (
 	// promiseLimit bounds the wait for a promise to be settled.
 	promiseLimit = 60 * time.Second
 	promisePoll  = 20 * time.Millisecond
+	// moveLimit bounds each move that pgapp makes by itself, and the time until the primary
+	// uses its new setting. A primary that is halted does neither, and there may be more to
+	// do, as to replace it.
+	moveLimit = 5 * time.Second
 )
 
 // settling settles what is promised of acknowledged commits: it moves the record and
@@ -39,6 +43,8 @@ type settling struct {
 type moment struct {
 	want appliance.Promise
 	at   appliance.LSN
+	// asked is since when the primary doesn't use the wanted setting, zero while it does.
+	asked time.Time
 }
 
 // lastStandby says what becomes of the promise without the last standby.
@@ -60,11 +66,22 @@ func promises(c appliance.Cluster, ch *appliance.Change) bool {
 
 // settle moves until what is wanted is stored and in force.
 func (p settling) settle(ctx context.Context, report appliance.Report) error {
+	select { // two at once would store what the other has not seen
+	case p.work.settling <- struct{}{}:
+		defer func() { <-p.work.settling }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	limited, cancel := context.WithTimeout(ctx, promiseLimit)
 	defer cancel()
 	p.moment = &moment{}
 	var now appliance.Promise
 	err := wait.Until(limited, promisePoll, func(ctx context.Context) (done bool, err error) {
+		if p.alone() {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, moveLimit)
+			defer cancel()
+		}
 		err = p.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 			now = f.cluster.Promise
 			done, err = p.move(ctx, f, c, report)
@@ -77,6 +94,20 @@ func (p settling) settle(ctx context.Context, report appliance.Report) error {
 			WithHint("pgapp ps shows which standbys stream; pgapp up goes on")
 	}
 	return err
+}
+
+// alone tells whether pgapp has begun the operation by itself.
+func (p settling) alone() bool { return p.work.op.Params.Reason != "" }
+
+// late tells whether the primary doesn't use a setting that it was given long ago.
+func (p settling) late(inForce, want appliance.Promise) bool {
+	switch {
+	case inForce.Equal(want):
+		p.moment.asked = time.Time{}
+	case p.moment.asked.IsZero():
+		p.moment.asked = time.Now()
+	}
+	return p.alone() && !p.moment.asked.IsZero() && time.Since(p.moment.asked) > moveLimit
 }
 
 // move makes one move, and tells whether none is left.
@@ -103,6 +134,9 @@ func (p settling) move(ctx context.Context, f facts, c *postgres.Control, report
 // towards makes the next move to the wanted promise, and tells whether none is left.
 func (p settling) towards(ctx context.Context, f facts, c *postgres.Control, inForce, want appliance.Promise, report appliance.Report) (bool, error) {
 	report(appliance.Progress{Detail: fmt.Sprintf("promised: %s; wanted: %s", f.cluster.Promise, want)})
+	if p.late(inForce, want) {
+		return false, fmt.Errorf("the primary %s does not use its new setting: %w", f.cluster.Primary, context.DeadlineExceeded)
+	}
 	flushed, err := p.flushed(ctx, f, c, inForce, want)
 	if err != nil {
 		return false, err
@@ -165,7 +199,7 @@ func (p settling) flushed(ctx context.Context, f facts, c *postgres.Control, inF
 		if err != nil {
 			return false, err
 		}
-		*p.moment = moment{want, at}
+		*p.moment = moment{want: want, at: at}
 	}
 	return c.Under(ctx, want, p.moment.at)
 }

@@ -133,7 +133,7 @@ func (j rejoin) do(ctx context.Context, report appliance.Report) error {
 		if err := j.work.stopMember(ctx, f.cluster, m, mc, report); err != nil {
 			return err
 		}
-		err := j.goBack(ctx, m.Return, report)
+		err := j.work.keeping(ctx, m.Name, report, func() error { return j.goBack(ctx, m.Return, report) })
 		if err != nil {
 			return err
 		}

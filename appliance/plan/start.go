@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"time"
 
 	"pgapp/appliance"
 	"pgapp/appliance/postgres"
@@ -10,7 +11,10 @@ import (
 // start draws the steps that start the cluster or one member: the recorded primary
 // first, and every other member as a standby, whatever its role was.
 func (r *recipe) start(c appliance.Cluster, member string) error {
-	if r.op.Params.KeepStopped {
+	switch {
+	case r.op.Params.KeepStopped && member != "":
+		return startOnly(r, c, member)
+	case r.op.Params.KeepStopped:
 		r.startWanted(c)
 		return nil
 	}
@@ -38,6 +42,44 @@ func (r *recipe) startAfter(intent *node, c appliance.Cluster, member string) er
 	access := r.accessStep(started)
 	promiseStep(r, r.streamingStep(standbys, append(r.startedOf(standbys), access)...))
 	return nil
+}
+
+// servesLimit bounds the question to a primary that may be ill. A standby streams also
+// where nobody waits for that.
+const servesLimit = time.Second
+
+// startOnly draws the steps that start one standby which shall run, whatever the primary
+// does: it may be ill, and its replacement may need the standby's answer.
+func startOnly(r *recipe, c appliance.Cluster, member string) error {
+	m, err := memberOf(c, member)
+	if err != nil || m.WantStopped || m.Name == c.Primary {
+		return err
+	}
+	s := whole(kindStreaming, "wait until it streams, if the primary serves")
+	s.Do = func(ctx context.Context, report appliance.Report) error {
+		return r.keeping(ctx, member, report, func() error { return r.streamsIfServed(ctx, member, report) })
+	}
+	r.add(s, r.startStep(m, r.powerStep(m)))
+	return nil
+}
+
+// streamsIfServed waits until the standby streams and is promised. It waits for no primary
+// that takes no sessions.
+func (w work) streamsIfServed(ctx context.Context, member string, report appliance.Report) error {
+	f, err := w.facts(ctx)
+	if err != nil {
+		return err
+	}
+	asked, cancel := context.WithTimeout(ctx, servesLimit)
+	defer cancel()
+	if p := f.cluster.PrimaryMember(); !postgres.Accepts(asked, p.Host, p.Port) {
+		report(appliance.Progress{Detail: p.Name + ", the primary, takes no sessions"})
+		return nil
+	}
+	if err := w.awaitStreaming([]string{member})(ctx, report); err != nil || !w.decision.Promise {
+		return err
+	}
+	return settling{work: w}.all(ctx, report)
 }
 
 // startWanted draws the steps that start the members the user wants running, as after

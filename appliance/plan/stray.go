@@ -58,7 +58,7 @@ func (s starter) mark(ctx context.Context) error {
 
 // leave reports that the member is not started, which is an error if the user named it.
 func (s starter) leave(f facts, m appliance.Member, why string, report appliance.Report) error {
-	if s.work.op.Params.Member == m.Name {
+	if p := s.work.op.Params; p.Member == m.Name && p.Reason == "" {
 		return appliance.NewProblem(appliance.ErrConflict, "%s of cluster %q is not started: %s", m.Name, f.cluster.Name, why).
 			WithHint("pgapp rejoin %s --cluster %s brings it back as a standby", m.Name, f.cluster.Name)
 	}

@@ -18,6 +18,9 @@ type world struct {
 	provider appliance.Provider
 	// cloning has room for one, and holds it while a member that comes back is cloned.
 	cloning chan struct{}
+	// settling has room for one, and holds it while the promise is settled; keepers holds
+	// the keeper that looks.
+	settling, keepers chan struct{}
 }
 
 // dataDirs makes, observes and removes data directories.

@@ -18,6 +18,9 @@ const (
 	againPause = 20 * time.Millisecond
 	// eventPause is the least time between two looks that events asked for.
 	eventPause = 100 * time.Millisecond
+	// startPatience is how long a standby that is being started may become a candidate
+	// before its primary is started again in place.
+	startPatience = 10 * time.Second
 )
 
 // guard watches one cluster.
@@ -112,9 +115,12 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 	}
 	held, state := g.held(ctx, c)
 	r.State = state
+	if now, err := g.w.cfg.Store.Cluster(ctx, name); err != nil || now.Epoch != c.Epoch || now.Primary != c.Primary {
+		return err == nil // the primary has moved during the look, which says nothing any more
+	}
 	s := ha.Situation{
-		Known: v.known, Members: v.members, Took: g.clock.took(), Stalled: g.clock.stalled(), Held: held.all, HeldReplace: held.replace,
-		Quorum: c.Spec.Quorum(), Degrades: c.Spec.Degrades(), Shared: c.SharesMachine(),
+		Known: v.known, Members: v.members, Took: g.clock.took(), Stalled: g.clock.stalled(),
+		Held: held.all, HeldReplace: held.replace, HeldFence: held.fence, Moves: held.moves, Quorum: c.Spec.Quorum(), Degrades: c.Spec.Degrades(), Shared: c.SharesMachine(),
 	}
 	s.Failovers, s.Since = failovers(c, time.Now())
 	var acts []ha.Act
@@ -149,8 +155,10 @@ func failovers(c appliance.Cluster, now time.Time) (n int, since time.Duration) 
 	return n, since
 }
 
-// holds are the reasons for doing nothing.
-type holds struct{ all, replace string }
+// holds are the reasons for doing nothing, as in [ha.Situation].
+type holds struct{ all, replace, fence, moves string }
+
+func holdsAll(why string) holds { return holds{all: why, replace: why, fence: why} }
 
 // held says why nothing may be done now, and what the cluster's automatic state is.
 func (g *guard) held(ctx context.Context, c appliance.Cluster) (holds, appliance.Automatic) {
@@ -158,27 +166,45 @@ func (g *guard) held(ctx context.Context, c appliance.Cluster) (holds, appliance
 		if err != nil {
 			why = "the state can't be read: " + err.Error()
 		}
-		return holds{why, why}, appliance.AutomaticObserving
+		return holdsAll(why), appliance.AutomaticObserving
 	}
 	if p := c.Pause; p.Holds(time.Now()) {
 		why := "a user has paused it"
 		if p.Until != nil {
 			why += " until " + p.Until.Format(time.RFC3339)
 		}
-		return holds{why, why}, appliance.AutomaticPaused
+		return holdsAll(why), appliance.AutomaticPaused
 	}
 	o, err := g.w.cfg.Store.Running(ctx, c.Name)
 	switch {
 	case appliance.IsProblem(err, appliance.ErrNotFound):
 		return holds{}, appliance.AutomaticOn
 	case err != nil:
-		return holds{err.Error(), err.Error()}, appliance.AutomaticOn
+		return holdsAll(err.Error()), appliance.AutomaticOn
 	}
-	h := holds{all: fmt.Sprintf("operation %s (%s) runs", o.ID, o.Kind)}
-	if !waitsForPrimary(c, o) && (o.ID != g.mine || o.Kind != appliance.OpStart) {
-		h.replace = h.all
+	return holdsBeside(c, o, o.ID == g.mine), appliance.AutomaticOn
+}
+
+// holdsBeside are the reasons beside an operation that runs. Mine tells whether the guard
+// has begun it.
+func holdsBeside(c appliance.Cluster, o appliance.Operation, mine bool) holds {
+	h := holdsAll(fmt.Sprintf("operation %s (%s) runs", o.ID, o.Kind))
+	own := mine && o.Kind == appliance.OpStart
+	if own || waitsForPrimary(c, o) {
+		h.replace = ""
 	}
-	return h, appliance.AutomaticOn
+	// A start in place would end a user's start or restart of a standby, which a failover
+	// does for a new primary only. It also waits a while for the own start of a standby
+	// that may be promoted then.
+	waits := o.Params.Fence || o.Params.Member != "" && time.Since(o.CreatedAt) < startPatience
+	if own && !waits || o.Kind == appliance.OpRejoin || o.Kind == appliance.OpReinit {
+		h.fence = ""
+	}
+	ch := c.Change
+	if o.Kind == appliance.OpFailover || o.Kind == appliance.OpSwitchover || ch != nil && ch.Operation == o.ID {
+		h.moves = h.all
+	}
+	return h
 }
 
 // waitsForPrimary tells whether the operation works on a standby alone. It never keeps
@@ -213,6 +239,9 @@ func (g *guard) act(ctx context.Context, c appliance.Cluster, a *ha.Act) {
 	case ha.Settle, ha.Degrade:
 		kind, p = appliance.OpRejoin, appliance.OperationParams{Force: a.Deed == ha.Degrade, Reason: a.Evidence}
 	case ha.Revive:
+		if a.Only {
+			p.Member = a.Member
+		}
 	}
 	o, err := g.w.cfg.Submit(ctx, c.Name, kind, p)
 	if err != nil {

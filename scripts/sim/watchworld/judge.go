@@ -122,7 +122,7 @@ func (j *judge) acts(w *World, a ha.Act) {
 		w.fail("%s of %s while a user has paused it", a.Deed, a.Member)
 	case c != nil && !c.Phase.Final() && c.OneWay():
 		w.fail("%s of %s past the point of no return of a change of primary", a.Deed, a.Member)
-	case w.op != nil && !w.op.mine, w.op != nil && a.Deed != ha.Replace:
+	case w.op != nil && !w.op.mine, w.op != nil && a.Deed != ha.Replace && (!a.Fence || w.op.fence):
 		w.fail("%s of %s while %s runs", a.Deed, a.Member, w.op.kind)
 	case a.Deed == ha.Revive && a.Member == w.record.Primary && m.running && !a.Fence:
 		w.fail("%s is to be started in place, and is neither gone nor ended first", a.Member)

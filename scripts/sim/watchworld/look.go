@@ -134,7 +134,7 @@ func (w *World) situation() ha.Situation {
 		}
 	}
 	s.Known = ha.Known{Identifier: "1", Line: w.record.Line(), Promise: w.record.Promise, Primary: w.record.Primary, Epoch: w.record.Epoch, Seen: v.seen}
-	s.Held, s.HeldReplace = w.held()
+	w.held(&s)
 	for _, p := range w.record.Promotions {
 		if age := w.now - time.Duration(p.At.UnixNano()); p.Reason == string(appliance.OpFailover) && age < time.Hour {
 			s.Failovers, s.Since = s.Failovers+1, age
@@ -143,19 +143,26 @@ func (w *World) situation() ha.Situation {
 	return s
 }
 
-// held says why nothing may be done now, as the watching process finds it out.
-func (w *World) held() (all, replace string) {
+// held notes why nothing may be done now, as the watching process finds it out.
+func (w *World) held(s *ha.Situation) {
 	if w.watcher.paused {
-		return "a user has paused it", "a user has paused it"
+		s.Held = "a user has paused it"
+		s.HeldReplace, s.HeldFence = s.Held, s.Held
+		return
 	}
 	if w.op == nil {
-		return "", ""
+		return
 	}
-	all = "operation " + string(w.op.kind) + " runs"
+	s.Held = "operation " + string(w.op.kind) + " runs"
 	if !w.op.mine || w.op.kind != appliance.OpStart && w.op.kind != appliance.OpRejoin {
-		replace = all
+		s.HeldReplace, s.HeldFence = s.Held, s.Held
 	}
-	return all, replace
+	if w.op.fence {
+		s.HeldFence = s.Held
+	}
+	if w.op.kind == appliance.OpFailover || w.op.kind == appliance.OpSwitchover {
+		s.Moves = s.Held
+	}
 }
 
 func (w *World) pace() ha.Pace {

@@ -33,6 +33,8 @@ type operation struct {
 	turns     int
 	seen      map[string]appliance.LSN
 	cancelled bool
+	// only is the standby that a start starts, empty for all members.
+	only string
 	// settles is set where a rejoin only has the promise follow; member is whom it returns.
 	settles bool
 	member  string
@@ -56,6 +58,9 @@ func (w *World) begin(a ha.Act) {
 	case ha.Settle, ha.Degrade:
 		o.kind, o.settles = appliance.OpRejoin, true
 	case ha.Revive:
+		if a.Only {
+			o.only = a.Member
+		}
 	}
 	w.submit(o)
 }
@@ -90,6 +95,9 @@ func (w *World) operate() {
 	switch {
 	case o.rest != nil:
 		done = o.rest(o.age)
+	case o.only != "":
+		m, r := w.server(o.only), w.recorded(o.only)
+		done = r.WantStopped || w.startStandby(m, w.server(w.record.Primary), r) || m.up(w.now)
 	case o.kind == appliance.OpStart:
 		if o.fence && !w.chance(200) {
 			w.server(w.record.Primary).kill()
@@ -104,7 +112,7 @@ func (w *World) operate() {
 			done = w.followed(o.age) && done
 		}
 	}
-	if p := w.server(w.record.Primary); o.rest == nil || p.writes() && p.reacts(w.now) {
+	if p := w.server(w.record.Primary); o.only == "" && (o.rest == nil || p.writes() && p.reacts(w.now)) {
 		done = w.settle() && done
 	}
 	if done || o.age > longest || w.chance(3) {
@@ -378,23 +386,4 @@ func (w *World) carryOut(c ha.Command, to string) error {
 	case ha.Checkpoint, ha.Rejoin:
 	}
 	return nil
-}
-
-// killed tells whether the watching process dies here.
-func (w *World) killed(n int) bool {
-	if !w.chance(n) {
-		return false
-	}
-	w.die(time.Duration(1+w.rng.IntN(20)) * step)
-	return true
-}
-
-// die kills the watching process and starts another one later.
-func (w *World) die(d time.Duration) {
-	w.say("the daemon dies for %s", d)
-	w.watcher = watcher{until: w.now + d, next: w.now + d, paused: w.watcher.paused}
-	w.judge.forget()
-	if w.op != nil {
-		w.op.seen, w.op.phase, w.op.mine = nil, "", false
-	}
 }

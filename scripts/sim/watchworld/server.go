@@ -133,3 +133,22 @@ func (m *server) standing(back appliance.WayBack) ha.Standing {
 		Received: m.wal.lsn(), Replayed: m.wal.lsn(), Detached: !m.streams,
 	}
 }
+
+// killed tells whether the watching process dies here.
+func (w *World) killed(n int) bool {
+	if !w.chance(n) {
+		return false
+	}
+	w.die(time.Duration(1+w.rng.IntN(20)) * step)
+	return true
+}
+
+// die kills the watching process and starts another one later.
+func (w *World) die(d time.Duration) {
+	w.say("the daemon dies for %s", d)
+	w.watcher = watcher{until: w.now + d, next: w.now + d, paused: w.watcher.paused}
+	w.judge.forget()
+	if w.op != nil {
+		w.op.seen, w.op.phase, w.op.mine = nil, "", false
+	}
+}

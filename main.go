@@ -12,6 +12,7 @@ import (
 	"pgapp/appliance/daemon/statebackup"
 	"pgapp/embed/pagila"
 	"pgapp/embed/pgtree"
+	"pgapp/embed/ui"
 )
 
 func main() {
@@ -20,7 +21,7 @@ func main() {
 		cli.Local{
 			Serve:    daemon.Assets{PostgresTree: pgtree.FS, Pagila: pagila.FS}.Serve,
 			Endpoint: daemon.Endpoint, Doctor: daemon.Doctor, CheckStateFile: daemon.CheckStateFile, VerifyStateBackup: daemon.VerifyStateBackup,
-			StateBackups: statebackup.List, StateKey: statebackup.Key,
+			StateBackups: statebackup.List, StateKey: statebackup.Key, Pages: ui.FS,
 		})
 	stop()
 	os.Exit(code)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"io/fs"
 
 	"pgapp/api"
 	"pgapp/appliance"
@@ -27,6 +28,8 @@ type Local struct {
 	VerifyStateBackup func(ctx context.Context, dir, path string, passphrase, identities appliance.Secret) (appliance.StateManifest, error)
 	// StateBackups lists the automatic backups of the state, newest first.
 	StateBackups func(dir string) ([]api.BackupFile, error)
+	// Pages holds the pages of the movie-rental site.
+	Pages fs.FS
 	// StateKey is the key that opens them, or os.ErrNotExist.
 	StateKey func(dir string) (appliance.Secret, error)
 }

@@ -93,7 +93,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		up.upCommand(), look.psCommand(), look.verifyCommand(), session.urlCommand(), session.psqlCommand(), session.sshCommand(), look.logsCommand(),
 		look.opsCommand(), member.stopCommand(), member.startCommand(), member.restartCommand(), member.reinitCommand(),
-		member.switchoverCommand(), member.failoverCommand(), member.rejoinCommand(), member.pauseCommand(), member.resumeCommand(), drillCommands{a}.drillCommand(), up.scaleCommand(), member.downCommand(),
+		member.switchoverCommand(), member.failoverCommand(), member.rejoinCommand(), member.pauseCommand(), member.resumeCommand(), drillCommands{a}.drillCommand(), demoCommands{a}.demoCommand(), up.scaleCommand(), member.downCommand(),
 		daemon.infoCommand(), up.doctorCommand(), daemon.serveCommand(), daemon.endpointCommand(), daemon.shutdownCommand(), daemon.apiCommand(),
 		tokenCommands{a}.tokenCommand(), imageCommands{a}.imageCommand(), state.stateCommand(), state.adoptCommand(), daemon.versionCommand(), helpExitCodes(),
 	)
@@ -114,19 +114,33 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	return p.WithHint("see '%s --help'", cmd.CommandPath())
 }
 
+// envAnnotation names the environment variable of a flag that has another than its name's.
+const envAnnotation = "env"
+
+// envName is the environment variable of a flag.
+func envName(f *pflag.Flag) string {
+	if own := f.Annotations[envAnnotation]; len(own) > 0 {
+		return own[0]
+	}
+	return "PGAPP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+}
+
 // prepare takes flags from the environment and checks the global ones.
 func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 	var err error
 	a.homeGiven = cmd.Flags().Changed("home")
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		value, ok := os.LookupEnv("PGAPP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")))
-		if !ok || f.Changed || f.Name == "help" || err != nil {
-			return
-		}
-		if setErr := cmd.Flags().Set(f.Name, value); setErr != nil {
-			err = appliance.NewProblem(appliance.ErrUsage, "environment variable for --%s: %w", f.Name, setErr)
-		}
-	})
+	// A command's own flag may stand before a global one of its name.
+	for _, set := range []*pflag.FlagSet{cmd.Flags(), cmd.Root().PersistentFlags()} {
+		set.VisitAll(func(f *pflag.Flag) {
+			value, ok := os.LookupEnv(envName(f))
+			if !ok || f.Changed || f.Name == "help" || err != nil {
+				return
+			}
+			if setErr := set.Set(f.Name, value); setErr != nil {
+				err = appliance.NewProblem(appliance.ErrUsage, "environment variable for --%s: %w", f.Name, setErr)
+			}
+		})
+	}
 	if err != nil {
 		return err
 	}

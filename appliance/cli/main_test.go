@@ -19,6 +19,7 @@ import (
 	"pgapp/appliance/daemon/statebackup"
 	"pgapp/appliance/postgres/tree"
 	"pgapp/embed/pagila"
+	"pgapp/embed/ui"
 )
 
 // suite runs the tests in the surroundings that their build tag needs.
@@ -52,7 +53,7 @@ func local() cli.Local {
 	return cli.Local{
 		Serve:  daemon.Assets{PostgresTree: fstest.MapFS{}, Pagila: pagila.FS}.Serve,
 		Doctor: daemon.Doctor, CheckStateFile: daemon.CheckStateFile, VerifyStateBackup: daemon.VerifyStateBackup,
-		StateBackups: statebackup.List, StateKey: statebackup.Key,
+		StateBackups: statebackup.List, StateKey: statebackup.Key, Pages: ui.FS,
 	}
 }
 

@@ -29,7 +29,7 @@ type room struct {
 func rooms() []room {
 	return []room{
 		{"pgapp", []string{"appliance/cli", "appliance/daemon/...", "embed/..."}},
-		{"appliance/cli", []string{"appliance", "appliance/drill", "appliance/home", "appliance/program", "api"}},
+		{"appliance/cli", []string{"appliance", "appliance/drill", "appliance/home", "appliance/program", "appliance/rental", "appliance/rental/web", "api"}},
 		{"appliance/daemon/supervise", []string{"appliance"}},
 		{"appliance/daemon/statebackup", []string{"appliance", "appliance/control", "appliance/daemon/supervise", "appliance/home", "appliance/program", "api", "store/..."}},
 		{"appliance/daemon", []string{
@@ -46,6 +46,7 @@ func rooms() []room {
 		{"appliance/drill", []string{"appliance"}},
 		{"appliance/endpoint", []string{"appliance"}},
 		{"appliance/rental", []string{"appliance"}},
+		{"appliance/rental/web", []string{"appliance", "appliance/rental"}},
 		{"appliance/wait", nil},
 		{"appliance/durable", nil},
 		{"appliance/observe", []string{"appliance", "appliance/postgres"}},

@@ -36,15 +36,15 @@ const (
 // EndpointSpec is the part of a spec that is about the addresses of a cluster's
 // endpoints. All of it may change in place. Empty fields mean the defaults.
 type EndpointSpec struct {
-	Endpoint     EndpointMode `json:"endpoint,omitempty" yaml:"endpoint,omitempty" doc:"on or off: an address for writes and one for reads that follow the primary by themselves (default off)"`
+	Endpoint     EndpointMode `json:"endpoint,omitempty" yaml:"endpoint,omitempty" doc:"on or off: an address for writes and one for reads that follow the primary by themselves (default on for a new cluster)"`
 	EndpointWait string       `json:"endpoint_wait,omitempty" yaml:"endpoint_wait,omitempty" doc:"how long a new connection through an endpoint waits while no member takes it (default 10s)"`
 	ROLagMiB     int          `json:"ro_lag_mib,omitempty" yaml:"ro_lag_mib,omitempty" doc:"a standby that is further behind, in MiB, gets no new connections for reads (default 16)"`
 	ROPrimary    ROPrimary    `json:"ro_primary,omitempty" yaml:"ro_primary,omitempty" doc:"when reads lead to the primary: never, last (if no standby takes them) or always (default last)"`
 }
 
-// WithDefaults returns the spec with each empty field set to its default.
+// WithDefaults returns the spec with each empty field set to a new cluster's default.
 func (e EndpointSpec) WithDefaults() EndpointSpec {
-	e.Endpoint = cmp.Or(e.Endpoint, EndpointOff)
+	e.Endpoint = cmp.Or(e.Endpoint, EndpointOn)
 	e.EndpointWait = cmp.Or(e.EndpointWait, DefaultEndpointWait.String())
 	e.ROLagMiB = cmp.Or(e.ROLagMiB, DefaultROLagMiB)
 	e.ROPrimary = cmp.Or(e.ROPrimary, ROPrimaryLast)
@@ -80,6 +80,9 @@ func (e EndpointSpec) WithEndpoint(wish EndpointSpec) EndpointSpec {
 // EndpointWishes returns the fields of the wish that would change something, nil if none would.
 func (e EndpointSpec) EndpointWishes(wish EndpointSpec) *EndpointSpec {
 	have := e.WithDefaults()
+	if have.Endpoint = EndpointOff; e.HasEndpoints() {
+		have.Endpoint = EndpointOn
+	}
 	var out EndpointSpec
 	if wish.Endpoint != have.Endpoint {
 		out.Endpoint = wish.Endpoint

@@ -35,6 +35,23 @@ func TestFreeEndpoints(t *testing.T) {
 	}
 }
 
+// TestEndpointsAreANewClustersDefault gives endpoints to a new cluster, and to one of an
+// older program, whose record says nothing of them, by a wish only.
+func TestEndpointsAreANewClustersDefault(t *testing.T) {
+	t.Parallel()
+	if s := (appliance.Spec{}).WithDefaults(); !s.HasEndpoints() {
+		t.Errorf("a new cluster's spec is %+v", s.EndpointSpec)
+	}
+	older := appliance.EndpointSpec{}
+	if older.HasEndpoints() || older.EndpointWishes(appliance.EndpointSpec{}) != nil || older.EndpointWishes(appliance.EndpointSpec{Endpoint: appliance.EndpointOff}) != nil {
+		t.Error("a cluster of an older program gets endpoints, or a change, without a wish")
+	}
+	want := appliance.EndpointSpec{Endpoint: appliance.EndpointOn}
+	if got := older.EndpointWishes(want); got == nil || *got != want {
+		t.Errorf("a wish for endpoints changes %+v, want %+v", got, want)
+	}
+}
+
 func TestEndpointsChangeInPlace(t *testing.T) {
 	t.Parallel()
 	c := appliance.Cluster{Spec: appliance.Spec{EndpointSpec: appliance.EndpointSpec{EndpointWait: "3s"}}}

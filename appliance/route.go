@@ -41,8 +41,8 @@ const DefaultMaxConnections = 1000
 
 // RouteMember is a member and the address of its PostgreSQL, such as "127.0.122.1:5432".
 type RouteMember struct {
-	Name    string `json:"name"`
-	Address string `json:"address"`
+	Name    string `json:"name" yaml:"name"`
+	Address string `json:"address" yaml:"address"`
 }
 
 // RouteStandby is a member that ro leads to.
@@ -100,28 +100,40 @@ type ClusterRouteStatus struct {
 	RO      EndpointStatus `json:"ro"`
 }
 
+// EndpointsStatus is what is known of a cluster's endpoints.
+type EndpointsStatus struct {
+	// Endpoints are the ports on record.
+	Endpoints `yaml:",inline"`
+	// Writes and Reads are what the endpoint process says. They are nil if it says
+	// nothing, and Problem then says why.
+	Writes *EndpointStatus `json:"writes,omitempty" yaml:"writes,omitempty"`
+	Reads  *EndpointStatus `json:"reads,omitempty" yaml:"reads,omitempty"`
+	// Problem says why the endpoints do not follow the primary now, if they don't.
+	Problem string `json:"problem,omitempty" yaml:"problem,omitempty"`
+}
+
 // EndpointStatus is the status of one endpoint.
 type EndpointStatus struct {
-	Address string `json:"address"`
-	// To lists the members that a new connection may be led to. It is empty while new
-	// connections wait.
-	To []string `json:"to"`
+	Address string `json:"address" yaml:"address"`
+	// To lists the members that new connections are led to. It is empty while they wait.
+	// The primary is left out where reads lead there only if no standby takes them.
+	To []string `json:"to" yaml:"to"`
 	// Since is when To last changed.
-	Since time.Time `json:"since"`
+	Since time.Time `json:"since" yaml:"since"`
 	// Open and Waiting count the connections that lead to a member and those that wait
 	// for one.
-	Open    int `json:"open"`
-	Waiting int `json:"waiting"`
+	Open    int `json:"open" yaml:"open"`
+	Waiting int `json:"waiting" yaml:"waiting"`
 	// Cut counts the connections that the endpoint has cut since the process started.
-	Cut     uint64            `json:"cut"`
-	Members []MemberConnCount `json:"members,omitempty"`
+	Cut     uint64            `json:"cut" yaml:"cut"`
+	Members []MemberConnCount `json:"members,omitempty" yaml:"members,omitempty"`
 	// Problem says why the endpoint does not listen at its address. The process tries
 	// again by itself.
-	Problem string `json:"problem,omitempty"`
+	Problem string `json:"problem,omitempty" yaml:"problem,omitempty"`
 }
 
 // MemberConnCount is the number of an endpoint's connections that are open to a member.
 type MemberConnCount struct {
-	RouteMember
-	Open int `json:"open"`
+	RouteMember `yaml:",inline"`
+	Open        int `json:"open" yaml:"open"`
 }

@@ -41,8 +41,8 @@ type ClusterStatus struct {
 	Pause     *Pause    `json:"pause,omitempty" yaml:"pause,omitempty"`
 	// Doubts are what should be done about members, and why it is not done yet.
 	Doubts []Doubt `json:"doubts,omitempty" yaml:"doubts,omitempty"`
-	// Endpoints are the ports, on 127.0.0.1, of the addresses that follow the primary.
-	Endpoints *Endpoints `json:"endpoints,omitempty" yaml:"endpoints,omitempty" doc:"ports on 127.0.0.1 of the addresses for writes and for reads that follow the primary; left out without them"`
+	// Endpoints are the addresses that follow the primary, and where they lead.
+	Endpoints *EndpointsStatus `json:"endpoints,omitempty" yaml:"endpoints,omitempty" doc:"ports on 127.0.0.1 of the addresses for writes and for reads that follow the primary, and where they lead; left out without them"`
 	// Epoch grows with every change of primary.
 	Epoch uint64 `json:"epoch" yaml:"epoch"`
 	// Promotions are the changes of primary, the newest last.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -52,8 +53,8 @@ cluster is degraded or failed.`,
 				if s.Promise != nil {
 					a.note("promise: %s%s", s.Promise, weakness(s))
 				}
-				if e := s.Endpoints; e != nil {
-					a.note("endpoints: rw %s, ro %s", e.RWAddress(), e.ROAddress())
+				if err := a.endpointTable(s.Endpoints); err != nil {
+					return err
 				}
 				a.automaticNotes(s)
 				a.changeNotes(s)
@@ -94,6 +95,29 @@ func (a *app) memberTable(s appliance.ClusterStatus) error {
 			tl = strconv.FormatUint(uint64(m.Timeline), 10)
 		}
 		t.AppendRow([]any{m.Name, m.Role, m.State, fmt.Sprintf("%s:%d", m.Host, m.Port), tl, lsn, lag, clean(m.Detail)})
+	}
+	return a.renderTable(t)
+}
+
+// endpointTable shows where the endpoints lead.
+func (a lookCommands) endpointTable(e *appliance.EndpointsStatus) error {
+	if e == nil {
+		return nil
+	}
+	if e.Problem != "" {
+		a.note("endpoints: %s", clean(e.Problem))
+	}
+	if e.Writes == nil || e.Reads == nil {
+		a.note("endpoints: rw %s, ro %s", e.RWAddress(), e.ROAddress())
+		return nil
+	}
+	t := newTable("endpoint", "address", "leads to", "since", "open", "waiting", "cut", "")
+	for _, one := range []struct {
+		name string
+		s    *appliance.EndpointStatus
+	}{{"rw", e.Writes}, {"ro", e.Reads}} {
+		to := cmp.Or(strings.Join(one.s.To, ", "), "nobody: connections wait")
+		t.AppendRow([]any{one.name, one.s.Address, to, humanize.Time(one.s.Since), one.s.Open, one.s.Waiting, one.s.Cut, clean(one.s.Problem)})
 	}
 	return a.renderTable(t)
 }

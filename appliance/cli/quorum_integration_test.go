@@ -25,12 +25,12 @@ func (b *box) promised(k int, set ...string) {
 	}
 }
 
-// application opens a session of the application to the primary. Warnings of the server
-// get into the channel.
+// application opens a session of the application to the primary itself, since an endpoint
+// would cut it with a change of primary. Warnings of the server get into the channel.
 func (b *box) application() (*pgx.Conn, chan string, error) {
 	b.t.Helper()
 	warnings := make(chan string, 10)
-	cfg, err := pgx.ParseConfig(strings.TrimSpace(b.ok("url", "--role", "rw", "--show-password").out))
+	cfg, err := pgx.ParseConfig(strings.TrimSpace(b.ok("url", "--role", "rw", "--only", "members", "--show-password").out))
 	b.must(err)
 	cfg.DialFunc = b.dial
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { warnings <- n.Code }

@@ -26,7 +26,7 @@ func (b *box) leads(member string) {
 	b.t.Helper()
 	s := b.ps()
 	address := memberOf(s, member).Host
-	if url := b.ok("url", "--role", "rw").out; !strings.HasPrefix(url, "postgresql://app@"+address+":") {
+	if url := b.ok("url", "--role", "rw", "--only", "members").out; !strings.HasPrefix(url, "postgresql://app@"+address+":") {
 		b.t.Errorf("url leads to %s, want %s first", url, address)
 	}
 	if out := b.rows("SELECT pg_is_in_recovery(), host(inet_server_addr())", "--role", "rw"); out != "f|"+address {

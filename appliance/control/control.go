@@ -42,6 +42,9 @@ type Config struct {
 	Settings Settings
 	// Observer looks at members.
 	Observer *observe.Observer
+	// Routes is what the endpoint process says about itself. The error says why it says
+	// nothing, or why it doesn't follow the records. Routes may be nil.
+	Routes func(ctx context.Context) (appliance.RouteStatus, error)
 	// Watching tells what the watch over a cluster has found out last.
 	Watching func(cluster string) appliance.Watching
 	// Psql finds a psql on this machine.

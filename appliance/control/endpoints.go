@@ -113,6 +113,26 @@ func (cfg Config) ports(ctx context.Context, cluster string, s appliance.Spec) (
 	return &e, nil
 }
 
+// NextEndpoints returns the pair of ports that a first cluster would get now.
+func NextEndpoints(ctx context.Context) (appliance.Endpoints, bool) {
+	return appliance.FreeEndpoints(nil, func(port int) bool { return portFree(ctx, port) })
+}
+
+// addEndpoints says where the cluster's endpoints lead.
+func (cfg Config) addEndpoints(ctx context.Context, s *appliance.ClusterStatus, r appliance.Cluster) {
+	if !r.Spec.HasEndpoints() || r.Endpoints == nil || cfg.Routes == nil {
+		return
+	}
+	s.Endpoints = &appliance.EndpointsStatus{Endpoints: *r.Endpoints}
+	status, err := cfg.Routes(ctx)
+	if err != nil {
+		s.Endpoints.Problem = appliance.AsProblem(err).Message
+	}
+	if now, ok := status.Cluster(r.Name); ok {
+		s.Endpoints.Writes, s.Endpoints.Reads = &now.RW, &now.RO
+	}
+}
+
 // portFree tells whether nobody listens at the port.
 func portFree(ctx context.Context, port int) bool {
 	var listening net.ListenConfig

@@ -41,7 +41,7 @@ func TestDifferences(t *testing.T) {
 		{name: "no parameters", wish: appliance.Spec{Parameters: map[string]string{}}, names: []string{"jit", "work_mem"}},
 		{name: "the durability that a record without the field has", wish: appliance.Spec{Durability: appliance.DurabilityAsync}},
 		{name: "another durability", wish: appliance.Spec{Durability: appliance.DurabilityQuorum}, durability: appliance.DurabilityQuorum},
-		{name: "the endpoints that a record without the fields has", wish: appliance.Spec{EndpointSpec: appliance.EndpointSpec{EndpointWait: "10000ms"}.WithDefaults()}},
+		{name: "the endpoints that a record without the fields has", wish: appliance.Spec{EndpointSpec: appliance.EndpointSpec{Endpoint: appliance.EndpointOff, EndpointWait: "10000ms"}.WithDefaults()}},
 		{name: "endpoints", wish: appliance.Spec{EndpointSpec: appliance.EndpointSpec{Endpoint: appliance.EndpointOn}}, endpoint: appliance.EndpointSpec{Endpoint: appliance.EndpointOn}},
 		{name: "no endpoints, as before", wish: appliance.Spec{EndpointSpec: appliance.EndpointSpec{Endpoint: appliance.EndpointOff}}},
 		{

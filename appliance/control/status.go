@@ -67,9 +67,7 @@ func (c *Controller) status(ctx context.Context, r appliance.Cluster) (appliance
 	if r.Spec.Quorum() || !r.Promise.None() {
 		s.Promise = &r.Promise
 	}
-	if r.Spec.HasEndpoints() {
-		s.Endpoints = r.Endpoints
-	}
+	c.cfg.addEndpoints(ctx, &s, r)
 	running, err := c.cfg.Store.Running(ctx, r.Name)
 	if err == nil {
 		s.Operation = running.ID
@@ -230,5 +228,9 @@ func (c *Controller) Verify(ctx context.Context, cluster string) (appliance.Veri
 	if err != nil {
 		return appliance.VerifyReport{}, err
 	}
-	return c.cfg.Observer.Verify(ctx, r, provider, secrets), nil
+	report := c.cfg.Observer.Verify(ctx, r, provider, secrets)
+	checks, proven := c.cfg.Observer.VerifyEndpoints(ctx, r, provider, secrets)
+	report.Checks = append(report.Checks, checks...)
+	report.OK = report.OK && proven && !slices.ContainsFunc(checks, func(c appliance.Check) bool { return !c.OK })
+	return report, nil
 }

@@ -118,7 +118,7 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 		AutoProvider: func(ctx context.Context, spec appliance.Spec) (appliance.ProviderKind, string) {
 			return autoProvider(ctx, providers, spec)
 		},
-		Psql: psqlOf, Settings: st, Observer: observer, Watching: watcher.Watching,
+		Psql: psqlOf, Settings: st, Observer: observer, Watching: watcher.Watching, Routes: router.Status,
 	})
 	closers.add(func() { ctl.Close(context.WithoutCancel(ctx)) })
 	closers.add(runner.Close)

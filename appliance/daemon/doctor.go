@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"pgapp/appliance"
+	"pgapp/appliance/control"
 	"pgapp/appliance/doctor"
 )
 
@@ -22,10 +23,32 @@ func Doctor(ctx context.Context, dir string, spec appliance.Spec, fix bool) (fin
 			checkers = append(checkers, p)
 		}
 	}
+	checkers = append(checkers, endpointDoctor{})
 	findings = doctor.Run(ctx, spec, checkers...)
 	if !fix {
 		return findings, nil, nil
 	}
 	mended, failed := doctor.Fix(ctx, findings)
 	return append(doctor.Run(ctx, spec, checkers...), failed...), mended, nil
+}
+
+// endpointDoctor checks what the endpoints of a first cluster need.
+type endpointDoctor struct{}
+
+// Doctor says which ports they get.
+func (endpointDoctor) Doctor(ctx context.Context, s appliance.Spec) []appliance.Finding {
+	if !s.HasEndpoints() {
+		return nil
+	}
+	return []appliance.Finding{endpointFinding(ctx)}
+}
+
+func endpointFinding(ctx context.Context) appliance.Finding {
+	const id = "endpoint-ports"
+	e, ok := control.NextEndpoints(ctx)
+	if !ok {
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "no pair of ports is free on %s for the endpoints", appliance.EndpointHost),
+			"end other programs, or use --endpoint off")
+	}
+	return doctor.Found(id, appliance.LevelPass, "the endpoints of a new cluster get %s for writes and %s for reads", e.RWAddress(), e.ROAddress())
 }

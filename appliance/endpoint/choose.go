@@ -54,6 +54,15 @@ func newTargets(r role, route appliance.Route, loads map[appliance.RouteMember]l
 	return out
 }
 
+// usualTargets lists the members that take a new connection unless all of them fail.
+func usualTargets(r role, route appliance.Route, loads map[appliance.RouteMember]load) []appliance.RouteMember {
+	all := newTargets(r, route, loads)
+	if r == ro && route.ROPrimary == appliance.ROPrimaryLast && len(all) > 1 && route.Primary != nil && all[len(all)-1] == *route.Primary {
+		return all[:len(all)-1]
+	}
+	return all
+}
+
 // choose returns the best member that takes a new connection and has not been tried.
 func choose(targets []appliance.RouteMember, tried map[appliance.RouteMember]bool) (m appliance.RouteMember, ok bool) {
 	for _, m := range targets {

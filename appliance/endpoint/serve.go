@@ -145,7 +145,7 @@ func (e *endpoint) take(route appliance.Route) {
 		e.judge(was, c)
 	}
 	to := []string{}
-	for _, m := range newTargets(e.role, route, e.loads) {
+	for _, m := range usualTargets(e.role, route, e.loads) {
 		to = append(to, m.Name)
 	}
 	slices.Sort(to)

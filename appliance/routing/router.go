@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -88,6 +89,8 @@ type Router struct {
 
 	mu    sync.Mutex
 	known map[string]*memory
+	// trouble is why the last turn failed.
+	trouble error
 }
 
 // New makes a router. It does nothing before [Router.Run].
@@ -144,7 +147,9 @@ func (r *Router) Run(ctx context.Context) error {
 	defer tick.Stop()
 	said := ""
 	for {
-		if err := r.work(ctx); err != nil && ctx.Err() == nil && err.Error() != said {
+		err := r.work(ctx)
+		r.note(err)
+		if err != nil && ctx.Err() == nil && err.Error() != said {
 			said = err.Error()
 			r.cfg.Log.Error("leading the endpoints", "error", err)
 		} else if err == nil {
@@ -157,6 +162,23 @@ func (r *Router) Run(ctx context.Context) error {
 		case <-r.wake:
 		}
 	}
+}
+
+func (r *Router) note(trouble error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trouble = trouble
+}
+
+// Status returns what the process says about itself. The error says why it says nothing,
+// or why it doesn't follow the records.
+func (r *Router) Status(ctx context.Context) (appliance.RouteStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, asking)
+	defer cancel()
+	s, err := r.cfg.Process.Status(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return s, cmp.Or(r.trouble, err)
 }
 
 // work looks at the records, verifies what has to be verified, and applies.

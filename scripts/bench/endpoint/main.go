@@ -53,7 +53,7 @@ type bench struct {
 }
 
 func (o options) run(ctx context.Context) (err error) {
-	c, err := drive.Up(ctx, o.bin, "/var/tmp", "--standbys", "0", "--dataset", "none")
+	c, err := drive.Up(ctx, o.bin, "/var/tmp", "--standbys", "0", "--dataset", "none", "--endpoint", "off") // the bench has its own
 	if err != nil {
 		return err
 	}

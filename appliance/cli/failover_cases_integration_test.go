@@ -41,6 +41,7 @@ func TestFailoverThatIsNotPlain(t *testing.T) {
 	receiversThatDoNotEnd(b)
 	aheadOfTheSwitch(b)
 	b.ok("up", "--standbys", "3", "--durability", "quorum")
+	askedForAndBehind(b)
 	notPromotedInTime(b)
 }
 
@@ -98,19 +99,60 @@ func aheadOfTheSwitch(b *box) {
 	b.verified()
 }
 
+// askedForAndBehind asks for a standby that lacks what the others have confirmed. With a
+// dead primary that is known before anything is killed. Of one that only hangs it is known
+// when it has been killed: then another standby is promoted.
+func askedForAndBehind(b *box) {
+	b.t.Helper()
+	b.rows("CREATE TABLE confirmed (n int)")
+	behind := func(n string) {
+		if n := b.signal(syscall.SIGSTOP, "node2: walreceiver"); n != 1 {
+			b.t.Fatalf("stopped %d receivers, want 1", n)
+		}
+		b.rows("INSERT INTO confirmed VALUES (" + n + ")")
+	}
+	behind("1")
+	b.killServer("node1")
+	b.dropReceiver("node2")
+	b.turnedDown(appliance.ErrNoCandidate, []string{"failover", "--to", "node2", "--yes"}, "node2 lacks commits that node")
+	ops, err := b.api().Operations(b.t.Context(), "main")
+	b.must(err)
+	if text := b.ok("ops", ops[0].ID).out; strings.Contains(text, "fencing") || strings.Contains(text, "electing") {
+		b.t.Errorf("the primary was killed before the refusal: %s", text)
+	}
+	b.ok("start")
+	b.led("node1")
+	behind("2")
+	b.hold("node1")
+	b.dropReceiver("node2")
+	r := b.ok("failover", "--to", "node2", "--yes")
+	if !strings.Contains(r.err, "since node2, which was asked for, lacks commits that ") {
+		b.t.Errorf("the failover doesn't say why node2 is not the primary: %s", r.err)
+	}
+	now := b.ps().Primary
+	if now == "node1" || now == "node2" {
+		b.t.Errorf("the primary is %s", now)
+	}
+	b.led(now)
+	if rows := b.rows("SELECT string_agg(n::text, ' ' ORDER BY n) FROM confirmed"); rows != "1 2" {
+		b.t.Errorf("the new primary has %q, want 1 2", rows)
+	}
+}
+
 // notPromotedInTime stops the startup process of the first candidate. Another one is tried
 // when it is proven that the first can't be promoted late.
 func notPromotedInTime(b *box) {
 	b.t.Helper()
 	run := b.writing()
-	b.killServer("node1")
-	first := b.furthest("node0", "node2", "node3")
+	old, standbys := b.standbys()
+	b.killServer(old)
+	first := b.furthest(standbys...)
 	b.freeze(first, "startup")
 	start := time.Now()
 	b.ok("failover", "--yes")
 	b.t.Logf("the failover took %s", time.Since(start).Round(time.Millisecond))
 	s := b.ps()
-	if s.Primary == first || s.Primary == "node1" {
+	if s.Primary == first || s.Primary == old {
 		b.t.Errorf("the primary is %s, which can't be promoted", s.Primary)
 	}
 	if tried := memberOf(s, first); tried.State == appliance.StateRunning {

@@ -66,6 +66,10 @@ If no standby may be promoted, nothing is killed: error[quorum-lost] or
 error[no-candidate] says who is missing. --allow-data-loss promotes the best
 standby even if it may lack commits that were acknowledged.
 
+A member given by --to is refused if it lacks commits that another one has. If that
+turns out when the old primary has been killed, the other one becomes the primary,
+and pgapp says so: pgapp switchover moves it on.
+
 While the end of the old primary can't be proven, pgapp tries again each second,
 and pgapp ps says what is left to prove. Ctrl-C only stops watching. Until the
 new primary is recorded, "pgapp ops ID --cancel" ends it and starts the old

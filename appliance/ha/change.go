@@ -141,7 +141,9 @@ func lookingRules() []rule {
 		{phase: appliance.ChangeLooking, when: func(c appliance.PrimaryChange, f Facts) bool {
 			return rehearse(c, f).Refusal == nil && c.Kind == appliance.OpSwitchover
 		}, next: appliance.ChangeStopping, old: []Verb{Checkpoint}},
-		{phase: appliance.ChangeLooking, when: func(c appliance.PrimaryChange, f Facts) bool { return rehearse(c, f).Refusal == nil }, next: appliance.ChangeFencing},
+		{phase: appliance.ChangeLooking, when: func(c appliance.PrimaryChange, f Facts) bool {
+			return rehearse(c, f).Refusal == nil && (f.Expired || !settling(c, f))
+		}, next: appliance.ChangeFencing},
 		{phase: appliance.ChangeLooking, when: func(_ appliance.PrimaryChange, f Facts) bool { return f.Expired }, next: appliance.ChangeRefused, note: func(s *Step, f Facts) {
 			s.Change.Why = rehearse(s.Change, f).Refusal
 		}},
@@ -192,15 +194,42 @@ func candidateRules() []rule {
 // all of the old primary's WAL.
 func rehearse(c appliance.PrimaryChange, f Facts) Choice {
 	e := election{known: f.Known, change: c, lag: f.Lag, slack: max(f.Lag, 1)}
+	e.exact = c.Kind == appliance.OpFailover && f.Lag != ^appliance.LSN(0)
 	if c.Kind == appliance.OpSwitchover {
 		e.known.Promise = appliance.Promise{}
 	}
 	return e.hold(f.Standings)
 }
 
-// elect elects among those whose position can't move any more. One that takes writes
-// counts as well, since its position always moves.
+// settling tells whether one more look may show that the member that was asked for lacks
+// what another one has. Then the change is refused while nothing has been ended.
+func settling(c appliance.PrimaryChange, f Facts) bool {
+	return c.Wanted != "" && slices.ContainsFunc(f.Standings, func(s Standing) bool { return s.Answered && s.Detached && !s.Settled })
+}
+
+// elect elects with the old primary ended. Where the member that was asked for can't be
+// promoted any more, the best of the others is: else nobody would be the primary.
 func elect(c appliance.PrimaryChange, f Facts) Choice {
+	choice := electWanted(c, f)
+	if choice.Refusal == nil || c.Wanted == "" || !wantedIsOut(c, f) {
+		return choice
+	}
+	c.Wanted = ""
+	if other := electWanted(c, f); other.Refusal == nil {
+		return other
+	}
+	return choice
+}
+
+// wantedIsOut tells whether what rules out the member that was asked for will not pass.
+func wantedIsOut(c appliance.PrimaryChange, f Facts) bool {
+	final := slices.ContainsFunc(f.Standings, func(s Standing) bool { return s.Member == c.Wanted && s.Answered && s.final() })
+	return final || f.Expired || slices.Contains(c.Tried, c.Wanted)
+}
+
+// electWanted elects among those whose position can't move any more. One that takes writes
+// counts as well, since its position always moves.
+func electWanted(c appliance.PrimaryChange, f Facts) Choice {
 	still := slices.Clone(f.Standings)
 	for i := range still {
 		still[i].Answered = still[i].Answered && (still[i].final() || still[i].Primary)
@@ -270,6 +299,9 @@ func choose(s *Step, f Facts) {
 	if s.Change.Kind == appliance.OpFailover {
 		choice = elect(s.Change, f)
 	}
+	if s.Change.Wanted != "" && choice.Member != s.Change.Wanted {
+		s.Change.Why = electWanted(s.Change, f).Refusal
+	}
 	s.Change.To, s.Change.LSN = choice.Member, choice.LSN
 	s.Change.Epoch = f.Known.Epoch + 1 + uint64(len(s.Change.Tried))
 }
@@ -277,7 +309,7 @@ func choose(s *Step, f Facts) {
 // giveUp keeps the candidate from being tried again.
 func giveUp(s *Step, _ Facts) {
 	s.Change.Tried = append(slices.Clone(s.Change.Tried), s.Change.To)
-	s.Change.To, s.Change.LSN = "", 0
+	s.Change.To, s.Change.LSN, s.Change.Why = "", 0, nil
 	s.Change.Kind = appliance.OpFailover
 }
 

@@ -86,6 +86,8 @@ type election struct {
 	// slack is how far a candidate may be behind the furthest member: 0 for
 	// positions that are final. Positions that move are not read at one moment.
 	slack appliance.LSN
+	// exact is set if two positions that are final are compared without slack.
+	exact bool
 }
 
 func (e election) hold(standings []Standing) Choice {
@@ -154,7 +156,11 @@ func (e election) candidates(fit []Standing, best Standing, unfit map[string]str
 
 // before tells whether a's WAL is short of b's by more than the slack.
 func (e election) before(a, b Standing) bool {
-	return a.Line.Timeline < b.Line.Timeline && e.slack == 0 || a.Position() < b.Position() && b.Position()-a.Position() > e.slack
+	slack := e.slack
+	if e.exact && a.final() && b.final() {
+		slack = 0
+	}
+	return a.Line.Timeline < b.Line.Timeline && slack == 0 || a.Position() < b.Position() && b.Position()-a.Position() > slack
 }
 
 // foreign says why the member is no part of the recorded cluster's history, or

@@ -135,7 +135,7 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 		if ch.Phase.Final() {
 			err := errors.Join(p.letIn(ctx, *ch, report), p.outcome(f.cluster, *ch))
 			p.route(ctx, f, *ch, report)
-			report(appliance.Progress{Detail: p.story(*ch)})
+			report(appliance.Progress{Detail: p.story(*ch), Note: notWanted(*ch)})
 			return err
 		}
 		report(appliance.Progress{Detail: p.says(*ch)})
@@ -168,6 +168,19 @@ func (p primaryChange) story(ch appliance.PrimaryChange) string {
 		return p.times.String()
 	}
 	return strings.TrimSuffix(ch.To+" took over: "+p.times.String(), ": ")
+}
+
+// notWanted says why another member than the one that was asked for is the primary now,
+// empty if it is the one.
+func notWanted(ch appliance.PrimaryChange) string {
+	if ch.Phase != appliance.ChangeDone || ch.Wanted == "" || ch.To == ch.Wanted {
+		return ""
+	}
+	why := "does not answer"
+	if ch.Why != nil && ch.Why.Unfit[ch.Wanted] != "" {
+		why = ch.Why.Unfit[ch.Wanted]
+	}
+	return fmt.Sprintf("%s became the primary, since %s, which was asked for, %s", ch.To, ch.Wanted, why)
 }
 
 // begin begins a phase. The standbys that were detached during the fence are so in the
@@ -280,7 +293,12 @@ func refusal(c appliance.Cluster, ch appliance.PrimaryChange) error {
 	if ch.Why.Behind > 0 {
 		why = append(why, fmt.Sprintf("the best candidate is %d bytes behind", uint64(ch.Why.Behind)))
 	}
+	// What counts is why it is not the one that was asked for.
+	named := ch.Why.Reason == appliance.ErrNoCandidate && ch.Why.Unfit[ch.Wanted] != ""
 	for _, name := range slices.Sorted(maps.Keys(ch.Why.Unfit)) {
+		if named && name != ch.Wanted {
+			continue
+		}
 		why = append(why, name+" "+ch.Why.Unfit[name])
 	}
 	if len(why) == 0 {
@@ -291,6 +309,9 @@ func refusal(c appliance.Cluster, ch appliance.PrimaryChange) error {
 		what = "a standby of cluster %q that may alone have acknowledged commits is missing: %s"
 	}
 	problem := appliance.NewProblem(ch.Why.Reason, what, c.Name, strings.Join(why, "; "))
+	if ch.Kind == appliance.OpFailover && named {
+		return problem.WithHint("pgapp failover --cluster %s without --to promotes the best standby", c.Name)
+	}
 	if ch.Kind == appliance.OpFailover {
 		return problem.WithHint("start the missing members, or accept the loss: pgapp failover --allow-data-loss --cluster %s", c.Name)
 	}

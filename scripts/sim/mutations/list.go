@@ -5,11 +5,11 @@ func All() []Mutation {
 	gone := "f.Old.Gone }, next: appliance.ChangeElecting"
 	return []Mutation{
 		{"no proof that the old primary has ended", "change.go", gone, "f.Old.Gone || true }, next: appliance.ChangeElecting", 40},
-		{"no quorum is asked for", "promise.go", "return r+p.K > len(p.Set)", "return r > 0", 58},
-		{"a quorum one too small", "promise.go", "return r+p.K > len(p.Set)", "return r+p.K >= len(p.Set)", 58},
+		{"no quorum is asked for", "promise.go", "return r+p.K > len(p.Set)", "return r > 0", 105},
+		{"a quorum one too small", "promise.go", "return r+p.K > len(p.Set)", "return r+p.K >= len(p.Set)", 105},
 		{"the lowest position wins", "elect.go", "best := slices.MaxFunc(all", "best := slices.MinFunc(all", 3},
 		{"positions that move count", "elect.go", "return s.Detached && s.Settled", "return true", 4369},
-		{"a candidate may lack commits of another", "elect.go", "return a.Line.Timeline < b.Line.Timeline && e.slack == 0 || a.Position() < b.Position() && b.Position()-a.Position() > e.slack", "return false", 6},
+		{"a candidate may lack commits of another", "elect.go", "return a.Line.Timeline < b.Line.Timeline && slack == 0 || a.Position() < b.Position() && b.Position()-a.Position() > slack", "return slack < 0", 6},
 		{"a switchover doesn't wait for the WAL's end", "change.go", "s.Replayed < f.Old.Ended || ", "", 10},
 		{"the promise is strengthened early", "promise.go", "case inForce.Equal(want) && (flushed || Implies(stored, want)):", "case inForce.Equal(want):", 8},
 		{"a candidate is given up though it was promoted", "change.go", "return f.Candidate.Gone && f.Candidate.Writes }", "return false }", 849},

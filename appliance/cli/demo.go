@@ -63,7 +63,8 @@ Signing in is choosing a customer, without a password, so the site listens on
 loopback unless --listen names another address. Rentals and payments are real rows
 of the database and stay. Besides them the site needs the schema pgapp_rental, which
 it removes in the end, and a partition of payment for the month, which stays. A
-database that is not Pagila is refused.`
+database that is not Pagila is refused. Members that pgapp scale adds or removes
+meanwhile are known to the site when it is started again.`
 
 const (
 	// demoPatience bounds a page with all its waits.

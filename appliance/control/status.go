@@ -230,6 +230,9 @@ func (c *Controller) Verify(ctx context.Context, cluster string) (appliance.Veri
 	}
 	report := c.cfg.Observer.Verify(ctx, r, provider, secrets)
 	checks, proven := c.cfg.Observer.VerifyEndpoints(ctx, r, provider, secrets)
+	if o, err := c.observeOnly(ctx); err == nil && slices.Contains(o.Clusters, cluster) {
+		excuse(checks)
+	}
 	report.Checks = append(report.Checks, checks...)
 	report.OK = report.OK && proven && !slices.ContainsFunc(checks, func(c appliance.Check) bool { return !c.OK })
 	return report, nil

@@ -83,6 +83,7 @@ func (r *Router) enter(ctx context.Context) (leave func(), err error) {
 // needed tells whether a cluster has endpoints.
 func (r *Router) needed(ctx context.Context) (bool, error) {
 	clusters, err := r.cfg.Store.Clusters(ctx)
+	r.seen = r.seen || len(clusters) > 0
 	return slices.ContainsFunc(clusters, func(c appliance.Cluster) bool {
 		_, ok := Of(c, Facts{})
 		return ok
@@ -131,9 +132,10 @@ func (r *Router) kill(ctx context.Context) error {
 	return r.cfg.Process.Kill(asked)
 }
 
-// endIf ends the process, which no cluster needs.
+// endIf ends the process, which no cluster needs. A daemon that has never known a cluster
+// leaves it: its state was lost, and the process serves clusters that may live.
 func (r *Router) endIf(ctx context.Context, known bool) error {
-	if r.none || !known {
+	if r.none || !known || !r.seen {
 		return nil
 	}
 	asked, cancel := context.WithTimeout(ctx, ending)

@@ -275,6 +275,25 @@ func TestRunReplacesAFrozenProcess(t *testing.T) {
 	run.Wait()
 }
 
+// TestWorkLeavesTheProcessOfALostState has a daemon find an empty state in a home whose
+// clusters live.
+func TestWorkLeavesTheProcessOfALostState(t *testing.T) {
+	t.Parallel()
+	d, lost := newDesk(t), newDesk(t)
+	d.cluster("main", freePair(t))
+	if err := d.work(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	was := d.status()
+	lost.cfg.Process = d.cfg.Process
+	if err := lost.work(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if now := d.status(); now.PID != was.PID || len(now.Clusters) != 1 {
+		t.Errorf("status %+v, want that of process %d as before", now, was.PID)
+	}
+}
+
 func TestSettleEndsAFrozenProcessWithTheLastCluster(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)

@@ -86,6 +86,8 @@ type Router struct {
 	last   []appliance.Route
 	hung   time.Time
 	none   bool
+	// seen is set once this daemon has had a cluster on record.
+	seen bool
 
 	mu    sync.Mutex
 	known map[string]*memory

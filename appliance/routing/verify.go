@@ -9,8 +9,13 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// verifying bounds the look at a primary that is to be opened.
-const verifying = time.Second
+// verifying bounds the look at a primary that is to be opened, and verifyingMachine that
+// at one of a cluster with virtual machines: it connects twice, which takes an emulated
+// machine a second.
+const (
+	verifying        = time.Second
+	verifyingMachine = 3 * time.Second
+)
 
 // verifyAll looks at the primaries that rw may lead to and that were not verified.
 func (r *Router) verifyAll(ctx context.Context, clusters []appliance.Cluster) {
@@ -36,7 +41,11 @@ func (r *Router) mayOpen(c appliance.Cluster) bool {
 // verify looks whether the recorded primary takes writes and lets the application in. A
 // primary that waits for its standbys after a crash does not yet.
 func (r *Router) verify(ctx context.Context, c appliance.Cluster) {
-	ctx, cancel := context.WithTimeout(ctx, verifying)
+	limit := verifying
+	if !c.SharesMachine() {
+		limit = verifyingMachine
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	secrets, err := r.cfg.Store.Secrets(ctx, c.Name)
 	if err != nil {

@@ -4,6 +4,7 @@ package cli_test
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -66,7 +67,8 @@ func receiversThatDoNotEnd(b *box) {
 
 // aheadOfTheSwitch promotes a standby that lacks what another one has, where the dead
 // primary's WAL can't be read. The other one is no standby of the new primary before a
-// rejoin, which says what the standby drops.
+// rejoin, which says what the standby drops. Nor is the old primary: its clone fails, when
+// the failover is done.
 func aheadOfTheSwitch(b *box) {
 	b.t.Helper()
 	b.rows("CREATE TABLE late (n int, filler text)")
@@ -79,7 +81,19 @@ func aheadOfTheSwitch(b *box) {
 	b.signal(syscall.SIGCONT, "node1: walreceiver")
 	wal := b.dataDir("node0") + "/pg_wal"
 	b.must(os.Rename(wal, wal+".away"))
-	r := b.ok("failover", "--to", "node1", "--allow-data-loss", "--yes")
+	home := filepath.Dir(b.dataDir("node0"))
+	var owner syscall.Stat_t
+	b.must(syscall.Stat(home, &owner))
+	b.must(os.Chown(home, 0, 0)) // so that no clone can take the directory's place
+	b.must(os.Chmod(home, 0o755))
+	r := b.want(appliance.ExitDegraded, "failover", "--to", "node1", "--allow-data-loss", "--yes")
+	for _, text := range []string{"error[degraded]", "the failover is done, and node1 is the primary", "pgapp rejoin node0"} {
+		if !strings.Contains(r.err, text) {
+			b.t.Errorf("the failover doesn't say %q: %s", text, r.err)
+		}
+	}
+	b.must(os.Chown(home, int(owner.Uid), int(owner.Gid)))
+	b.must(os.Chmod(home, os.FileMode(owner.Mode&0o777)))
 	if !strings.Contains(r.err+r.out, "could not be read") {
 		b.t.Errorf("the failover doesn't say what is lost: %s%s", r.out, r.err)
 	}
@@ -91,6 +105,7 @@ func aheadOfTheSwitch(b *box) {
 	if !strings.Contains(r.err, "node2 dropped ") || !strings.Contains(r.err, "commits that the new primary lacks") {
 		b.t.Errorf("the rejoin doesn't say what node2 drops: %s", r.err)
 	}
+	b.ok("rejoin")
 	b.led("node1")
 	want := b.rows("SELECT count(*), min(n) FROM late")
 	for _, m := range []string{"node0", "node2"} {

@@ -92,10 +92,11 @@ func (a memberCommands) submit(ctx context.Context, kind appliance.OperationKind
 	if err != nil {
 		return err
 	}
-	if o, err = a.follow(ctx, c, o); err != nil {
+	o, err = a.follow(ctx, c, o)
+	a.dropped(o)
+	if err != nil {
 		return err
 	}
-	a.dropped(o)
 	if kind == appliance.OpDestroy {
 		a.note("cluster %q is removed", a.cluster)
 		return nil

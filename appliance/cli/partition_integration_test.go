@@ -143,6 +143,35 @@ func TestFailoverOfPrimaryCutFromStandbysLosesNothing(t *testing.T) {
 	b.ok("state", "check")
 }
 
+// TestFailoverOfAsyncPrimaryCutFromStandbys cuts the primary from all standbys, under
+// durability async: its commits don't wait. It is replaced only by who accepts their loss;
+// on one host nothing is lost.
+func TestFailoverOfAsyncPrimaryCutFromStandbys(t *testing.T) {
+	t.Parallel()
+	b := newLinkedBox(t).shareTree()
+	b.up("--standbys", "1", "--dataset", "none")
+	run := b.writing()
+	b.cut("node0", "node1")
+	b.moreWritten(run)
+	b.turnedDown(appliance.ErrConflict, []string{"failover", "--yes"}, "no standby receives them", "pgapp failover --allow-data-loss")
+	b.turnedDown(appliance.ErrNoCandidate, []string{"switchover"}, "node1")
+	b.moreWritten(run)
+	_, wait := b.background("failover", "--allow-data-loss", "--yes")
+	b.eventually("node1 is the primary", func() bool { return b.ps().Primary == "node1" })
+	b.heal()
+	if r := wait(); r.code != 0 {
+		t.Errorf("the failover: exit code %d\n%s", r.code, r.err)
+	}
+	b.led("node1")
+	b.moreWritten(run)
+	conflict, _ := appliance.ErrConflict.Codes()
+	if r := b.want(conflict, "failover", "--allow-data-loss", "--yes"); !strings.Contains(r.err, "pgapp switchover") {
+		t.Errorf("the refusal to replace a primary that works names no switchover: %s", r.err)
+	}
+	b.kept(run)
+	b.verified()
+}
+
 // TestFailoverOfPrimaryCutFromDaemon cuts the primary from the daemon alone: the standbys
 // stream, and the application writes. The failover kills the primary before another is
 // promoted.

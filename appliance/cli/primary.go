@@ -53,14 +53,16 @@ func (a memberCommands) failoverCommand() *cobra.Command {
 and nothing is promoted before its end is proven. Then the standby with the most
 changes becomes the primary, the others follow it, and the old primary comes back
 as a standby. A primary that works is refused: pgapp switchover moves it, and
-loses nothing.
+loses nothing. Under durability async, so is one that takes writes and that no
+standby receives from, unless --allow-data-loss is given.
 
 What can be lost: under durability async, commits that were acknowledged and that
 no standby has received. A new primary on this host takes them from the old one's
 directory if that can still be read. Under durability quorum nothing of what
 pgapp ps calls promised is lost.
 What the old primary had and the new one lacks is counted when it comes back, and
-stands in pgapp ops ID.
+stands in pgapp ops ID. If it can't be brought back, the failover is done all the
+same: the exit code is 3, and pgapp rejoin tries again.
 
 If no standby may be promoted, nothing is killed: error[quorum-lost] or
 error[no-candidate] says who is missing. --allow-data-loss promotes the best

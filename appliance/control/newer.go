@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -121,19 +122,46 @@ func (cfg Config) takeOver(ctx context.Context, r appliance.Cluster, looks []obs
 
 // refuseHealthy refuses the failover of a primary that works. A primary that doesn't
 // answer may live, and so may one that is cut off from its standbys, whose commits wait:
-// the failover fences it before it promotes another.
-func (cfg Config) refuseHealthy(ctx context.Context, r appliance.Cluster) error {
+// the failover fences it before it promotes another. Where nothing is promised, commits
+// don't wait for standbys: then the user decides whether they may be lost.
+func (cfg Config) refuseHealthy(ctx context.Context, r appliance.Cluster, lossAllowed bool) error {
 	subjects, err := cfg.subjects(ctx, r)
 	if err != nil {
 		return err
 	}
 	for _, s := range subjects {
-		if s.Primary && cfg.Observer.Serves(ctx, s, r.Promise) == nil {
+		if !s.Primary {
+			continue
+		}
+		asked := r.Promise
+		if asked.None() {
+			asked = anyStandby(r)
+		}
+		switch err := cfg.Observer.Serves(ctx, s, asked); {
+		case err == nil:
 			return appliance.NewProblem(appliance.ErrConflict, "%s, the primary of cluster %q, answers and takes writes", r.Primary, r.Name).
 				WithHint("pgapp switchover --cluster %s moves the primary without loss", r.Name)
+		case r.Promise.None() && errors.Is(err, observe.ErrUnconfirmed) && !lossAllowed:
+			return appliance.NewProblem(appliance.ErrConflict, "%s, the primary of cluster %q, answers and takes writes, and no standby receives them: a failover may lose what it has written since", r.Primary, r.Name).
+				WithHint("mend the connection to the standbys, which pgapp ps --cluster %s shows; or accept the loss: pgapp failover --allow-data-loss --cluster %s", r.Name, r.Name)
 		}
 	}
 	return ctx.Err()
+}
+
+// anyStandby is a promise of one of the standbys that should stream, none if there are
+// none.
+func anyStandby(r appliance.Cluster) appliance.Promise {
+	var names []string
+	for _, m := range r.Standbys() {
+		if !m.WantStopped && m.Return == "" {
+			names = append(names, m.Name)
+		}
+	}
+	if len(names) == 0 {
+		return appliance.Promise{}
+	}
+	return appliance.Promise{Set: names, K: 1}
 }
 
 // recoverKnown looks at all clusters before the daemon starts or changes anything. It

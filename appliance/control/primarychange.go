@@ -216,7 +216,7 @@ func (cfg Config) lookAhead(ctx context.Context, r appliance.Cluster, o applianc
 	}
 	healthy := make(chan error, 1)
 	if replaces { // a silent primary costs its limit once
-		go func() { healthy <- cfg.refuseHealthy(ctx, r) }()
+		go func() { healthy <- cfg.refuseHealthy(ctx, r, o.Params.AllowDataLoss) }()
 	} else {
 		healthy <- nil
 	}

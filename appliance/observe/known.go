@@ -2,6 +2,8 @@ package observe
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"pgapp/appliance"
 	"pgapp/appliance/postgres"
@@ -41,26 +43,34 @@ func (o *Observer) Line(ctx context.Context, s Subject, timeline uint32) (applia
 	return l.Line(), l.Ancestors.err
 }
 
+// ErrUnconfirmed means that the member takes writes, and that the standbys don't confirm
+// them.
+var ErrUnconfirmed = errors.New("no standby confirms what it writes")
+
 // Serves proves in a new session that the member is a primary that takes writes, and that
-// the standbys confirm a write as the promise says: else all commits of the application
-// wait. No answer in time is an error as every other; it does not mean that the server is
+// the standbys confirm a write as the promise says: else the error is [ErrUnconfirmed], and
+// all commits of the application wait where that is promised. No answer in time is an error as every other; it does not mean that the server is
 // dead.
 func (o *Observer) Serves(ctx context.Context, s Subject, promise appliance.Promise) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	asking, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	c, server, err := s.open(ctx)
+	c, server, err := s.open(asking)
 	if err != nil {
 		return err
 	}
 	if server.InRecovery {
 		err = appliance.NewProblem(appliance.ErrConflict, "%s is in recovery", s.Member.Name)
 	} else {
-		err = c.ProveWrite(ctx)
+		err = c.ProveWrite(asking)
 	}
 	if err == nil && !promise.None() {
-		err = confirmed(ctx, c, promise)
+		confirming, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		if err = confirmed(confirming, c, promise); err != nil {
+			err = fmt.Errorf("%w: %w", ErrUnconfirmed, err)
+		}
 	}
-	_ = c.Close(ctx) // the write's outcome is known
+	_ = c.Close(asking) // the write's outcome is known
 	return err
 }
 

@@ -44,10 +44,11 @@ func movedBy(o appliance.Operation, c appliance.Cluster) string {
 	return c.Primary
 }
 
-// restartsOnly tells whether the change does nothing but set parameters, some of them by
-// a restart. If members come, go or change their size too, the primary restarts in place.
+// restartsOnly tells whether the change sets parameters, some of them by a restart, and
+// besides adds members at most, which are cloned after the restart. If members go or
+// change their size too, the primary restarts in place.
 func restartsOnly(ch *appliance.Change) bool {
-	return ch != nil && len(ch.Restart) > 0 && len(ch.Add) == 0 && len(ch.Remove) == 0 && ch.Size == nil
+	return ch != nil && len(ch.Restart) > 0 && len(ch.Remove) == 0 && ch.Size == nil
 }
 
 // draw draws the step that moves the primary.

@@ -33,7 +33,7 @@ func TestPrimaryMovesForRestartsOnly(t *testing.T) {
 		"restart alone":                 {restart(appliance.OperationParams{}), clusterOf(appliance.ProviderLocal, appliance.PhaseReady, 0), ""},
 		"parameters by a restart":       {up(changes["restart"]), ready, "node0"},
 		"parameters by a reload":        {up(changes["reload"]), ready, ""},
-		"parameters and a new standby":  {up(grown), ready, ""},
+		"parameters and a new standby":  {up(grown), ready, "node0"},
 		"parameters of a new cluster":   {up(changes["restart"]), clusterOf(appliance.ProviderLocal, appliance.PhaseCreating, 2), ""},
 		"stop":                          {appliance.Operation{ID: "op", Kind: appliance.OpStop}, moving, ""},
 	} {

@@ -76,6 +76,11 @@ func drawChange(r *recipe, c appliance.Cluster) {
 	point.Do = p.checkpoint
 	promise := promiseStep(r, streaming, back)
 	r.add(point, streaming, back, promise)
+	for _, n := range r.nodes {
+		if n != changed {
+			n.step.Do = p.afterwards(n.step)
+		}
+	}
 }
 
 // checkpoint comes last, since it may take seconds. It also writes the promotion into

@@ -189,6 +189,10 @@ type PrimaryChange struct {
 	To    string `json:"to,omitempty" yaml:"to,omitempty"`
 	LSN   LSN    `json:"lsn,omitempty" yaml:"lsn,omitempty"`
 	Epoch uint64 `json:"epoch,omitempty" yaml:"epoch,omitempty"`
+	// Followers are the members whose WAL was the beginning of the candidate's when it got
+	// on record. Only they are pointed to the candidate while it is promoted: afterwards a
+	// timeline of the same number may hide where another's WAL left the candidate's.
+	Followers []string `json:"followers,omitempty" yaml:"followers,omitempty"`
 	// Tried are the candidates that were given up.
 	Tried []string `json:"tried,omitempty" yaml:"tried,omitempty"`
 	// Why is the reason for promoting nobody.

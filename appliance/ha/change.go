@@ -96,7 +96,8 @@ func Next(c appliance.PrimaryChange, f Facts) Step {
 			}
 		}
 		for _, st := range f.Standings {
-			if r.others != "" && st.Member != s.Change.To && st.Member != c.From {
+			follows := r.others != Point || slices.Contains(s.Change.Followers, st.Member)
+			if r.others != "" && follows && st.Member != s.Change.To && st.Member != c.From {
 				s.Commands = append(s.Commands, Command{r.others, st.Member})
 			}
 		}
@@ -303,13 +304,14 @@ func choose(s *Step, f Facts) {
 		s.Change.Why = electWanted(s.Change, f).Refusal
 	}
 	s.Change.To, s.Change.LSN = choice.Member, choice.LSN
+	s.Change.Followers = followers(choice, f.Standings)
 	s.Change.Epoch = f.Known.Epoch + 1 + uint64(len(s.Change.Tried))
 }
 
 // giveUp keeps the candidate from being tried again.
 func giveUp(s *Step, _ Facts) {
 	s.Change.Tried = append(slices.Clone(s.Change.Tried), s.Change.To)
-	s.Change.To, s.Change.LSN, s.Change.Why = "", 0, nil
+	s.Change.To, s.Change.LSN, s.Change.Followers, s.Change.Why = "", 0, nil, nil
 	s.Change.Kind = appliance.OpFailover
 }
 

@@ -255,3 +255,44 @@ func TestElectionWaitsForAnAnswerThatIsMissingForAMoment(t *testing.T) {
 		}
 	}
 }
+
+// TestOnlyMembersWithoutOtherWALFollow has a change put its candidate on record.
+func TestOnlyMembersWithoutOtherWALFollow(t *testing.T) {
+	t.Parallel()
+	first, second := line(1), line(2, appliance.Switch{Timeline: 1, At: 100})
+	for name, tt := range map[string]struct {
+		other   Standing
+		follows bool
+	}{
+		"less of the same":      {Standing{Answered: true, Line: first, Received: 90}, true},
+		"all of the same":       {Standing{Answered: true, Line: first, Received: 100}, true},
+		"no answer":             {Standing{}, false},
+		"more of the same":      {Standing{Answered: true, Line: first, Received: 101}, false},
+		"a later timeline":      {Standing{Answered: true, Line: second, Received: 100}, false},
+		"another cluster's WAL": {Standing{Answered: true, Identifier: "8", Line: first, Received: 90}, false},
+	} {
+		for phase, kind := range map[appliance.ChangePhase]appliance.OperationKind{appliance.ChangeElecting: appliance.OpFailover, appliance.ChangeStopping: appliance.OpSwitchover} {
+			f := Facts{
+				Known: Known{Identifier: "7", Line: first, Primary: "node0", Epoch: 1}, Lag: DefaultLag, Old: Server{Gone: true, Ended: 100},
+				Standings: []Standing{{Member: "node1", Answered: true, Identifier: "7", Line: first, Received: 100, Replayed: 100}, tt.other},
+			}
+			for i := range f.Standings {
+				f.Standings[i].Detached, f.Standings[i].Settled = true, true
+			}
+			f.Standings[1].Member = "node2"
+			if f.Standings[1].Identifier == "" {
+				f.Standings[1].Identifier = "7"
+			}
+			c := Next(appliance.PrimaryChange{Kind: kind, Phase: phase, From: "node0", Wanted: "node1", AllowDataLoss: true}, f).Change
+			if c.To != "node1" || slices.Contains(c.Followers, "node2") != tt.follows {
+				t.Errorf("%s: the candidate is %q, and its followers are %q", name, c.To, c.Followers)
+			}
+			f.Candidate = Server{Writes: true, Line: second}
+			for _, seen := range []Facts{{Standings: f.Standings, Old: f.Old}, f} {
+				if points := slices.Contains(Next(c, seen).Commands, Command{Point, "node2"}); points != tt.follows {
+					t.Errorf("%s: pointed to the candidate: %t", name, points)
+				}
+			}
+		}
+	}
+}

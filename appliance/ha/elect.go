@@ -199,6 +199,22 @@ func begins(s Standing, l appliance.Line) bool {
 	return n == len(l.Ancestors) || s.Position() <= l.Ancestors[n].At
 }
 
+// followers are the members that the look proves to have the beginning of the chosen
+// one's WAL, and nothing else.
+func followers(c Choice, all []Standing) []string {
+	i := slices.IndexFunc(all, func(s Standing) bool { return s.Member == c.Member })
+	if i < 0 {
+		return nil
+	}
+	var out []string
+	for _, s := range all {
+		if s.Member != c.Member && s.Answered && s.Identifier == all[i].Identifier && s.Position() <= c.LSN && begins(s, all[i].Line) {
+			out = append(out, s.Member)
+		}
+	}
+	return out
+}
+
 // behindOf is how much of the primary's known WAL the member lacks.
 func behindOf(k Known, s Standing) appliance.LSN {
 	seen := max(k.Seen, start(k.Line))

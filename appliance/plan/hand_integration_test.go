@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"pgapp/appliance"
 )
@@ -112,5 +113,72 @@ func TestSecondFailoverTakesTheSameTimeline(t *testing.T) {
 		if got := h.sql(name, "shop", "SELECT string_agg(id::text, ' ' ORDER BY id) FROM public.goods"); got != "1 2" {
 			t.Errorf("%s has %q, want 1 2", name, got)
 		}
+	}
+
+	t.Log("a standby that the user had stopped before the second promotion")
+	h.succeeded(h.do(appliance.OpStop, appliance.OperationParams{Member: "node1"}))
+	h.succeeded(h.do(appliance.OpSwitchover, appliance.OperationParams{To: "node0"}))
+	h.streaming("node2")
+	h.sql("node0", "shop", "INSERT INTO public.goods VALUES (-2)")
+	h.replayed("node0", "node2")
+	h.succeeded(h.do(appliance.OpStop, appliance.OperationParams{Member: "node2", Force: true}))
+	h.edit(func(c *appliance.Cluster) {
+		for i := range c.Members {
+			c.Members[i].WantStopped = c.Members[i].Name == "node2"
+		}
+	})
+	h.fence("node0")
+	h.byHand("node1")
+	wal = filepath.Join(h.machine("node0").Layout().DataDir, "pg_wal")
+	h.must(os.Rename(wal, wal+".away"))
+	h.at(map[appliance.ChangePhase]func(){appliance.ChangeDone: func() { h.must(os.Rename(wal+".away", wal)) }})
+	h.succeeded(h.do(appliance.OpFailover, appliance.OperationParams{To: "node1", AllowDataLoss: true}))
+	h.around = nil
+	if c := h.record(); c.Primary != "node1" || c.Timeline != 3 {
+		t.Fatalf("the primary is %s on timeline %d, want node1 on timeline 3", c.Primary, c.Timeline)
+	}
+	h.conflict(h.do(appliance.OpStart, appliance.OperationParams{Member: "node2"}), "pgapp rejoin node2")
+	h.sql("node1", "shop", "INSERT INTO public.goods VALUES (3)")
+	h.succeeded(h.do(appliance.OpRejoin, appliance.OperationParams{}))
+	h.streaming("node0", "node2")
+	for _, name := range []string{"node0", "node2"} {
+		h.replayed("node1", name)
+		if got := h.sql(name, "shop", "SELECT string_agg(id::text, ' ' ORDER BY id) FROM public.goods"); got != "1 2 3" {
+			t.Errorf("%s has %q, want 1 2 3", name, got)
+		}
+	}
+}
+
+// TestElectionWaitsForWALThatIsNotReplayed has an acknowledged commit in the directory of
+// one standby only, which was restarted and has not replayed it yet.
+func TestElectionWaitsForWALThatIsNotReplayed(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, 208, packed(t))
+	h.create(2)
+	set := func(member, setting string) {
+		h.sql(member, "postgres", "ALTER SYSTEM "+setting)
+		h.sql(member, "postgres", "SELECT pg_reload_conf()")
+	}
+	h.sql("node0", "shop", "CREATE TABLE public.goods (id int)")
+	h.replayed("node0", "node2")
+	set("node2", "SET recovery_min_apply_delay = '1h'")
+	h.sql("node0", "shop", "INSERT INTO public.goods VALUES (1)")
+	h.replayed("node0", "node1")
+	set("node1", "SET primary_conninfo = ''")
+	h.eventually("node1 receives nothing", func() bool {
+		return h.sql("node0", "postgres", "SELECT count(*) FROM pg_stat_replication") == "1"
+	})
+	h.sql("node0", "shop", "INSERT INTO public.goods VALUES (2)") // waits for one standby
+	h.fence("node0")
+	h.must(h.machine("node2").StopServer(t.Context(), appliance.StopFast))
+	h.byHand("node2")
+	set("node1", "RESET primary_conninfo")
+	h.at(map[appliance.ChangePhase]func(){appliance.ChangeElecting: func() {
+		time.AfterFunc(500*time.Millisecond, func() { set("node2", "RESET recovery_min_apply_delay") })
+	}})
+	h.succeeded(h.do(appliance.OpFailover, appliance.OperationParams{}))
+	h.around = nil
+	if got := h.sql(h.record().Primary, "shop", "SELECT string_agg(id::text, ' ' ORDER BY id) FROM public.goods"); got != "1 2" {
+		t.Errorf("%s, the new primary, has %q, want both acknowledged rows", h.record().Primary, got)
 	}
 }

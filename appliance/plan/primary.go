@@ -333,6 +333,9 @@ func (p primaryChange) othersStream(from string) func(context.Context, appliance
 
 // awaitOthers waits until the others stream.
 func awaitOthers(ctx context.Context, p primaryChange, from string, report appliance.Report) error {
+	if err := pointRest(ctx, p, report); err != nil {
+		return err
+	}
 	var names []string
 	var late error
 	err := p.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {

@@ -182,7 +182,7 @@ func (p primaryChange) standing(g glance, ch appliance.PrimaryChange) ha.Standin
 	}
 	position := out.Position()
 	last, known := p.seen[g.member.Name]
-	out.Settled = g.answered && known && last == position
+	out.Settled = g.answered && known && last == position && (ch.AllowDataLoss || p.reachesNoFurther(g))
 	if g.answered {
 		p.seen[g.member.Name] = position
 	} else {
@@ -198,6 +198,14 @@ func (p primaryChange) standing(g glance, ch appliance.PrimaryChange) ha.Standin
 		out.Received, out.Replayed = p.ready.goal, p.ready.goal
 	}
 	return out
+}
+
+// reachesNoFurther tells whether the standby's WAL ends at its position. A restart loses
+// what was received: until the WAL in the standby's directory is replayed, it reaches
+// further than anything that the server tells, and a stalled replay stands still.
+func (p primaryChange) reachesNoFurther(g glance) bool {
+	s := g.standing
+	return s.Received > 0 && s.Received >= s.Replayed || s.Waits || p.ready.rest.holders[g.member.Name]
 }
 
 // unfit says why a member that answered could not be promoted, or nothing.

@@ -162,6 +162,13 @@ func (s starter) start(ctx context.Context, f facts, m appliance.Member, mc appl
 		}
 		return s.leave(f, m, "it has been a primary", report)
 	}
+	if stale(f.cluster, m) {
+		if way, _, err := look(ctx, f.cluster, m, mc, d); err != nil {
+			return err
+		} else if way != appliance.WayFollow {
+			return errors.Join(s.mark(ctx), s.leave(f, m, "its WAL is not the beginning of the primary's", report))
+		}
+	}
 	if err := s.launch(ctx, f, m, mc, d); err != nil {
 		return err
 	}
@@ -213,6 +220,11 @@ func (s starter) settleStandby(ctx context.Context, f facts, m appliance.Member,
 		return s.stray(ctx, f, m, mc, report)
 	case f.followsPrimary(m, seen):
 		return nil
+	}
+	if foreign, err := s.foreign(ctx, f, m, mc); err != nil {
+		return err
+	} else if foreign {
+		return s.leave(f, m, "its WAL is of a promotion that the record does not have", report)
 	}
 	report(appliance.Progress{Detail: "pointing it to the primary " + f.cluster.Primary})
 	d, err := postgres.InspectDataDir(ctx, mc)

@@ -29,6 +29,9 @@ type Standing struct {
 	// that the upstream has told it.
 	Receiving bool
 	Upstream  appliance.LSN
+	// Waits is set while a standby waits for more WAL than it has. Before, its WAL may
+	// reach further than both positions.
+	Waits bool
 	// PauseState is pg_get_wal_replay_pause_state's, empty on a primary.
 	PauseState string
 	// Limits are the server's parameters that a standby needs.
@@ -40,6 +43,7 @@ const standingSQL = `SELECT pg_is_in_recovery(), s.system_identifier::text,
 	CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn()::text, '') ELSE pg_current_wal_flush_lsn()::text END,
 	CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn()::text, '') ELSE pg_current_wal_flush_lsn()::text END,
 	r.pid IS NOT NULL, coalesce(r.latest_end_lsn::text, ''),
+	EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup' AND wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval')),
 	CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() ELSE '' END,
 	current_setting('max_connections')::int, current_setting('max_worker_processes')::int,
 	current_setting('max_prepared_transactions')::int, current_setting('max_locks_per_transaction')::int
@@ -51,7 +55,7 @@ func (c *Control) Standing(ctx context.Context) (Standing, error) {
 	var timeline int64
 	var received, replayed, upstream string
 	err := c.row(ctx, standingSQL, nil, &s.InRecovery, &s.SystemIdentifier, &timeline, &received, &replayed, &s.Receiving, &upstream,
-		&s.PauseState, &s.Limits[0], &s.Limits[1], &s.Limits[2], &s.Limits[3])
+		&s.Waits, &s.PauseState, &s.Limits[0], &s.Limits[1], &s.Limits[2], &s.Limits[3])
 	if err != nil {
 		return s, err
 	}

@@ -1,0 +1,64 @@
+package plan
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"pgapp/appliance"
+	"pgapp/appliance/ha"
+	"pgapp/appliance/postgres"
+)
+
+// stale tells whether the standby has not been seen to stream since the last change of
+// primary. Its WAL may have left the primary's: the user may have stopped it before, or a
+// kill or a cancel may have kept the change from looking at it.
+func stale(c appliance.Cluster, m appliance.Member) bool {
+	return c.Epoch > 1 && m.Epoch != c.Epoch // before the first change no epoch tells members apart
+}
+
+// foreign marks a running standby that is on a timeline of another promotion, which took
+// a number of the recorded primary's. Streaming would not notice it.
+func (s starter) foreign(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) (bool, error) {
+	if !stale(f.cluster, m) {
+		return false, nil
+	}
+	timeline, err := postgres.ReplayTimeline(ctx, m.Host, m.Port, f.secrets.Get(appliance.SecretReplicator))
+	if err != nil {
+		return false, err
+	}
+	line, err := postgres.ReadLine(ctx, mc, timeline)
+	if err != nil || ha.Foreign(f.cluster.Promotions, m.Epoch, line) == 0 {
+		return false, err
+	}
+	return true, s.mark(ctx)
+}
+
+// pointRest points the running standbys that the change has not pointed to the new
+// primary, as those that gave no answer when the candidate got on record. What fails is
+// told, and the member is marked when it doesn't stream.
+func pointRest(ctx context.Context, p primaryChange, report appliance.Report) error {
+	f, err := p.work.facts(ctx)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	for _, m := range f.cluster.Standbys() {
+		ch := p.change(f.cluster)
+		if ch == nil || m.Name == ch.From || slices.Contains(ch.Followers, m.Name) || m.WantStopped || m.Return != "" {
+			continue
+		}
+		wg.Go(func() {
+			mc := p.work.provider.Machine(f.cluster, m)
+			running, err := mc.ServerRunning(ctx)
+			if err == nil && running {
+				err = starter{work: p.work, member: m.Name}.settleStandby(ctx, f, m, mc, report)
+			}
+			if err != nil {
+				report(appliance.Progress{Detail: m.Name + " is not pointed to the new primary: " + err.Error()})
+			}
+		})
+	}
+	wg.Wait()
+	return ctx.Err()
+}

@@ -33,6 +33,7 @@ func (w *World) change() {
 	}
 	if w.rng.IntN(4) == 0 {
 		c.Wanted = appliance.MemberName(w.rng.IntN(len(w.members)))
+		c.AllowDataLoss = c.Kind == appliance.OpFailover && w.rng.IntN(2) == 0
 	}
 	w.record.Change = &c
 	w.saves, w.detour = 0, false
@@ -74,21 +75,11 @@ func (w *World) change() {
 	}
 }
 
+// heal ends what only others can end. Whatever has died or was killed stays so until
+// pgapp starts it.
 func (w *World) heal() {
-	ch := w.record.Change
 	for _, m := range w.members {
 		m.cut, m.blocked = false, false
-		if ch.Phase == appliance.ChangeRetracting && m.name == ch.To {
-			continue // nobody starts what pgapp has just killed
-		}
-		if !m.running && m.signal && w.recorded(m.name).Return == "" && m.name != ch.From {
-			m.start()
-		}
-		// A person takes back what was started or promoted by hand.
-		if m.byHand && m.name != w.record.Primary && m.writes() {
-			m.kill()
-			w.recorded(m.name).Return = appliance.WayClone
-		}
 	}
 }
 
@@ -179,10 +170,14 @@ func (w *World) look(c appliance.PrimaryChange) ha.Facts {
 			continue
 		}
 		s := ha.Standing{Member: m.name, Return: w.recorded(m.name).Return, Answered: m.running && !m.cut, Primary: m.writes(), Identifier: "1", Line: m.line}
-		s.Received, s.Replayed, s.Detached = m.end(), appliance.LSN(m.replayed), m.upstream == ""
+		s.Received, s.Replayed, s.Detached = appliance.LSN(m.received), appliance.LSN(m.replayed), m.upstream == ""
 		last, known := d.seen[m.name]
-		s.Settled = known && last == s.Position()
-		d.seen[m.name] = s.Position()
+		s.Settled = s.Answered && known && last == s.Position() && (s.Received > 0 && s.Received >= s.Replayed || m.waits())
+		if s.Answered {
+			d.seen[m.name] = s.Position()
+		} else {
+			s.Awaited = known || m.running
+		}
 		f.Standings = append(f.Standings, s)
 	}
 	if c.To != "" {
@@ -222,11 +217,7 @@ func (w *World) save(c appliance.PrimaryChange, s ha.Step) {
 	w.record.Timeline, w.record.Ancestors = k.Line.Timeline, k.Line.Ancestors
 	w.record.Promotions = append(w.record.Promotions, appliance.Promotion{Epoch: k.Epoch, Member: k.Primary, Timeline: k.Line.Timeline})
 	w.recorded(k.Primary).Epoch, w.recorded(k.Primary).Return = k.Epoch, ""
-	for _, m := range w.members {
-		if m.name != k.Primary && (m.name == c.From || !m.running || m.cut) && w.recorded(m.name).Return == "" {
-			w.recorded(m.name).Return = appliance.WayLook
-		}
-	}
+	w.recorded(c.From).Return = appliance.WayLook
 }
 
 // carryOut does one command, or fails.

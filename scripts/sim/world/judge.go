@@ -23,9 +23,29 @@ func (w *World) judge(c appliance.PrimaryChange, f ha.Facts, s ha.Step) {
 			}
 		}
 	}
+	if !c.Phase.Committed() && s.Change.Phase == appliance.ChangePromoting && !c.AllowDataLoss && !f.Expired {
+		w.awaited(f, w.member(s.Change.To))
+	}
 	to := w.member(c.To)
 	if c.Phase == appliance.ChangePromoting && s.Change.Phase == appliance.ChangeRetracting && w.calmFor > patience && to.running && to.signal {
 		w.fail("%s is given up, and nothing hinders its promotion any more", c.To)
+	}
+}
+
+// awaited wants nobody promoted in time who lacks an acknowledged commit of a standby
+// that runs and whose answer was missing.
+func (w *World) awaited(f ha.Facts, to *member) {
+	for _, st := range f.Standings {
+		m := w.member(st.Member)
+		if st.Answered || !m.running || st.Return != "" {
+			continue
+		}
+		for _, r := range w.acked {
+			if slices.Contains(m.wal, r) && !slices.Contains(to.wal, r) {
+				w.fail("%s is to be promoted without commit %d of %s, which runs", to.name, r, m.name)
+				return
+			}
+		}
 	}
 }
 
@@ -69,8 +89,8 @@ func (w *World) lost(c appliance.PrimaryChange, to *member) {
 		return
 	}
 	// Without a look at the primary since the daemon's start nothing bounds the loss.
-	bounded := w.driver.primary != 0
-	if c.Kind == appliance.OpSwitchover || w.quorum && !w.record.Promise.None() || bounded && len(missing) > 2*lag {
+	bounded := w.driver.primary != 0 && !c.AllowDataLoss
+	if c.Kind == appliance.OpSwitchover || !c.AllowDataLoss && w.quorum && !w.record.Promise.None() || bounded && len(missing) > 2*lag {
 		w.fail("the change to %s loses %d acknowledged commits", to.name, len(missing))
 	}
 	w.acked = slices.DeleteFunc(w.acked, func(r int) bool { return slices.Contains(missing, r) })

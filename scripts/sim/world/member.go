@@ -13,8 +13,11 @@ type member struct {
 	name string
 	wal  []int
 	line appliance.Line
-	// replayed is the part of the WAL that is replayed; blocked stops the replay.
+	// replayed is the part of the WAL that is replayed; blocked stops the replay. received
+	// is what a receiver has brought since the server's start, 0 if nothing: the WAL may
+	// reach further.
 	replayed int
+	received int
 	blocked  bool
 	running  bool
 	// production is what the control file says; signal is standby.signal.
@@ -49,12 +52,16 @@ func (m *member) kill() {
 // start starts the server as its own files say.
 func (m *member) start() {
 	m.running, m.clean = true, false
+	m.received, m.replayed = 0, len(m.wal)*2/3
 	if m.signal {
 		m.production = false
 	} else {
-		m.production, m.upstream = true, ""
+		m.production, m.upstream, m.replayed = true, "", len(m.wal)
 	}
 }
+
+// waits tells whether the standby has replayed all of its WAL.
+func (m *member) waits() bool { return m.replayed == len(m.wal) }
 
 // becomePrimary ends the recovery on a timeline of its own.
 func (m *member) becomePrimary(record int) {
@@ -80,13 +87,16 @@ func shared(a, b []int) int {
 // not. It tells whether a foreign fork went unnoticed.
 func (m *member) receive(up *member, most int) (unnoticed bool) {
 	s := ha.Standing{Line: m.line, Received: m.end()}
-	if !follows(s, up.line) || m.end() > up.end() {
+	if !follows(s, up.line) || m.end() > up.end() || m.received == 0 && !m.waits() {
 		return false
 	}
 	if shared(m.wal, up.wal) < len(m.wal) {
 		return true
 	}
-	m.wal = append(slices.Clone(m.wal), up.wal[len(m.wal):min(len(m.wal)+most, len(up.wal))]...)
+	if more := up.wal[len(m.wal):min(len(m.wal)+most, len(up.wal))]; len(more) > 0 {
+		m.wal = append(slices.Clone(m.wal), more...)
+		m.received = len(m.wal)
+	}
 	if n := len(up.line.Ancestors); n == 0 || m.end() > up.line.Ancestors[n-1].At {
 		m.line = up.line
 	}

@@ -118,9 +118,9 @@ func (w *World) tick() {
 			m.replayed = len(m.wal)
 		}
 		if m.running && !m.blocked && !m.writes() {
-			m.replayed = len(m.wal)
+			m.replayed = min(m.replayed+w.rng.IntN(5), len(m.wal))
 		}
-		if m.running && m.promoting && !m.blocked && w.rng.IntN(2) == 0 {
+		if m.running && m.promoting && m.waits() && w.rng.IntN(2) == 0 {
 			w.serial++
 			m.becomePrimary(w.serial)
 			if c := w.record.Change; c != nil && c.To == m.name {
@@ -190,6 +190,7 @@ func (w *World) settle() {
 		if m == p || m.cut || m.away > 0 {
 			continue
 		}
+		w.mark(m, p)
 		w.rejoin(m, p)
 		if m.running && m.upstream == p.name && follows(ha.Standing{Line: m.line, Received: m.end()}, p.line) {
 			streaming = append(streaming, m.name)
@@ -213,6 +214,16 @@ func (w *World) settle() {
 		w.record.Promise = *move.Store
 	case move.Set != nil:
 		p.setting = *move.Set
+	}
+}
+
+// mark marks a member that takes writes beside the primary, or that can't follow it.
+func (w *World) mark(m, p *member) {
+	r := w.recorded(m.name)
+	stale := r.Epoch != w.record.Epoch && ha.Foreign(w.record.Promotions, r.Epoch, m.line) != 0
+	apart := m.running && m.upstream == p.name && !follows(ha.Standing{Line: m.line, Received: m.end()}, p.line)
+	if r.Return == "" && (m.writes() || apart || stale && (!m.running || m.upstream != p.name)) {
+		r.Return = appliance.WayLook
 	}
 }
 
@@ -250,8 +261,8 @@ func (w *World) rejoin(m, p *member) {
 		m.wal, m.line = slices.Clone(p.wal), p.line
 	}
 	r.Return, m.signal, m.production, m.upstream, m.byHand, m.blocked = "", true, false, p.name, false, false
-	m.replayed = len(m.wal)
 	m.start()
+	m.replayed = len(m.wal)
 }
 
 var errFault = errors.New("a fault")

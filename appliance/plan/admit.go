@@ -7,6 +7,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/postgres"
+	"pgapp/appliance/wait"
 )
 
 // admitLimit bounds the time that the application waits for a restarted primary.
@@ -91,12 +92,16 @@ func (a admission) await(ctx context.Context, promise appliance.Promise, report 
 	}
 	limited, cancel := context.WithTimeout(ctx, admitLimit)
 	defer cancel()
-	err := a.work.inPrimary(limited, func(_ facts, c *postgres.Control) error {
-		at, err := c.Mark(limited)
-		if err != nil {
-			return err
-		}
-		return c.WaitFlushed(limited, promise.Set, promise.K, at)
+	// PostgreSQL may restart by itself meanwhile, after one of its processes has crashed.
+	err := wait.Until(limited, promisePoll, func(ctx context.Context) (bool, error) {
+		err := a.work.inPrimary(ctx, func(_ facts, c *postgres.Control) error {
+			at, err := c.Mark(ctx)
+			if err != nil {
+				return err
+			}
+			return c.WaitFlushed(ctx, promise.Set, promise.K, at)
+		})
+		return err == nil, ctx.Err()
 	})
 	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		report(appliance.Progress{Note: "the application was let in before the standbys had all that the primary recovered: " +

@@ -60,6 +60,8 @@ every member has to have every row that was acknowledged.
   kill-member  all of the primary's processes are killed at once
   freeze       the primary's processes, or its virtual machine, are frozen
   halt         the primary's first process is stopped; its sessions go on
+  cut          the primary is cut from everybody by nft, until pgapp has ended it;
+               local members only, and as root
   power-off    the primary's virtual machine is turned off
   switchover   the primary is moved by command
   daemon       pgapp's daemon is killed, and started again as any command does
@@ -79,7 +81,7 @@ What a killed drill leaves the next one removes.`
 // faultNames are the faults' for the help.
 func faultNames() []string {
 	var out []string
-	for _, f := range drill.Faults(true) {
+	for _, f := range append(drill.Faults(false), drill.FaultPowerOff) {
 		out = append(out, string(f))
 	}
 	return out
@@ -124,10 +126,30 @@ func (a drillCommands) drill(ctx context.Context, f *drillFlags) error {
 	} else if d.Limit == 0 {
 		d.Limit = healLocal
 	}
+	if err := a.cuts(ctx, &d); err != nil {
+		return err
+	}
 	if s.Durability == appliance.DurabilityAsync && s.Provider != appliance.ProviderLocal {
 		a.note("durability is async: commits that no standby has received may be lost")
 	}
 	return a.play(ctx, c, d)
+}
+
+// cuts finds out whether the drill can cut links.
+func (a drillCommands) cuts(ctx context.Context, d *drill.Drill) error {
+	if d.Machines || d.Fault != drill.FaultCut && d.Fault != drill.FaultRandom {
+		return nil
+	}
+	err := drill.CanCut(ctx)
+	switch {
+	case err != nil && d.Fault == drill.FaultCut:
+		return appliance.NewProblem(appliance.ErrHostUnable, "no drill: %w", err).
+			WithHint("run it as root where nft is installed, or choose --fault freeze")
+	case err != nil:
+		d.Uncut = true
+		a.note("no link is cut, the member is frozen instead: %s", err)
+	}
+	return nil
 }
 
 // check checks the flags.
@@ -135,7 +157,10 @@ func (f *drillFlags) check(machines bool) error {
 	switch {
 	case !slices.Contains(faultNames(), f.fault):
 		return oneOf("fault", f.fault, faultNames()...)
-	case !slices.Contains(drill.Faults(machines), drill.Fault(f.fault)):
+	case f.fault == string(drill.FaultCut) && machines:
+		return appliance.NewProblem(appliance.ErrUsage, "--fault cut is for clusters of local members").
+			WithHint("--fault freeze stops a virtual machine, which is then as silent")
+	case f.fault == string(drill.FaultPowerOff) && !machines:
 		return appliance.NewProblem(appliance.ErrUsage, "--fault %s is for clusters with virtual machines", f.fault).
 			WithHint("--fault kill-member kills all of a local member's processes")
 	case f.rounds < 1 || f.writers < 1 || f.limit < 0:

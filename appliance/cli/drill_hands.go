@@ -75,6 +75,10 @@ func (h drillHands) Strike(ctx context.Context, member string, f drill.Fault) (d
 		return hit, err
 	}
 	hit.Gone = server.Gone
+	if f == drill.FaultCut {
+		hit.Undo, err = drill.Cut(ctx, hosts[0].Host, hosts[0].Port)
+		return hit, err
+	}
 	hit.Undo, err = server.Strike(f)
 	return hit, err
 }
@@ -106,7 +110,7 @@ func (h drillHands) strikeMachine(ctx context.Context, hit drill.Struck, at appl
 		return hit, first("STOP")
 	case drill.FaultKillMember:
 		return hit, h.self(ctx, "ssh", hit.Member, "--", "sudo", "systemctl", "kill", "--signal=KILL", "pgapp-postgres")
-	case drill.FaultSwitchover, drill.FaultDaemon, drill.FaultRandom:
+	case drill.FaultCut, drill.FaultSwitchover, drill.FaultDaemon, drill.FaultRandom:
 	}
 	return hit, fmt.Errorf("no fault of a member: %s", f)
 }

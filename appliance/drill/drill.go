@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"pgapp/appliance"
@@ -44,8 +45,10 @@ type Drill struct {
 	Fault Fault
 	// Machines is set if members are virtual machines.
 	Machines bool
-	Rounds   int
-	Seed     uint64
+	// Uncut is set if links can't be cut. Members that random would cut are frozen then.
+	Uncut  bool
+	Rounds int
+	Seed   uint64
 	// Limit is how long the cluster may take to be whole after a round's last fault.
 	Limit time.Duration
 	// Seen, if set, gets each round when it has ended.
@@ -59,6 +62,8 @@ const (
 	writeWait = time.Minute
 	// lookPause is the pause between two looks at the cluster.
 	lookPause = 50 * time.Millisecond
+	// liftPause is the pause between two looks at what was struck.
+	liftPause = 20 * time.Millisecond
 )
 
 // Run plays the rounds, and returns what came of them. It ends with the first round after
@@ -106,6 +111,9 @@ func (d Drill) round(ctx context.Context, number int) (Round, error) {
 	p.from, p.begun = run.Since(), time.Now()
 	defer p.undo()
 	for _, b := range d.Fault.blows(d.Seed, number, len(s.Members)-1, d.Machines) {
+		if b.Fault == FaultCut && d.Uncut {
+			b.Fault = FaultFreeze
+		}
 		rest(ctx, b.After)
 		if err := p.blow(ctx, b); err != nil {
 			return Round{}, err
@@ -202,7 +210,18 @@ func (p *played) target(b Blow) string {
 // heal waits until the cluster is whole without a person.
 func (p *played) heal(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, p.drill.Limit)
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	defer cancel()
+	for _, hit := range p.struck {
+		if hit.Gone != nil { // a look at the cluster takes long beside a link that is cut
+			wg.Go(func() {
+				if wait.Until(limited, liftPause, func(context.Context) (bool, error) { return hit.Gone(), nil }) == nil {
+					hit.Undo()
+				}
+			})
+		}
+	}
 	why := "nobody has looked"
 	err := wait.Until(limited, lookPause, func(ctx context.Context) (bool, error) {
 		s, err := p.drill.Hands.Status(ctx)

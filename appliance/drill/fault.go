@@ -2,7 +2,6 @@ package drill
 
 import (
 	"math/rand/v2"
-	"slices"
 	"time"
 )
 
@@ -19,6 +18,8 @@ const (
 	FaultFreeze Fault = "freeze"
 	// FaultHalt stops the server's first process: sessions go on, new ones get no answer.
 	FaultHalt Fault = "halt"
+	// FaultCut cuts the server from everybody, until it has been ended.
+	FaultCut Fault = "cut"
 	// FaultPowerOff ends the member's virtual machine.
 	FaultPowerOff Fault = "power-off"
 	// FaultSwitchover moves the primary by command.
@@ -29,11 +30,12 @@ const (
 	FaultRandom Fault = "random"
 )
 
-// Faults are all of them; those of virtual machines only with machines.
+// Faults are all of them; of those of virtual machines and those of local members only
+// one sort.
 func Faults(machines bool) []Fault {
-	all := []Fault{FaultKill, FaultKillMember, FaultFreeze, FaultHalt, FaultSwitchover, FaultDaemon, FaultRandom}
+	all := []Fault{FaultKill, FaultKillMember, FaultFreeze, FaultHalt, FaultCut, FaultSwitchover, FaultDaemon, FaultRandom}
 	if machines {
-		all = slices.Insert(all, 4, FaultPowerOff)
+		all[4] = FaultPowerOff
 	}
 	return all
 }
@@ -65,7 +67,9 @@ func paired(machines bool) [][2]Blow {
 		{{Fault: FaultKillMember, Standby: 1}, {Fault: FaultKill}},
 		{{Fault: FaultHalt}, {Fault: FaultKill, Standby: 1}},
 	}
-	if machines {
+	if !machines {
+		all = append(all, [2]Blow{{Fault: FaultCut}, {Fault: FaultDaemon}})
+	} else {
 		all = append(all, [2]Blow{{Fault: FaultPowerOff}, {Fault: FaultDaemon}}, [2]Blow{{Fault: FaultPowerOff, Standby: 1}, {Fault: FaultKill}})
 	}
 	return all

@@ -28,7 +28,7 @@ func TestBlowsOfASeedRepeat(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != 6 || pairs == 0 || standbys == 0 {
+	if len(seen) != 7 || pairs == 0 || standbys == 0 {
 		t.Errorf("in 300 rounds %v, %d pairs, %d blows at standbys", seen, pairs, standbys)
 	}
 	if slices.Equal(FaultRandom.blows(1, 1, 2, false), FaultRandom.blows(2, 1, 2, false)) && slices.Equal(FaultRandom.blows(1, 2, 2, false), FaultRandom.blows(2, 2, 2, false)) {

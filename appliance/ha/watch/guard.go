@@ -127,6 +127,9 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 	before := g.memory
 	g.memory, acts = ha.Decide(before, s, paceOf(c), g.clock.now())
 	for _, a := range acts {
+		if a.Withheld != "" && a.Withheld == held.moves {
+			continue // what pgapp does right now is no doubt
+		}
 		g.act(ctx, c, &a)
 		r.Doubts = append(r.Doubts, appliance.Doubt{Member: a.Member, Deed: string(a.Deed), Evidence: a.Evidence, Withheld: a.Withheld})
 	}

@@ -49,9 +49,11 @@ func (w work) keeping(ctx context.Context, member string, report appliance.Repor
 	only := w.op.Kind == appliance.OpStart && w.op.Params.Member != "" // else others start all members at the same time
 	if only || w.op.Kind == appliance.OpRejoin || w.op.Kind == appliance.OpSwitchover || w.op.Kind == appliance.OpFailover {
 		k := &keeper{work: w, member: member, down: map[string]*downtime{}}
-		wg.Go(func() {
-			_ = wait.Until(kept, keepPoll, func(ctx context.Context) (bool, error) { k.turn(ctx, report); return false, nil })
-		})
+		again := func(turn func(context.Context)) {
+			_ = wait.Until(kept, keepPoll, func(ctx context.Context) (bool, error) { turn(ctx); return false, nil })
+		}
+		wg.Go(func() { again(func(ctx context.Context) { k.starts(ctx, report) }) })
+		wg.Go(func() { again(k.promise) }) // commits must not wait for a start
 	}
 	err := do()
 	stop()
@@ -59,8 +61,8 @@ func (w work) keeping(ctx context.Context, member string, report appliance.Repor
 	return err
 }
 
-// turn looks at the others once, unless another step of the operation does.
-func (k *keeper) turn(ctx context.Context, report appliance.Report) {
+// starts starts the others that have ended, unless another step of the operation does.
+func (k *keeper) starts(ctx context.Context, report appliance.Report) {
 	select {
 	case k.work.keepers <- struct{}{}:
 		defer func() { <-k.work.keepers }()
@@ -68,29 +70,30 @@ func (k *keeper) turn(ctx context.Context, report appliance.Report) {
 		return
 	}
 	f, err := k.work.facts(ctx)
-	if err != nil || changing(f.cluster, k.work.op) || f.cluster.Pause.Holds(time.Now()) {
+	if err != nil || f.cluster.Spec.Automatic == appliance.AutomaticOff || changing(f.cluster, k.work.op) || f.cluster.Pause.Holds(time.Now()) {
 		return
 	}
-	if f.cluster.Spec.Automatic != appliance.AutomaticOff {
-		for _, m := range f.cluster.Standbys() {
-			if m.Name != k.member && !m.WantStopped && m.Return == "" {
-				k.look(ctx, f, m, report)
-			}
+	for _, m := range f.cluster.Standbys() {
+		if m.Name != k.member && !m.WantStopped && m.Return == "" {
+			k.look(ctx, f, m, report)
 		}
-	}
-	if k.work.decision.Promise {
-		k.promise(ctx)
 	}
 }
 
 // promise settles the promise on what streams: at once if commits wait for standbys that
 // don't. What fails is tried again in the next turn, and told by the operation's own step.
 func (k *keeper) promise(ctx context.Context) {
+	if !k.work.decision.Promise {
+		return
+	}
 	limited, cancel := context.WithTimeout(ctx, moveLimit)
 	defer cancel()
 	p := settling{work: k.work}
 	due := false
 	err := k.work.inPrimary(limited, func(f facts, c *postgres.Control) error {
+		if changing(f.cluster, k.work.op) {
+			return nil
+		}
 		rows, err := c.Replication(limited)
 		if err != nil {
 			return err

@@ -21,6 +21,19 @@ import (
 // site opens the movie-rental site on the box's cluster.
 func (b *box) site(consistency rental.Consistency, conns int) *rental.Site {
 	b.t.Helper()
+	return b.openSite(b.siteConfig(consistency, conns))
+}
+
+func (b *box) openSite(cfg rental.Config) *rental.Site {
+	b.t.Helper()
+	s, err := rental.Open(b.t.Context(), cfg)
+	b.must(err)
+	b.t.Cleanup(s.Close)
+	return s
+}
+
+func (b *box) siteConfig(consistency rental.Consistency, conns int) rental.Config {
+	b.t.Helper()
 	url := func(args ...string) string {
 		return strings.TrimSpace(b.ok(append([]string{"url", "--driver", "pgx", "--show-password"}, args...)...).out)
 	}
@@ -28,10 +41,7 @@ func (b *box) site(consistency rental.Consistency, conns int) *rental.Site {
 	for _, m := range b.ps().Members {
 		cfg.Members = append(cfg.Members, rental.Member{Name: m.Name, Conn: url("--host", m.Name)})
 	}
-	s, err := rental.Open(b.t.Context(), cfg)
-	b.must(err)
-	b.t.Cleanup(s.Close)
-	return s
+	return cfg
 }
 
 // lastCopy leaves one copy of film 1 in store 1 and returns its number.

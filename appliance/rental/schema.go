@@ -80,7 +80,9 @@ to_regclass('public.' || to_char(m, '"payment_p"YYYY_MM')) IS NOT NULL
 FROM (SELECT date_trunc('month', now() AT TIME ZONE 'UTC') AS m) AS month`
 
 // addPartition makes the current month's partition of the payments, which Pagila has for
-// 2022 only. Its foreign keys are those of Pagila's partitions.
+// 2022 only. Its foreign keys are those of Pagila's partitions. The rentals are locked
+// before the payments, as by those who rent: in the other order they would wait for each
+// other.
 func addPartition(ctx context.Context, tx pgx.Tx) error {
 	var name, from, to string
 	var exists bool
@@ -93,7 +95,8 @@ func addPartition(ctx context.Context, tx pgx.Tx) error {
 	}
 	defer undo(ctx, nested)
 	table := pgx.Identifier{"public", name}.Sanitize()
-	_, err = nested.Exec(ctx, fmt.Sprintf(`CREATE TABLE %s PARTITION OF public.payment FOR VALUES FROM ('%s') TO ('%s');
+	_, err = nested.Exec(ctx, fmt.Sprintf(`LOCK TABLE public.rental IN SHARE ROW EXCLUSIVE MODE;
+CREATE TABLE %s PARTITION OF public.payment FOR VALUES FROM ('%s') TO ('%s');
 ALTER TABLE %s ADD FOREIGN KEY (customer_id) REFERENCES public.customer, ADD FOREIGN KEY (rental_id) REFERENCES public.rental,
 	ADD FOREIGN KEY (staff_id) REFERENCES public.staff;
 CREATE INDEX ON %s (customer_id);

@@ -75,10 +75,10 @@ func (s *Site) writing(ctx context.Context, what string, do func(context.Context
 		case "25006":
 			s.write.Reset() // the member is a standby now: its sessions are of no use
 		case "23514":
-			// No partition holds the payment: a new month has begun.
-			if !newMonth {
-				newMonth = true
-				_ = s.transact(ctx, &a, addPartition) // the next attempt shows the failure
+			// No partition holds the payment: a new month has begun. Where another client was
+			// in the way, the partition is made by that one or by the next attempt.
+			if made := s.transact(ctx, &a, addPartition); !newMonth || made != nil && repeatable(made) {
+				newMonth = newMonth || made == nil || !repeatable(made)
 				return errNoPartition
 			}
 		}

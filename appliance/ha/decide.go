@@ -81,6 +81,8 @@ type attempts struct {
 type Memory struct {
 	doubts   map[key]doubt
 	attempts map[try]attempts
+	// heard is when a standby has last heard from its upstream, by its own word.
+	heard map[string]time.Duration
 }
 
 // Fresh tells whether a look has found something that the memory before it didn't have.
@@ -102,9 +104,13 @@ type key struct {
 // one. Now is a monotonic time. A death needs no window: two looks have to agree.
 // Everything else that replaces a primary needs two signals over a time.
 func Decide(m Memory, s Situation, p Pace, now time.Duration) (Memory, []Act) {
-	d := decision{s: s, pace: p, now: now, memory: Memory{doubts: map[key]doubt{}, attempts: maps.Clone(m.attempts)}}
-	if d.memory.attempts == nil {
-		d.memory.attempts = map[try]attempts{}
+	d := decision{s: s, pace: p, now: now, memory: Memory{doubts: map[key]doubt{}, attempts: map[try]attempts{}, heard: map[string]time.Duration{}}}
+	maps.Copy(d.memory.attempts, m.attempts)
+	maps.Copy(d.memory.heard, m.heard)
+	for _, o := range s.Members {
+		if o.Standing.Answered && !o.Standing.Primary && o.Quiet != NoReceiver {
+			d.memory.heard[o.Member] = now - s.Took - o.Quiet
+		}
 	}
 	// Looks that came late, or a host on which nobody answers, are the looker's own
 	// trouble. All windows begin anew.
@@ -300,6 +306,9 @@ func (d decision) writer() (string, bool) {
 func (d decision) verdict(p Sighting) (evidence string, how symptom) {
 	for _, how := range []symptom{gone, closed, halted, silent, hung, stuck} {
 		x := d.doubt(p.Member, how)
+		if x.looks == 0 {
+			continue
+		}
 		seen := fmt.Sprintf("seen by %d looks in %.1f s", x.looks, (d.now - x.since).Seconds())
 		switch how {
 		case gone:
@@ -358,17 +367,21 @@ func detail(s appliance.Sign, other string) string {
 }
 
 // deafTo returns the standbys that answer if all of them have heard nothing from the
-// primary for as long as it has to be silent, else none.
+// primary for as long as it has to be silent, else none. One that gives no answer now counts
+// by its last one.
 func (d decision) deafTo() []string {
 	var out []string
 	for _, o := range d.s.Members {
-		if o.Member == d.s.Known.Primary || !o.Standing.Answered {
+		if o.Member == d.s.Known.Primary {
 			continue
 		}
-		if o.Quiet < d.pace.Unheard {
+		heard, ok := d.memory.heard[o.Member]
+		if o.Standing.Answered && o.Quiet < d.pace.Unheard || !o.Standing.Answered && ok && d.now-heard < d.pace.Unheard {
 			return nil
 		}
-		out = append(out, o.Member)
+		if o.Standing.Answered {
+			out = append(out, o.Member)
+		}
 	}
 	return out
 }

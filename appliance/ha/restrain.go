@@ -2,6 +2,7 @@ package ha
 
 import (
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -50,6 +51,19 @@ func (d decision) restrain(a *Act) {
 		return
 	}
 	d.memory.attempts[this] = attempts{count: tried.count + 1, at: d.now, next: d.now + pause(this.deed, tried.count), begun: true}
+}
+
+// NotBegun returns the memory after an act that could not begin, as while the record can't
+// be written. It has done nothing, so the next one may follow soon.
+func (m Memory) NotBegun(a Act, now time.Duration) Memory {
+	this := try{a.Member, a.Deed}
+	out := m
+	out.attempts = maps.Clone(m.attempts)
+	if tried, ok := out.attempts[this]; ok {
+		tried.next, tried.begun = min(tried.next, now+longestSettlePause), false
+		out.attempts[this] = tried
+	}
+	return out
 }
 
 // pause is the time after an attempt before the next one.

@@ -2,7 +2,6 @@ package watch
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -18,9 +17,6 @@ const (
 	againPause = 20 * time.Millisecond
 	// eventPause is the least time between two looks that events asked for.
 	eventPause = 100 * time.Millisecond
-	// startPatience is how long a standby that is being started may become a candidate
-	// before its primary is started again in place.
-	startPatience = 10 * time.Second
 )
 
 // guard watches one cluster.
@@ -120,9 +116,9 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 	}
 	s := ha.Situation{
 		Known: v.known, Members: v.members, Took: g.clock.took(), Stalled: g.clock.stalled(),
-		Held: held.all, HeldReplace: held.replace, HeldFence: held.fence, Moves: held.moves, Quorum: c.Spec.Quorum(), Degrades: c.Spec.Degrades(), Shared: c.SharesMachine(),
+		Held: held.All, HeldReplace: held.Replace, HeldFence: held.Fence, Moves: held.Moves, Quorum: c.Spec.Quorum(), Degrades: c.Spec.Degrades(), Shared: c.SharesMachine(),
 	}
-	s.Failovers, s.Since = failovers(c, time.Now())
+	s.Failovers, s.Since = ha.Failovers(c, time.Now())
 	var acts []ha.Act
 	before := g.memory
 	g.memory, acts = ha.Decide(before, s, paceOf(c), g.clock.now())
@@ -143,84 +139,20 @@ func paceOf(c appliance.Cluster) ha.Pace {
 	return ha.MachinePace()
 }
 
-// failovers returns how many changes of primary pgapp has made by itself in the hour
-// before now and since a user last resumed the cluster, and how long ago the last one
-// was.
-func failovers(c appliance.Cluster, now time.Time) (n int, since time.Duration) {
-	for _, p := range c.Promotions {
-		if c.Resumed != nil && !p.At.After(*c.Resumed) {
-			continue
-		}
-		if age := now.Sub(p.At); p.Reason == string(appliance.OpFailover) && p.Evidence != "" && age >= 0 && age < time.Hour {
-			n, since = n+1, age
-		}
-	}
-	return n, since
-}
-
-// holds are the reasons for doing nothing, as in [ha.Situation].
-type holds struct{ all, replace, fence, moves string }
-
-func holdsAll(why string) holds { return holds{all: why, replace: why, fence: why} }
-
 // held says why nothing may be done now, and what the cluster's automatic state is.
-func (g *guard) held(ctx context.Context, c appliance.Cluster) (holds, appliance.Automatic) {
-	if why, err := g.w.cfg.Observing(ctx); err != nil || why != "" {
-		if err != nil {
-			why = "the state can't be read: " + err.Error()
-		}
-		return holdsAll(why), appliance.AutomaticObserving
+func (g *guard) held(ctx context.Context, c appliance.Cluster) (ha.Holds, appliance.Automatic) {
+	var h ha.Hold
+	var err error
+	if h.Observing, err = g.w.cfg.Observing(ctx); err != nil {
+		h.Observing = "the state can't be read: " + err.Error()
 	}
-	if p := c.Pause; p.Holds(time.Now()) {
-		why := "a user has paused it"
-		if p.Until != nil {
-			why += " until " + p.Until.Format(time.RFC3339)
-		}
-		return holdsAll(why), appliance.AutomaticPaused
+	switch o, err := g.w.cfg.Store.Running(ctx, c.Name); {
+	case err == nil:
+		h.Running, h.Own = &o, o.ID == g.mine
+	case !appliance.IsProblem(err, appliance.ErrNotFound):
+		h.Unknown = err.Error()
 	}
-	o, err := g.w.cfg.Store.Running(ctx, c.Name)
-	switch {
-	case appliance.IsProblem(err, appliance.ErrNotFound):
-		return holds{}, appliance.AutomaticOn
-	case err != nil:
-		return holdsAll(err.Error()), appliance.AutomaticOn
-	}
-	return holdsBeside(c, o, o.ID == g.mine), appliance.AutomaticOn
-}
-
-// holdsBeside are the reasons beside an operation that runs. Mine tells whether the guard
-// has begun it.
-func holdsBeside(c appliance.Cluster, o appliance.Operation, mine bool) holds {
-	h := holdsAll(fmt.Sprintf("operation %s (%s) runs", o.ID, o.Kind))
-	own := mine && o.Kind == appliance.OpStart
-	if own || waitsForPrimary(c, o) {
-		h.replace = ""
-	}
-	// A start in place would end a user's start or restart of a standby, which a failover
-	// does for a new primary only. It also waits a while for the own start of a standby
-	// that may be promoted then.
-	waits := o.Params.Fence || o.Params.Member != "" && time.Since(o.CreatedAt) < startPatience
-	if own && !waits || o.Kind == appliance.OpRejoin || o.Kind == appliance.OpReinit {
-		h.fence = ""
-	}
-	ch := c.Change
-	if o.Kind == appliance.OpFailover || o.Kind == appliance.OpSwitchover || ch != nil && ch.Operation == o.ID {
-		h.moves = h.all
-	}
-	return h
-}
-
-// waitsForPrimary tells whether the operation works on a standby alone. It never keeps
-// the primary down, and waits for one that has died meanwhile, so a failover supersedes
-// it.
-func waitsForPrimary(c appliance.Cluster, o appliance.Operation) bool {
-	switch o.Kind {
-	case appliance.OpRejoin, appliance.OpReinit:
-		return true
-	case appliance.OpStart, appliance.OpRestart:
-		return o.Params.Member != "" && o.Params.Member != c.Primary
-	}
-	return false
+	return ha.HeldBy(c, h, time.Now())
 }
 
 // act begins the operation of an act that is not withheld.
@@ -249,6 +181,7 @@ func (g *guard) act(ctx context.Context, c appliance.Cluster, a *ha.Act) {
 	o, err := g.w.cfg.Submit(ctx, c.Name, kind, p)
 	if err != nil {
 		a.Withheld = err.Error()
+		g.memory = g.memory.NotBegun(*a, g.clock.now())
 		log.Warn("not begun", "error", err)
 		return
 	}

@@ -28,11 +28,17 @@ func TestEachMutationIsFoundAtItsSeed(t *testing.T) {
 	if n := len(mutations.All()); n < 12 {
 		t.Errorf("%d mutations, want at least 12", n)
 	}
-	for _, m := range mutations.All() {
+	all := mutations.All()
+	mutants, err := mutations.Build(t.Context(), "../..", all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mutants.Remove()
+	for i, m := range all {
 		if _, err := world.Run(m.Seed, io.Discard); err != nil {
 			t.Errorf("the core itself fails: %v", err)
 		}
-		found, err := m.Play(t.Context(), "../..", m.Seed, 1)
+		found, err := mutants.Play(t.Context(), i, m.Seed, 1)
 		if err != nil {
 			t.Fatal(err)
 		}

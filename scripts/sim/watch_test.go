@@ -29,11 +29,17 @@ func TestEachMutationOfTheWatchIsFoundAtItsSeed(t *testing.T) {
 	if n := len(mutations.Watched()); n < 12 {
 		t.Errorf("%d mutations, want at least 12", n)
 	}
-	for _, m := range mutations.Watched() {
+	all := mutations.Watched()
+	mutants, err := mutations.Build(t.Context(), "../..", all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mutants.Remove()
+	for i, m := range all {
 		if _, err := watchworld.Run(m.Seed, io.Discard); err != nil {
 			t.Errorf("the core itself fails: %v", err)
 		}
-		found, err := m.Play(t.Context(), "../..", m.Seed, 1)
+		found, err := mutants.Play(t.Context(), i, m.Seed, 1)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,5 +1,5 @@
-// Package overlay builds programs from the tree with one text replaced, so that tests can
-// show that they find a fault. The tree stays as it is.
+// Package overlay builds programs from the tree with texts replaced and files added, so
+// that tests can show that they find a fault. The tree stays as it is.
 package overlay
 
 import (
@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -16,40 +17,62 @@ import (
 // its place. The text has to be in the file exactly once.
 type Edit struct{ File, Old, New string }
 
+// Apply returns the text of the file in the tree at root with the edit.
+func (e Edit) Apply(root string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(root, e.File)) //nolint:gosec // of our own tree
+	if err != nil {
+		return "", err
+	}
+	if n := strings.Count(string(text), e.Old); n != 1 {
+		return "", fmt.Errorf("%q is %d times in %s, not once", e.Old, n, e.File)
+	}
+	return strings.Replace(string(text), e.Old, e.New, 1), nil
+}
+
 // Build builds the package in the tree at root with the edit, as the program out.
 func Build(ctx context.Context, root, pkg, out string, e Edit) error {
+	text, err := e.Apply(root)
+	if err != nil {
+		return err
+	}
+	if err := BuildWith(ctx, root, pkg, out, map[string]string{e.File: text}); err != nil {
+		return fmt.Errorf("with %q in %s: %w", e.New, e.File, err)
+	}
+	return nil
+}
+
+// BuildWith builds the package in the tree at root with the files, which are named from the
+// top of the tree, as the program out. The package itself may be one of them.
+func BuildWith(ctx context.Context, root, pkg, out string, files map[string]string) error {
 	dir, err := os.MkdirTemp("", "pgapp-overlay-*")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	path, err := filepath.Abs(filepath.Join(root, e.File))
+	if root, err = filepath.Abs(root); err != nil {
+		return err
+	}
+	replace := map[string]string{}
+	for name, text := range files {
+		file := filepath.Join(dir, strconv.Itoa(len(replace))+".go")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return err
+		}
+		replace[filepath.Join(root, name)] = file
+	}
+	list, err := json.Marshal(map[string]map[string]string{"Replace": replace})
 	if err != nil {
 		return err
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if n := strings.Count(string(text), e.Old); n != 1 {
-		return fmt.Errorf("%q is %d times in %s, not once", e.Old, n, e.File)
-	}
-	edited, replacements := filepath.Join(dir, filepath.Base(e.File)), filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(edited, []byte(strings.Replace(string(text), e.Old, e.New, 1)), 0o600); err != nil {
-		return err
-	}
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {path: edited}})
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(replacements, replace, 0o600); err != nil {
+	replacements := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(replacements, list, 0o600); err != nil {
 		return err
 	}
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-overlay", replacements, "-o", out, pkg) //nolint:gosec // our own arguments
 	build.Dir = root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building %s with %q in %s: %w: %s", pkg, e.New, e.File, err, text)
+		return fmt.Errorf("building %s: %w: %s", pkg, err, text)
 	}
 	return nil
 }

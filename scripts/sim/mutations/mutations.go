@@ -4,10 +4,12 @@ package mutations
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -24,18 +26,31 @@ type Mutation struct {
 	Seed uint64
 }
 
-// watch tells whether the mutation is one of failovers that begin by themselves.
-func (m Mutation) watch() bool {
-	return m.File == "decide.go" || m.File == "others.go" || m.File == "restrain.go"
-}
+const (
+	core    = "appliance/ha"
+	worlds  = "scripts/sim"
+	program = "scripts/sim/mutants"
+)
 
-const core = "appliance/ha"
+// world is where the mutation is played: beside the watch, or in changes of primary alone.
+func (m Mutation) world() string {
+	if slices.Contains([]string{"decide.go", "others.go", "restrain.go", "hold.go"}, m.File) {
+		return "watchworld"
+	}
+	return "world"
+}
 
 // Find has the simulator look for each mutation in 10,000 seeds.
 func Find(ctx context.Context, out io.Writer) error {
+	all := slices.Concat(All(), Watched())
+	mutants, err := Build(ctx, ".", all)
+	if err != nil {
+		return err
+	}
+	defer mutants.Remove()
 	var missed []string
-	for _, m := range slices.Concat(All(), Watched()) {
-		seed, err := m.Play(ctx, ".", 1, 10_000)
+	for i, m := range all {
+		seed, err := mutants.Play(ctx, i, 1, 10_000)
 		if err != nil {
 			return err
 		}
@@ -50,27 +65,109 @@ func Find(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// Play builds the simulator with the mutation, plays the seeds and returns the first
-// that fails, 0 if none does. The tree at root stays as it is.
-func (m Mutation) Play(ctx context.Context, root string, first, seeds uint64) (uint64, error) {
-	dir, err := os.MkdirTemp("", "pgapp-sim-*")
+// Mutants is a program that plays mutations.
+type Mutants struct {
+	dir string
+	all []Mutation
+}
+
+// Build builds one program of all the mutations: each is a package ha of its own, with a
+// world of its own. The tree at root stays as it is.
+func Build(ctx context.Context, root string, all []Mutation) (Mutants, error) {
+	files := map[string]string{}
+	var imports, games strings.Builder
+	for i, m := range all {
+		if err := m.copyTo(root, fmt.Sprintf("mutant%d", i), files); err != nil {
+			return Mutants{}, fmt.Errorf("mutation %q: %w", m.Name, err)
+		}
+		_, _ = fmt.Fprintf(&imports, "\tw%d %q\n", i, path.Join("pgapp", worlds, m.world(), fmt.Sprintf("mutant%d", i)))
+		_, _ = fmt.Fprintf(&games, "\t\tfunc(seed uint64) error { _, err := w%d.Run(seed, io.Discard); return err },\n", i)
+	}
+	files[program+"/main.go"] = fmt.Sprintf(mainText, imports.String(), games.String())
+	dir, err := os.MkdirTemp("", "pgapp-mutants-*")
 	if err != nil {
-		return 0, err
+		return Mutants{}, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	binary := filepath.Join(dir, "sim")
-	edit := overlay.Edit{File: filepath.Join(core, m.File), Old: m.Old, New: m.New}
-	if err := overlay.Build(ctx, root, "./scripts/sim", binary, edit); err != nil {
-		return 0, fmt.Errorf("mutation %q: %w", m.Name, err)
+	out := Mutants{dir, all}
+	if err := overlay.BuildWith(ctx, root, "./"+program, out.binary(), files); err != nil {
+		out.Remove()
+		return Mutants{}, err
 	}
-	play := exec.CommandContext(ctx, binary, "-seed", strconv.FormatUint(first, 10), "-seeds", strconv.FormatUint(seeds, 10), "-watch="+strconv.FormatBool(m.watch())) //nolint:gosec // our own binary
+	return out, nil
+}
+
+// mainText is the program: it plays seeds of one mutation until one fails.
+const mainText = `package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+
+%s)
+
+func main() {
+	games := []func(seed uint64) error{
+%s	}
+	n := make([]uint64, 3)
+	for i := range n {
+		n[i], _ = strconv.ParseUint(os.Args[1+i], 10, 64)
+	}
+	for seed := n[1]; seed < n[1]+n[2]; seed++ {
+		if err := games[n[0]](seed); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
+}
+`
+
+// copyTo adds copies of the core with the mutation, and of its world, in directories of that
+// name.
+func (m Mutation) copyTo(root, name string, files map[string]string) error {
+	mutant, err := overlay.Edit{File: path.Join(core, m.File), Old: m.Old, New: m.New}.Apply(root)
+	if err != nil {
+		return err
+	}
+	own := strconv.Quote(path.Join("pgapp", core, name))
+	for _, dir := range []string{core, path.Join(worlds, m.world())} {
+		sources, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+		if err != nil {
+			return err
+		}
+		for _, file := range sources {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			text, err := os.ReadFile(file) //nolint:gosec // of our own tree
+			if err != nil {
+				return err
+			}
+			files[path.Join(dir, name, filepath.Base(file))] = strings.ReplaceAll(string(text), strconv.Quote(path.Join("pgapp", core)), "ha "+own)
+		}
+	}
+	files[path.Join(core, name, m.File)] = mutant
+	return nil
+}
+
+func (m Mutants) binary() string { return filepath.Join(m.dir, "mutants") }
+
+// Remove removes the program.
+func (m Mutants) Remove() { _ = os.RemoveAll(m.dir) }
+
+// Play plays the seeds of the i-th mutation and returns the first that fails, 0 if none
+// does.
+func (m Mutants) Play(ctx context.Context, i int, first, seeds uint64) (uint64, error) {
+	play := exec.CommandContext(ctx, m.binary(), strconv.Itoa(i), strconv.FormatUint(first, 10), strconv.FormatUint(seeds, 10)) //nolint:gosec // our own binary
 	said, err := play.CombinedOutput()
-	if err == nil {
-		return 0, nil
+	var exit *exec.ExitError
+	if err == nil || !errors.As(err, &exit) {
+		return 0, err
 	}
 	found := regexp.MustCompile(`seed (\d+):`).FindSubmatch(said)
 	if found == nil {
-		return 0, fmt.Errorf("playing mutation %q: %w: %s", m.Name, err, said)
+		return 0, fmt.Errorf("playing mutation %q: %w: %s", m.all[i].Name, err, said)
 	}
 	return strconv.ParseUint(string(found[1]), 10, 64)
 }

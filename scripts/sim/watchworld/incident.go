@@ -1,12 +1,7 @@
 package watchworld
 
 import (
-	"slices"
-	"strings"
 	"time"
-
-	"pgapp/appliance"
-	"pgapp/appliance/ha"
 )
 
 // life is what happens to a world.
@@ -33,12 +28,14 @@ func (w life) incident() {
 
 // idle lets a long time pass in which nothing happens.
 func (w life) idle() {
-	if w.op != nil || len(w.plans) > 0 || w.rng.IntN(3) == 0 || !w.whole() || w.watcher.paused || w.watcher.away(w.now) {
+	if w.op != nil || len(w.plans) > 0 || w.rng.IntN(3) == 0 || !w.whole() || w.record.Pause != nil || w.home.real != nil || w.watcher.away(w.now) {
 		return
 	}
 	d := time.Duration(w.rng.IntN(1500)) * time.Second
 	w.now += d
 	w.watcher.next += d
+	w.watcher.look = nil
+	w.watcher.writes.moved += d
 	for _, m := range w.servers {
 		m.heard += d
 	}
@@ -56,7 +53,7 @@ func (w life) trouble(m *server) {
 	if w.rng.IntN(4) == 0 {
 		takes = time.Duration(1+w.rng.IntN(12)) * step
 	}
-	switch w.rng.IntN(12) {
+	switch w.rng.IntN(14) {
 	case 0, 1, 2:
 		w.say("%s is killed", m.name)
 		m.kill()
@@ -83,8 +80,31 @@ func (w life) trouble(m *server) {
 		if w.rng.IntN(2) == 0 {
 			w.restartedByHand(m)
 		}
-	default:
+	case 11:
 		w.everybody(takes)
+	default:
+		w.stall(m, takes)
+	}
+}
+
+// stall has no write get to the member's disk, or to any member's, for a while, or again and
+// again.
+func (w life) stall(m *server, takes time.Duration) {
+	which, again := []*server{m}, time.Duration(0)
+	switch w.rng.IntN(4) {
+	case 0:
+		which = w.servers
+	case 1:
+		again = time.Duration(4+w.rng.IntN(40)) * step
+	}
+	w.say("%d disks, first that of %s, stall for %s, again after %s", len(which), which[0].name, takes, again)
+	for _, m := range which {
+		m.stalled = true
+		w.in(takes, func() { m.stalled = false })
+		if again > 0 {
+			w.in(takes+step, func() { m.stalled = true })
+			w.in(takes+step+again, func() { m.stalled = false })
+		}
 	}
 }
 
@@ -127,147 +147,4 @@ func (w life) ail(m *server, a ailment, takes time.Duration) {
 			m.ails = well
 		}
 	})
-}
-
-// fault does something else that goes wrong, or that a person does.
-func (w life) fault() {
-	m := w.servers[w.rng.IntN(len(w.servers))]
-	r := w.recorded(m.name)
-	switch {
-	case w.chance(6):
-		w.trouble(m)
-	case w.chance(4):
-		m.mute = !m.mute
-	case w.chance(4) && m.signal:
-		w.say("%s is killed", m.name)
-		m.kill()
-	case w.chance(4) && m.signal:
-		w.say("%s can't be started for a while", m.name)
-		m.unable = true
-		m.kill()
-		w.in(time.Duration(w.rng.IntN(240))*step, func() { m.unable = false })
-	case w.chance(6) && !m.running && !r.WantStopped && r.Return == "" && !m.unable:
-		w.say("a person starts %s", m.name)
-		m.start(w.now, 0)
-		m.byHand = m.writes() && (m.name != w.record.Primary || w.changing())
-	case w.chance(2) && m.running && m.signal && w.op == nil && !m.promoting && m.reacts(w.now):
-		w.say("a person promotes %s", m.name)
-		m.byHand, m.promoting = true, true
-		m.setting = ha.Without(w.record.Promise, m.name)
-	default:
-		w.upset()
-	}
-}
-
-// changing tells whether a change of primary is under way.
-func (w life) changing() bool { return w.record.Change != nil && !w.record.Change.Phase.Final() }
-
-// upset holds up the watching process, or has a user do something.
-func (w life) upset() {
-	switch v := &w.watcher; {
-	case w.chance(5) && !v.away(w.now):
-		d := time.Duration(1+w.rng.IntN(40)) * step
-		w.say("the daemon is held up for %s", d)
-		v.until, v.frozenLook = w.now+d, w.rng.IntN(2) == 0 && d > 2*late
-	case w.chance(2):
-		w.die(time.Duration(1+w.rng.IntN(20)) * step)
-	case w.chance(3):
-		v.paused = !v.paused
-		w.say("a user pauses or resumes: %v", v.paused)
-	case w.chance(3) && w.op == nil:
-		w.user()
-	}
-}
-
-// user has a user begin an operation.
-func (w life) user() {
-	m := w.servers[w.rng.IntN(len(w.servers))]
-	r := w.recorded(m.name)
-	switch w.rng.IntN(4) {
-	case 0:
-		w.submit(&operation{kind: appliance.OpSwitchover})
-	case 1:
-		w.say("a user stops %s", m.name)
-		r.WantStopped = true
-		w.submit(&operation{kind: appliance.OpStop, rest: func(int) bool {
-			if m.up(w.now) {
-				m.kill()
-				m.clean = true
-			}
-			return !m.running
-		}})
-		w.in(time.Duration(w.rng.IntN(120))*step, func() { r.WantStopped = false })
-	case 2:
-		w.say("a user restarts %s", m.name)
-		w.submit(&operation{kind: appliance.OpRestart, rest: func(age int) bool {
-			switch {
-			case age == 2 && m.up(w.now):
-				m.kill()
-				m.clean = true
-			case age > 4 && !m.running && !m.unable && r.Return == "":
-				m.start(w.now, w.recovery())
-			}
-			return age > 5 && m.running
-		}})
-	default:
-		n := w.rng.IntN(60)
-		w.submit(&operation{kind: appliance.OpScale, rest: func(age int) bool { return age > n }})
-	}
-}
-
-// whole tells whether all members are in their roles and the promise is over all.
-func (w life) whole() bool {
-	p := w.server(w.record.Primary)
-	if w.op != nil || !p.writes() || !p.reacts(w.now) || p.byHand || w.quorum && !w.record.Promise.Equal(ha.Over(w.streaming()...)) {
-		return false
-	}
-	return len(w.streaming()) == len(w.servers)-1 && !slices.ContainsFunc(w.servers, func(m *server) bool {
-		return m.wal.fork.line.Timeline != p.wal.fork.line.Timeline && m.wal.end > m.wal.fork.at
-	})
-}
-
-// converge ends all faults and wants the cluster whole, or to hear why it is not.
-func (w life) converge() {
-	w.calm = true
-	w.plans = nil
-	w.watcher.paused = false
-	for _, m := range w.servers {
-		m.cut, m.apart, m.mute, m.unable, m.ails = false, false, false, false, well
-		w.recorded(m.name).WantStopped = false
-	}
-	for range 3 {
-		for range 800 {
-			w.pass()
-			if w.broken != nil || w.whole() {
-				return
-			}
-		}
-		if !w.refuses() {
-			w.fail("the cluster is not whole, and nobody says why: %+v", w.watcher.acts)
-			return
-		}
-		w.person()
-	}
-	w.fail("the cluster is not whole, though a person has done what was asked for: %+v", w.watcher.acts)
-}
-
-// refuses tells whether the last look says what a person has to do.
-func (w life) refuses() bool {
-	return slices.ContainsFunc(w.watcher.acts, func(a ha.Act) bool {
-		return strings.Contains(a.Withheld, "a person has to look") || strings.Contains(a.Withheld, "adopt") || strings.Contains(a.Withheld, "nothing is promised")
-	})
-}
-
-// person does what the last look asks for.
-func (w life) person() {
-	w.say("a person acts: %+v", w.watcher.acts)
-	for _, m := range w.servers {
-		if m.name != w.record.Primary && m.writes() {
-			m.kill()
-			w.recorded(m.name).Return = appliance.WayClone
-		}
-	}
-	if p := w.server(w.record.Primary); w.op == nil && !p.writes() {
-		w.submit(&operation{kind: appliance.OpFailover})
-	}
 }

@@ -54,9 +54,20 @@ type server struct {
 	// streams is set while a receiver runs, and heard is its last message.
 	streams bool
 	heard   time.Duration
-	// unable is set while the server can't be started.
-	unable bool
+	// unable is set while the server can't be started, stalled while no write gets to its
+	// disk.
+	unable, stalled bool
+	// behind is set while the standby is connected and catches up.
+	behind bool
+	// lost is set where the primary no longer has WAL that the standby needs, and faulty where its
+	// files keep it from streaming, whatever starts it.
+	lost, faulty bool
+	// cloned is when the copy of the primary that is being made will be complete, 0 if none is.
+	cloned time.Duration
 }
+
+// inStep tells whether the primary calls the standby streaming.
+func (m *server) inStep() bool { return m.streams && !m.behind }
 
 func (m *server) frozen() bool { return m.ails == frozen || m.ails == unwritable }
 
@@ -90,8 +101,27 @@ func (m *server) becomePrimary() {
 	m.production, m.signal, m.promoting, m.upstream, m.streams = true, false, false, "", false
 }
 
-// receiverTimeout is wal_receiver_timeout.
-const receiverTimeout = 10 * time.Second
+const (
+	// receiverTimeout is wal_receiver_timeout.
+	receiverTimeout = 10 * time.Second
+	// far is how many records a standby may be behind when it connects and be streaming
+	// at once, keeps how many the primary keeps for one that is away.
+	far   = 12
+	keeps = 150
+)
+
+// recycle removes WAL that standbys which are away may need.
+func (w *World) recycle() {
+	p := w.server(w.genuine().Primary)
+	if !p.writes() || p.byHand {
+		return
+	}
+	for _, m := range w.servers {
+		if m != p && (!m.streams || m.upstream != p.name) && p.wal.end-m.wal.shared(p.wal) > keeps {
+			m.lost = true
+		}
+	}
+}
 
 // receive streams for a moment. It tells whether a foreign fork went unnoticed.
 func (w *World) receive(m *server) (unnoticed bool) {
@@ -108,14 +138,25 @@ func (w *World) receive(m *server) (unnoticed bool) {
 	case !reached || !m.streams && (up.ails == closed || up.ails == stopped || up.ails == debugged || up.ails == crowded) || !m.wal.streams(up.wal):
 		m.streams = false
 		return false
+	case m.lost || m.faulty:
+		m.streams = false
+		return false
 	}
 	if !m.streams {
 		m.streams, m.heard = true, w.now
+		m.behind = up.wal.end-m.wal.end > far
 	}
 	if m.wal.shared(up.wal) < m.wal.end {
 		return true
 	}
 	more := 1 + w.rng.IntN(4)
+	if m.behind {
+		more *= 4
+	}
+	if m.stalled {
+		more = 0
+	}
+	m.behind = m.behind && up.wal.end-m.wal.end > more
 	if m.wal.end < up.wal.end {
 		m.wal = up.wal.upTo(m.wal.end + more)
 		m.heard = w.now
@@ -146,8 +187,9 @@ func (w *World) killed(n int) bool {
 // die kills the watching process and starts another one later.
 func (w *World) die(d time.Duration) {
 	w.say("the daemon dies for %s", d)
-	w.watcher = watcher{until: w.now + d, next: w.now + d, paused: w.watcher.paused}
-	w.judge.forget()
+	w.watcher = watcher{until: w.now + d, next: w.now + d}
+	w.home.unread = true
+	w.judge.restart()
 	if w.op != nil {
 		w.op.seen, w.op.phase, w.op.mine = nil, "", false
 	}

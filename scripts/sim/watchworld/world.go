@@ -26,6 +26,8 @@ type World struct {
 	servers []*server
 	record  appliance.Cluster
 	quorum  bool
+	// degrades is set where commits shall not wait if no standby streams.
+	degrades bool
 	// shared is set where members are processes of one host.
 	shared bool
 	// acked is what was acknowledged and must not be lost.
@@ -37,6 +39,9 @@ type World struct {
 	watcher watcher
 	judge   judge
 	broken  error
+	// idleUntil is when users write again.
+	idleUntil time.Duration
+	home      home
 	// Failovers counts those that were begun without a person, Acts all that was begun.
 	Failovers, Acts int
 }
@@ -51,6 +56,7 @@ type event struct {
 func Run(seed uint64, log io.Writer) (*World, error) {
 	w := &World{rng: rand.New(rand.NewPCG(seed, 21)), log: log, judge: newJudge()} //nolint:gosec // a game, not a secret
 	w.quorum, w.shared = w.rng.IntN(3) > 0, w.rng.IntN(2) == 0
+	w.degrades = w.quorum && w.rng.IntN(2) == 0
 	root := &fork{line: appliance.Line{Timeline: 1}}
 	w.acked = wal{fork: root}
 	for i := range 3 + w.rng.IntN(3) {
@@ -60,7 +66,7 @@ func Run(seed uint64, log io.Writer) (*World, error) {
 	}
 	w.servers[0].upstream = ""
 	w.record.SystemIdentifier, w.record.Primary, w.record.Epoch, w.record.Timeline = "1", "node0", 1, 1
-	w.say("quorum %v, shared %v, %d members", w.quorum, w.shared, len(w.servers))
+	w.say("quorum %v, degrades %v, shared %v, %d members", w.quorum, w.degrades, w.shared, len(w.servers))
 	life{w}.converge()
 	for range 3 + w.rng.IntN(4) {
 		life{w}.incident()
@@ -118,6 +124,7 @@ func (w *World) pass() {
 	}
 	w.live()
 	if !w.watcher.away(w.now) {
+		w.recover()
 		w.operate()
 		w.watch()
 	}
@@ -129,6 +136,8 @@ func (w *World) live() {
 	for _, m := range w.servers {
 		switch {
 		case !m.up(w.now):
+		case m.stalled:
+		case m.writes() && w.now < w.idleUntil:
 		case m.writes():
 			m.wal.end += w.rng.IntN(4)
 		case m.promoting && m.ails != stopped && m.ails != debugged && w.rng.IntN(2) == 0:
@@ -142,6 +151,7 @@ func (w *World) live() {
 			w.fail("%s streams from %s, a foreign fork", m.name, m.upstream)
 		}
 	}
+	w.recycle()
 	acknowledged := ""
 	for _, m := range w.servers {
 		if m.up(w.now) && m.writes() && !m.byHand && w.acknowledge(m) {
@@ -160,7 +170,7 @@ func (w *World) acknowledge(m *server) bool {
 	if !m.setting.None() {
 		var flushed []int
 		for _, name := range m.setting.Set {
-			if s := w.server(name); s.up(w.now) && s.streams && s.upstream == m.name && !s.apart && !m.apart {
+			if s := w.server(name); s.up(w.now) && s.inStep() && s.upstream == m.name && !s.apart && !m.apart {
 				flushed = append(flushed, s.wal.shared(m.wal))
 			}
 		}
@@ -177,13 +187,14 @@ func (w *World) acknowledge(m *server) bool {
 		return false
 	}
 	has := 0
-	for _, name := range w.record.Promise.Set {
+	promise := w.genuine().Promise
+	for _, name := range promise.Set {
 		if w.server(name).wal.shared(m.wal) >= end {
 			has++
 		}
 	}
-	if has < w.record.Promise.K {
-		w.fail("%s acknowledges commits that %d standbys have, and %s is promised", m.name, has, w.record.Promise)
+	if has < promise.K {
+		w.fail("%s acknowledges commits that %d standbys have, and %s is promised", m.name, has, promise)
 	}
 	w.acked = m.wal.upTo(end)
 	return true
@@ -209,16 +220,17 @@ func (w *World) lost(m *server) {
 	w.acked = w.acked.upTo(m.wal.shared(w.acked))
 }
 
-// settle makes one move towards the promise that the streaming standbys can keep.
-func (w *World) settle() (settled bool) {
+// settle makes one move towards the promise that the streaming standbys can keep. Without
+// one it ends the promise if it may.
+func (w *World) settle(ends bool) (settled bool) {
 	p := w.server(w.record.Primary)
-	if !p.writes() || !p.reacts(w.now) {
+	if !p.writes() || !p.reacts(w.now) || p.stalled {
 		return false
 	}
 	streaming := w.streaming()
 	want := appliance.Promise{}
 	if w.quorum {
-		if want = ha.Over(streaming...); want.None() {
+		if want = ha.Over(streaming...); want.None() && !ends {
 			return true
 		}
 	}
@@ -244,7 +256,7 @@ func (w *World) streaming() []string {
 	var out []string
 	for _, m := range w.servers {
 		r := w.recorded(m.name)
-		if m.name != w.record.Primary && m.streams && m.upstream == w.record.Primary && r.Return == "" && !r.WantStopped {
+		if m.name != w.record.Primary && m.inStep() && m.upstream == w.record.Primary && r.Return == "" && !r.WantStopped {
 			out = append(out, m.name)
 		}
 	}

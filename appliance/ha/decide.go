@@ -366,31 +366,6 @@ func detail(s appliance.Sign, other string) string {
 	return other
 }
 
-// deafTo returns the standbys that answer if all of them have heard nothing from the
-// primary for as long as it has to be silent, else none. One that gives no answer now counts
-// by its last one.
-func (d decision) deafTo() []string {
-	var out []string
-	for _, o := range d.s.Members {
-		if o.Member == d.s.Known.Primary {
-			continue
-		}
-		heard, ok := d.memory.heard[o.Member]
-		if o.Standing.Answered && o.Quiet < d.pace.Unheard || !o.Standing.Answered && ok && d.now-heard < d.pace.Unheard {
-			return nil
-		}
-		if o.Standing.Answered {
-			out = append(out, o.Member)
-		}
-	}
-	return out
-}
-
-// othersAnswer tells whether another member takes new connections.
-func (d decision) othersAnswer() bool {
-	return slices.ContainsFunc(d.s.Members, func(o Sighting) bool { return o.Member != d.s.Known.Primary && o.Fresh == Answers })
-}
-
 // rehearse elects among the standbys as they are.
 func (d decision) rehearse() Choice {
 	f := Facts{Known: d.s.Known, Lag: DefaultLag}

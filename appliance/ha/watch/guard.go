@@ -123,7 +123,7 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 	before := g.memory
 	g.memory, acts = ha.Decide(before, s, paceOf(c), g.clock.now())
 	for _, a := range acts {
-		if a.Withheld != "" && a.Withheld == held.moves {
+		if a.Withheld != "" && a.Withheld == held.Moves {
 			continue // what pgapp does right now is no doubt
 		}
 		g.act(ctx, c, &a)

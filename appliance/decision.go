@@ -14,6 +14,9 @@ type Decision struct {
 	// Primary is the primary's name at the decision, if the operation restarts the
 	// primary by moving it. The plan is the same before and after the move.
 	Primary string `json:"primary,omitempty"`
+	// Restart are the parameters that the primary has read and that wait for its restart,
+	// found by an up that changes nothing.
+	Restart []string `json:"restart,omitempty"`
 	// Postgres is the origin of the server programs for members on this machine. It
 	// is empty for operations that don't look for them, and if the spec names them.
 	Postgres PostgresOrigin `json:"postgres,omitempty"`

@@ -48,10 +48,14 @@ func (r *recipe) upUnchanged(c appliance.Cluster) {
 	from := len(r.nodes)
 	r.bring(c)
 	r.behind(in, r.nodes[from:])
-	for _, n := range r.applySteps(c, c, appliance.Change{}, r.of(kindSlots, ""), r.of(kindLoad, "")) {
-		n.step.Title, n.step.Done = "apply the configuration", r.inForce(n.step.Member)
+	applied := r.applySteps(c, c, appliance.Change{Restart: r.decision.Restart}, r.of(kindSlots, ""), r.of(kindLoad, ""))
+	for _, n := range applied {
+		if n.step.Title = "apply the configuration"; n.step.Kind == kindApply {
+			n.step.Done = r.inForce(n.step.Member)
+		}
 	}
 	r.join(c)
+	moveForParameters(r, applied)
 }
 
 // join makes the clones of new members wait until the primary lets them in, and

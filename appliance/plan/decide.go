@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/postgres"
 	"pgapp/appliance/postgres/template"
 )
 
@@ -25,6 +27,9 @@ func (p *Planner) DecideOn(ctx context.Context, o appliance.Operation, c applian
 	if o.Kind != appliance.OpUp {
 		return d, nil
 	}
+	if d.Restart = p.waiting(ctx, o, c); len(d.Restart) > 0 {
+		d.Primary = c.Primary
+	}
 	var err error
 	if d.Postgres, err = p.postgresOrigin(ctx, c); err != nil || !unused(c) || d.Postgres != appliance.PostgresOfTree {
 		return d, err
@@ -39,6 +44,30 @@ func (p *Planner) DecideOn(ctx context.Context, o appliance.Operation, c applian
 		d.Follow = c.Template != "" || t != nil
 	}
 	return d, nil
+}
+
+// waitingLimit bounds the question which parameters wait for a restart.
+const waitingLimit = 5 * time.Second
+
+// waiting returns the parameters that wait for a restart of the running primary, as an
+// earlier change that was cancelled leaves them. An up that changes nothing applies them,
+// and moves the primary for it. A primary that gives no answer restarts in place.
+func (p *Planner) waiting(ctx context.Context, o appliance.Operation, c appliance.Cluster) []string {
+	provider, ok := p.cfg.Providers[c.Spec.Provider]
+	if !ok || o.Params.Change != nil || c.Phase != appliance.PhaseReady || len(c.Standbys()) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, waitingLimit)
+	defer cancel()
+	m := c.PrimaryMember()
+	mc := provider.Machine(c, m)
+	if running, err := mc.ServerRunning(ctx); err != nil || !running {
+		return nil
+	}
+	if names, err := postgres.WaitingForRestart(ctx, mc, m.Port); err == nil {
+		return names
+	}
+	return nil
 }
 
 // postgresOrigin returns the recorded origin, or else the origin that this machine

@@ -38,12 +38,17 @@ func (localProvider) DestroySteps(_ appliance.Cluster, members []appliance.Membe
 	return append(out, appliance.Step{ID: "remove-cluster", After: after})
 }
 
-func (localProvider) Machine(appliance.Cluster, appliance.Member) appliance.Machine { return nil }
+func (localProvider) Machine(appliance.Cluster, appliance.Member) appliance.Machine { return still{} }
+
+// still is a machine whose server doesn't run.
+type still struct{ appliance.Machine }
+
+func (still) ServerRunning(context.Context) (bool, error) { return false, nil }
 
 // guestProvider has the steps of virtual machines, whose size can change.
 type guestProvider struct{ fakeProvider }
 
-func (*guestProvider) Machine(appliance.Cluster, appliance.Member) appliance.Machine { return nil }
+func (*guestProvider) Machine(appliance.Cluster, appliance.Member) appliance.Machine { return still{} }
 
 func (*guestProvider) DestroySteps(c appliance.Cluster, members []appliance.Member) []appliance.Step {
 	return localProvider{}.DestroySteps(c, members)

@@ -78,7 +78,7 @@ func drawChange(r *recipe, c appliance.Cluster) {
 	r.add(point, streaming, back, promise)
 	for _, n := range r.nodes {
 		if n != changed {
-			n.step.Do = p.afterwards(n.step)
+			n.step.Do = afterwards(p.work, n.step)
 		}
 	}
 }

@@ -138,7 +138,7 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 			p.begin(ch.Phase, time.Now())
 		}
 		if ch.Phase.Final() {
-			err := errors.Join(p.letIn(ctx, *ch, report), p.outcome(f.cluster, *ch))
+			err := errors.Join(p.letIn(ctx, *ch, report), outcome(f.cluster, *ch))
 			p.route(ctx, f, *ch, report)
 			report(appliance.Progress{Detail: p.story(*ch), Note: notWanted(*ch)})
 			return err
@@ -275,7 +275,7 @@ func promotionOf(k ha.Known, ch appliance.PrimaryChange, now time.Time) applianc
 }
 
 // outcome returns nil if the primary was changed, else the reason.
-func (p primaryChange) outcome(c appliance.Cluster, ch appliance.PrimaryChange) error {
+func outcome(c appliance.Cluster, ch appliance.PrimaryChange) error {
 	switch {
 	case ch.Phase == appliance.ChangeDone:
 		return nil

@@ -182,7 +182,7 @@ func (p primaryChange) standing(g glance, ch appliance.PrimaryChange) ha.Standin
 	}
 	position := out.Position()
 	last, known := p.seen[g.member.Name]
-	out.Settled = g.answered && known && last == position && (ch.AllowDataLoss || p.reachesNoFurther(g))
+	out.Settled = g.answered && known && last == position && (ch.AllowDataLoss || reachesNoFurther(s) || p.ready.rest.holders[g.member.Name])
 	if g.answered {
 		p.seen[g.member.Name] = position
 	} else {
@@ -203,9 +203,8 @@ func (p primaryChange) standing(g glance, ch appliance.PrimaryChange) ha.Standin
 // reachesNoFurther tells whether the standby's WAL ends at its position. A restart loses
 // what was received: until the WAL in the standby's directory is replayed, it reaches
 // further than anything that the server tells, and a stalled replay stands still.
-func (p primaryChange) reachesNoFurther(g glance) bool {
-	s := g.standing
-	return s.Received > 0 && s.Received >= s.Replayed || s.Waits || p.ready.rest.holders[g.member.Name]
+func reachesNoFurther(s postgres.Standing) bool {
+	return s.Received > 0 && s.Received >= s.Replayed || s.Waits
 }
 
 // unfit says why a member that answered could not be promoted, or nothing.

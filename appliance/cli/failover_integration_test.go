@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,6 +136,12 @@ func TestFailoverFreesReplayThatAQueryBlocks(t *testing.T) {
 	b.killServer("node0")
 	b.ok("failover", "--yes")
 	b.led("node1")
+	ops, err := b.api().Operations(t.Context(), "main")
+	b.must(err)
+	took := regexp.MustCompile(`promoting \d+ ms`).FindString(b.ok("ops", ops[0].ID).out)
+	if t.Log(took); took == "" {
+		t.Error("the operation doesn't say how long the promotion took")
+	}
 	if n := b.rows("SELECT count(*) FROM after"); n != "1" {
 		t.Errorf("what came after the blocked change is gone: %s rows", n)
 	}

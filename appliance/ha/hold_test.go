@@ -147,6 +147,34 @@ func TestDecideHearsWhatAStandbyLastSaid(t *testing.T) {
 	}
 }
 
+// TestDecideCountsFromTheLooksBegin has a look be held up for so long that the lost answer
+// would be too old at its end.
+func TestDecideCountsFromTheLooksBegin(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		took time.Duration
+		deed ha.Deed
+	}{{3500 * time.Millisecond, ""}, {0, ha.Replace}} {
+		c := newScene()
+		c.deaf("node0", ha.Silent)
+		c.s.Known.Promise, c.s.Quorum = appliance.Promise{}, false
+		c.unheard("node2")
+		var m ha.Memory
+		var acts []ha.Act
+		now := time.Duration(0)
+		for range 12 {
+			now += tick
+			m, _ = ha.Decide(m, c.s, ha.LocalPace(), now)
+		}
+		c.deaf("node1", ha.Silent)
+		c.s.Took = tt.took
+		_, acts = ha.Decide(m, c.s, ha.LocalPace(), now+7*time.Second)
+		if got := len(acts) > 0 && acts[0].Deed == ha.Replace; got != (tt.deed == ha.Replace) {
+			t.Errorf("a look of %s leads to %+v", tt.took, acts)
+		}
+	}
+}
+
 // TestDecideTriesAgainSoonWhatCouldNotBegin has a standby be dead while nothing can be begun,
 // as with a home whose disk is full.
 func TestDecideTriesAgainSoonWhatCouldNotBegin(t *testing.T) {

@@ -140,7 +140,7 @@ func (d decision) deafTo() []string {
 			continue
 		}
 		heard, ok := d.memory.heard[o.Member]
-		if o.Standing.Answered && o.Quiet < d.pace.Unheard || !o.Standing.Answered && ok && d.now-heard < d.pace.Unheard {
+		if o.Standing.Answered && o.Quiet < d.pace.Unheard || !o.Standing.Answered && ok && d.now-d.s.Took-heard < d.pace.Unheard {
 			return nil
 		}
 		if o.Standing.Answered {

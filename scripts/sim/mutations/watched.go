@@ -32,6 +32,7 @@ func begun() []Mutation {
 		{"a writer is ended though the primary doesn't serve", "others.go", "			if !serves {", "			if false {", 7},
 		{"a primary is started beside a writer", "decide.go", "if alone, ok := d.writer(); ok {", "if alone, ok := d.writer(); ok && false {", 7},
 		{"marked members are not brought back", "others.go", "case seen(marked):", "case false:", 1},
+		{"no new connections anywhere count", "decide.go", "x.lasted(d.now, d.pace.Hung, patient) && d.othersAnswer()", "x.lasted(d.now, d.pace.Hung, patient)", 3096},
 		{"a silence counts from its first answer that doesn't come", "decide.go", "before.since = now - s.Took", "before.since = now", 2},
 		{"a silence counts twice", "decide.go", "before.since = now - s.Took", "before.since = now - 2*s.Took", 171},
 		{"a disk that stalls is no trouble", "decide.go", "if o.Write == Silent && o.Sign", "if false && o.Sign", 40},

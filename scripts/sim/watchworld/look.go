@@ -49,6 +49,9 @@ type look struct {
 	dropped map[string]bool
 }
 
+// eyes look at the members.
+type eyes struct{ *World }
+
 // writes are those that find out whether a disk takes them.
 type writes struct {
 	epoch        uint64
@@ -60,7 +63,7 @@ type writes struct {
 func (v *watcher) away(now time.Duration) bool { return now < v.until }
 
 // sees tells what a look at the member shows.
-func (w *World) sees(m *server, due bool) ha.Sighting {
+func (w eyes) sees(m *server, due bool) ha.Sighting {
 	r := w.recorded(m.name)
 	out := ha.Sighting{Member: m.name, Session: ha.Silent, Standing: ha.Standing{Member: m.name, Return: r.Return, Line: w.record.Line()}}
 	out.Sign.Vital = w.vital(m)
@@ -91,7 +94,7 @@ func (w *World) sees(m *server, due bool) ha.Sighting {
 }
 
 // seesStandbys adds the primary's word on its standbys.
-func (w *World) seesStandbys(m *server, out *ha.Sighting) {
+func (w eyes) seesStandbys(m *server, out *ha.Sighting) {
 	for _, s := range w.servers {
 		switch {
 		case s.streams && s.upstream == m.name:
@@ -141,7 +144,7 @@ func (w *World) greets(m *server) ha.Answer {
 }
 
 // begin begins a look at all members that shall run.
-func (w *World) beginLook() {
+func (w eyes) beginLook() {
 	v := &w.watcher
 	l := &look{began: w.now, ends: w.now, late: w.now-v.next > late, dropped: map[string]bool{}}
 	l.s = ha.Situation{Quorum: w.quorum, Degrades: w.degrades, Shared: w.shared}
@@ -173,7 +176,7 @@ func (w *World) beginLook() {
 }
 
 // limit is how long a look waits for an answer.
-func (w *World) limit() time.Duration {
+func (w eyes) limit() time.Duration {
 	if w.shared {
 		return time.Second
 	}
@@ -182,7 +185,7 @@ func (w *World) limit() time.Duration {
 
 // writeDisks notes whether writes get to the disk of a primary that answers, and if they
 // don't, whether they do elsewhere.
-func (w *World) writeDisks(l *look) {
+func (w eyes) writeDisks(l *look) {
 	i := slices.IndexFunc(l.s.Members, func(o ha.Sighting) bool { return o.Member == w.record.Primary })
 	if i < 0 || !l.s.Members[i].Standing.Answered || !l.s.Members[i].Standing.Primary {
 		return
@@ -222,7 +225,7 @@ func (w *World) writeDisks(l *look) {
 }
 
 // endLook adds what is asked after the members, and tells whether the look proves nothing.
-func (w *World) endLook(l *look) ha.Situation {
+func (w eyes) endLook(l *look) ha.Situation {
 	s := l.s
 	s.Took = w.now - l.began
 	s.Stalled = l.late || s.Took > longestLook+late
@@ -239,7 +242,7 @@ func (w *World) endLook(l *look) ha.Situation {
 }
 
 // hold is what may keep the watching process from acting.
-func (w *World) hold() ha.Hold {
+func (w eyes) hold() ha.Hold {
 	h := ha.Hold{Observing: w.home.observing}
 	if o := w.op; o != nil {
 		p := appliance.OperationParams{Member: o.member, Fence: o.fences}
@@ -259,7 +262,7 @@ func (w *World) pace() ha.Pace {
 }
 
 // watch looks if it is time, and acts at the look's end.
-func (w *World) watch() {
+func (w eyes) watch() {
 	v := &w.watcher
 	if v.fresh == nil {
 		v.fresh = map[string]time.Duration{}
@@ -288,11 +291,11 @@ func (w *World) watch() {
 	}
 	v.next = w.now + every
 	w.judge.looked(s, l)
-	w.judge.says(w, s)
+	w.judge.says(w.World, s)
 	for i := range v.acts {
 		if a := &v.acts[i]; a.Withheld == "" {
 			w.say("%s %s: %s", a.Deed, a.Member, a.Evidence)
-			w.judge.acts(w, *a, l)
+			w.judge.acts(w.World, *a, l)
 			if a.Withheld = w.begin(*a); a.Withheld != "" {
 				v.memory = v.memory.NotBegun(*a, w.now)
 				w.judge.refused[try{a.Member, a.Deed}] = w.now

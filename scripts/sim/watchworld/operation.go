@@ -128,17 +128,17 @@ func (w *World) work(o *operation) (done bool) {
 		return o.rest(o.age)
 	case o.kind == appliance.OpStart && o.member != "":
 		m, r := w.server(o.member), w.recorded(o.member)
-		return r.WantStopped || w.startStandby(m, w.server(w.record.Primary), r) || m.up(w.now)
+		return r.WantStopped || keeper{w}.startStandby(m, w.server(w.record.Primary), r) || m.up(w.now)
 	case o.kind == appliance.OpStart:
 		if o.fence && !w.chance(200) {
 			w.server(w.record.Primary).kill()
 			o.fence = false
 		}
-		return !o.fence && w.startAll()
+		return !o.fence && keeper{w}.startAll()
 	case o.settles:
 		return true
 	}
-	done = w.returnAll(o.member)
+	done = keeper{w}.returnAll(o.member)
 	if o.kind != appliance.OpRejoin {
 		done = w.followed(o.age) && done
 	}

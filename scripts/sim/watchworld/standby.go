@@ -8,8 +8,11 @@ import (
 	"pgapp/appliance/ha"
 )
 
+// keeper starts members and brings them back.
+type keeper struct{ *World }
+
 // startAll starts every member that should run in its role, as a start does.
-func (w *World) startAll() (done bool) {
+func (w keeper) startAll() (done bool) {
 	p := w.server(w.record.Primary)
 	if !w.recorded(p.name).WantStopped && !p.running && !w.writer(p.name) && !p.unable && !p.stalled {
 		p.start(w.now, w.recovery())
@@ -31,11 +34,11 @@ func (w *World) startAll() (done bool) {
 }
 
 // writer tells whether another member takes writes.
-func (w *World) writer(than string) bool {
+func (w keeper) writer(than string) bool {
 	return slices.ContainsFunc(w.servers, func(m *server) bool { return m.name != than && m.writes() && m.up(w.now) && !m.cut })
 }
 
-func (w *World) startStandby(m, p *server, r *appliance.Member) (done bool) {
+func (w keeper) startStandby(m, p *server, r *appliance.Member) (done bool) {
 	switch {
 	case m.writes():
 		if p.writes() && p.reacts(w.now) {
@@ -62,7 +65,7 @@ func (w *World) startStandby(m, p *server, r *appliance.Member) (done bool) {
 func (w *World) recovery() time.Duration { return time.Duration(w.rng.IntN(8)) * step }
 
 // returnAll brings back the members that have to be, as a rejoin does, or only one.
-func (w *World) returnAll(only string) (done bool) {
+func (w keeper) returnAll(only string) (done bool) {
 	p := w.server(w.record.Primary)
 	if !p.writes() || !p.reacts(w.now) {
 		for _, m := range w.servers { // a copy of a primary that has gone comes to nothing
@@ -92,7 +95,7 @@ func (w *World) cloning() bool {
 
 // rejoin brings a member back in the way that package ha names. A copy of all data takes
 // its time, and one is made at a time.
-func (w *World) rejoin(m, p *server, r *appliance.Member) (done bool) {
+func (w keeper) rejoin(m, p *server, r *appliance.Member) (done bool) {
 	m.kill()
 	way := appliance.WayClone
 	if m.cloned == 0 {
@@ -132,7 +135,7 @@ func (w *World) rejoin(m, p *server, r *appliance.Member) (done bool) {
 
 // wayOf is how the member returns. Where the primary no longer has WAL that the member
 // needs, it is cloned.
-func (w *World) wayOf(m *server, r *appliance.Member) appliance.WayBack {
+func (w keeper) wayOf(m *server, r *appliance.Member) appliance.WayBack {
 	s := ha.Standing{Identifier: "1", Line: m.wal.fork.line, Received: m.wal.lsn(), Return: r.Return}
 	if r.Return == appliance.WayClone || m.lost || ha.Foreign(w.record.Promotions, r.Epoch, m.wal.fork.line) != 0 {
 		return appliance.WayClone

@@ -59,7 +59,7 @@ type truth struct {
 }
 
 // truly is how things are now.
-func (w *World) truly() truth {
+func (w eyes) truly() truth {
 	p := w.server(w.record.Primary)
 	t := truth{ills: map[ill]bool{}, unheard: true, end: p.wal.end, runs: p.running}
 	if !w.recorded(p.name).WantStopped {
@@ -92,7 +92,7 @@ func (t truth) finds(m *server) func(trouble, bool) {
 }
 
 // troubles are those of a member that is the primary or may be soon.
-func (w *World) troubles(m *server, finds func(trouble, bool)) {
+func (w eyes) troubles(m *server, finds func(trouble, bool)) {
 	excused := !m.mute && (m.ails == debugged || m.ails == unwritable) || !m.cut && (m.ails == crowded || m.running && w.now < m.starting && !m.frozen())
 	greets := w.greets(m)
 	finds(halted, w.vital(m) == appliance.VitalHalted && greets == ha.Silent)
@@ -101,7 +101,7 @@ func (w *World) troubles(m *server, finds func(trouble, bool)) {
 }
 
 // primaryTroubles are those that only the primary has.
-func (w *World) primaryTroubles(m *server, finds func(trouble, bool)) {
+func (w eyes) primaryTroubles(m *server, finds func(trouble, bool)) {
 	serves := m.writes() && m.reacts(w.now)
 	finds(dead, w.vital(m) == appliance.VitalGone && (!m.running && !m.clean || m.running && w.greets(m) == ha.Silent && !m.reacts(w.now)))
 	finds(stuck, m.stalled && serves && w.vital(m) != appliance.VitalDebugged)
@@ -110,7 +110,7 @@ func (w *World) primaryTroubles(m *server, finds func(trouble, bool)) {
 }
 
 // standbyTroubles are those that a standby of the primary p truly has.
-func (w *World) standbyTroubles(m, p *server, finds func(trouble, bool)) {
+func (w eyes) standbyTroubles(m, p *server, finds func(trouble, bool)) {
 	back := w.recorded(m.name).Return != ""
 	gone := w.vital(m) == appliance.VitalGone && (!m.running || m.frozen() || m.cut)
 	finds(dead, gone && (m.running || !m.clean))
@@ -179,6 +179,6 @@ func (j *judge) obvious(w *World) bool {
 	is := func(what trouble, limit time.Duration, looks int) bool {
 		return j.lasted(w, ill{w.record.Primary, what}, limit, looks)
 	}
-	const asks = writeEvery + 4*time.Second
+	asks := writeEvery + 4*eyes{w}.limit()
 	return is(dead, 0, 2) || is(halted, w.pace().Silent, 3) || is(stuck, w.pace().Hung+asks, 3)
 }

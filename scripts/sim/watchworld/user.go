@@ -48,7 +48,7 @@ func (w life) upset() {
 	case w.chance(5) && !v.away(w.now):
 		d := time.Duration(1+w.rng.IntN(40)) * step
 		if v.look == nil && w.rng.IntN(2) == 0 && v.fresh != nil { // in the middle of a look
-			w.beginLook()
+			eyes(w).beginLook()
 		}
 		if v.look != nil {
 			v.look.frozen, v.look.ends = true, max(v.look.ends, w.now+d)
@@ -142,7 +142,7 @@ func (w life) userOnStandby(m *server) {
 	o := &operation{member: m.name, alone: true}
 	streams := func(int) bool {
 		p := w.server(w.record.Primary)
-		return p.writes() && p.reacts(w.now) && (w.startStandby(m, p, r) || r.Return != "")
+		return p.writes() && p.reacts(w.now) && (keeper(w).startStandby(m, p, r) || r.Return != "")
 	}
 	switch w.rng.IntN(4) {
 	case 0:
@@ -164,7 +164,7 @@ func (w life) userOnStandby(m *server) {
 			if p := w.server(w.record.Primary); o.kind == appliance.OpReinit && !o.begun && p.writes() && p.reacts(w.now) {
 				o.begun, r.Return = true, appliance.WayClone
 			}
-			return w.returnAll(m.name) && (o.begun || o.kind == appliance.OpRejoin)
+			return keeper(w).returnAll(m.name) && (o.begun || o.kind == appliance.OpRejoin)
 		}
 	}
 	w.say("a user's %s of %s", o.kind, m.name)

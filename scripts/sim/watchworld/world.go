@@ -126,7 +126,7 @@ func (w *World) pass() {
 	if !w.watcher.away(w.now) {
 		w.recover()
 		w.operate()
-		w.watch()
+		eyes{w}.watch()
 	}
 	w.judge.after(w)
 }

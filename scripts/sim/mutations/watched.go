@@ -52,7 +52,7 @@ func restrained() []Mutation {
 		{"a failover waits for a start of a standby", "hold.go", `return o.Params.Member != "" && o.Params.Member != c.Primary`, "return false", 15},
 		{"a failover waits for a reinit", "hold.go", "case appliance.OpRejoin, appliance.OpReinit:\n\t\treturn true", "case appliance.OpRejoin, appliance.OpReinit:\n\t\treturn false", 11},
 		{"a failover supersedes what stops the primary", "hold.go", "\t}\n\treturn false\n}", "\t}\n\treturn true\n}", 3},
-		{"resume doesn't reset the count of failovers", "hold.go", "if c.Resumed != nil && !p.At.After(*c.Resumed) {", "if false {", 10},
+		{"resume doesn't reset the count of failovers", "hold.go", "if c.Resumed != nil && !p.At.After(*c.Resumed) {", "if false {", 16},
 		{"growing pauses are forgotten", "restrain.go", "time.Second<<min(earlier, 6)", "time.Second", 15},
 		{"two acts begin at once", "restrain.go", `if begun != "" && acts[i].Withheld == "" {`, "if false {", 1},
 		{"an act that could not begin counts as an attempt", "restrain.go", "min(tried.next, now+longestSettlePause), false", "tried.next, false", 28},

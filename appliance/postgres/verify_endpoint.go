@@ -56,7 +56,7 @@ func (in EndpointInput) check(ctx context.Context, name string, port int, judge 
 	defer cancel()
 	_ = wait.Until(limited, endpointPoll, func(context.Context) (bool, error) {
 		to, v = in.through(ctx, port, judge) // its sessions have limits of their own
-		return v.ok, nil
+		return v.ok && !v.skipped, nil
 	})
 	return appliance.Check{Name: name, Member: to.Member, OK: v.ok, Skipped: v.skipped, Detail: v.detail}, !v.skipped || v.excused
 }

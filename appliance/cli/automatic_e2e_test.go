@@ -29,7 +29,7 @@ type alone struct {
 func TestAutomatic(t *testing.T) {
 	l := newLab(t)
 	l.unlimited()
-	l.env = []string{"PGAPP_AUTOMATIC=on", "PGAPP_ENDPOINT=on"}
+	l.env = []string{"PGAPP_AUTOMATIC=on"}
 	l.importImage()
 	if o := l.firstUp(upWith("--standbys", "2", "--dataset", "none", "--durability", "quorum")...); o.code != 0 {
 		t.Fatalf("up: exit code %d\n%s", o.code, o.err)

@@ -133,7 +133,7 @@ func (b *box) command(ctx context.Context, args ...string) *exec.Cmd {
 	argv := append(slices.Clone(b.prefix), b.bin)
 	argv = append(argv, args...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), "PGAPP_HOME="+b.home, "PGAPP_LISTEN=127.0.0.1:0", "PGAPP_AUTOMATIC=off", "PGAPP_DURABILITY=async", "PGAPP_ENDPOINT=off")
+	cmd.Env = append(os.Environ(), "PGAPP_HOME="+b.home, "PGAPP_LISTEN=127.0.0.1:0", "PGAPP_AUTOMATIC=off", "PGAPP_DURABILITY=async")
 	cmd.Env = append(cmd.Env, b.env...)
 	cmd.Dir = "/"
 	return cmd
@@ -264,6 +264,9 @@ func (b *box) remember(s appliance.ClusterStatus) appliance.ClusterStatus {
 	b.uuids[s.UUID] = true
 	for _, m := range s.Members {
 		b.addresses[net.JoinHostPort(m.Host, strconv.Itoa(m.Port))] = true
+	}
+	if e := s.Endpoints; e != nil {
+		b.addresses[e.RWAddress()], b.addresses[e.ROAddress()] = true, true
 	}
 	return s
 }

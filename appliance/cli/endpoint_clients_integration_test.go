@@ -21,7 +21,7 @@ import (
 func TestEndpointsServeRealClients(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
-	b.up("--standbys", "2", "--endpoint", "on", "--ro-lag", "1")
+	b.up("--standbys", "2", "--ro-lag", "1")
 	b.verified()
 	for _, part := range []struct {
 		name string

@@ -102,7 +102,7 @@ func (b *box) endedCalling(c *caller, what string, refused, lost int) {
 func endpointBox(t *testing.T) (b *box, rw, ro string) {
 	t.Helper()
 	b = newBox(t).shareTree()
-	b.env = append(b.env, "PGAPP_ENDPOINT=on", "PGAPP_AUTOMATIC=on", "PGAPP_DURABILITY=quorum")
+	b.env = append(b.env, "PGAPP_AUTOMATIC=on", "PGAPP_DURABILITY=quorum")
 	b.up("--standbys", "2")
 	url := func(role string) string {
 		return strings.TrimSpace(b.ok("url", "--role", role, "--only", "endpoint", "--driver", "pgx", "--show-password").out)

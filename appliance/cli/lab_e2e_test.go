@@ -88,7 +88,7 @@ func (l *lab) start(limit time.Duration, args ...string) command {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.t.Context()), limit)
 	cmd := exec.CommandContext(ctx, l.bin, args...)
-	cmd.Env = append(os.Environ(), "PGAPP_HOME="+l.home, "PGAPP_LISTEN=127.0.0.1:0", "PGAPP_AUTOMATIC=off", "PGAPP_DURABILITY=async", "PGAPP_ENDPOINT=off")
+	cmd.Env = append(os.Environ(), "PGAPP_HOME="+l.home, "PGAPP_LISTEN=127.0.0.1:0", "PGAPP_AUTOMATIC=off", "PGAPP_DURABILITY=async")
 	cmd.Env = append(cmd.Env, l.env...)
 	cmd.Dir = "/"
 	cmd.WaitDelay = 5 * time.Second

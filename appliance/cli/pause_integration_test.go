@@ -72,7 +72,7 @@ func (b *box) tellsReplacement(old, now string) {
 	r := b.ok("ops", o.ID)
 	text := r.err + r.out
 	for _, want := range []string{
-		"(failover) of cluster main: succeeded", " by pgapp, took ", "reason: " + old + " died", now + " took over: looking ", "fencing ", "electing ", "promoting ",
+		"(failover) of cluster main: succeeded", " by pgapp, took ", "reason: " + old + " died", now + " took over: ", "looking ", "closing ", "opening ", "fencing ", "electing ", "promoting ",
 		"wait until the others stream", "drops ",
 	} {
 		if !strings.Contains(text, want) {

@@ -55,7 +55,7 @@ func (c *Cluster) Down(ctx context.Context) error {
 // error.
 func (c *Cluster) Pgapp(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, c.bin, args...) //nolint:gosec // the program to drive
-	cmd.Env = append(os.Environ(), "PGAPP_HOME="+c.home, "PGAPP_LISTEN=127.0.0.1:0", "PGAPP_AUTOMATIC=off", "PGAPP_ENDPOINT=off")
+	cmd.Env = append(os.Environ(), "PGAPP_HOME="+c.home, "PGAPP_LISTEN=127.0.0.1:0", "PGAPP_AUTOMATIC=off")
 	cmd.Dir = "/"
 	var said strings.Builder
 	cmd.Stderr = &said

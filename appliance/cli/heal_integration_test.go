@@ -19,7 +19,9 @@ import (
 // for the disk, so that no write gets to the disk, and all else goes on.
 func (b *box) stallWrites() {
 	b.t.Helper()
-	c := b.connect(strings.TrimSpace(b.ok("url", "--role", "rw", "--driver", "libpq", "--show-password").out))
+	// The session is with the primary itself: by way of an endpoint the answer would come
+	// when the process has the disk already.
+	c := b.connect(strings.TrimSpace(b.ok("url", "--role", "rw", "--only", "members", "--driver", "libpq", "--show-password").out))
 	holder := func() (pid int) {
 		if err := c.QueryRow(b.t.Context(), "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE wait_event ILIKE 'WalSync'").Scan(&pid); err != nil {
 			b.t.Fatal(err)

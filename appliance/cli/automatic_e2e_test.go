@@ -66,10 +66,7 @@ func TestAutomatic(t *testing.T) {
 func (l *lab) unlimited() {
 	l.t.Helper()
 	l.bin = filepath.Join(filepath.Dir(l.home), "pgapp") // removed after the cluster
-	err := overlay.Build(l.t.Context(), "../..", ".", l.bin, overlay.Edit{File: "appliance/ha/decide.go", Old: "hourly = 3", New: "hourly = 1000"})
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	buildEdited(l.t, l.bin, overlay.Edit{File: "appliance/ha/decide.go", Old: "hourly = 3", New: "hourly = 1000"})
 }
 
 // tries runs another program, which may fail.

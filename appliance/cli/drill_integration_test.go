@@ -12,7 +12,6 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/drill"
-	"pgapp/scripts/build/overlay"
 )
 
 // drillTimeout bounds a drill of many rounds.
@@ -92,7 +91,7 @@ func TestDrillFindsAMissingFence(t *testing.T) {
 	b := newAutomaticBox(t)
 	sound := b.bin
 	b.bin = filepath.Join(t.TempDir(), "pgapp")
-	b.must(overlay.Build(t.Context(), "../..", ".", b.bin, faults()["no fence"].edit))
+	buildEdited(t, b.bin, faults()["no fence"].edit)
 	defer func() { // before the box is closed
 		b.killDaemon()
 		b.bin = sound

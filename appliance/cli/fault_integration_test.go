@@ -65,7 +65,7 @@ func TestCheckFindsFaults(t *testing.T) {
 			b := newBox(t).shareTree()
 			sound := b.bin
 			b.bin = filepath.Join(t.TempDir(), "pgapp")
-			b.must(overlay.Build(t.Context(), "../..", ".", b.bin, f.edit))
+			buildEdited(t, b.bin, f.edit)
 			defer func() { // before the box is closed
 				b.killDaemon()
 				b.bin = sound

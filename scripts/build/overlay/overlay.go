@@ -29,21 +29,9 @@ func (e Edit) Apply(root string) (string, error) {
 	return strings.Replace(string(text), e.Old, e.New, 1), nil
 }
 
-// Build builds the package in the tree at root with the edit, as the program out.
-func Build(ctx context.Context, root, pkg, out string, e Edit) error {
-	text, err := e.Apply(root)
-	if err != nil {
-		return err
-	}
-	if err := BuildWith(ctx, root, pkg, out, map[string]string{e.File: text}); err != nil {
-		return fmt.Errorf("with %q in %s: %w", e.New, e.File, err)
-	}
-	return nil
-}
-
-// BuildWith builds the package in the tree at root with the files, which are named from the
+// Build builds the package in the tree at root with the files, which are named from the
 // top of the tree, as the program out. The package itself may be one of them.
-func BuildWith(ctx context.Context, root, pkg, out string, files map[string]string) error {
+func Build(ctx context.Context, root, pkg, out string, files map[string]string) error {
 	dir, err := os.MkdirTemp("", "pgapp-overlay-*")
 	if err != nil {
 		return err

@@ -89,7 +89,7 @@ func Build(ctx context.Context, root string, all []Mutation) (Mutants, error) {
 		return Mutants{}, err
 	}
 	out := Mutants{dir, all}
-	if err := overlay.BuildWith(ctx, root, "./"+program, out.binary(), files); err != nil {
+	if err := overlay.Build(ctx, root, "./"+program, out.binary(), files); err != nil {
 		out.Remove()
 		return Mutants{}, err
 	}

@@ -62,7 +62,7 @@ func packed(t *testing.T) *template.Template {
 }
 
 func crashes(t *testing.T, h *home, s appliance.Spec, table string) {
-	s.Name = "main"
+	s.Name, s.EndpointSpec = "main", noEndpoints()
 	up := func(c controller) (appliance.Operation, error) { return c.Up(t.Context(), s, appliance.UpOptions{}) }
 	destroy := func(c controller) (appliance.Operation, error) {
 		return c.Submit(t.Context(), "main", appliance.OpDestroy, appliance.OperationParams{})

@@ -90,6 +90,11 @@ func (h *home) must(err error) {
 	}
 }
 
+// noEndpoints is for clusters of these homes, where nothing leads endpoints.
+func noEndpoints() appliance.EndpointSpec {
+	return appliance.EndpointSpec{Endpoint: appliance.EndpointOff}
+}
+
 // daemon makes the controller and the runner of a new daemon on the home. The new
 // daemon knows its predecessors only from the store. The runner's Close ends it.
 func (h *home) daemon(crash func(string) error) (*control.Controller, *op.Runner) {

@@ -25,7 +25,7 @@ func TestRejoinBringsMembersBack(t *testing.T) {
 	h.crashing(func(c controller) (appliance.Operation, error) {
 		return c.Up(t.Context(), appliance.Spec{
 			Name: "main", Provider: appliance.ProviderLocal, Standbys: &two, Dataset: appliance.DatasetNone, Database: "shop",
-			SQL: []string{sql}, Parameters: map[string]string{"autovacuum": "off"}, // whose commits would be counted
+			SQL: []string{sql}, EndpointSpec: noEndpoints(), Parameters: map[string]string{"autovacuum": "off"}, // whose commits would be counted
 		}, appliance.UpOptions{})
 	}, &points{dry: true})
 

@@ -19,7 +19,7 @@ import (
 // create makes a cluster of a primary and standbys.
 func (h *home) create(standbys int) {
 	h.t.Helper()
-	s := appliance.Spec{Name: "main", Provider: appliance.ProviderLocal, Standbys: &standbys, Dataset: appliance.DatasetNone, Database: "shop"}
+	s := appliance.Spec{Name: "main", Provider: appliance.ProviderLocal, Standbys: &standbys, Dataset: appliance.DatasetNone, Database: "shop", EndpointSpec: noEndpoints()}
 	c, r := h.daemon(nil)
 	defer r.Close()
 	o, err := c.Up(h.t.Context(), s, appliance.UpOptions{})

@@ -122,6 +122,14 @@ func (d dataDirs) clone(member string) func(context.Context, appliance.Report) e
 			if err := readyToClone(ctx, f, m, c); err != nil {
 				return err
 			}
+			// Recorded before the copy is whole, so that no kill leaves a whole copy whose
+			// history looks like another promotion's. What is to be brought back may get its
+			// old directory back instead.
+			if m.Return == "" && stale(f.cluster, m) {
+				if err := d.updateCluster(ctx, func(c *appliance.Cluster) { setReturned(c, member) }); err != nil {
+					return err
+				}
+			}
 			return postgres.Clone(ctx, mc, postgres.CloneOptions{
 				Upstream: f.upstream(m), Member: member, OperationID: d.op.ID, Primary: c,
 				SystemIdentifier: f.cluster.SystemIdentifier, SyncLater: true,

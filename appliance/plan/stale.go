@@ -14,6 +14,9 @@ import (
 // primary. Its WAL may have left the primary's: the user may have stopped it before, or a
 // kill or a cancel may have kept the change from looking at it.
 func stale(c appliance.Cluster, m appliance.Member) bool {
+	if n := len(c.Promotions); n > 0 && c.Promotions[n-1].Reason == appliance.ReasonAdopted {
+		return false // an adoption knows the members by their data, and not in which epoch they got them
+	}
 	return c.Epoch > 1 && m.Epoch != c.Epoch // before the first change no epoch tells members apart
 }
 

@@ -89,7 +89,9 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 	}
 	r := appliance.Watching{State: appliance.AutomaticOn}
 	defer func() { g.w.report(name, r) }()
-	if c.Phase != appliance.PhaseReady || c.WantStopped {
+	// A start that failed leaves a stopped cluster, of which the user may start member after
+	// member: the endpoints lead to what is seen of them.
+	if c.WantStopped || c.Phase != appliance.PhaseReady && c.Phase != appliance.PhaseStopped {
 		g.memory = ha.Memory{}
 		return false
 	}
@@ -107,6 +109,10 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 	g.w.cfg.Looked(c.UUID, began, v.members)
 	if !keeps(c) {
 		r.State, g.memory = appliance.AutomaticOff, ha.Memory{}
+		return false
+	}
+	if c.Phase != appliance.PhaseReady {
+		g.memory = ha.Memory{}
 		return false
 	}
 	held, state := g.held(ctx, c)

@@ -10,6 +10,9 @@ import (
 // TestAThousandIdleConnectionsNeedLittleMemory opens as many connections as an endpoint
 // takes, and wants the process to hold at most 30 MB of memory of its own.
 func TestAThousandIdleConnectionsNeedLittleMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED with -short: the race detector takes memory of its own")
+	}
 	t.Parallel()
 	a := newMember(t, "a")
 	p := newProcess(t)

@@ -172,6 +172,9 @@ func TestDecide(t *testing.T) {
 			c.gone("node1")
 			c.member("node0").Streams = []string{"node2"}
 		}, ha.Settle, tick, "promised"},
+		{"a promise on record that is not the setting", func(c *scene) {
+			c.member("node0").InForce = ha.Over("node1")
+		}, ha.Settle, tick, "promised"},
 		{"a standby that has to be brought back", func(c *scene) {
 			c.member("node1").Standing.Return = appliance.WayLook
 			c.member("node0").Streams, c.s.Known.Promise = []string{"node2"}, ha.Over("node2")

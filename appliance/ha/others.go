@@ -150,6 +150,12 @@ func (d decision) deafTo() []string {
 	return out
 }
 
+// inForce tells whether the promise on record is the primary's setting. It is not where a
+// settling was ended between the two, as by a link that was cut.
+func (d decision) inForce(primary Sighting) bool {
+	return primary.InForce.None() || primary.InForce.Equal(d.s.Known.Promise)
+}
+
 // othersAnswer tells whether another member takes new connections.
 func (d decision) othersAnswer() bool {
 	return slices.ContainsFunc(d.s.Members, func(o Sighting) bool { return o.Member != d.s.Known.Primary && o.Fresh == Answers })

@@ -51,6 +51,8 @@ type Sighting struct {
 	Streams, Connected []string
 	// Lost are the standbys whose slot has lost WAL that they need, by the primary's word.
 	Lost []string
+	// InForce is what the server's setting promises, none where that is not known.
+	InForce appliance.Promise
 }
 
 // NoReceiver is the silence that a standby without a receiver hears.

@@ -26,6 +26,8 @@ type Sight struct {
 	Streams, Connected []string
 	// Lost are the slots that have lost WAL that their standbys need.
 	Lost []string
+	// InForce is what the server's setting promises.
+	InForce appliance.Promise
 }
 
 const sightSQL = `SELECT pg_is_in_recovery(), s.system_identifier::text,
@@ -34,19 +36,21 @@ const sightSQL = `SELECT pg_is_in_recovery(), s.system_identifier::text,
 	r.pid IS NOT NULL, coalesce(extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time), 0)::float8,
 	ARRAY(SELECT application_name FROM pg_stat_replication WHERE state = 'streaming' ORDER BY 1),
 	ARRAY(SELECT application_name FROM pg_stat_replication ORDER BY 1),
-	ARRAY(SELECT slot_name::text FROM pg_get_replication_slots() WHERE wal_status = 'lost' ORDER BY 1)
+	ARRAY(SELECT slot_name::text FROM pg_get_replication_slots() WHERE wal_status = 'lost' ORDER BY 1),
+	current_setting('synchronous_standby_names')
 FROM pg_control_system() s LEFT JOIN pg_stat_wal_receiver r ON true`
 
 // Sight asks the server.
 func (c *Control) Sight(ctx context.Context) (Sight, error) {
 	var s Sight
-	var received, replayed string
+	var received, replayed, setting string
 	var quiet float64
-	err := c.row(ctx, sightSQL, nil, &s.InRecovery, &s.SystemIdentifier, &received, &replayed, &s.Receiving, &quiet, &s.Streams, &s.Connected, &s.Lost)
+	err := c.row(ctx, sightSQL, nil, &s.InRecovery, &s.SystemIdentifier, &received, &replayed, &s.Receiving, &quiet, &s.Streams, &s.Connected, &s.Lost, &setting)
 	if err != nil {
 		return s, err
 	}
 	s.Quiet = time.Duration(quiet * float64(time.Second))
+	s.InForce = parsePromise(setting)
 	var e1, e2 error
 	s.Received, e1 = appliance.ParseLSN(received)
 	s.Replayed, e2 = appliance.ParseLSN(replayed)

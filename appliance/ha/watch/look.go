@@ -93,7 +93,7 @@ func (l *looker) ask(ctx context.Context, c appliance.Cluster, m appliance.Membe
 		out.Session = ha.Silent
 		return err
 	}
-	out.Streams, out.Connected, out.Lost = seen.Streams, seen.Connected, lostMembers(c, seen.Lost)
+	out.Streams, out.Connected, out.Lost, out.InForce = seen.Streams, seen.Connected, lostMembers(c, seen.Lost), seen.InForce
 	out.Quiet = seen.Quiet
 	if !seen.Receiving {
 		out.Quiet = ha.NoReceiver

@@ -211,7 +211,7 @@ func (d decision) primarySymptoms(o Sighting) (out []symptom) {
 	}
 	switch streams := d.streams(o); {
 	case !d.s.Quorum || !o.Standing.Answered || !o.Standing.Primary:
-	case len(streams) > 0 && !(Over(streams...).Equal(d.s.Known.Promise) && d.inForce(o)):
+	case len(streams) > 0 && (!Over(streams...).Equal(d.s.Known.Promise) || !d.inForce(o)):
 		out = append(out, unsettled)
 	case len(streams) == 0 && d.s.Degrades && !d.s.Known.Promise.None():
 		out = append(out, alone)

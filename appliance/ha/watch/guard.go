@@ -57,6 +57,7 @@ func (w *Watcher) watch(ctx context.Context, c appliance.Cluster) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	ended := time.Now()
+	due := ended
 	for {
 		next := every
 		select {
@@ -65,8 +66,8 @@ func (w *Watcher) watch(ctx context.Context, c appliance.Cluster) {
 		case <-timer.C:
 		case <-g.wake:
 			next = eventPause
-			if early := eventPause - time.Since(ended); early > 0 {
-				timer.Reset(early)
+			if due = woken(due, ended); time.Until(due) > 0 {
+				timer.Reset(time.Until(due))
 				continue
 			}
 		}
@@ -74,9 +75,20 @@ func (w *Watcher) watch(ctx context.Context, c appliance.Cluster) {
 			next = againPause
 		}
 		ended = time.Now()
+		due = ended.Add(next)
 		g.clock.due(next)
 		timer.Reset(next)
 	}
+}
+
+// woken is when the next look begins after an event, where the last one has ended: an
+// event brings a look closer and never puts it off. One death makes several events, and
+// the look that has to agree with the first one must not wait for the last of them.
+func woken(due, ended time.Time) time.Time {
+	if early := ended.Add(eventPause); early.Before(due) {
+		return early
+	}
+	return due
 }
 
 // turn looks once and acts; on a cluster that pgapp does not keep by itself it only

@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	// every is the interval of turns. A turn finds a process that has ended, and what
-	// has changed in the records.
-	every = 400 * time.Millisecond
+	// every is the longest time between two turns. A turn finds a process that has ended,
+	// and what has changed in the records. The looks at a cluster of local members come a
+	// little more often, and each makes a turn.
+	every = 600 * time.Millisecond
 	// asking bounds each question to the process.
 	asking = time.Second
 	// hungFor is how long a process may answer nothing before the router kills it.
@@ -162,6 +163,7 @@ func (r *Router) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		case <-r.wake:
+			tick.Reset(every)
 		}
 	}
 }

@@ -85,6 +85,9 @@ func (w work) apply(member string, settle bool) func(context.Context, appliance.
 			}
 			report(appliance.Progress{Detail: "restarting PostgreSQL"})
 			if m.Name == f.cluster.Primary {
+				if why := staysFor(w.op.Params.Change); why != "" && len(f.cluster.Standbys()) > 0 {
+					report(appliance.Progress{Note: m.Name + " is restarted in place: " + why})
+				}
 				return w.restartPrimary(ctx, f, m, mc, report)
 			}
 			return w.restartStandby(ctx, m, mc, report)

@@ -43,6 +43,42 @@ func TestPrimaryMovesForRestartsOnly(t *testing.T) {
 	}
 }
 
+// TestPrimaryStaysForOtherChangesAndSaysWhy has a reason exactly where parameters take a
+// restart and the primary does not move for them.
+func TestPrimaryStaysForOtherChangesAndSaysWhy(t *testing.T) {
+	t.Parallel()
+	vms := clusterOf(appliance.ProviderLibvirt, appliance.PhaseReady, 3)
+	changes := changesOf(vms)
+	both := func(name string) appliance.Change {
+		ch := changes["restart"]
+		ch.Add, ch.Remove, ch.Size = changes[name].Add, changes[name].Remove, changes[name].Size
+		return ch
+	}
+	for name, c := range map[string]struct {
+		change appliance.Change
+		want   string
+	}{
+		"parameters":                   {changes["restart"], ""},
+		"parameters and a new standby": {both("grow"), ""},
+		"parameters, and fewer":        {both("shrink"), "the same change removes members"},
+		"parameters and a size":        {both("resize"), "the same change gives machines another size"},
+		"parameters by a reload":       {changes["reload"], ""},
+		"fewer":                        {changes["shrink"], ""},
+		"a size":                       {changes["resize"], ""},
+	} {
+		if got := staysFor(&c.change); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+		op := appliance.Operation{ID: "op", Kind: appliance.OpUp, Params: appliance.OperationParams{Change: &c.change}}
+		if moves, says := movedBy(op, vms) != "", staysFor(&c.change) != ""; len(c.change.Restart) > 0 && moves == says {
+			t.Errorf("%s: moves %t, says why not %t", name, moves, says)
+		}
+	}
+	if got := staysFor(nil); got != "" {
+		t.Errorf("no change: %q", got)
+	}
+}
+
 func TestFallingLimitsNamesLoweredParameters(t *testing.T) {
 	t.Parallel()
 	has := postgres.Limits{150, 8, 0, 64}

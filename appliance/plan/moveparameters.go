@@ -44,6 +44,21 @@ func moveForParameters(r *recipe, applied []*node) {
 	m.drawPoint(r, streaming, r.of(kindPromise, ""))
 }
 
+// staysFor says why the primary does not move for the parameters of the change, though
+// they take a restart, empty if nothing in the change keeps it: a member that is about to
+// leave must not take over, and a machine restarts for its size anyway.
+func staysFor(ch *appliance.Change) string {
+	switch {
+	case ch == nil || len(ch.Restart) == 0:
+		return ""
+	case len(ch.Remove) > 0:
+		return "the same change removes members"
+	case ch.Size != nil:
+		return "the same change gives machines another size"
+	}
+	return ""
+}
+
 // behindOf returns the step, and the steps that come after it.
 func (g *graph) behindOf(first *node) map[*node]bool {
 	out := map[*node]bool{first: true}

@@ -18,9 +18,10 @@ const (
 
 // waitMoving waits until the standbys stream, as long as they can. The primary may no
 // longer have the WAL that a standby needs, or the standby may have gone its own way:
-// then the standby has no receiver and stands still, and waiting longer helps nothing.
+// then the standby has no receiver and stands still, and waiting longer helps nothing. Nor
+// does it where the standby's server has ended.
 func (w world) waitMoving(ctx context.Context, f facts, c *postgres.Control, names []string) error {
-	return unlessStuck(ctx, names, w.standsStill(f), func(ctx context.Context) error { return waitStreaming(ctx, c, names) })
+	return unlessStuck(ctx, names, either(w.standsStill(f), w.ends(f)), func(ctx context.Context) error { return waitStreaming(ctx, c, names) })
 }
 
 // standsStill is a watch for standbys that have stood still for long, or have paused

@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -68,29 +69,44 @@ func (w world) pauses(f facts, receiving bool) func(context.Context, string) *ap
 // paused says why the standby's replay is paused, nil if it isn't or the standby doesn't
 // answer. A standby that receives counts only if receiving is set.
 func (w world) paused(ctx context.Context, f facts, name string, receiving bool) *appliance.Problem {
-	m, ok := f.cluster.Member(name)
-	if !ok {
-		return nil
-	}
-	var p *postgres.Pause
-	dial := func(ctx context.Context) (*postgres.Control, error) { return f.control(ctx, m) }
-	err := w.cfg.Sessions.Use(ctx, postgres.SessionKey(f.cluster, name), dial, func(c *postgres.Control) (err error) {
-		p, err = postgres.Paused(ctx, w.provider.Machine(f.cluster, m), c)
-		return err
-	})
-	if known := err == nil && p != nil; known && (receiving || !p.Receiving) {
+	if p := w.pauseOf(ctx, f, name); p != nil && (receiving || !p.Receiving) {
 		return pausedProblem(f.cluster.Name, name, *p)
 	}
 	return nil
 }
 
+// pauseOf returns the standby's pause, nil if its replay is not known to be paused.
+func (w world) pauseOf(ctx context.Context, f facts, name string) (p *postgres.Pause) {
+	m, ok := f.cluster.Member(name)
+	if !ok {
+		return nil
+	}
+	dial := func(ctx context.Context) (*postgres.Control, error) { return f.control(ctx, m) }
+	err := w.cfg.Sessions.Use(ctx, postgres.SessionKey(f.cluster, name), dial, func(c *postgres.Control) (err error) {
+		p, err = postgres.Paused(ctx, w.provider.Machine(f.cluster, m), c)
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	return p
+}
+
 func pausedProblem(cluster, member string, p postgres.Pause) *appliance.Problem {
 	if p.Below != "" {
 		return appliance.NewProblem(appliance.ErrReplication, "%s has paused its replay, since the primary's WAL asks for a %s of %d, and %s has %d", member, p.Below, p.Needs, member, p.Has).
-			WithHint("pgapp restart %s --cluster %s raises it; waiting doesn't help", member, cluster)
+			WithHint("%s; waiting doesn't help", goesOn(cluster, member, p))
 	}
 	return appliance.NewProblem(appliance.ErrReplication, "somebody has paused the replay of %s, which does not connect to the primary before it is resumed", member).
-		WithHint("pgapp psql %s --role admin --cluster %s -- -c 'SELECT pg_wal_replay_resume()'", member, cluster)
+		WithHint("%s", goesOn(cluster, member, p))
+}
+
+// goesOn says what ends the pause.
+func goesOn(cluster, member string, p postgres.Pause) string {
+	if p.Below != "" {
+		return fmt.Sprintf("pgapp restart %s --cluster %s raises it", member, cluster)
+	}
+	return fmt.Sprintf("pgapp psql %s --role admin --cluster %s -- -c 'SELECT pg_wal_replay_resume()'", member, cluster)
 }
 
 // unpaused returns the standbys that replay. Of the others the operation notes why they
@@ -155,7 +171,7 @@ func together(problems []*appliance.Problem, err error) error {
 func (w work) stream(ctx context.Context, names []string, report appliance.Report) error {
 	return w.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 		if delayed(f.cluster) {
-			return w.waitDelayed(ctx, f, c, names, report)
+			return unlessStuck(ctx, names, w.ends(f), func(ctx context.Context) error { return w.waitDelayed(ctx, f, c, names, report) })
 		}
 		if err := w.await(ctx, f, c, names); err != nil {
 			return err
@@ -175,5 +191,5 @@ func (w work) await(ctx context.Context, f facts, c *postgres.Control, names []s
 	if w.op.Params.Reason != "" {
 		return w.waitMoving(ctx, f, c, names)
 	}
-	return unlessStuck(ctx, names, w.pauses(f, false), func(ctx context.Context) error { return waitStreaming(ctx, c, names) })
+	return unlessStuck(ctx, names, either(w.pauses(f, false), w.ends(f)), func(ctx context.Context) error { return waitStreaming(ctx, c, names) })
 }

@@ -138,7 +138,7 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 			p.begin(ch.Phase, time.Now())
 		}
 		if ch.Phase.Final() {
-			err := errors.Join(p.letIn(ctx, *ch, report), outcome(f.cluster, *ch))
+			err := errors.Join(p.letIn(ctx, *ch, report), p.exact(ctx, f, *ch, outcome(f.cluster, *ch)))
 			p.route(ctx, f, *ch, report)
 			report(appliance.Progress{Detail: p.story(*ch), Note: notWanted(*ch)})
 			return err

@@ -2,6 +2,9 @@ package plan
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 
 	"pgapp/appliance"
 )
@@ -30,4 +33,37 @@ func afterwards(w work, s appliance.Step) func(context.Context, appliance.Report
 		}
 		return left.WithHint("pgapp up --cluster %s goes on", c.Name)
 	}
+}
+
+// unfitPaused is why a standby that has paused its replay can't be promoted.
+const unfitPaused = "has paused its replay"
+
+// exact returns the outcome. If the candidates have paused their replay, the hint says
+// how the replay goes on.
+func (p primaryChange) exact(ctx context.Context, f facts, ch appliance.PrimaryChange, outcome error) error {
+	if outcome == nil || ch.Why == nil {
+		return outcome
+	}
+	var hints []string
+	for _, name := range pausedCandidates(ch) {
+		if pause := p.work.pauseOf(ctx, f, name); pause != nil {
+			hints = append(hints, goesOn(f.cluster.Name, name, *pause))
+		}
+	}
+	if len(hints) == 0 {
+		return outcome
+	}
+	return appliance.AsProblem(outcome).WithHint("%s, and then pgapp %s --cluster %s", strings.Join(hints, "; "), ch.Kind, f.cluster.Name)
+}
+
+// pausedCandidates are the members that a change was refused for, since they have paused
+// their replay. Where one member was asked for, the others don't count.
+func pausedCandidates(ch appliance.PrimaryChange) []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(ch.Why.Unfit)) {
+		if ch.Why.Unfit[name] == unfitPaused && (ch.Wanted == "" || ch.Wanted == name) {
+			out = append(out, name)
+		}
+	}
+	return out
 }

@@ -219,7 +219,7 @@ func (p primaryChange) unfit(g glance, ch appliance.PrimaryChange) string {
 	case lower != "":
 		return "has a lower " + lower + " than the primary"
 	case s.PauseState == "paused" && (looking || p.ready.limits == nil):
-		return "has paused its replay"
+		return unfitPaused
 	case looking && p.ready.backup:
 		return "has to wait, since the primary sends a base backup"
 	case looking && !s.Receiving:

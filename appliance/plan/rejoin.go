@@ -301,7 +301,9 @@ func (j rejoin) followOnce(ctx context.Context, report appliance.Report) error {
 		}
 		err = j.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 			if delayed(f.cluster) {
-				return j.work.waitDelayed(ctx, f, c, []string{m.Name}, report)
+				return unlessStuck(ctx, []string{m.Name}, j.work.ends(f), func(ctx context.Context) error {
+					return j.work.waitDelayed(ctx, f, c, []string{m.Name}, report)
+				})
 			}
 			return j.work.waitMoving(ctx, f, c, []string{m.Name})
 		})

@@ -20,7 +20,7 @@ func main() {
 	code := cli.Main(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
 		cli.Local{
 			Serve:    daemon.Assets{PostgresTree: pgtree.FS, Pagila: pagila.FS}.Serve,
-			Endpoint: daemon.Endpoint, Doctor: daemon.Doctor, CheckStateFile: daemon.CheckStateFile, VerifyStateBackup: daemon.VerifyStateBackup,
+			Endpoint: daemon.Endpoint, KillEndpoint: daemon.KillEndpoint, Doctor: daemon.Doctor, CheckStateFile: daemon.CheckStateFile, VerifyStateBackup: daemon.VerifyStateBackup,
 			StateBackups: statebackup.List, StateKey: statebackup.Key, Pages: ui.FS,
 		})
 	stop()

@@ -20,10 +20,10 @@ type drillCommands struct{ *app }
 
 // drillFlags are the flags of drill.
 type drillFlags struct {
-	fault, yes      string
-	rounds, writers int
-	seed            uint64
-	limit           time.Duration
+	fault, through, yes string
+	rounds, writers     int
+	seed                uint64
+	limit               time.Duration
 }
 
 func (a drillCommands) drillCommand() *cobra.Command {
@@ -33,6 +33,7 @@ func (a drillCommands) drillCommand() *cobra.Command {
 		Long: drillLong,
 		Example: `  pgapp drill --rounds 3
   pgapp drill --fault kill --rounds 10 -o json
+  pgapp drill --through endpoint
   pgapp drill --fault power-off --yes-this-cluster main`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.drill(cmd.Context(), f) },
@@ -43,6 +44,7 @@ func (a drillCommands) drillCommand() *cobra.Command {
 	fl.Uint64Var(&f.seed, "seed", 1, "what the faults of random are chosen by: the same seed gives the same faults")
 	fl.IntVar(&f.writers, "writers", 4, "number of writers")
 	fl.DurationVar(&f.limit, "limit", 0, "how long a round may take to be healed (default 2m, with virtual machines 10m)")
+	fl.StringVar(&f.through, "through", drill.ThroughMembers, "endpoint or members: what the writers write through")
 	fl.StringVar(&f.yes, "yes-this-cluster", "", "the cluster's name, where its database is not only Pagila")
 	return cmd
 }
@@ -65,7 +67,15 @@ every member has to have every row that was acknowledged.
   power-off    the primary's virtual machine is turned off
   switchover   the primary is moved by command
   daemon       pgapp's daemon is killed, and started again as any command does
-  random       one of these, or two of them, also of standbys, by --seed
+  endpoint     the process behind the endpoints is killed, and pgapp starts it again
+  random       one of these, or two of them, also of standbys, by --seed; endpoint
+               is among them with --through endpoint only
+
+With --through members, the default, writers try the members' addresses until one
+takes their rows. With --through endpoint they know the address for writes only, and
+each reads its own rows at the address for reads: reads that are older than what the
+writer was told are counted, and break no promise, since standbys replay later. A
+round then also waits until the endpoints lead to the primary and to standbys.
 
 The exit code is 3 where a commit was lost, two members took writes at once, or a
 member did not come back; the drill then stops, and leaves the cluster as it is.
@@ -81,7 +91,7 @@ What a killed drill leaves the next one removes.`
 // faultNames are the faults' for the help.
 func faultNames() []string {
 	var out []string
-	for _, f := range append(drill.Faults(false), drill.FaultPowerOff) {
+	for _, f := range drill.Faults() {
 		out = append(out, string(f))
 	}
 	return out
@@ -105,7 +115,7 @@ func (a drillCommands) drill(ctx context.Context, f *drillFlags) error {
 		return err
 	}
 	machines := slices.ContainsFunc(s.Members, func(m appliance.MemberStatus) bool { return m.Placement == appliance.PlacementVM })
-	if err := errors.Join(f.check(machines), a.allowed(s, f.yes)); err != nil {
+	if err := errors.Join(f.check(machines), a.allowed(s, f.yes), f.reachable(s)); err != nil {
 		return err
 	}
 	conn, err := c.Connection(ctx, a.cluster, "any", true)
@@ -117,6 +127,9 @@ func (a drillCommands) drill(ctx context.Context, f *drillFlags) error {
 			Members: conn.Hosts, Database: appliance.DrillDatabase, User: conn.User, Password: appliance.NewSecret(conn.Password), Writers: f.writers,
 		},
 		Hands: drillHands{a, c}, Fault: drill.Fault(f.fault), Machines: machines, Rounds: f.rounds, Seed: f.seed, Limit: f.limit, Seen: a.roundNote,
+	}
+	if f.through == drill.ThroughEndpoint {
+		d.Through = &drill.Through{Endpoints: s.Endpoints.Endpoints, Wait: s.Spec.RouteWait()}
 	}
 	if machines {
 		d.Pause = machinePause
@@ -157,6 +170,8 @@ func (f *drillFlags) check(machines bool) error {
 	switch {
 	case !slices.Contains(faultNames(), f.fault):
 		return oneOf("fault", f.fault, faultNames()...)
+	case f.through != drill.ThroughEndpoint && f.through != drill.ThroughMembers:
+		return oneOf("through", f.through, drill.ThroughEndpoint, drill.ThroughMembers)
 	case f.fault == string(drill.FaultCut) && machines:
 		return appliance.NewProblem(appliance.ErrUsage, "--fault cut is for clusters of local members").
 			WithHint("--fault freeze stops a virtual machine, which is then as silent")
@@ -192,6 +207,16 @@ func (a drillCommands) allowed(s appliance.ClusterStatus, yes string) error {
 		return refuse("the cluster is not whole: %s", found[0]).WithHint("pgapp ps shows the members")
 	}
 	return nil
+}
+
+// reachable refuses a drill through endpoints, or of them, where the cluster has none.
+func (f *drillFlags) reachable(s appliance.ClusterStatus) error {
+	needed := f.through == drill.ThroughEndpoint || f.fault == string(drill.FaultEndpoint)
+	if !needed || s.Endpoints != nil && s.Spec != nil && s.Spec.HasEndpoints() {
+		return nil
+	}
+	return appliance.NewProblem(appliance.ErrConflict, "no drill: cluster %q has no endpoints", s.Name).
+		WithHint("pgapp up --endpoint on gives it some; --through members with another fault needs none")
 }
 
 // leaveLimit bounds the removal of what a drill has made, which waits for the cluster.
@@ -237,6 +262,9 @@ func (a drillCommands) drillTables(r drill.Report) error {
 	t := newTable("ms", "median", "worst")
 	t.AppendRow([]any{"write gap", r.Gap.Median, r.Gap.Worst})
 	t.AppendRow([]any{"all stream again", r.Whole.Median, r.Whole.Worst})
+	if r.Endpoint != nil {
+		t.AppendRow([]any{"endpoint leads again", r.Endpoint.Median, r.Endpoint.Worst})
+	}
 	for _, name := range drill.PhaseNames() {
 		if p, ok := r.Phases[name]; ok {
 			t.AppendRow([]any{name, p.Median, p.Worst})
@@ -249,6 +277,9 @@ func (a drillCommands) drillTables(r drill.Report) error {
 	n.AppendRow([]any{"acknowledged", r.Acknowledged, "struck", r.Struck})
 	n.AppendRow([]any{"lost", r.Lost, "back without a person", r.Back})
 	n.AppendRow([]any{"unknown", r.Unknown, "writing at the same time", r.SecondWriters})
+	if r.Reads != nil {
+		n.AppendRow([]any{"read on ro", r.Reads.Count, "reads older than own writes on ro", r.Reads.Older})
+	}
 	if _, err := fmt.Fprintln(a.Out); err != nil {
 		return err
 	}
@@ -256,9 +287,9 @@ func (a drillCommands) drillTables(r drill.Report) error {
 		return err
 	}
 	if r.OK {
-		a.note("\n%d rounds of %s, seed %d: no acknowledged commit lost, one writer at any time", len(r.Rounds), r.Fault, r.Seed)
+		a.note("\n%d rounds of %s through the %s, seed %d: no acknowledged commit lost, one writer at any time", len(r.Rounds), r.Fault, r.Through, r.Seed)
 		return nil
 	}
-	a.note("\n%s in round %d of %s, seed %d", a.paint("31", "FAILED"), len(r.Rounds), r.Fault, r.Seed)
+	a.note("\n%s in round %d of %s through the %s, seed %d", a.paint("31", "FAILED"), len(r.Rounds), r.Fault, r.Through, r.Seed)
 	return nil
 }

@@ -110,7 +110,7 @@ func (h drillHands) strikeMachine(ctx context.Context, hit drill.Struck, at appl
 		return hit, first("STOP")
 	case drill.FaultKillMember:
 		return hit, h.self(ctx, "ssh", hit.Member, "--", "sudo", "systemctl", "kill", "--signal=KILL", "pgapp-postgres")
-	case drill.FaultCut, drill.FaultSwitchover, drill.FaultDaemon, drill.FaultRandom:
+	case drill.FaultCut, drill.FaultSwitchover, drill.FaultDaemon, drill.FaultEndpoint, drill.FaultRandom:
 	}
 	return hit, fmt.Errorf("no fault of a member: %s", f)
 }
@@ -131,6 +131,13 @@ func (h drillCommands) self(ctx context.Context, command string, args ...string)
 		return err
 	}
 	return run(ctx, path, append([]string{command, "--home", h.home, "--cluster", h.cluster, "--quiet"}, args...)...)
+}
+
+// EndEndpoint kills the process behind the endpoints, which the daemon starts again.
+func (h drillHands) EndEndpoint(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
+	defer cancel()
+	return h.local.KillEndpoint(ctx, h.home)
 }
 
 // EndDaemon kills the daemon, and starts it again with the arguments that it had. Where a

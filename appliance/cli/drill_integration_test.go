@@ -42,7 +42,8 @@ func (b *box) noDrillDatabase() {
 	}
 }
 
-// TestDrillTwentyRandomFaults strikes a cluster under quorum with the faults of seed 1.
+// TestDrillTwentyRandomFaults strikes a cluster under quorum with the faults of seed 1, and
+// then under writers that know the endpoints only.
 func TestDrillTwentyRandomFaults(t *testing.T) {
 	t.Parallel()
 	b := newAutomaticBox(t)
@@ -53,14 +54,38 @@ func TestDrillTwentyRandomFaults(t *testing.T) {
 	}
 	t.Logf("%s", how.err)
 	b.noDrillDatabase()
+	for _, fault := range []drill.Fault{drill.FaultKill, drill.FaultEndpoint, drill.FaultDaemon} {
+		b.drilledThroughEndpoints(fault)
+	}
+	b.noDrillDatabase()
 	b.verified()
+}
+
+// drilledThroughEndpoints plays a round of the fault under writers that go through the
+// endpoints.
+func (b *box) drilledThroughEndpoints(fault drill.Fault) {
+	b.t.Helper()
+	r, how := b.playDrill("--rounds", "1", "--through", "endpoint", "--fault", string(fault))
+	if how.code != 0 || !r.OK || len(r.Rounds) != 1 || r.Through != drill.ThroughEndpoint || r.Lost != 0 || r.SecondWriters != 0 || r.Acknowledged == 0 {
+		b.t.Fatalf("%s: exit code %d: %+v\n%s\n%s", fault, how.code, r, how.err, b.log())
+	}
+	if r.Reads == nil || r.Reads.Count == 0 {
+		b.t.Errorf("%s: nobody read through the endpoint: %+v", fault, r.Reads)
+	}
+	if struck := fault == drill.FaultEndpoint; struck != (r.Endpoint != nil) {
+		b.t.Errorf("%s: the endpoint leads again after %+v", fault, r.Endpoint)
+	}
+	if round := r.Rounds[0]; (fault == drill.FaultKill) != (round.Primary != round.NewPrimary) {
+		b.t.Errorf("%s: the primary was %s and is %s", fault, round.Primary, round.NewPrimary)
+	}
+	b.t.Logf("%s%+v, endpoint %+v", how.err, r.Reads, r.Endpoint)
 }
 
 // TestDrillRefusesClusters has clusters that must not be struck.
 func TestDrillRefusesClusters(t *testing.T) {
 	t.Parallel()
 	b := newAutomaticBox(t)
-	b.up("--standbys", "1", "--dataset", "none")
+	b.up("--standbys", "1", "--dataset", "none", "--endpoint", "off")
 	refused := func(code int, say string, args ...string) {
 		t.Helper()
 		if r := b.want(code, append([]string{"drill", "--rounds", "1", "--fault", "switchover"}, args...)...); !strings.Contains(r.err, say) {
@@ -70,6 +95,9 @@ func TestDrillRefusesClusters(t *testing.T) {
 	refused(6, "did not make")
 	refused(2, "the cluster is", "--yes-this-cluster", "other")
 	refused(2, "virtual machines", "--fault", "power-off")
+	refused(2, "through", "--through", "both")
+	refused(6, "has no endpoints", "--yes-this-cluster", "main", "--through", "endpoint")
+	refused(6, "has no endpoints", "--yes-this-cluster", "main", "--fault", "endpoint")
 	b.ok("pause")
 	refused(6, "paused", "--yes-this-cluster", "main")
 	b.ok("resume")

@@ -18,6 +18,8 @@ type Local struct {
 	// Endpoint runs the process behind the home's endpoints until it has nothing left
 	// to do.
 	Endpoint func(ctx context.Context, dir string) error
+	// KillEndpoint kills that process, and returns when it has ended.
+	KillEndpoint func(ctx context.Context, dir string) error
 	// Doctor checks what this host needs for a cluster of the spec. With fix it
 	// first mends what is safe to mend, and names what it mended.
 	Doctor func(ctx context.Context, dir string, s appliance.Spec, fix bool) (findings []appliance.Finding, mended []string, err error)

@@ -14,6 +14,16 @@ func Endpoint(ctx context.Context, dir string) error {
 	return endpoint.Run(ctx, endpoint.Config{Home: dir, Build: program.BuildID(), Log: os.Stderr})
 }
 
+// KillEndpoint kills the process behind the endpoints of the home, and returns when it has
+// ended. A daemon starts it again.
+func KillEndpoint(ctx context.Context, dir string) error {
+	c := endpoint.Client{Home: dir}
+	if _, err := c.Status(ctx); err != nil { // Kill is content where none runs
+		return err
+	}
+	return c.Kill(ctx)
+}
+
 // endpointProgram is the process of this build, to start with the routes.
 func endpointProgram(dir string, routes appliance.Routes) (endpoint.Program, error) {
 	self, err := program.Executable()

@@ -46,6 +46,8 @@ const (
 	RuleLeft Rule = "nothing left"
 	// RuleBack: after a fault all serve and stream again without a person.
 	RuleBack Rule = "back"
+	// RuleLed: the endpoint for writes leads to a member that takes them.
+	RuleLed Rule = "led"
 )
 
 // Finding is a rule that a cluster has broken.
@@ -72,6 +74,9 @@ func Check(ctx context.Context, c Cluster, h History) []Finding {
 	}) // at the limit, the last look counts
 	for _, two := range h.TwoAtOnce() {
 		found = append(found, Finding{RuleOne, two})
+	}
+	for _, misled := range h.Misled {
+		found = append(found, Finding{RuleLed, misled})
 	}
 	return found
 }

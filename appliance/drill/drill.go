@@ -23,6 +23,8 @@ type Hands interface {
 	Strike(ctx context.Context, member string, f Fault) (Struck, error)
 	// Switchover begins a switchover.
 	Switchover(ctx context.Context) error
+	// EndEndpoint kills the process behind the endpoints, and returns when it has ended.
+	EndEndpoint(ctx context.Context) error
 	// EndDaemon kills the daemon, and returns when it answers again.
 	EndDaemon(ctx context.Context) error
 	// Resume has pgapp's failovers so far not count any more: a person looks.
@@ -70,7 +72,10 @@ const (
 // which a rule is broken, so that the cluster can be looked at. An error means that a
 // round could not be played.
 func (d Drill) Run(ctx context.Context) (Report, error) {
-	out := Report{Fault: d.Fault, Seed: d.Seed}
+	out := Report{Fault: d.Fault, Seed: d.Seed, Through: ThroughMembers}
+	if d.Through != nil {
+		out.Through = ThroughEndpoint
+	}
 	for n := 1; n <= d.Rounds; n++ {
 		r, err := d.round(ctx, n)
 		if err != nil {
@@ -110,7 +115,8 @@ func (d Drill) round(ctx context.Context, number int) (Round, error) {
 	p := &played{Round: Round{Number: number, Primary: s.Primary}, drill: d, run: run, before: s}
 	p.from, p.begun = run.Since(), time.Now()
 	defer p.undo()
-	for _, b := range d.Fault.blows(d.Seed, number, len(s.Members)-1, d.Machines) {
+	blows := d.Fault.blows(d.Seed, number, ground{len(s.Members) - 1, d.Machines, d.Through != nil})
+	for _, b := range blows {
 		if b.Fault == FaultCut && d.Uncut {
 			b.Fault = FaultFreeze
 		}
@@ -119,7 +125,12 @@ func (d Drill) round(ctx context.Context, number int) (Round, error) {
 			return Round{}, err
 		}
 	}
-	err = p.heal(ctx)
+	if len(blows) == 1 && p.endpoint {
+		err = p.leadsAgain(ctx)
+	}
+	if err == nil {
+		err = p.heal(ctx)
+	}
 	if err == nil {
 		err = written(ctx, run)
 	}
@@ -154,6 +165,8 @@ type played struct {
 	from   time.Duration
 	begun  time.Time
 	struck []Struck
+	// endpoint is set if the process behind the endpoints was struck.
+	endpoint bool
 }
 
 func (p *played) undo() {
@@ -173,6 +186,8 @@ func (p *played) blow(ctx context.Context, b Blow) error {
 		err = h.Switchover(ctx)
 	case FaultDaemon:
 		err = h.EndDaemon(ctx)
+	case FaultEndpoint:
+		err = h.EndEndpoint(ctx)
 	default:
 		var hit Struck
 		member := p.target(b)
@@ -188,6 +203,7 @@ func (p *played) blow(ctx context.Context, b Blow) error {
 	case err != nil:
 		what += " (left out: its server had ended)"
 	}
+	p.endpoint = p.endpoint || b.Fault == FaultEndpoint
 	p.Faults = append(p.Faults, what)
 	return nil
 }
@@ -254,6 +270,9 @@ func (p *played) missing(s appliance.ClusterStatus, err error) string {
 	if found := Whole(s); len(found) > 0 {
 		return found[0].String()
 	}
+	if p.drill.Through != nil || p.endpoint {
+		return misses(s)
+	}
 	return ""
 }
 
@@ -287,6 +306,9 @@ func (p *played) end(ctx context.Context) Round {
 	found := Check(ctx, Cluster{Config: p.drill.Config, Status: p.drill.Hands.Status}, h)
 	r.Findings = append(r.Findings, found...)
 	r.SecondWriters = len(h.TwoAtOnce())
+	if p.drill.Through != nil {
+		r.Reads = &h.Reads
+	}
 	s, err := p.drill.Hands.Status(ctx)
 	if err == nil {
 		r.Lost, err = p.lost(ctx, h, s.Primary)

@@ -26,23 +26,42 @@ const (
 	FaultSwitchover Fault = "switchover"
 	// FaultDaemon kills pgapp's daemon, which is started again as any command does.
 	FaultDaemon Fault = "daemon"
+	// FaultEndpoint kills the process behind the endpoints, which the daemon starts again.
+	FaultEndpoint Fault = "endpoint"
 	// FaultRandom stands for one of the others, or two of them, chosen by a seed.
 	FaultRandom Fault = "random"
 )
 
-// Faults are all of them; of those of virtual machines and those of local members only
-// one sort.
-func Faults(machines bool) []Fault {
-	all := []Fault{FaultKill, FaultKillMember, FaultFreeze, FaultHalt, FaultCut, FaultSwitchover, FaultDaemon, FaultRandom}
-	if machines {
+// Faults are all of them.
+func Faults() []Fault {
+	return []Fault{FaultKill, FaultKillMember, FaultFreeze, FaultHalt, FaultCut, FaultPowerOff, FaultSwitchover, FaultDaemon, FaultEndpoint, FaultRandom}
+}
+
+// ground is what there is to strike.
+type ground struct {
+	standbys int
+	// machines is set where members are virtual machines.
+	machines bool
+	// endpoint is set where the writers go through the endpoints: for others a fault of
+	// their process is none.
+	endpoint bool
+}
+
+// singles are the faults of a round with one blow.
+func (g ground) singles() []Fault {
+	all := []Fault{FaultKill, FaultKillMember, FaultFreeze, FaultHalt, FaultCut, FaultSwitchover, FaultDaemon}
+	if g.machines {
 		all[4] = FaultPowerOff
+	}
+	if g.endpoint {
+		all = append(all, FaultEndpoint)
 	}
 	return all
 }
 
 // OfMember tells whether the fault strikes one member.
 func (f Fault) OfMember() bool {
-	return f != FaultSwitchover && f != FaultDaemon && f != FaultRandom
+	return f != FaultSwitchover && f != FaultDaemon && f != FaultEndpoint && f != FaultRandom
 }
 
 // Blow is one fault of a round.
@@ -55,8 +74,8 @@ type Blow struct {
 	After time.Duration
 }
 
-// paired are the faults of a round with two blows.
-func paired(machines bool) [][2]Blow {
+// pairs are the faults of a round with two blows.
+func (g ground) pairs() [][2]Blow {
 	all := [][2]Blow{
 		{{Fault: FaultKill}, {Fault: FaultDaemon}},
 		{{Fault: FaultFreeze}, {Fault: FaultDaemon}},
@@ -67,10 +86,17 @@ func paired(machines bool) [][2]Blow {
 		{{Fault: FaultKillMember, Standby: 1}, {Fault: FaultKill}},
 		{{Fault: FaultHalt}, {Fault: FaultKill, Standby: 1}},
 	}
-	if !machines {
+	if !g.machines {
 		all = append(all, [2]Blow{{Fault: FaultCut}, {Fault: FaultDaemon}})
 	} else {
 		all = append(all, [2]Blow{{Fault: FaultPowerOff}, {Fault: FaultDaemon}}, [2]Blow{{Fault: FaultPowerOff, Standby: 1}, {Fault: FaultKill}})
+	}
+	if g.endpoint {
+		all = append(all,
+			[2]Blow{{Fault: FaultKill}, {Fault: FaultEndpoint}},
+			[2]Blow{{Fault: FaultSwitchover}, {Fault: FaultEndpoint}},
+			[2]Blow{{Fault: FaultEndpoint}, {Fault: FaultDaemon}},
+			[2]Blow{{Fault: FaultEndpoint}, {Fault: FaultKillMember}})
 	}
 	return all
 }
@@ -80,14 +106,12 @@ func paired(machines bool) [][2]Blow {
 const betweenBlows = 600 * time.Millisecond
 
 // blows are those of a round. The same seed and round give the same blows.
-func (f Fault) blows(seed uint64, round, standbys int, machines bool) []Blow {
+func (f Fault) blows(seed uint64, round int, g ground) []Blow {
 	if f != FaultRandom {
 		return []Blow{{Fault: f}}
 	}
 	r := rand.New(rand.NewPCG(seed, uint64(round))) //nolint:gosec // a round is to be repeated
-	single := Faults(machines)
-	single = single[:len(single)-1]
-	pairs := paired(machines)
+	single, pairs := g.singles(), g.pairs()
 	// Every third round has two blows; one round in eight a standby's alone.
 	switch n := r.IntN(24); {
 	case n < 8:
@@ -95,13 +119,13 @@ func (f Fault) blows(seed uint64, round, standbys int, machines bool) []Blow {
 		out := pair[:]
 		for i := range out {
 			if out[i].Standby > 0 {
-				out[i].Standby = 1 + r.IntN(standbys)
+				out[i].Standby = 1 + r.IntN(g.standbys)
 			}
 		}
 		out[1].After = time.Duration(r.Int64N(int64(betweenBlows)))
 		return out
 	case n < 11:
-		return []Blow{{Fault: []Fault{FaultKill, FaultKillMember}[r.IntN(2)], Standby: 1 + r.IntN(standbys)}}
+		return []Blow{{Fault: []Fault{FaultKill, FaultKillMember}[r.IntN(2)], Standby: 1 + r.IntN(g.standbys)}}
 	}
 	return []Blow{{Fault: single[r.IntN(len(single))]}}
 }

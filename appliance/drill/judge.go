@@ -8,7 +8,13 @@ import (
 )
 
 // History is what the writers wrote.
-type History struct{ Writes []Write }
+type History struct {
+	Writes []Write
+	// Reads are those through the endpoint for reads.
+	Reads Reads
+	// Misled are sessions that the endpoint for writes led to a member that takes none.
+	Misled []string
+}
 
 // Acknowledged returns the acknowledged writes, in the order in which the writers were
 // told.

@@ -34,6 +34,9 @@ type Round struct {
 	// Whole the time until all members served and streamed again.
 	Gap   Millis `json:"gap_ms"`
 	Whole Millis `json:"whole_ms"`
+	// Endpoint is the time from the end of the process behind the endpoints until a session
+	// wrote through them again, where that was the round's only fault.
+	Endpoint Millis `json:"endpoint_ms,omitempty"`
 	// Phases are those of the round's changes of primary, by name. Detecting is the time
 	// from the first fault to the beginning of a failover.
 	Phases map[string]Millis `json:"phases_ms,omitempty"`
@@ -44,6 +47,8 @@ type Round struct {
 	Unknown      int `json:"unknown"`
 	// SecondWriters counts where two members acknowledged rows at the same time.
 	SecondWriters int `json:"second_writers"`
+	// Reads are those through the endpoint for reads, nil where writers go to the members.
+	Reads *Reads `json:"ro,omitempty"`
 	// Struck counts the members that were struck, Back those of them that serve again
 	// without a person.
 	Struck int `json:"struck"`
@@ -64,16 +69,20 @@ type Span struct {
 type Report struct {
 	Cluster string `json:"cluster"`
 	Fault   Fault  `json:"fault"`
+	// Through is what the writers went through: [ThroughEndpoint] or [ThroughMembers].
+	Through string `json:"through"`
 	Seed    uint64 `json:"seed"`
 	// OK is set if no rule was broken.
 	OK            bool            `json:"ok"`
 	Gap           Span            `json:"gap_ms"`
 	Whole         Span            `json:"whole_ms"`
+	Endpoint      *Span           `json:"endpoint_ms,omitempty"`
 	Phases        map[string]Span `json:"phases_ms,omitempty"`
 	Acknowledged  int             `json:"acknowledged"`
 	Lost          int             `json:"lost"`
 	Unknown       int             `json:"unknown"`
 	SecondWriters int             `json:"second_writers"`
+	Reads         *Reads          `json:"ro,omitempty"`
 	Struck        int             `json:"struck"`
 	Back          int             `json:"back"`
 	Rounds        []Round         `json:"rounds"`
@@ -82,10 +91,19 @@ type Report struct {
 // sum returns the report with the sums of its rounds.
 func (r Report) sum() Report {
 	r.OK = true
-	var gaps, wholes []Millis
+	var gaps, wholes, again []Millis
 	phases := map[string][]Millis{}
 	for _, x := range r.Rounds {
 		gaps, wholes = append(gaps, x.Gap), append(wholes, x.Whole)
+		if x.Endpoint > 0 {
+			again = append(again, x.Endpoint)
+		}
+		if x.Reads != nil && r.Reads == nil {
+			r.Reads = &Reads{}
+		}
+		if x.Reads != nil {
+			*r.Reads = r.Reads.plus(*x.Reads)
+		}
 		for name, took := range x.Phases {
 			phases[name] = append(phases[name], took)
 		}
@@ -94,6 +112,10 @@ func (r Report) sum() Report {
 		r.OK = r.OK && len(x.Findings) == 0 && x.Lost == 0 && x.SecondWriters == 0
 	}
 	r.Gap, r.Whole = spanOf(gaps), spanOf(wholes)
+	if len(again) > 0 {
+		span := spanOf(again)
+		r.Endpoint = &span
+	}
 	for name, all := range phases {
 		if r.Phases == nil {
 			r.Phases = map[string]Span{}

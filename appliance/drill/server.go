@@ -83,7 +83,7 @@ func (s Server) Strike(f Fault) (undo func(), err error) {
 		err = s.all(syscall.SIGKILL)
 	case FaultFreeze:
 		return s.freeze()
-	case FaultCut, FaultPowerOff, FaultSwitchover, FaultDaemon, FaultRandom:
+	case FaultCut, FaultPowerOff, FaultSwitchover, FaultDaemon, FaultEndpoint, FaultRandom:
 		err = fmt.Errorf("no fault of a process: %s", f)
 	}
 	if err != nil {

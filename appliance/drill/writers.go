@@ -7,7 +7,9 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +38,9 @@ type Config struct {
 	// Pause is the time between two writes of a writer. Machines that are emulated can't
 	// keep up with a writer without pauses.
 	Pause time.Duration
+	// Through, if set, are the endpoints that the writers write and read through. Without
+	// it they go to the members, one after the other.
+	Through *Through
 	// Dial opens the connections; nil stands for this machine's network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -70,14 +75,19 @@ type Run struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	// acknowledged has, for each writer, the number of its last acknowledged row and one.
+	acknowledged []atomic.Int64
+
 	mu     sync.Mutex
 	writes []Write
+	reads  Reads
+	misled []string
 }
 
 // Start makes the table drill.rows anew on the member that takes writes, and starts the
 // writers. They write until [Run.Stop] is called or ctx ends.
 func Start(ctx context.Context, cfg Config) (*Run, error) {
-	r := &Run{cfg: cfg, begun: time.Now()}
+	r := &Run{cfg: cfg, begun: time.Now(), acknowledged: make([]atomic.Int64, cfg.Writers)}
 	w := writer{run: r}
 	defer w.close(ctx)
 	err := errors.New("no member takes writes")
@@ -95,10 +105,13 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	ctx, r.cancel = context.WithCancel(ctx)
 	for n := range cfg.Writers {
 		r.wg.Go(func() {
-			w := writer{run: r, number: n, member: w.member}
+			w := writer{run: r, number: n, member: w.member, through: cfg.Through.writes()}
 			w.loop(ctx)
 			w.close(ctx)
 		})
+		if cfg.Through != nil {
+			r.wg.Go(func() { (&reader{writer{run: r, number: n, through: cfg.Through.reads()}}).loop(ctx) })
+		}
 	}
 	return r, nil
 }
@@ -109,7 +122,7 @@ func (r *Run) Stop() History {
 	r.wg.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return History{Writes: r.writes}
+	return History{Writes: r.writes, Reads: r.reads, Misled: r.misled}
 }
 
 // Since returns the time since the beginning of the run, as the writes have it.
@@ -135,7 +148,9 @@ type writer struct {
 	number int
 	// member is the index of the member that is tried.
 	member int
-	conn   *pgx.Conn
+	// through is set where the sessions lead through an endpoint.
+	through *door
+	conn    *pgx.Conn
 	// warned is set by a warning that the server gave up waiting for a standby.
 	warned bool
 }
@@ -157,6 +172,9 @@ func (w *writer) loop(ctx context.Context) {
 		w.run.writes = append(w.run.writes, write)
 		w.run.mu.Unlock()
 		seq++
+		if write.Outcome == Acknowledged {
+			w.run.acknowledged[w.number].Store(int64(seq))
+		}
 		if write.Outcome != Acknowledged {
 			w.next(ctx)
 		}
@@ -165,22 +183,27 @@ func (w *writer) loop(ctx context.Context) {
 }
 
 const insertSQL = `INSERT INTO drill_rows VALUES ($1, $2)
-RETURNING ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int`
+RETURNING ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int, current_setting('cluster_name')`
 
 // write inserts the row. It returns false if the row is certainly not there, as when
 // the member is a standby.
 func (w *writer) write(ctx context.Context, seq int) (Write, bool) {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeLimit)
 	defer cancel()
-	out := Write{Row: Row{w.number, seq}, Outcome: Unknown, Member: w.run.cfg.Members[w.member].Member, Sent: w.run.Since()}
+	out := Write{Row: Row{w.number, seq}, Outcome: Unknown, Sent: w.run.Since()}
 	w.warned = false
 	var timeline int64
-	err := w.conn.QueryRow(limited, insertSQL, w.number, seq).Scan(&timeline)
+	var name string
+	err := w.conn.QueryRow(limited, insertSQL, w.number, seq).Scan(&timeline, &name)
 	out.Told = w.run.Since()
+	if out.Member = name[strings.LastIndex(name, "/")+1:]; w.through == nil {
+		out.Member = w.run.cfg.Members[w.member].Member
+	}
 	switch {
 	case err == nil && !w.warned:
 		out.Outcome, out.Timeline = Acknowledged, uint32(timeline) // #nosec G115 -- eight hexadecimal digits
 	case err != nil && (refused(err) || pgconn.SafeToRetry(err)):
+		w.noteMisled(err)
 		return out, false
 	}
 	return out, true
@@ -195,14 +218,14 @@ func refused(err error) bool {
 
 // connect opens a session to the writer's member.
 func (w *writer) connect(ctx context.Context) error {
-	m := w.run.cfg.Members[w.member]
+	at := w.door()
 	cfg, err := pgx.ParseConfig("host=127.0.0.1 user=app sslmode=disable passfile=/dev/null")
 	if err != nil {
 		return fmt.Errorf("preparing a session: %w", err)
 	}
-	cfg.Host, cfg.Port, cfg.Database = m.Host, uint16(m.Port), w.run.cfg.Database // #nosec G115 -- a port
+	cfg.Host, cfg.Port, cfg.Database = at.host, uint16(at.port), w.run.cfg.Database // #nosec G115 -- a port
 	cfg.User, cfg.Password = w.run.cfg.User, w.run.cfg.Password.Reveal()
-	cfg.TLSConfig, cfg.Fallbacks, cfg.ConnectTimeout = nil, nil, connectLimit
+	cfg.TLSConfig, cfg.Fallbacks, cfg.ConnectTimeout = nil, nil, at.limit
 	cfg.RuntimeParams = map[string]string{"application_name": "pgapp drill"}
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	if w.run.cfg.Dial != nil {
@@ -214,7 +237,7 @@ func (w *writer) connect(ctx context.Context) error {
 	w.conn, err = pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		w.conn = nil
-		return fmt.Errorf("connecting to %s: %w", net.JoinHostPort(m.Host, strconv.Itoa(m.Port)), err)
+		return fmt.Errorf("connecting to %s: %w", net.JoinHostPort(at.host, strconv.Itoa(at.port)), err)
 	}
 	return nil
 }

@@ -262,6 +262,6 @@ func (b drillBase) leave(ctx context.Context, c *api.Client, patient bool) error
 }
 
 // sql runs a statement as superuser.
-func (b drillBase) sql(ctx context.Context, database, statement string) error {
-	return b.self(ctx, "psql", "--role", roleAdmin, "--", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement)
+func (h drillCommands) sql(ctx context.Context, database, statement string) error {
+	return h.self(ctx, "psql", "--role", roleAdmin, "--", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement)
 }

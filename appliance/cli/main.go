@@ -93,7 +93,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		up.upCommand(), look.psCommand(), look.verifyCommand(), session.urlCommand(), session.psqlCommand(), session.sshCommand(), look.logsCommand(),
 		look.opsCommand(), member.stopCommand(), member.startCommand(), member.restartCommand(), member.reinitCommand(),
-		member.switchoverCommand(), member.failoverCommand(), member.rejoinCommand(), member.pauseCommand(), member.resumeCommand(), drillCommands{a}.drillCommand(), demoCommands{a}.demoCommand(), up.scaleCommand(), member.downCommand(),
+		member.switchoverCommand(), member.failoverCommand(), member.rejoinCommand(), member.pauseCommand(), member.resumeCommand(), drillCommands{a}.drillCommand(), demoCommands{a}.demoCommand(), benchCommands{drillCommands{a}}.benchCommand(), up.scaleCommand(), member.downCommand(),
 		daemon.infoCommand(), up.doctorCommand(), daemon.serveCommand(), daemon.endpointCommand(), daemon.shutdownCommand(), daemon.apiCommand(),
 		tokenCommands{a}.tokenCommand(), imageCommands{a}.imageCommand(), state.stateCommand(), state.adoptCommand(), daemon.versionCommand(), helpExitCodes(),
 	)

@@ -59,13 +59,13 @@ func renderHBA(c Config) ([]byte, error) {
 	return []byte(b.String()), nil
 }
 
-// appRules let the application's role in to its database, and to the one that pgapp drill
-// makes, so that a drill changes no file of a member.
+// appRules let the application's role in to its database, and to those that pgapp drill and
+// pgapp bench make, so that neither changes a file of a member.
 func appRules(r hbaRule) []hbaRule {
 	r.user, r.method = RoleApp, "scram-sha-256"
-	own := r
-	own.database = appliance.DrillDatabase
-	return []hbaRule{r, own}
+	drill, bench := r, r
+	drill.database, bench.database = appliance.DrillDatabase, appliance.BenchDatabase
+	return []hbaRule{r, drill, bench}
 }
 
 func (r hbaRule) line() (string, error) {

@@ -52,15 +52,8 @@ DELETE FROM pgapp_rental.request WHERE made < now() - interval '1 day'`
 // table of requests, and the current month's partition of the payments.
 func (s *Site) prepare(ctx context.Context) error {
 	_, err := s.writing(ctx, "preparing the database for the site", func(ctx context.Context, tx pgx.Tx) error {
-		var name string
-		var missing []string
-		if err := tx.QueryRow(ctx, missingSQL, needed()).Scan(&name, &missing); err != nil {
-			return err //nolint:wrapcheck // writing says what was done
-		}
-		if len(missing) > 0 {
-			table, column, _ := strings.Cut(missing[0], ".")
-			return appliance.NewProblem(appliance.ErrPrecondition, "database %q is not Pagila: it has no table public.%s with a column %s", name, table, column).
-				WithHint("pgapp up --dataset pagila makes a cluster with Pagila")
+		if err := IsPagila(ctx, tx); err != nil {
+			return err
 		}
 		// One site after the other: CREATE ... IF NOT EXISTS fails where two run at once.
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('pgapp_rental'))"); err != nil {
@@ -72,6 +65,24 @@ func (s *Site) prepare(ctx context.Context) error {
 		return addPartition(ctx, tx)
 	})
 	return err
+}
+
+// IsPagila refuses a database that is not Pagila, by its name.
+func IsPagila(ctx context.Context, q interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+},
+) error {
+	var name string
+	var missing []string
+	if err := q.QueryRow(ctx, missingSQL, needed()).Scan(&name, &missing); err != nil {
+		return fmt.Errorf("looking for Pagila's tables: %w", err)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	table, column, _ := strings.Cut(missing[0], ".")
+	return appliance.NewProblem(appliance.ErrPrecondition, "database %q is not Pagila: it has no table public.%s with a column %s", name, table, column).
+		WithHint("pgapp up --dataset pagila makes a cluster with Pagila")
 }
 
 // partitionSQL names the current month's partition, as Pagila names it, and its bounds.

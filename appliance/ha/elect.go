@@ -12,6 +12,9 @@ import (
 // the primary where no quorum is promised: 16 MiB, a WAL segment.
 const DefaultLag appliance.LSN = 16 << 20
 
+// UnfitWrites is why a member that takes writes is no candidate.
+const UnfitWrites = "accepts writes"
+
 // Known is what the record and earlier looks say of the cluster.
 type Known struct {
 	Identifier string
@@ -170,7 +173,7 @@ func foreign(k Known, s Standing) string {
 	case s.Identifier != k.Identifier:
 		return "belongs to another cluster: its system identifier is " + s.Identifier
 	case s.Primary:
-		return "accepts writes"
+		return UnfitWrites
 	case s.Return != "":
 		return "has to be brought back first"
 	case !s.Line.DescendsFrom(k.Line) && !begins(s, k.Line):

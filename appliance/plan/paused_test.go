@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/ha"
 	"pgapp/appliance/postgres"
 )
 
@@ -225,6 +226,27 @@ func TestEitherEndsWithTheFirstFinding(t *testing.T) {
 	} {
 		if got := either(c.watches...)(t.Context(), "node1"); got != c.want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestRefusalNamesAdoptWhereAnotherMemberTakesWrites(t *testing.T) {
+	t.Parallel()
+	f := facts{cluster: clusterOf(appliance.ProviderLocal, appliance.PhaseReady, 2)}
+	for name, c := range map[string]struct {
+		unfit map[string]string
+		want  string
+	}{
+		"one takes writes": {map[string]string{"node1": "lacks commits that node2 has", "node2": ha.UnfitWrites}, "pgapp adopt --cluster main"},
+		"one is behind":    {map[string]string{"node1": "lacks commits that node2 has"}, "pgapp failover --allow-data-loss --cluster main"},
+	} {
+		ch := appliance.PrimaryChange{
+			Kind: appliance.OpFailover, Phase: appliance.ChangeRefused,
+			Why: &appliance.ElectionRefusal{Reason: appliance.ErrNoCandidate, Unfit: c.unfit},
+		}
+		p := appliance.AsProblem(primaryChange{}.exact(t.Context(), f, ch, outcome(f.cluster, ch)))
+		if p.ID != appliance.ErrNoCandidate || !strings.Contains(p.Hint, c.want) {
+			t.Errorf("%s: %q %q", name, p.Message, p.Hint)
 		}
 	}
 }

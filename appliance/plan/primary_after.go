@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"pgapp/appliance"
+	"pgapp/appliance/ha"
 )
 
 // afterwards returns what a step does that comes after the change of primary. If it fails,
@@ -38,11 +39,14 @@ func afterwards(w work, s appliance.Step) func(context.Context, appliance.Report
 // unfitPaused is why a standby that has paused its replay can't be promoted.
 const unfitPaused = "has paused its replay"
 
-// exact returns the outcome. If the candidates have paused their replay, the hint says
-// how the replay goes on.
+// exact returns the outcome with the hint that fits: to adopt a member that takes writes,
+// or how the candidates' replay goes on that is paused.
 func (p primaryChange) exact(ctx context.Context, f facts, ch appliance.PrimaryChange, outcome error) error {
 	if outcome == nil || ch.Why == nil {
 		return outcome
+	}
+	if takesWrites(ch) {
+		return appliance.AsProblem(outcome).WithHint("it may be the real primary: pgapp adopt --cluster %s takes over what really runs", f.cluster.Name)
 	}
 	var hints []string
 	for _, name := range pausedCandidates(ch) {
@@ -54,6 +58,17 @@ func (p primaryChange) exact(ctx context.Context, f facts, ch appliance.PrimaryC
 		return outcome
 	}
 	return appliance.AsProblem(outcome).WithHint("%s, and then pgapp %s --cluster %s", strings.Join(hints, "; "), ch.Kind, f.cluster.Name)
+}
+
+// takesWrites tells whether another member than the recorded primary takes writes. No
+// other one is promoted then, whoever accepts a loss.
+func takesWrites(ch appliance.PrimaryChange) bool {
+	for _, why := range ch.Why.Unfit {
+		if why == ha.UnfitWrites {
+			return true
+		}
+	}
+	return false
 }
 
 // pausedCandidates are the members that a change was refused for, since they have paused

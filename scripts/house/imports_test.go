@@ -29,7 +29,7 @@ type room struct {
 func rooms() []room {
 	return []room{
 		{"pgapp", []string{"appliance/cli", "appliance/daemon/...", "embed/..."}},
-		{"appliance/cli", []string{"appliance", "appliance/bench/load", "appliance/drill", "appliance/home", "appliance/program", "appliance/rental", "appliance/rental/web", "api"}},
+		{"appliance/cli", []string{"appliance", "appliance/bench/load", "appliance/bench/report", "appliance/drill", "appliance/home", "appliance/program", "appliance/rental", "appliance/rental/web", "api"}},
 		{"appliance/daemon/supervise", []string{"appliance"}},
 		{"appliance/daemon/statebackup", []string{"appliance", "appliance/control", "appliance/daemon/supervise", "appliance/home", "appliance/program", "api", "store/..."}},
 		{"appliance/daemon", []string{
@@ -46,6 +46,7 @@ func rooms() []room {
 		{"appliance/drill", []string{"appliance"}},
 		{"appliance/endpoint", []string{"appliance"}},
 		{"appliance/bench/load", []string{"appliance", "appliance/rental"}},
+		{"appliance/bench/report", []string{"appliance"}},
 		{"appliance/rental", []string{"appliance"}},
 		{"appliance/rental/web", []string{"appliance", "appliance/rental"}},
 		{"appliance/wait", nil},
@@ -81,6 +82,8 @@ func keepers() map[string]string {
 		"golang.org/x/crypto/ssh":            "appliance/ssh",
 		"github.com/spf13/cobra":             "appliance/cli",
 		"github.com/google/renameio":         "appliance/durable",
+		"github.com/go-analyze/charts":       "appliance/bench/report",
+		"codeberg.org/go-pdf/fpdf":           "appliance/bench/report",
 	}
 }
 

@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pgapp/appliance"
+	"pgapp/appliance/bench/report"
+)
+
+func (a benchCommands) benchReport() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use: "report FILE", Short: "Write what a bench measured as a page, a PDF and tables",
+		Long: `Write the report of a bench to a directory: report.html, one page that needs nothing
+else; report.pdf with the same content; report.json, the whole record; and
+samples.csv, with a row for each second and each kind of request.
+
+FILE is the record of a bench, as report.json of an earlier report. Figures are the
+median of the rounds with the least and the most; each conclusion is made by rule
+from the figures.`,
+		Example: `  pgapp bench report --out /srv/www/bench ./report.json`,
+		Args:    oneArg("the file of a bench"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			b, err := a.benchOf(args[0])
+			if err != nil {
+				return err
+			}
+			if out == "" {
+				out = "pgapp-bench-" + b.ID
+			}
+			paths, err := report.Write(out, b)
+			if err != nil {
+				return err
+			}
+			return a.print(map[string]any{"bench": b.ID, "files": paths}, func() error {
+				_, err := fmt.Fprintln(a.Out, strings.Join(paths, "\n"))
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "directory to make (default pgapp-bench-ID); a report that is there is replaced")
+	return cmd
+}
+
+func (a benchCommands) benchCompare() *cobra.Command {
+	return &cobra.Command{
+		Use: "compare A B", Short: "Show how the figures of two benches differ",
+		Long: `Put the figures of bench B beside those of bench A, by experiment and variant. B is
+"more" or "less" where the spreads of the rounds do not overlap, else there is "no
+difference". A and B are files with the record of a bench.`,
+		Example: `  pgapp bench compare before/report.json after/report.json`,
+		Args:    twoArgs("two benches"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			x, err := a.benchOf(args[0])
+			if err != nil {
+				return err
+			}
+			y, err := a.benchOf(args[1])
+			if err != nil {
+				return err
+			}
+			c, err := report.Compare(x, y)
+			if err != nil {
+				return err
+			}
+			return a.print(c, func() error { return a.comparisonTable(c) })
+		},
+	}
+}
+
+// twoArgs wants exactly two arguments.
+func twoArgs(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 2 || args[0] == "" || args[1] == "" {
+			return appliance.NewProblem(appliance.ErrUsage, "%s takes %s", cmd.CommandPath(), what).WithHint("see '%s --help'", cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// benchOf reads the record of a bench from a file.
+func (a benchCommands) benchOf(path string) (appliance.Bench, error) {
+	var b appliance.Bench
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return b, appliance.NewProblem(appliance.ErrNotFound, "there is no file %q", path)
+	}
+	if err != nil {
+		return b, fmt.Errorf("reading bench %q: %w", path, err)
+	}
+	if err := json.Unmarshal(data, &b); err != nil {
+		return b, appliance.NewProblem(appliance.ErrUsage, "reading bench %q: %w", path, err).WithHint("a report's record is its report.json")
+	}
+	if b.ID == "" || b.ID == ".." || filepath.Base(b.ID) != b.ID {
+		return b, appliance.NewProblem(appliance.ErrUsage, "file %q holds no bench", path).WithHint("a report's record is its report.json")
+	}
+	return b, nil
+}
+
+func (a benchCommands) comparisonTable(c report.Comparison) error {
+	t := newTable("experiment", "variant", "figure", c.A, c.B, "ratio", "b is")
+	for _, r := range c.Rows {
+		ratio := "–"
+		if r.Ratio != nil {
+			ratio = r.Ratio.String()
+		}
+		t.AppendRow([]any{clean(r.Experiment), clean(r.Variant), r.Figure + ", " + r.Unit, r.A.String(), r.B.String(), ratio, r.Verdict})
+	}
+	if err := a.renderTable(t); err != nil {
+		return err
+	}
+	for _, n := range c.Notes {
+		a.note("%s", clean(n))
+	}
+	return nil
+}

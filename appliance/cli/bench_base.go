@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // benchBase is the bench's database.
@@ -18,14 +20,18 @@ type benchBase struct {
 // benchMark marks a database that a bench has made.
 const benchMark = "made by pgapp bench, which removes it"
 
-// otherBenchSQL fails where the database is not one that a bench has made, or somebody
-// works in it. A killed bench may have left it before it was marked: then it is empty.
-const otherBenchSQL = `DO $do$ BEGIN
+// foreignBaseSQL fails where the database is not one that a bench has made. A killed bench
+// may have left it before it was marked: then it is empty.
+const foreignBaseSQL = `DO $do$ BEGIN
 IF coalesce(pg_catalog.shobj_description((SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()), 'pg_database'), '') <> '` + benchMark + `'
 	AND EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace
 		WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')) THEN
 	RAISE 'it has tables that no bench has made';
 END IF;
+END $do$`
+
+// busyBaseSQL fails where somebody works in the database.
+const busyBaseSQL = `DO $do$ BEGIN
 IF EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database()
 	AND backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()) THEN
 	RAISE 'another bench works in it';
@@ -36,7 +42,7 @@ END $do$`
 // left is removed before.
 func (b benchBase) create(ctx context.Context, database string) error {
 	if b.sql(ctx, appliance.BenchDatabase, "SELECT 1") == nil {
-		if err := b.sql(ctx, appliance.BenchDatabase, otherBenchSQL); err != nil {
+		if err := b.free(ctx); err != nil {
 			return appliance.NewProblem(appliance.ErrConflict, "no bench: there is a database %s: %w", appliance.BenchDatabase, err).
 				WithHint("the bench needs that name: wait for the other bench, or rename the database")
 		}
@@ -54,6 +60,27 @@ func (b benchBase) create(ctx context.Context, database string) error {
 		}
 	}
 	return b.fill(ctx, database)
+}
+
+// busyLimit bounds the wait for the end of a killed bench's sessions.
+const busyLimit = 5 * time.Second
+
+// free tells whether the database may be removed.
+func (b benchBase) free(ctx context.Context) error {
+	if err := b.sql(ctx, appliance.BenchDatabase, foreignBaseSQL); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, busyLimit)
+	defer cancel()
+	var last error
+	err := wait.Until(limited, pollEvery, func(context.Context) (bool, error) {
+		last = b.sql(ctx, appliance.BenchDatabase, busyBaseSQL)
+		return last == nil, nil
+	})
+	if err != nil {
+		return last
+	}
+	return nil
 }
 
 func (b benchBase) drop(ctx context.Context) error {

@@ -181,7 +181,9 @@ func lockRental(ctx context.Context, tx pgx.Tx, customer, rental int32) error {
 	return missing(err, "rental of this customer with number", rental)
 }
 
-const paySQL = `WITH due AS (SELECT r.customer_id, r.staff_id, r.rental_id, ` + owedSQL + ` AS cents
+// paySQL looks for payments by customer too, for which Pagila has an index.
+const paySQL = `WITH due AS (SELECT r.customer_id, r.staff_id, r.rental_id, ` + owedOf + `coalesce((SELECT sum(p.amount * 100)::int
+FROM public.payment AS p WHERE p.rental_id = r.rental_id AND p.customer_id = r.customer_id), 0)` + owedLess + ` AS cents
 FROM public.rental AS r JOIN public.inventory AS i USING (inventory_id) JOIN public.film AS f USING (film_id) WHERE r.rental_id = $1)
 INSERT INTO public.payment (customer_id, staff_id, rental_id, amount, payment_date)
 SELECT customer_id, staff_id, rental_id, cents / 100.0, now() FROM due WHERE cents > 0 RETURNING payment_id, (amount * 100)::int`

@@ -1,0 +1,100 @@
+//go:build integration
+
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/wait"
+)
+
+// bench reads the record that pgapp bench has printed.
+func (b *box) bench(r result) appliance.Bench {
+	b.t.Helper()
+	var out appliance.Bench
+	if err := json.Unmarshal([]byte(r.out), &out); err != nil || len(out.Points) == 0 {
+		b.t.Fatalf("pgapp bench: exit code %d, %v\n%s%s\n%s", r.code, err, r.out, r.err, b.log())
+	}
+	return out
+}
+
+// books are the figures of the cluster's own rentals and payments.
+func (b *box) books() string {
+	b.t.Helper()
+	return b.rows(`SELECT count(*), max(rental_id), (SELECT (count(*), sum(amount)) FROM payment), to_regnamespace('pgapp_rental'),
+(SELECT count(*) FROM pg_database WHERE datname = 'pgapp_bench') FROM rental`)
+}
+
+// benchAtWork waits until a bench's load has begun.
+func (b *box) benchAtWork() {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), commandTimeout)
+	defer cancel()
+	b.must(wait.Until(ctx, 50*time.Millisecond, func(context.Context) (bool, error) {
+		return b.rows("SELECT count(*) > 3 FROM pg_stat_activity WHERE datname = 'pgapp_bench' AND starts_with(application_name, 'pgapp demo')") == "t", nil
+	}))
+}
+
+// TestBenchRunMeasuresACopy drives loads on a cluster, one of which is killed and one
+// ended by Ctrl-C; the cluster's own tables stay as they are.
+func TestBenchRunMeasuresACopy(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	b.up("--standbys", "1")
+	before := b.books()
+	b.rows("ALTER TABLE film RENAME TO movie")
+	if r := b.run("bench", "run"); r.code == 0 || !strings.Contains(r.err, `database "pagila" is not Pagila`) {
+		t.Errorf("a database that is not Pagila: exit code %d, %s", r.code, r.err)
+	}
+	b.rows("ALTER TABLE movie RENAME TO film")
+
+	killed, ended := b.background("bench", "run", "--reads", "0", "--warmup", "0s", "--duration", "5m")
+	b.benchAtWork()
+	b.must(killed.Process.Kill())
+	ended()
+	if now := b.books(); now == before {
+		t.Error("a killed bench leaves no database: the test shows nothing")
+	}
+
+	r := b.bench(b.ok("bench", "run", "--reads", "70", "--warmup", "500ms", "--duration", "3s", "--consistency", "session", "-o", "json"))
+	p := r.Points[0].Result
+	reads, writes := p.Kinds["read"].Count, p.Kinds["write"].Count
+	if r.State != appliance.BenchSucceeded || reads == 0 || writes == 0 || len(p.Errors) > 0 || p.Missed != 0 || p.Requests != reads+writes {
+		t.Errorf("state %s: %d requests, %d reads, %d writes, errors %v, %d own writes not seen", r.State, p.Requests, reads, writes, p.Errors, p.Missed)
+	}
+	if p.Answered["node1"] != reads-p.Redirected || p.Answered["node0"] != writes+p.Redirected {
+		t.Errorf("%d reads, %d writes and %d redirected, answered by %v", reads, writes, p.Redirected, p.Answered)
+	}
+	for _, kind := range []string{"film", "rentals", "rent", "read", "write", "all"} {
+		if l := p.Kinds[kind]; l.Count == 0 || l.P50 <= 0 || l.Max < l.P99 || l.Histogram == "" {
+			t.Errorf("%s: %+v", kind, l)
+		}
+	}
+	if len(p.Series) < 3 || p.Series[1].LagBytes == nil || p.Driver.Cores <= 0 {
+		t.Errorf("series %+v, driver %+v", p.Series, p.Driver)
+	}
+	if s := r.Setting; s.PostgreSQL == "" || s.Kernel == "" || s.MemoryMiB == 0 || len(s.Members) != 2 || s.Settings["wal_level"] == "" {
+		t.Errorf("setting %+v", s)
+	}
+	if now := b.books(); now != before {
+		t.Errorf("the cluster's own tables: %s, %s before", now, before)
+	}
+
+	cut, ended := b.background("bench", "run", "--rate", "40", "--through", "members", "--read-from", "primary", "--warmup", "0s", "--duration", "5m", "-o", "json")
+	b.benchAtWork()
+	b.must(cut.Process.Signal(os.Interrupt))
+	how := ended()
+	r = b.bench(how)
+	if p := r.Points[0]; how.code != appliance.ExitInterrupted || r.State != appliance.BenchCancelled || !p.Partial || p.Result.Answered["node1"] != 0 || len(p.Result.Errors) > 0 {
+		t.Errorf("Ctrl-C: exit code %d, state %s, partial %t, answered by %v, errors %v\n%s", how.code, r.State, p.Partial, p.Result.Answered, p.Result.Errors, how.err)
+	}
+	if now := b.books(); now != before {
+		t.Errorf("the cluster's own tables after Ctrl-C: %s, %s before", now, before)
+	}
+}

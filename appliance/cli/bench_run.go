@@ -14,6 +14,7 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/appliance/bench"
 	"pgapp/appliance/bench/load"
 	"pgapp/appliance/rental"
 )
@@ -119,18 +120,22 @@ func (a benchCommands) benchRun(ctx context.Context, f *benchRunFlags) error {
 func (a benchCommands) benchOne(ctx context.Context, c *api.Client, l appliance.BenchLoad) (appliance.Bench, error) {
 	h := benchHands{a.drillCommands, c}
 	b := appliance.Bench{
-		Cluster: a.cluster, Kind: appliance.BenchRun, State: appliance.BenchSucceeded, Name: "run", Command: benchCommandLine(a.cluster, l),
+		ID: bench.NewID(time.Now()), Cluster: a.cluster, Kind: appliance.BenchRun, State: appliance.BenchSucceeded, Name: "run", Command: benchCommandLine(a.cluster, l),
 		CreatedAt: time.Now().UTC(), Progress: appliance.BenchProgress{Total: 1},
 		Experiments: []appliance.BenchExperiment{{
 			Name: "run", Title: "How does the cluster carry this load?", Measure: "throughput", Repeats: 1, Variants: []appliance.BenchVariant{{Name: "run", Load: l}},
 		}},
 	}
+	release, err := a.benches().Claim()
+	if err != nil {
+		return b, err
+	}
+	defer release()
 	a.note("copying the tables to database %s", appliance.BenchDatabase)
 	if err := h.open(ctx); err != nil {
 		return b, err
 	}
 	defer h.close(ctx)
-	var err error
 	if b.Setting, err = h.setting(ctx, l.Seed); err != nil {
 		return b, err
 	}
@@ -148,7 +153,7 @@ func (a benchCommands) benchOne(ctx context.Context, c *api.Client, l appliance.
 		b.State = appliance.BenchCancelled
 		a.exit = appliance.ExitInterrupted
 	}
-	return b, err
+	return b, errors.Join(err, a.benches().Save(b))
 }
 
 // benchCommandLine is the command that repeats the load.

@@ -31,6 +31,8 @@ const (
 	BackupsDir = "backups"
 	// BackupKey is the age identity that they are sealed to.
 	BackupKey = "backup.key"
+	// BenchesDir holds what pgapp bench has measured.
+	BenchesDir = "benches"
 	// SQLDir holds SQL that clients have sent, by cluster, until it is loaded.
 	SQLDir = "sql"
 )

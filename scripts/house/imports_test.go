@@ -29,7 +29,7 @@ type room struct {
 func rooms() []room {
 	return []room{
 		{"pgapp", []string{"appliance/cli", "appliance/daemon/...", "embed/..."}},
-		{"appliance/cli", []string{"appliance", "appliance/bench/load", "appliance/bench/report", "appliance/drill", "appliance/home", "appliance/program", "appliance/rental", "appliance/rental/web", "api"}},
+		{"appliance/cli", []string{"appliance", "appliance/bench", "appliance/bench/load", "appliance/bench/report", "appliance/drill", "appliance/home", "appliance/program", "appliance/rental", "appliance/rental/web", "api"}},
 		{"appliance/daemon/supervise", []string{"appliance"}},
 		{"appliance/daemon/statebackup", []string{"appliance", "appliance/control", "appliance/daemon/supervise", "appliance/home", "appliance/program", "api", "store/..."}},
 		{"appliance/daemon", []string{
@@ -45,6 +45,7 @@ func rooms() []room {
 		{"appliance/ha", []string{"appliance"}},
 		{"appliance/drill", []string{"appliance"}},
 		{"appliance/endpoint", []string{"appliance"}},
+		{"appliance/bench", []string{"appliance"}},
 		{"appliance/bench/load", []string{"appliance", "appliance/rental"}},
 		{"appliance/bench/report", []string{"appliance"}},
 		{"appliance/rental", []string{"appliance"}},

@@ -1,0 +1,2 @@
+// Package bench keeps the records of what pgapp bench has measured.
+package bench

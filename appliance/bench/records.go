@@ -1,0 +1,193 @@
+package bench
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pgapp/appliance"
+	"pgapp/appliance/durable"
+)
+
+const (
+	suffix   = ".json"
+	lockName = "lock"
+	// randomDigits tell benches of one second apart.
+	randomDigits = 4
+)
+
+// Records are the benches of a home: a file each, below Dir, which is made when it is
+// needed.
+type Records struct{ Dir string }
+
+// NewID returns an id for a bench that begins now. Ids sort by time.
+func NewID(now time.Time) string {
+	return now.UTC().Format("20060102-150405") + "-" + strings.ToLower(rand.Text()[:randomDigits])
+}
+
+// validID is what [NewID] makes. No other text gets near a path.
+func validID(id string) bool {
+	return regexp.MustCompile(`^\d{8}-\d{6}-[a-z2-7]{4}$`).MatchString(id)
+}
+
+func (r Records) path(id string) string { return filepath.Join(r.Dir, id+suffix) }
+
+// Save writes the record, which is on disk when Save returns nil. After an error, and after
+// a kill, the file is as it was before. A repeat is safe.
+func (r Records) Save(b appliance.Bench) error {
+	if !validID(b.ID) {
+		return appliance.NewProblem(appliance.ErrInternal, "bench %q has no valid id", b.ID)
+	}
+	text, err := json.Marshal(b)
+	if err == nil {
+		err = os.MkdirAll(r.Dir, 0o700)
+	}
+	if err == nil {
+		err = durable.WriteFile(r.path(b.ID), text)
+	}
+	if err != nil {
+		return fmt.Errorf("saving bench %s: %w", b.ID, err)
+	}
+	return nil
+}
+
+// Load reads a record. An id that is not there is a problem not-found.
+func (r Records) Load(id string) (appliance.Bench, error) {
+	if !validID(id) {
+		return appliance.Bench{}, notFound(id)
+	}
+	held, err := r.held()
+	if err != nil {
+		return appliance.Bench{}, err
+	}
+	return r.read(id, held)
+}
+
+func notFound(id string) error {
+	return appliance.NewProblem(appliance.ErrNotFound, "no bench has the id %q", id).WithHint("pgapp bench ls shows them")
+}
+
+// read reads a record. One that says that its bench runs, while none does, is one of a
+// process that was killed.
+func (r Records) read(id string, held bool) (b appliance.Bench, err error) {
+	text, err := os.ReadFile(r.path(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return b, notFound(id)
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &b)
+	}
+	if err == nil && b.ID != id {
+		err = fmt.Errorf("it is that of bench %q", b.ID)
+	}
+	if err != nil {
+		return b, fmt.Errorf("reading bench %s in %s: %w", id, r.path(id), err)
+	}
+	if b.State == appliance.BenchRunning && !held {
+		b.State = appliance.BenchInterrupted
+	}
+	return b, nil
+}
+
+// List returns the records, the newest first. A file that can't be read doesn't hide the
+// others: they are returned beside the error that names it.
+func (r Records) List() (all []appliance.Bench, err error) {
+	entries, err := os.ReadDir(r.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing benches: %w", err)
+	}
+	held, err := r.held()
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, e := range entries {
+		id, ok := strings.CutSuffix(e.Name(), suffix)
+		if !ok || !validID(id) {
+			continue
+		}
+		b, err := r.read(id, held)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		all = append(all, b)
+	}
+	slices.SortFunc(all, func(x, y appliance.Bench) int { return cmp.Compare(y.ID, x.ID) })
+	return all, errors.Join(errs...)
+}
+
+// Remove removes a record. An id that is not there is a problem not-found, and the bench
+// that runs a problem conflict.
+func (r Records) Remove(id string) error {
+	if !validID(id) {
+		return notFound(id)
+	}
+	held, err := r.held()
+	if err != nil {
+		return err
+	}
+	if b, err := r.read(id, held); err == nil && b.State == appliance.BenchRunning {
+		return appliance.NewProblem(appliance.ErrConflict, "bench %s runs", id).WithHint("end it with Ctrl-C, or wait for its end")
+	}
+	err = os.Remove(r.path(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return notFound(id)
+	}
+	if err != nil {
+		return fmt.Errorf("removing bench %s: %w", id, err)
+	}
+	return durable.SyncDir(r.Dir)
+}
+
+// Claim makes the caller the only one who runs a bench in this home, until release is
+// called or the process ends. While another one does, Claim returns a problem conflict.
+func (r Records) Claim() (release func(), err error) {
+	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the directory of benches: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(r.Dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the benches' lock: %w", err)
+	}
+	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock); err != nil {
+		_ = f.Close() // nothing was written
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+			return nil, appliance.NewProblem(appliance.ErrConflict, "another bench runs in this home").WithHint("pgapp bench ls shows it")
+		}
+		return nil, fmt.Errorf("locking the benches: %w", err)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// held tells whether somebody holds the lock of [Records.Claim].
+func (r Records) held() (bool, error) {
+	f, err := os.Open(filepath.Join(r.Dir, lockName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("opening the benches' lock: %w", err)
+	}
+	defer func() { _ = f.Close() }()         // it was only read
+	lock := unix.Flock_t{Type: unix.F_WRLCK} // only asks, and so is in nobody's way (fcntl(2))
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
+		return false, fmt.Errorf("looking at the benches' lock: %w", err)
+	}
+	return lock.Type != unix.F_UNLCK, nil
+}

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pgapp/appliance"
+	"pgapp/appliance/bench"
+	"pgapp/appliance/home"
+)
+
+// benches are the records of the home's benches.
+func (a *app) benches() bench.Records {
+	return bench.Records{Dir: filepath.Join(a.home, home.BenchesDir)}
+}
+
+func (a benchCommands) benchLsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Short: "List benches, newest first",
+		Example: `  pgapp bench ls
+  pgapp bench ls -o json`,
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			all, err := a.benches().List()
+			return errors.Join(a.print(all, func() error { return a.benchList(all) }), err)
+		},
+	}
+}
+
+func (a benchCommands) benchList(all []appliance.Bench) error {
+	t := newTable("id", "cluster", "name", "state", "points", "begun", "seconds")
+	for _, b := range all {
+		took := ""
+		if b.EndedAt != nil {
+			took = fmt.Sprintf("%.0f", b.EndedAt.Sub(b.CreatedAt).Seconds())
+		}
+		t.AppendRow([]any{b.ID, clean(b.Cluster), clean(b.Name), b.State, fmt.Sprintf("%d/%d", b.Progress.Done, b.Progress.Total), b.CreatedAt.Local().Format(time.DateTime), took})
+	}
+	return a.renderTable(t)
+}
+
+func (a benchCommands) benchShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show ID", Short: "Show what a bench has measured",
+		Example: `  pgapp bench show 20260301-120000-abcd
+  pgapp bench show 20260301-120000-abcd -o json`,
+		Args: benchIDs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			b, err := a.benches().Load(args[0])
+			if err != nil {
+				return err
+			}
+			return a.print(b, func() error { return a.benchShow(b) })
+		},
+	}
+}
+
+// benchShow shows a run's tables, or a suite's experiments.
+func (a benchCommands) benchShow(b appliance.Bench) error {
+	a.note("bench %s (%s) of cluster %s: %s, %d of %d points", b.ID, clean(b.Name), clean(b.Cluster), b.State, b.Progress.Done, b.Progress.Total)
+	a.note("again: %s", clean(b.Command))
+	if b.Kind == appliance.BenchRun && len(b.Points) == 1 {
+		return a.benchTables(b)
+	}
+	t := newTable("experiment", "variant", "rounds", "requests/s", "least", "most", "p50 ms", "p99 ms", "errors")
+	for _, e := range b.Experiments {
+		for _, v := range e.Variants {
+			if row := variantRow(b, e.Name, v.Name); row != nil {
+				t.AppendRow(row)
+			}
+		}
+	}
+	if err := a.renderTable(t); err != nil {
+		return err
+	}
+	for _, n := range b.Notes {
+		a.note("%s", clean(n))
+	}
+	return nil
+}
+
+// variantRow has the medians of a variant's rounds, nil where none was measured.
+func variantRow(b appliance.Bench, experiment, variant string) []any {
+	var rate, half, tail []float64
+	var failed int64
+	for _, p := range b.Points {
+		if p.Experiment != experiment || p.Variant != variant || p.Partial {
+			continue
+		}
+		all := p.Result.Kinds["all"]
+		rate, half, tail = append(rate, p.Result.PerSecond), append(half, all.P50), append(tail, all.P99)
+		for _, n := range p.Result.Errors {
+			failed += n
+		}
+	}
+	if len(rate) == 0 {
+		return nil
+	}
+	number := func(f float64) string { return fmt.Sprintf("%.1f", f) }
+	middle := func(of []float64) string {
+		slices.Sort(of)
+		return number((of[(len(of)-1)/2] + of[len(of)/2]) / 2)
+	}
+	median := middle(rate) // sorts rate
+	return []any{clean(experiment), clean(variant), len(rate), median, number(rate[0]), number(rate[len(rate)-1]), middle(half), middle(tail), failed}
+}
+
+func (a benchCommands) benchRmCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "rm ID...", Short: "Remove what benches have measured",
+		Example: `  pgapp bench rm 20260301-120000-abcd`,
+		Args:    benchIDs(0),
+		RunE: func(_ *cobra.Command, args []string) error {
+			var errs []error
+			for _, id := range args {
+				err := a.benches().Remove(id)
+				if err == nil {
+					a.note("bench %s is removed", id)
+				}
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		},
+	}
+}
+
+// benchIDs wants that many ids of benches, or with 0 at least one.
+func benchIDs(number int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 || number > 0 && len(args) != number {
+			return appliance.NewProblem(appliance.ErrUsage, "%s takes the id of a bench", cmd.CommandPath()).WithHint("pgapp bench ls shows them")
+		}
+		return nil
+	}
+}

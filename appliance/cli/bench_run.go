@@ -66,7 +66,7 @@ arrived, also where it had to wait for a client, so a stall shows in full.
 
 The load works in a copy of the cluster's Pagila, the database pgapp_bench, which
 is removed in the end. A cluster whose database is not Pagila is refused. Ctrl-C
-ends the load and keeps what was measured.
+ends the load and keeps what was measured: pgapp bench ls lists it.
 
 The driver's own use of the processors and its lateness are in the result. It says
 so where the driver was late: 1 % of requests began more than 10 ms after their
@@ -149,7 +149,10 @@ func (a benchCommands) benchOne(ctx context.Context, c *api.Client, l appliance.
 	p.Experiment, p.Variant, p.Round = b.Experiments[0].Name, v.Name, 1
 	ended := time.Now().UTC()
 	b.Points, b.EndedAt, b.Progress.Done, b.Notes = []appliance.BenchPoint{p}, &ended, 1, benchNotes(p)
-	if p.Partial {
+	switch {
+	case err != nil:
+		b.State, b.Error = appliance.BenchFailed, appliance.AsProblem(err)
+	case p.Partial:
 		b.State = appliance.BenchCancelled
 		a.exit = appliance.ExitInterrupted
 	}
@@ -216,6 +219,7 @@ func (a benchCommands) benchTables(b appliance.Bench) error {
 	for _, n := range b.Notes {
 		a.note("%s", n)
 	}
+	a.note("\nbench %s", b.ID)
 	return nil
 }
 

@@ -6,11 +6,16 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"pgapp/appliance"
+	"pgapp/appliance/bench"
+	"pgapp/appliance/home"
 	"pgapp/appliance/wait"
 )
 
@@ -46,6 +51,7 @@ func (b *box) benchAtWork() {
 func TestBenchRunMeasuresACopy(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
+	b.mayHold = append(b.mayHold, home.BenchesDir)
 	b.up("--standbys", "1")
 	before := b.books()
 	b.rows("ALTER TABLE film RENAME TO movie")
@@ -91,6 +97,10 @@ func TestBenchRunMeasuresACopy(t *testing.T) {
 	b.must(cut.Process.Signal(os.Interrupt))
 	how := ended()
 	r = b.bench(how)
+	kept, err := bench.Records{Dir: filepath.Join(b.home, home.BenchesDir)}.List()
+	if err != nil || len(kept) != 2 || !cmp.Equal(kept[0], r) {
+		t.Errorf("%d records are kept, 2 benches ended: %v", len(kept), err)
+	}
 	if p := r.Points[0]; how.code != appliance.ExitInterrupted || r.State != appliance.BenchCancelled || !p.Partial || p.Result.Answered["node1"] != 0 || len(p.Result.Errors) > 0 {
 		t.Errorf("Ctrl-C: exit code %d, state %s, partial %t, answered by %v, errors %v\n%s", how.code, r.State, p.Partial, p.Result.Answered, p.Result.Errors, how.err)
 	}

@@ -180,7 +180,7 @@ func TestWorkServesTheOthersOfAClusterWithoutPorts(t *testing.T) {
 	d.allot = errors.New("no port is free")
 	d.cluster("lacks", nil)
 	d.cluster("main", freePair(t))
-	if err := d.work(t.Context()); !errors.Is(err, d.allot) {
+	if err := d.Work(t.Context()); !errors.Is(err, d.allot) {
 		t.Errorf("work: error %v, want %v", err, d.allot)
 	}
 	if s, ok := d.status().Cluster("main"); !ok || s.RW.Problem != "" {
@@ -196,7 +196,7 @@ func TestWorkMovesPortsThatAnotherProgramGot(t *testing.T) {
 	d.next = []appliance.Endpoints{*want}
 	d.cluster("main", taken)
 	for range 2 {
-		if err := d.work(t.Context()); err != nil {
+		if err := d.Work(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -206,7 +206,7 @@ func TestWorkMovesPortsThatAnotherProgramGot(t *testing.T) {
 	}
 	// A pair that was held once is kept, though the other program goes.
 	_ = l.Close()
-	if err := d.work(t.Context()); err != nil {
+	if err := d.Work(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if s, _ := d.status().Cluster("main"); s.RW.Address != want.RWAddress() || s.RW.Problem != "" {
@@ -221,7 +221,7 @@ func TestSettleKillsAFrozenProcessInAChange(t *testing.T) {
 	if err := d.update(t.Context(), "main", func(c *appliance.Cluster) { c.Phase = appliance.PhaseReady }); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.work(t.Context()); err != nil {
+	if err := d.Work(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	was := d.status().PID
@@ -237,7 +237,7 @@ func TestSettleKillsAFrozenProcessInAChange(t *testing.T) {
 	if err := d.Settle(t.Context(), "main", false); err != nil {
 		t.Errorf("settling without a process: %v", err)
 	}
-	if err := d.work(t.Context()); err != nil {
+	if err := d.Work(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if s := d.status(); s.PID == was || !s.Clusters[0].Closed {
@@ -249,7 +249,7 @@ func TestRunReplacesAFrozenProcess(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	d.cluster("main", freePair(t))
-	if err := d.work(t.Context()); err != nil {
+	if err := d.Work(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	was := d.status().PID
@@ -281,12 +281,12 @@ func TestWorkLeavesTheProcessOfALostState(t *testing.T) {
 	t.Parallel()
 	d, lost := newDesk(t), newDesk(t)
 	d.cluster("main", freePair(t))
-	if err := d.work(t.Context()); err != nil {
+	if err := d.Work(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	was := d.status()
 	lost.cfg.Process = d.cfg.Process
-	if err := lost.work(t.Context()); err != nil {
+	if err := lost.Work(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if now := d.status(); now.PID != was.PID || len(now.Clusters) != 1 {
@@ -298,7 +298,7 @@ func TestSettleEndsAFrozenProcessWithTheLastCluster(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	d.cluster("main", freePair(t))
-	if err := d.work(t.Context()); err != nil {
+	if err := d.Work(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	d.halt()

@@ -70,6 +70,12 @@ type Config struct {
 	Observing func(ctx context.Context) (string, error)
 	Ports     Ports
 	Log       *slog.Logger
+	// Serves tells whether the recorded primary takes writes and lets the application in.
+	// The default connects to it.
+	Serves func(ctx context.Context, c appliance.Cluster) bool
+	// First is greater than the number of any state that an earlier daemon has made. The
+	// default is the clock's, in milliseconds.
+	First uint64
 }
 
 // Router has the endpoint process hold what follows from the records and the looks.
@@ -98,11 +104,14 @@ type Router struct {
 
 // New makes a router. It does nothing before [Router.Run].
 func New(cfg Config) *Router {
-	return &Router{
+	r := &Router{
 		cfg: cfg, wake: make(chan struct{}, 1), begin: make(chan struct{}), turn: make(chan struct{}, 1), known: map[string]*memory{},
-		// Greater than the number of any state that an earlier daemon has made.
-		number: uint64(time.Now().UnixMilli()), //nolint:gosec // after 1970
+		number: cmp.Or(cfg.First, uint64(time.Now().UnixMilli())), //nolint:gosec // after 1970
 	}
+	if r.cfg.Serves == nil {
+		r.cfg.Serves = r.asks
+	}
+	return r
 }
 
 // Begin lets the router work: the daemon's parts are together then. A repeat does nothing.
@@ -150,7 +159,7 @@ func (r *Router) Run(ctx context.Context) error {
 	defer tick.Stop()
 	said := ""
 	for {
-		err := r.work(ctx)
+		err := r.Work(ctx)
 		r.note(err)
 		if err != nil && ctx.Err() == nil && err.Error() != said {
 			said = err.Error()
@@ -185,8 +194,8 @@ func (r *Router) Status(ctx context.Context) (appliance.RouteStatus, error) {
 	return s, cmp.Or(r.trouble, err)
 }
 
-// work looks at the records, verifies what has to be verified, and applies.
-func (r *Router) work(ctx context.Context) error {
+// Work looks at the records once, verifies what has to be verified, and applies.
+func (r *Router) Work(ctx context.Context) error {
 	if why, err := r.cfg.Observing(ctx); err != nil || why != "" {
 		return err // the process keeps a state that is no older than the record
 	}

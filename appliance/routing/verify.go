@@ -38,9 +38,19 @@ func (r *Router) mayOpen(c appliance.Cluster) bool {
 		!c.WantStopped && !c.PrimaryMember().WantStopped
 }
 
-// verify looks whether the recorded primary takes writes and lets the application in. A
-// primary that waits for its standbys after a crash does not yet.
+// verify notes whether the recorded primary serves.
 func (r *Router) verify(ctx context.Context, c appliance.Cluster) {
+	if !r.cfg.Serves(ctx, c) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.memory(c.UUID).verify(c)
+}
+
+// asks looks whether the recorded primary takes writes and lets the application in. A
+// primary that waits for its standbys after a crash does not yet.
+func (r *Router) asks(ctx context.Context, c appliance.Cluster) bool {
 	limit := verifying
 	if !c.SharesMachine() {
 		limit = verifyingMachine
@@ -49,22 +59,17 @@ func (r *Router) verify(ctx context.Context, c appliance.Cluster) {
 	defer cancel()
 	secrets, err := r.cfg.Store.Secrets(ctx, c.Name)
 	if err != nil {
-		return
+		return false
 	}
 	m := c.PrimaryMember()
 	p, err := postgres.Connect(ctx, m.Host, m.Port, postgres.MaintenanceDatabase, secrets.Get(appliance.SecretControl))
 	if err != nil {
-		return
+		return false
 	}
 	seen, err := p.Sight(ctx)
 	_ = p.Close(context.WithoutCancel(ctx)) // nothing was written that could be lost
 	if err != nil || seen.InRecovery || seen.SystemIdentifier != c.SystemIdentifier {
-		return
+		return false
 	}
-	if !postgres.Admits(ctx, m.Host, m.Port, c.Spec.Database) {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.memory(c.UUID).verify(c)
+	return postgres.Admits(ctx, m.Host, m.Port, c.Spec.Database)
 }

@@ -5,6 +5,7 @@
 //	go run ./scripts/sim [-seeds N] [-seed FIRST]     play N seeds
 //	go run ./scripts/sim -seeds 1 -seed N -v          play one and print it
 //	go run ./scripts/sim -watch ...                   the same for failovers that begin by themselves
+//	go run ./scripts/sim -endpoints ...               the same for changes with endpoints that follow
 //	go run ./scripts/sim -mutations                   find each mutation of the core
 package main
 
@@ -17,6 +18,7 @@ import (
 	"os/signal"
 
 	"pgapp/scripts/sim/mutations"
+	"pgapp/scripts/sim/routeworld"
 	"pgapp/scripts/sim/watchworld"
 	"pgapp/scripts/sim/world"
 )
@@ -29,10 +31,14 @@ func main() {
 	verbose := flag.Bool("v", false, "print what happens")
 	all := flag.Bool("mutations", false, "find each mutation of the core")
 	watch := flag.Bool("watch", false, "play failovers that begin by themselves")
+	endpoints := flag.Bool("endpoints", false, "play changes of primary with endpoints that follow")
 	flag.Parse()
 	game := changes
-	if *watch {
+	switch {
+	case *watch:
 		game = failovers
+	case *endpoints:
+		game = routed
 	}
 	run := func() error { return play(game, *first, *seeds, *verbose) }
 	if *all {
@@ -55,6 +61,11 @@ func changes(seed uint64, log io.Writer) (int, error) {
 func failovers(seed uint64, log io.Writer) (int, error) {
 	w, err := watchworld.Run(seed, log)
 	return w.Failovers, err
+}
+
+func routed(seed uint64, log io.Writer) (int, error) {
+	r, err := routeworld.Run(seed, log)
+	return r.Changes, err
 }
 
 func play(game func(seed uint64, log io.Writer) (int, error), first, seeds uint64, verbose bool) error {

@@ -19,7 +19,7 @@ import (
 	"pgapp/scripts/build/overlay"
 )
 
-// Mutation is one text in a file of package ha, and what breaks it.
+// Mutation is one text in a file of package ha, or of package routing, and what breaks it.
 type Mutation struct {
 	Name, File, Old, New string
 	// Seed is the first seed that finds the mutation.
@@ -28,12 +28,25 @@ type Mutation struct {
 
 const (
 	core    = "appliance/ha"
+	router  = "appliance/routing"
 	worlds  = "scripts/sim"
 	program = "scripts/sim/mutants"
 )
 
-// world is where the mutation is played: beside the watch, or in changes of primary alone.
+// core is the package that the mutation breaks.
+func (m Mutation) core() string {
+	if m.world() == "routeworld" {
+		return router
+	}
+	return core
+}
+
+// world is where the mutation is played: beside the watch, with endpoints, or in changes of
+// primary alone.
 func (m Mutation) world() string {
+	if slices.Contains([]string{"route.go", "memory.go", "settle.go", "apply.go"}, m.File) {
+		return "routeworld"
+	}
 	if slices.Contains([]string{"decide.go", "others.go", "restrain.go", "hold.go"}, m.File) {
 		return "watchworld"
 	}
@@ -42,7 +55,7 @@ func (m Mutation) world() string {
 
 // Find has the simulator look for each mutation in 10,000 seeds.
 func Find(ctx context.Context, out io.Writer) error {
-	all := slices.Concat(All(), Watched())
+	all := slices.Concat(All(), Watched(), Routed())
 	mutants, err := Build(ctx, ".", all)
 	if err != nil {
 		return err
@@ -126,6 +139,7 @@ func main() {
 // copyTo adds copies of the core with the mutation, and of its world, in directories of that
 // name.
 func (m Mutation) copyTo(root, name string, files map[string]string) error {
+	core, alias := m.core(), path.Base(m.core())+" "
 	mutant, err := overlay.Edit{File: path.Join(core, m.File), Old: m.Old, New: m.New}.Apply(root)
 	if err != nil {
 		return err
@@ -144,7 +158,7 @@ func (m Mutation) copyTo(root, name string, files map[string]string) error {
 			if err != nil {
 				return err
 			}
-			files[path.Join(dir, name, filepath.Base(file))] = strings.ReplaceAll(string(text), strconv.Quote(path.Join("pgapp", core)), "ha "+own)
+			files[path.Join(dir, name, filepath.Base(file))] = strings.ReplaceAll(string(text), strconv.Quote(path.Join("pgapp", core)), alias+own)
 		}
 	}
 	files[path.Join(core, name, m.File)] = mutant

@@ -15,6 +15,8 @@ type driver struct {
 	// primary is the last position that a look at the primary found.
 	primary   appliance.LSN
 	cancelled bool
+	// routed is the phase that the part was told last.
+	routed appliance.ChangePhase
 }
 
 // patience is how many looks each phase may take.
@@ -119,6 +121,7 @@ func (w *World) killed() bool {
 	}
 	w.say("  the controller is killed")
 	w.driver = driver{cancelled: w.driver.cancelled}
+	w.part.Killed()
 	return true
 }
 
@@ -139,6 +142,8 @@ func (w *World) turn() {
 		return
 	}
 	w.save(c, s)
+	w.part.Saved()
+	w.route(s)
 	for _, command := range s.Commands {
 		if w.killed() {
 			return

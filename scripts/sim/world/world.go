@@ -36,13 +36,17 @@ type World struct {
 	saves  int
 	detour bool
 	driver driver
+	part   Part
 	broken error
 	// Changes counts the changes of primary that were asked for.
 	Changes int
 }
 
 // Run plays the seed and returns what went wrong, nil if nothing did.
-func Run(seed uint64, log io.Writer) (*World, error) {
+func Run(seed uint64, log io.Writer) (*World, error) { return Play(seed, log, nil) }
+
+// Play is [Run] with a part in the world, which join makes if it is given.
+func Play(seed uint64, log io.Writer, join func(*World) Part) (*World, error) {
 	w := &World{rng: rand.New(rand.NewPCG(seed, 20)), log: log} //nolint:gosec // a game, not a secret
 	w.quorum = w.rng.IntN(3) > 0
 	for i := range 3 + w.rng.IntN(2) {
@@ -51,6 +55,10 @@ func Run(seed uint64, log io.Writer) (*World, error) {
 	}
 	w.members[0].production, w.members[0].upstream = true, ""
 	w.record.SystemIdentifier, w.record.Primary, w.record.Epoch, w.record.Timeline = "1", "node0", 1, 1
+	w.part = alone{}
+	if join != nil {
+		w.part = join(w)
+	}
 	w.live(20)
 	for range 1 + w.rng.IntN(3) {
 		w.change()
@@ -140,6 +148,7 @@ func (w *World) tick() {
 			w.acknowledge(m)
 		}
 	}
+	w.part.Ticked()
 }
 
 // acknowledge answers the writer's clients: each record that the setting's members

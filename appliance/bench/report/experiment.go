@@ -211,7 +211,7 @@ func seriesPlots(b appliance.Bench, e appliance.BenchExperiment, m measure) []pl
 		}
 		l.Series = append(l.Series, line{v.Name, spots})
 		if p.Event != nil {
-			l.Marks = append(l.Marks, mark{p.Event.At, string(p.Event.Event)})
+			l.Marks = append(l.Marks, mark{p.Event.At, fmt.Sprintf("%s with %s, at %s s", p.Event.Event, quoted(v.Name), number(p.Event.At))})
 		}
 	}
 	if len(l.Series) == 0 {

@@ -20,7 +20,7 @@ type lines struct {
 	// Log is set where the y axis is logarithmic.
 	Log    bool
 	Series []line
-	// Marks are vertical lines with a word.
+	// Marks are vertical lines, with their words in the legend.
 	Marks []mark
 }
 
@@ -35,15 +35,19 @@ const (
 	frameRight  = plotWidth - 14
 	frameTop    = 26
 	frameBottom = 206
+	legendWidth = plotWidth - frameLeft - 34
 )
 
 // plot draws the lines. The legend stands below the axis, so it hides no data.
 func (l lines) plot() plot {
-	rows := len(l.Series)
+	rows := len(l.Series) + len(l.Marks)
 	p := plot{Title: l.Title, Height: frameBottom + 46 + float64(rows)*lineHeight}
-	names := make([]string, rows)
+	names := make([]string, len(l.Series), rows)
 	for i, s := range l.Series {
 		names[i] = s.Name
+	}
+	for _, m := range l.Marks {
+		names = append(names, m.Word)
 	}
 	p.Desc = fmt.Sprintf("Lines of %s by %s: %s.", l.YAxis, l.XAxis, strings.Join(names, ", "))
 	p.draw = l.draw
@@ -66,9 +70,10 @@ func (l lines) draw(on surface) {
 	on.Text(l.YAxis, 2, 13, smallSize, inkMuted)
 	for i, m := range l.Marks {
 		at := x(m.At)
-		on.Line([]spot{{at, frameTop - 4}, {at, frameBottom}}, inkText, 1.2, true)
-		w := on.TextWidth(m.Word, smallSize)
-		on.Text(m.Word, min(at+4, plotWidth-w-2), frameBottom-6-float64(i%4)*16, smallSize, inkText)
+		on.Line([]spot{{at, frameTop}, {at, frameBottom}}, inkText, 1.2, true)
+		base := legendRow(len(l.Series) + i)
+		on.Line([]spot{{frameLeft, base - 4}, {frameLeft + 22, base - 4}}, inkText, 1.2, true)
+		on.Text(fitText(on, m.Word, smallSize, legendWidth), frameLeft+30, base, smallSize, inkText)
 	}
 	for i, s := range l.Series {
 		spots := make([]spot, len(s.Spots))
@@ -76,11 +81,14 @@ func (l lines) draw(on surface) {
 			spots[j] = spot{x(p.X), y(p.Y)}
 		}
 		on.Line(spots, seriesInk(i), 2, seriesDashed(i))
-		base := frameBottom + 58 + float64(i)*lineHeight
+		base := legendRow(i)
 		on.Line([]spot{{frameLeft, base - 4}, {frameLeft + 22, base - 4}}, seriesInk(i), 3, seriesDashed(i))
-		on.Text(fitText(on, s.Name, smallSize, plotWidth-frameLeft-34), frameLeft+30, base, smallSize, inkText)
+		on.Text(fitText(on, s.Name, smallSize, legendWidth), frameLeft+30, base, smallSize, inkText)
 	}
 }
+
+// legendRow is the baseline of the nth row below the plot.
+func legendRow(n int) float64 { return frameBottom + 58 + float64(n)*lineHeight }
 
 // drawY draws the y axis and tells where values are.
 func (l lines) drawY(on surface, low, top float64) func(float64) float64 {

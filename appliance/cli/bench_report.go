@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,18 +19,29 @@ import (
 func (a benchCommands) benchReport() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
-		Use: "report FILE", Short: "Write what a bench measured as a page, a PDF and tables",
+		Use: "report [ID]", Short: "Write what a bench measured as a page, a PDF and tables",
 		Long: `Write the report of a bench to a directory: report.html, one page that needs nothing
 else; report.pdf with the same content; report.json, the whole record; and
 samples.csv, with a row for each second and each kind of request.
 
-FILE is the record of a bench, as report.json of an earlier report. Figures are the
-median of the rounds with the least and the most; each conclusion is made by rule
-from the figures.`,
-		Example: `  pgapp bench report --out /srv/www/bench ./report.json`,
-		Args:    oneArg("the file of a bench"),
+Without ID it is the newest suite's. The path of a report.json stands for an ID, also
+of another machine's bench. Figures are the median of the rounds with the least and
+the most; each conclusion is made by rule from the figures.`,
+		Example: `  pgapp bench report
+  pgapp bench report 20260301-120000-abcd --out /srv/www/bench
+  pgapp bench report --out page other/report.json`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return appliance.NewProblem(appliance.ErrUsage, "%s takes one bench, or none", cmd.CommandPath()).WithHint("see '%s --help'", cmd.CommandPath())
+			}
+			return nil
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			b, err := a.benchOf(args[0])
+			find := a.newestBench
+			if len(args) == 1 {
+				find = func() (appliance.Bench, error) { return a.benchOf(args[0]) }
+			}
+			b, err := find()
 			if err != nil {
 				return err
 			}
@@ -55,8 +67,9 @@ func (a benchCommands) benchCompare() *cobra.Command {
 		Use: "compare A B", Short: "Show how the figures of two benches differ",
 		Long: `Put the figures of bench B beside those of bench A, by experiment and variant. B is
 "more" or "less" where the spreads of the rounds do not overlap, else there is "no
-difference". A and B are files with the record of a bench.`,
-		Example: `  pgapp bench compare before/report.json after/report.json`,
+difference". A and B are ids of benches, or paths of reports' report.json.`,
+		Example: `  pgapp bench compare 20260301-120000-abcd 20260302-120000-abcd
+  pgapp bench compare before/report.json after/report.json`,
 		Args:    twoArgs("two benches"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			x, err := a.benchOf(args[0])
@@ -86,8 +99,31 @@ func twoArgs(what string) cobra.PositionalArgs {
 	}
 }
 
-// benchOf reads the record of a bench from a file.
-func (a benchCommands) benchOf(path string) (appliance.Bench, error) {
+// benchOf takes the id of a bench, or the path of a file with the record of one.
+func (a benchCommands) benchOf(arg string) (appliance.Bench, error) {
+	if strings.ContainsRune(arg, os.PathSeparator) || strings.HasSuffix(arg, ".json") {
+		return benchIn(arg)
+	}
+	return a.benches().Load(arg)
+}
+
+// newestBench is the newest suite, or without suites the newest bench.
+func (a benchCommands) newestBench() (appliance.Bench, error) {
+	all, err := a.benches().List()
+	switch {
+	case len(all) == 0 && err != nil:
+		return appliance.Bench{}, err
+	case len(all) == 0:
+		return appliance.Bench{}, appliance.NewProblem(appliance.ErrNotFound, "there is no bench").WithHint("pgapp bench run measures the cluster")
+	}
+	if i := slices.IndexFunc(all, func(b appliance.Bench) bool { return b.Kind == appliance.BenchSuite }); i >= 0 {
+		return all[i], nil
+	}
+	return all[0], nil
+}
+
+// benchIn reads the record of a bench from a file.
+func benchIn(path string) (appliance.Bench, error) {
 	var b appliance.Bench
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

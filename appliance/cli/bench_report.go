@@ -70,7 +70,7 @@ func (a benchCommands) benchCompare() *cobra.Command {
 difference". A and B are ids of benches, or paths of reports' report.json.`,
 		Example: `  pgapp bench compare 20260301-120000-abcd 20260302-120000-abcd
   pgapp bench compare before/report.json after/report.json`,
-		Args:    twoArgs("two benches"),
+		Args: twoArgs("two benches"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			x, err := a.benchOf(args[0])
 			if err != nil {
@@ -142,17 +142,21 @@ func benchIn(path string) (appliance.Bench, error) {
 }
 
 func (a benchCommands) comparisonTable(c report.Comparison) error {
-	t := newTable("experiment", "variant", "figure", c.A, c.B, "ratio", "b is")
+	t := newTable("experiment", "variant", "figure", "a", "b", "ratio", "b against a")
 	for _, r := range c.Rows {
-		ratio := "–"
+		ratio, figure := "–", r.Figure
+		if r.Unit != "/s" {
+			figure += ", " + r.Unit
+		}
 		if r.Ratio != nil {
 			ratio = r.Ratio.String()
 		}
-		t.AppendRow([]any{clean(r.Experiment), clean(r.Variant), r.Figure + ", " + r.Unit, r.A.String(), r.B.String(), ratio, r.Verdict})
+		t.AppendRow([]any{clean(r.Experiment), clean(r.Variant), figure, r.A.String(), r.B.String(), ratio, r.Verdict})
 	}
 	if err := a.renderTable(t); err != nil {
 		return err
 	}
+	a.note("A is bench %s, B is bench %s", clean(c.A), clean(c.B))
 	for _, n := range c.Notes {
 		a.note("%s", clean(n))
 	}

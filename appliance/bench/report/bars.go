@@ -35,7 +35,7 @@ func barsOf(title string, m measure, all []measured) plot {
 				on.Text(tickLabel(t), 0, bottom+15, smallSize, inkMuted)
 				continue
 			}
-			textMiddle(on, tickLabel(t), x, bottom+15, inkMuted)
+			textMiddle(on, tickLabel(t), x, bottom+15)
 		}
 		on.Text(axisLabel(m), 0, bottom+35, smallSize, inkMuted)
 		for i, v := range all {

@@ -120,12 +120,12 @@ func (l lines) drawY(on surface, low, top float64) func(float64) float64 {
 // drawX draws the x axis and tells where values are.
 func (l lines) drawX(on surface, right float64) func(float64) float64 {
 	width := float64(frameRight - frameLeft)
-	textMiddle(on, l.XAxis, frameLeft+width/2, frameBottom+36, inkMuted)
+	textMiddle(on, l.XAxis, frameLeft+width/2, frameBottom+36)
 	if l.XNames != nil {
 		step := width / float64(len(l.XNames))
 		at := func(v float64) float64 { return frameLeft + step*(v+0.5) }
 		for i, name := range l.XNames {
-			textMiddle(on, name, at(float64(i)), frameBottom+17, inkMuted)
+			textMiddle(on, name, at(float64(i)), frameBottom+17)
 		}
 		return at
 	}
@@ -134,7 +134,7 @@ func (l lines) drawX(on surface, right float64) func(float64) float64 {
 	at := func(v float64) float64 { return frameLeft + v/end*width }
 	for _, t := range s.ticks() {
 		if t <= end {
-			textMiddle(on, tickLabel(t), at(t), frameBottom+17, inkMuted)
+			textMiddle(on, tickLabel(t), at(t), frameBottom+17)
 		}
 	}
 	return at

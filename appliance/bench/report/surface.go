@@ -68,13 +68,13 @@ func fitText(on surface, s string, size, width float64) string {
 	return string(r) + "…"
 }
 
-// textEnding writes s so that it ends at x, and textMiddle a small s so that its middle is there.
+// textEnding writes s so that it ends at x, and textMiddle a small, muted s so that its middle is there.
 func textEnding(on surface, s string, x, y, size float64, fill ink) {
 	on.Text(s, x-on.TextWidth(s, size), y, size, fill)
 }
 
-func textMiddle(on surface, s string, x, y float64, fill ink) {
-	on.Text(s, x-on.TextWidth(s, smallSize)/2, y, smallSize, fill)
+func textMiddle(on surface, s string, x, y float64) {
+	on.Text(s, x-on.TextWidth(s, smallSize)/2, y, smallSize, inkMuted)
 }
 
 // scale maps values from zero on to a length.

@@ -49,6 +49,23 @@ func Foreign(promotions []appliance.Promotion, epoch uint64, line appliance.Line
 	return 0
 }
 
+// Alien tells whether a standby on record, whose last server took writes on the timeline,
+// did so on the timeline of another primary: the recorded one, or the one whose promotion
+// began it. A person has started it without standby.signal. Neither streaming nor pg_rewind
+// would notice where its WAL left the other's, since the number is the same.
+func Alien(recorded uint32, promotions []appliance.Promotion, member string, timeline uint32) bool {
+	if timeline == recorded {
+		return true
+	}
+	by := ""
+	for _, p := range promotions {
+		if p.Timeline == timeline && p.Reason != appliance.ReasonAdopted {
+			by = p.Member
+		}
+	}
+	return by != "" && by != member
+}
+
 // beganIn is the epoch of the last promotion on record that began a timeline of the
 // number, 0 if none did.
 func beganIn(promotions []appliance.Promotion, timeline uint32) uint64 {

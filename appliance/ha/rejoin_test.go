@@ -68,3 +68,34 @@ func TestForeignComparesTheEpochOfTheTimeline(t *testing.T) {
 		}
 	}
 }
+
+func TestWriterOnAnothersTimelineIsAlien(t *testing.T) {
+	t.Parallel()
+	promotions := []appliance.Promotion{
+		{Epoch: 2, Timeline: 2, Member: "node1", Reason: "switchover"},
+		{Epoch: 3, Timeline: 2, Member: "node1", Reason: appliance.ReasonAdopted},
+		{Epoch: 4, Timeline: 3, Member: "node2", Reason: "failover"},
+		{Epoch: 5, Timeline: 3, Member: "node0", Reason: "failover"}, // the number repeats
+		{Epoch: 6, Timeline: 4, Member: "node1", Reason: "switchover"},
+	}
+	for name, c := range map[string]struct {
+		member   string
+		timeline uint32
+		want     bool
+	}{
+		"the recorded primary's timeline":          {"node0", 4, true},
+		"its own, when it was the primary":         {"node1", 2, false},
+		"the timeline of the primary before":       {"node2", 2, true},
+		"its own":                                  {"node0", 3, false},
+		"its own, and another took the number too": {"node2", 3, true},
+		"the first, of which nothing is on record": {"node0", 1, false},
+		"one of its own promotion by hand":         {"node0", 5, false},
+	} {
+		if got := Alien(4, promotions, c.member, c.timeline); got != c.want {
+			t.Errorf("%s: %t, want %t", name, got, c.want)
+		}
+	}
+	if !Alien(1, nil, "node1", 1) {
+		t.Error("a standby that took writes on the first timeline is not alien")
+	}
+}

@@ -104,6 +104,9 @@ func look(ctx context.Context, c appliance.Cluster, m appliance.Member, mc appli
 		}
 		return appliance.WayClone, &appliance.Discarded{Member: m.Name, Unknown: appliance.AsProblem(err).Message}, nil
 	}
+	if d.Wrote() && ha.Alien(c.Timeline, c.Promotions, m.Name, end.Line.Timeline) {
+		return appliance.WayClone, &appliance.Discarded{Member: m.Name, Unknown: fmt.Sprintf("it took writes on timeline %d of another primary, and nobody can tell where it left that one's WAL", end.Line.Timeline)}, nil
+	}
 	foreign := ha.Foreign(c.Promotions, m.Epoch, end.Line)
 	way := appliance.WayClone
 	// With the history of a promotion that is not on record, it would leave the primary's line.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,8 +41,15 @@ type DataDir struct {
 	InRecovery bool
 	// Running is set if postmaster.pid exists: a server runs, or was killed.
 	Running bool
+	// Backup is set if it is a base backup that no server has started from.
+	Backup bool
 	// Limits are the minimum values of a standby's parameters.
 	Limits Limits
+}
+
+// Wrote tells whether the directory's last server was no standby: it took writes.
+func (d DataDir) Wrote() bool {
+	return !d.Backup && slices.Contains([]string{"in production", "shutting down", "shut down", "in crash recovery"}, d.State)
 }
 
 // Written tells whether the directory is one of a server that took writes and was not
@@ -60,6 +68,7 @@ if [ "$v" != "$3" ] || [ ! -f "$d/global/pg_control" ]; then
 fi
 [ -e "$d/standby.signal" ] && echo standby
 [ -e "$d/postmaster.pid" ] && echo running
+[ -e "$d/backup_label" ] && echo backup
 exec "$2" -D "$d"`
 
 // InspectDataDir observes the data directory and changes nothing. A damaged
@@ -90,6 +99,8 @@ func parseInspection(dir, out string) (DataDir, error) {
 			d.InRecovery = true
 		case line == "running":
 			d.Running = true
+		case line == "backup":
+			d.Backup = true
 		case strings.HasPrefix(line, "WARNING:"):
 			return DataDir{Exists: true, Foreign: true}, appliance.NewProblem(appliance.ErrDataDirForeign,
 				"data directory %s is damaged: pg_control's checksum is wrong", dir).

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -124,6 +125,48 @@ func TestStartTakesALaterStateThanTheFiles(t *testing.T) {
 	}
 	if s := p.ensure("one", appliance.Routes{}); s.Number != 8 {
 		t.Errorf("the state was not kept: %+v", s)
+	}
+}
+
+// TestLateStartServesNothing starts a process whose starter has died meanwhile: what it was
+// given may be older than the record by now, and a daemon that found no process believes
+// that nothing leads anywhere.
+func TestLateStartServesNothing(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	routes := routesTo(t, 7, newMember(t, "a"))
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready, told, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	given, err := Program{Routes: routes}.routesFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, self, "endpoint-process", p.home, "one")
+	cmd.Env = append(os.Environ(), readyEnv+"=3", routesEnv+"=4")
+	cmd.ExtraFiles = []*os.File{told, given}
+	if err := ready.Close(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "has ended") {
+		t.Errorf("the process: %v\n%s", err, out)
+	}
+	if _, err := p.client.Status(t.Context()); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("status: %v, want none that runs", err)
+	}
+	if err := errors.Join(told.Close(), given.Close()); err != nil {
+		t.Error(err)
+	}
+	if s := p.ensure("one", routesTo(t, 8, newMember(t, "b"))); s.Number != 8 {
+		t.Errorf("the next process holds state %d", s.Number)
 	}
 }
 

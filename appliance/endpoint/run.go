@@ -47,7 +47,7 @@ func Run(ctx context.Context, cfg Config) error {
 	defer func() { _ = ready.Close() }()
 	log := slog.New(slog.NewTextHandler(cfg.Log, nil)).With("pid", os.Getpid())
 	leaveGroup(cfg.Home)
-	s, k, err := begin(ctx, cfg, log)
+	s, k, err := begin(ctx, cfg, log, ready)
 	if err != nil || s == nil {
 		_ = writeMessage(ready, answer{Problem: asProblem(err)})
 		return err
@@ -68,7 +68,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 // begin makes the server and its control socket, with what an earlier process hands
 // over. It returns no server if a process of the same build serves the home.
-func begin(ctx context.Context, cfg Config, log *slog.Logger) (*server, *control, error) {
+func begin(ctx context.Context, cfg Config, log *slog.Logger, ready *os.File) (*server, *control, error) {
 	lock, in, err := obtain(ctx, cfg)
 	if err != nil || lock == nil {
 		return nil, nil, err
@@ -90,6 +90,9 @@ func begin(ctx context.Context, cfg Config, log *slog.Logger) (*server, *control
 			return nil, nil, err
 		}
 		routes = first
+	}
+	if in == nil && abandoned(ready) {
+		return nil, nil, errors.New("who started this process has ended or given up: the state may be older than the record by now")
 	}
 	s.take(routes)
 	s.disinherit()
@@ -187,6 +190,23 @@ func readRoutes() (routes appliance.Routes, err error) {
 		return routes, fmt.Errorf("reading the routes to start with: %w", err)
 	}
 	return routes, nil
+}
+
+// abandoned tells whether nobody waits any more for the process that starts. A daemon that
+// finds no process takes that for proof that nothing leads anywhere, and may have changed
+// the primary since.
+func abandoned(ready *os.File) bool {
+	raw, err := ready.SyscallConn()
+	if err != nil { // started by hand
+		return false
+	}
+	gone := false
+	err = raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd)}} //nolint:gosec // a descriptor
+		n, err := unix.Poll(fds, 0)
+		gone = err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0 // pipe(7): no reader is left
+	})
+	return err == nil && gone
 }
 
 // openReady opens the descriptor that the starting process waits at.

@@ -122,13 +122,14 @@ func answers(b appliance.Bench, e appliance.BenchExperiment) *grid {
 // work is the table of what went wrong, over all rounds, and of what was used.
 func work(b appliance.Bench, e appliance.BenchExperiment) *grid {
 	t := &grid{Caption: "Failures, and processors used", Numbers: 1, Head: []string{
-		"Variant", "Failed", "Refused", "Repeated", "Cores, members", "Cores, driver", "Late rounds",
+		"Variant", "Failed", "Refused", "Repeated", "Sent to the primary", "Own writes missed", "Cores, members", "Cores, driver", "Late rounds",
 	}}
 	for _, v := range e.Variants {
 		points := finished(b, e.Name, v.Name)
-		var failed, refused, retries, late int64
+		var failed, refused, retries, redirected, missed, late int64
 		for _, p := range points {
 			refused, retries = refused+p.Result.Refused, retries+p.Result.Retries
+			redirected, missed = redirected+p.Result.Redirected, missed+p.Result.Missed
 			for _, n := range p.Result.Errors {
 				failed += n
 			}
@@ -137,7 +138,7 @@ func work(b appliance.Bench, e appliance.BenchExperiment) *grid {
 			}
 		}
 		t.Rows = append(t.Rows, []string{
-			v.Name, number(float64(failed)), number(float64(refused)), number(float64(retries)), spreadCell(spreadBy(points, memberCores)),
+			v.Name, number(float64(failed)), number(float64(refused)), number(float64(retries)), number(float64(redirected)), number(float64(missed)), spreadCell(spreadBy(points, memberCores)),
 			spreadCell(spreadBy(points, func(p appliance.BenchPoint) (float64, bool) { return p.Result.Driver.Cores, true })), number(float64(late)),
 		})
 	}
@@ -194,6 +195,10 @@ func percentilePlot(b appliance.Bench, e appliance.BenchExperiment, kind string)
 	return l.plot(), len(l.Series) > 0
 }
 
+// secondSlack is how much of its last second a point may lack. What ends after a point's
+// time is counted in a second of its own, which looks like an outage.
+const secondSlack = 0.5
+
 // seriesPlots show a variant's middle round by the second.
 func seriesPlots(b appliance.Bench, e appliance.BenchExperiment, m measure) []plot {
 	if m.Unit == "MiB" {
@@ -205,9 +210,11 @@ func seriesPlots(b appliance.Bench, e appliance.BenchExperiment, m measure) []pl
 		if !ok || len(p.Result.Series) < 2 {
 			continue
 		}
-		spots := make([]spot, 0, len(p.Result.Series))
+		var spots []spot
 		for _, s := range p.Result.Series {
-			spots = append(spots, spot{float64(s.At), float64(s.Reads + s.Writes)})
+			if whole := float64(s.At+1) <= p.Result.Seconds+secondSlack; whole {
+				spots = append(spots, spot{float64(s.At), float64(s.Reads + s.Writes)})
+			}
 		}
 		l.Series = append(l.Series, line{v.Name, spots})
 		if p.Event != nil {

@@ -127,10 +127,11 @@ func TestEachExperimentHasPlotTableAndSentence(t *testing.T) {
 	}
 }
 
-// stroked is a surface that remembers boxes and texts.
+// stroked is a surface that remembers boxes, texts and the points of its longest line.
 type stroked struct {
-	boxes []spot
-	texts []string
+	longest int
+	boxes   []spot
+	texts   []string
 }
 
 func (s *stroked) Box(x, _, width, _ float64, fill ink) {
@@ -138,7 +139,11 @@ func (s *stroked) Box(x, _, width, _ float64, fill ink) {
 		s.boxes = append(s.boxes, spot{x, x + width})
 	}
 }
-func (s *stroked) Line([]spot, ink, float64, bool) {}
+
+func (s *stroked) Line(spots []spot, _ ink, _ float64, _ bool) {
+	s.longest = max(s.longest, len(spots))
+}
+
 func (s *stroked) Text(text string, _, _, _ float64, _ ink) {
 	s.texts = append(s.texts, text)
 }
@@ -157,6 +162,27 @@ func TestBarsBeginAtZeroAndKeepProportion(t *testing.T) {
 	}
 	if s.texts[0] != "0" || !strings.Contains(strings.Join(s.texts, "|"), "answered requests a second") || !strings.Contains(strings.Join(s.texts, "|"), "not measured") {
 		t.Errorf("texts are %q", s.texts)
+	}
+}
+
+// TestSeriesLeaveOutWhatEndedAfterAPoint holds for the second that a load adds for requests
+// that end after its time.
+func TestSeriesLeaveOutWhatEndedAfterAPoint(t *testing.T) {
+	t.Parallel()
+	p := pointsOf("one", 100)
+	p[0].Result.Seconds = 3.02
+	for at, n := range []int64{100, 110, 90, 1} {
+		p[0].Result.Series = append(p[0].Result.Series, appliance.BenchSecond{At: at, Reads: n})
+	}
+	b, e := twoVariants("throughput", 100, p)
+	plots := seriesPlots(b, e, measureOf(e))
+	if len(plots) != 1 {
+		t.Fatalf("%d plots", len(plots))
+	}
+	s := &stroked{}
+	plots[0].draw(s)
+	if want := 3; s.longest != want {
+		t.Errorf("the line has %d points, want %d", s.longest, want)
 	}
 }
 

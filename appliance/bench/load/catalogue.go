@@ -2,12 +2,14 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgapp/appliance"
 	"pgapp/appliance/wait"
@@ -42,6 +44,11 @@ func (b Base) connect(ctx context.Context, conn string) (*pgx.Conn, error) {
 		cfg.DialFunc = b.Dial
 	}
 	c, err := pgx.ConnectConfig(ctx, cfg)
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "28000" {
+		return nil, appliance.NewProblem(appliance.ErrPrecondition, "the member does not let in role app to database %q: %w", cfg.Database, err).
+			WithHint("members that an older pgapp has started take the rule when they start again: pgapp restart")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}

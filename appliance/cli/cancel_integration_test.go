@@ -53,6 +53,17 @@ func TestCancelBringsTheOldPrimaryBack(t *testing.T) {
 	b := newBox(t).shareTree()
 	b.up("--standbys", "1")
 	b.rows("CREATE TABLE kept AS SELECT 7 AS n")
+	cancelsSwitchover(b)
+	b.ok("up", "--durability", "quorum") // the application is let in when the standby has all
+	cancelsSwitchover(b)
+	b.ok("switchover")
+	b.verified()
+}
+
+// cancelsSwitchover cancels a switchover from node0, which takes the application's writes
+// again.
+func cancelsSwitchover(b *box) {
+	b.t.Helper()
 	thaw := b.freeze("node0", "autovacuum launcher") // a checkpoint has to go on before the stop
 	_, wait := b.background("switchover")
 	id := b.phase("stopping node0")
@@ -63,16 +74,15 @@ func TestCancelBringsTheOldPrimaryBack(t *testing.T) {
 	r := cancelled()
 	var o appliance.Operation
 	if err := json.Unmarshal([]byte(r.out), &o); err != nil || o.State != appliance.OpCancelled {
-		t.Fatalf("the cancel: %v, exit code %d\n%s%s", err, r.code, r.out, r.err)
+		b.t.Fatalf("the cancel: %v, exit code %d\n%s%s", err, r.code, r.out, r.err)
 	}
 	if r := wait(); r.code != appliance.ExitInterrupted {
-		t.Errorf("the switchover: exit code %d\n%s", r.code, r.err)
+		b.t.Errorf("the switchover: exit code %d\n%s", r.code, r.err)
 	}
 	if s := b.ps(); s.Primary != "node0" || s.Timeline != 1 {
-		t.Errorf("primary %s on timeline %d", s.Primary, s.Timeline)
+		b.t.Errorf("primary %s on timeline %d", s.Primary, s.Timeline)
 	}
-	b.verified()
-	b.ok("switchover")
+	b.rows("INSERT INTO kept VALUES (8)")
 	b.verified()
 }
 

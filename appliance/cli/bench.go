@@ -22,6 +22,6 @@ removes.`,
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.benchRunCommand(), a.benchReport(), a.benchCompare(), a.benchLsCommand(), a.benchShowCommand(), a.benchRmCommand())
+	cmd.AddCommand(a.benchRunCommand(), a.benchSuiteCommand(), a.benchReport(), a.benchCompare(), a.benchLsCommand(), a.benchShowCommand(), a.benchRmCommand())
 	return cmd
 }

@@ -104,7 +104,28 @@ func TestBenchRunMeasuresACopy(t *testing.T) {
 	if p := r.Points[0]; how.code != appliance.ExitInterrupted || r.State != appliance.BenchCancelled || !p.Partial || p.Result.Answered["node1"] != 0 || len(p.Result.Errors) > 0 {
 		t.Errorf("Ctrl-C: exit code %d, state %s, partial %t, answered by %v, errors %v\n%s", how.code, r.State, p.Partial, p.Result.Answered, p.Result.Errors, how.err)
 	}
+	b.endSuite()
 	if now := b.books(); now != before {
 		t.Errorf("the cluster's own tables after Ctrl-C: %s, %s before", now, before)
+	}
+}
+
+// endSuite ends a suite by Ctrl-C after its first point, which is kept.
+func (b *box) endSuite() {
+	b.t.Helper()
+	suite, ended := b.background("bench", "suite", "--quick", "-o", "json")
+	ctx, cancel := context.WithTimeout(b.t.Context(), commandTimeout)
+	defer cancel()
+	records := bench.Records{Dir: filepath.Join(b.home, home.BenchesDir)}
+	b.must(wait.Until(ctx, 50*time.Millisecond, func(context.Context) (bool, error) {
+		kept, err := records.List()
+		return len(kept) > 0 && kept[0].Kind == appliance.BenchSuite && len(kept[0].Points) > 0, err
+	}))
+	b.must(suite.Process.Signal(os.Interrupt))
+	how := ended()
+	r := b.bench(how)
+	kept, err := records.Load(r.ID)
+	if how.code != appliance.ExitInterrupted || r.State != appliance.BenchCancelled || r.Points[0].Variant != "primary" || err != nil || len(kept.Points) != len(r.Points) {
+		b.t.Errorf("a suite ended by Ctrl-C: exit code %d, state %s, %d points, %d kept: %v\n%s", how.code, r.State, len(r.Points), len(kept.Points), err, how.err)
 	}
 }

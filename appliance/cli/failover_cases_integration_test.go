@@ -227,7 +227,7 @@ func lowerLimits(b *box) {
 		return err == nil && strings.TrimSpace(out) == "paused"
 	})
 	b.killServer("node0")
-	b.turnedDown(appliance.ErrNoCandidate, []string{"failover", "--yes"}, "node1 has paused its replay")
+	b.turnedDown(appliance.ErrNoCandidate, []string{"failover", "--yes"}, "node1 has paused its replay", "pgapp restart node1 --cluster main raises its max_connections, and then pgapp failover")
 	b.turnedDown(appliance.ErrReplication, []string{"start"},
 		"node1 has paused its replay, since the primary's WAL asks for a max_connections of 400, and node1 has ", "pgapp restart node1")
 	b.ok("restart", "node1")

@@ -104,7 +104,7 @@ func pausedProblem(cluster, member string, p postgres.Pause) *appliance.Problem 
 // goesOn says what ends the pause.
 func goesOn(cluster, member string, p postgres.Pause) string {
 	if p.Below != "" {
-		return fmt.Sprintf("pgapp restart %s --cluster %s raises it", member, cluster)
+		return fmt.Sprintf("pgapp restart %s --cluster %s raises its %s", member, cluster, p.Below)
 	}
 	return fmt.Sprintf("pgapp psql %s --role admin --cluster %s -- -c 'SELECT pg_wal_replay_resume()'", member, cluster)
 }

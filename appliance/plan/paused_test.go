@@ -48,7 +48,7 @@ func TestPausedProblemSaysWhatEndsThePause(t *testing.T) {
 		"by a lower limit": {
 			postgres.Pause{Below: "max_connections", Has: 100, Needs: 400},
 			"node1 has paused its replay, since the primary's WAL asks for a max_connections of 400, and node1 has 100",
-			"pgapp restart node1 --cluster main raises it; waiting doesn't help",
+			"pgapp restart node1 --cluster main raises its max_connections; waiting doesn't help",
 		},
 	} {
 		p := pausedProblem("main", "node1", c.pause)

@@ -30,7 +30,11 @@ func (h *home) create(standbys int) {
 func (h *home) succeeded(o appliance.Operation) {
 	h.t.Helper()
 	if o.State != appliance.OpSucceeded {
-		h.t.Fatalf("operation %s is %s: %v", o.Kind, o.State, o.Error)
+		detail := ""
+		if o.Error != nil {
+			detail = o.Error.Detail
+		}
+		h.t.Fatalf("operation %s is %s: %v\n%s", o.Kind, o.State, o.Error, detail)
 	}
 }
 

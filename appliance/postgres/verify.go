@@ -86,7 +86,7 @@ func Verify(ctx context.Context, in VerifyInput) appliance.VerifyReport {
 	v.each(v.members, func(m *subject) { m.gather(ctx, in) })
 	v.askPrimary(ctx)
 	v.askTablespaces(ctx)
-	v.each(v.standbys(), func(m *subject) { m.prove(ctx, v.marker) })
+	v.each(v.standbys(), func(m *subject) { m.prove(ctx, in, v.marker) })
 	v.countRows(ctx)
 	return v.report()
 }

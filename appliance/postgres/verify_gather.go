@@ -41,12 +41,30 @@ func (m *subject) gather(ctx context.Context, in VerifyInput) {
 	}
 	wg.Wait()
 	m.app = m.applicationVerdict(readable, appErr)
+	m.askCollations(ctx)
+}
+
+// askCollations asks for the collations that the database uses.
+func (m *subject) askCollations(ctx context.Context) {
 	if m.err != nil || m.dataErr != nil {
 		return
 	}
 	var used []string
 	if used, m.dataErr = m.data.strings(ctx, usedCollationsSQL); m.dataErr == nil {
 		m.facts.collations = append(m.facts.collations, used...)
+	}
+}
+
+// logInAgain repeats the logins that a standby refused before the marker was there: it
+// may not have replayed yet what lets them in, as the end of a load does. Whatever the
+// primary had before this verification a standby with the marker has too.
+func (m *subject) logInAgain(ctx context.Context, in VerifyInput) {
+	if !m.app.ok {
+		m.app = m.applicationVerdict(m.logInAsApplication(ctx, in))
+	}
+	if m.dataErr != nil && m.data == nil {
+		m.data, m.dataErr = Connect(ctx, m.Host, m.Port, in.Database, in.Password)
+		m.askCollations(ctx)
 	}
 }
 
@@ -136,7 +154,7 @@ const uniqueSeq = "floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigin
 const markerPoll = 2 * time.Millisecond
 
 // prove tests on a standby that the marker arrives and that a write is refused.
-func (m *subject) prove(ctx context.Context, marker int64) {
+func (m *subject) prove(ctx context.Context, in VerifyInput, marker int64) {
 	if m.err != nil {
 		return
 	}
@@ -145,6 +163,9 @@ func (m *subject) prove(ctx context.Context, marker int64) {
 		if !m.marker.ok {
 			m.marker.detail += m.heldUp(ctx)
 		}
+	}
+	if m.marker.ok {
+		m.logInAgain(ctx, in)
 	}
 	m.refused = m.tryWrite(ctx)
 }

@@ -145,6 +145,33 @@ func TestVerifyFindsWhatIsBroken(t *testing.T) {
 			t.Errorf("not ok after the replay went on: %v", failed(r))
 		}
 	})
+	t.Run("what lets the application in is replayed while verify looks", func(t *testing.T) {
+		held := func() bool {
+			return c.sql(t, 1, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND wait_event = 'PgSleep'") == "1"
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = postgres.SuperuserSQL(ctx, c.members[1], c.members[1].port, "films", "BEGIN; SELECT count(*) FROM film; SELECT pg_sleep(60)") // it is ended below
+		}()
+		waitFor(t, held)
+		c.sql(t, 0, "postgres", "ALTER DATABASE films CONNECTION LIMIT 0")
+		waitFor(t, func() bool {
+			return c.sql(t, 1, "postgres", "SELECT datconnlimit FROM pg_database WHERE datname = 'films'") == "0"
+		})
+		// Replay waits for the session that reads the table.
+		c.sql(t, 0, "films", "BEGIN; LOCK TABLE film IN ACCESS EXCLUSIVE MODE; COMMIT")
+		c.sql(t, 0, "postgres", "ALTER DATABASE films CONNECTION LIMIT -1")
+		marker := func() string { return c.sql(t, 0, "postgres", "SELECT max(seq) FROM pgapp.marker") }
+		before, done := marker(), make(chan appliance.VerifyReport)
+		go func() { done <- verify() }()
+		waitFor(t, func() bool { return marker() != before }) // the logins were refused before
+		c.sql(t, 1, "postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+		if r := <-done; !r.OK {
+			t.Errorf("not ok: %v", failed(r))
+		}
+		<-ended
+	})
 	t.Run("owned setting overridden", func(t *testing.T) {
 		c.sql(t, 1, "postgres", "ALTER SYSTEM SET synchronous_standby_names = 'x'")
 		c.sql(t, 1, "postgres", "SELECT pg_reload_conf()")

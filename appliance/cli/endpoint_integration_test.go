@@ -68,9 +68,11 @@ func (b *box) once(ctx context.Context, url, query string) (begun bool, err erro
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		// A server that ends while it authenticates had the connection: 57P01 to 57P02,
-		// PostgreSQL's documentation, appendix A.
+		// PostgreSQL's documentation, appendix A. So had one that had asked for the password
+		// before the endpoint cut the connection: the endpoint led there before it was closed.
 		var pg *pgconn.PgError
-		return errors.As(err, &pg) && (pg.Code == "57P01" || pg.Code == "57P02"), err
+		ended := errors.As(err, &pg) && (pg.Code == "57P01" || pg.Code == "57P02")
+		return ended || strings.Contains(err.Error(), "failed SASL auth: unexpected EOF"), err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	_, err = conn.Exec(ctx, query)

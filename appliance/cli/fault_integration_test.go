@@ -177,9 +177,19 @@ func (b *box) promiseBeforeStandbysHaveTheRows(faulty bool) *drill.Run {
 		out, err := b.superuser("node0", "SHOW synchronous_standby_names")
 		return err == nil && strings.HasPrefix(out, "ANY 1 ")
 	})
-	if n := b.signal(syscall.SIGSTOP, ": walreceiver"); n != 2 {
-		b.t.Fatalf("stopped %d receivers, want 2", n)
+	stop := func(member string) {
+		if n := b.signal(syscall.SIGSTOP, member+": walreceiver"); n != 1 {
+			b.t.Fatalf("stopped %d receivers of %s, want 1", n, member)
+		}
 	}
+	stop("node2")
+	b.eventually("node1, which is to be promoted, has more than node2", func() bool {
+		has, err := b.superuser("node2", "SELECT pg_last_wal_receive_lsn()")
+		b.must(err)
+		more, err := b.superuser("node1", "SELECT pg_last_wal_receive_lsn() > '"+strings.TrimSpace(has)+"'")
+		return err == nil && strings.TrimSpace(more) == "t"
+	})
+	stop("node1")
 	b.moreWritten(run)
 	thaw()
 	b.promiseStands(faulty)

@@ -94,16 +94,9 @@ func (a benchCommands) benchRun(ctx context.Context, f *benchRunFlags) error {
 	if err != nil {
 		return err
 	}
-	c, err := a.client(ctx)
+	c, s, err := a.startedCluster(ctx)
 	if err != nil {
 		return err
-	}
-	s, err := c.Status(ctx, a.cluster)
-	if err != nil {
-		return err
-	}
-	if s.Phase == appliance.PhaseStopped {
-		return appliance.NewProblem(appliance.ErrConflict, "cluster %q is stopped", a.cluster).WithHint("pgapp start starts it")
 	}
 	if s.Endpoints == nil && !f.throughGiven {
 		l.Through = load.ThroughMembers

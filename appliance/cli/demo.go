@@ -79,16 +79,9 @@ func (a demoCommands) demo(ctx context.Context, f *demoFlags) error {
 	if err := errors.Join(program.CheckListen(f.listen), oneOf("consistency", f.consistency, string(rental.Session), string(rental.Eventual))); err != nil {
 		return err
 	}
-	c, err := a.client(ctx)
+	c, s, err := a.startedCluster(ctx)
 	if err != nil {
 		return err
-	}
-	s, err := c.Status(ctx, a.cluster)
-	if err != nil {
-		return err
-	}
-	if s.Phase == appliance.PhaseStopped {
-		return appliance.NewProblem(appliance.ErrConflict, "cluster %q is stopped", a.cluster).WithHint("pgapp start starts it")
 	}
 	cfg, err := a.siteConfig(ctx, c)
 	if err != nil {
@@ -118,6 +111,19 @@ func (a demoCommands) demo(ctx context.Context, f *demoFlags) error {
 		return err
 	}
 	return a.serveSite(ctx, l, site, h)
+}
+
+// startedCluster returns the cluster's status, and refuses one that is stopped.
+func (a *app) startedCluster(ctx context.Context) (*api.Client, appliance.ClusterStatus, error) {
+	c, err := a.client(ctx)
+	if err != nil {
+		return nil, appliance.ClusterStatus{}, err
+	}
+	s, err := c.Status(ctx, a.cluster)
+	if err == nil && s.Phase == appliance.PhaseStopped {
+		err = appliance.NewProblem(appliance.ErrConflict, "cluster %q is stopped", a.cluster).WithHint("pgapp start starts it")
+	}
+	return c, s, err
 }
 
 func netipAddress(host string) bool {

@@ -42,14 +42,22 @@ func childWrites(dir string) int {
 					return
 				}
 			}
-			for n := readNumber(ctx, s, w) + 1; ; n++ {
+			say := func(n uint64) {
+				out.Lock()
+				defer out.Unlock()
+				fmt.Println(w, n)
+			}
+			// A new cluster begins at an epoch above 0, so that where the writer starts is
+			// acknowledged too: the parent allows for one write more than it heard of.
+			n := readNumber(ctx, s, w)
+			say(n)
+			for {
+				n++
 				if err := writeNumber(ctx, s, w, n); err != nil {
 					fmt.Println("error", err)
 					return
 				}
-				out.Lock()
-				fmt.Println(w, n)
-				out.Unlock()
+				say(n)
 			}
 		})
 	}

@@ -24,6 +24,8 @@ const (
 	dialTimeout   = 2 * time.Second
 	maxAnswerSize = 64 << 20
 	maxErrorSize  = 1 << 20
+
+	infoPath = "/info"
 )
 
 // Client calls a daemon's API. Its methods return *[appliance.Problem]s with
@@ -33,9 +35,10 @@ type Client struct {
 	token string
 	where string // for messages
 	http  *http.Client
-	// OnLost, if set, is called by WatchOperation when the daemon can't be
-	// reached, before each new attempt. It may start the daemon. Its error ends
-	// the watch. Set it before the first use of the client.
+	// OnLost, if set, is called when the daemon can't be reached, before each new
+	// attempt of a watch, or of a request that is safe to repeat (for a minute). It
+	// may start the daemon; its error ends the attempts. Info only looks, and is not
+	// repeated. Set OnLost before the first use of the client.
 	OnLost func(ctx context.Context) error
 }
 
@@ -99,20 +102,32 @@ func (c *Client) transportProblem(ctx context.Context, err error) error {
 
 // call sends in as JSON and decodes the response into out; both may be nil.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
+	var body []byte
 	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
 			return fmt.Errorf("writing the request %s %s: %w", method, path, err)
 		}
-		body = bytes.NewReader(b)
 	}
 	header := http.Header{}
 	if !safe(method) {
 		// The key makes a retry after a lost connection safe.
 		header.Set("Idempotency-Key", uuid.NewString())
 	}
-	resp, err := c.send(ctx, method, base+path, body, header)
+	once := func(ctx context.Context) error { return attempt(ctx, c, method, path, header, body, out) }
+	if c.OnLost == nil || path == infoPath {
+		return once(ctx)
+	}
+	return repeated(ctx, safe(method), c.OnLost, once)
+}
+
+// attempt is one attempt of call.
+func attempt(ctx context.Context, c *Client, method, path string, header http.Header, body []byte, out any) error {
+	var in io.Reader
+	if body != nil {
+		in = bytes.NewReader(body)
+	}
+	resp, err := c.send(ctx, method, base+path, in, header)
 	if err != nil {
 		return err
 	}
@@ -154,7 +169,7 @@ func ProblemOf(resp *http.Response) error {
 // Info describes the daemon.
 func (c *Client) Info(ctx context.Context) (appliance.Info, error) {
 	var out appliance.Info
-	err := c.call(ctx, http.MethodGet, "/info", nil, &out)
+	err := c.call(ctx, http.MethodGet, infoPath, nil, &out)
 	return out, err
 }
 

@@ -3,9 +3,13 @@ package api
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -176,5 +180,67 @@ func TestWatchSurvivesADaemonRestart(t *testing.T) {
 	}
 	if r := <-revisions; r != 3 {
 		t.Fatalf("last revision %d", r)
+	}
+}
+
+// A command whose daemon is killed between two of its requests goes on with the one that
+// OnLost starts. What may have been done is not asked for twice.
+func TestRequestsSurviveALostDaemon(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	sock := filepath.Join(t.TempDir(), "s")
+	s := New(Config{Service: f, Logs: f, Operations: f, Idempotency: f})
+	c := NewUnixClient(sock)
+	defer c.Close()
+	lost := 0
+	c.OnLost = func(context.Context) error {
+		if lost++; lost == 2 {
+			serve(t, f, s, sock)
+		}
+		return nil
+	}
+	if _, err := c.Info(t.Context()); !appliance.IsProblem(err, appliance.ErrDaemonUnreachable) || lost != 0 {
+		t.Errorf("a look: %v, OnLost called %d times", err, lost)
+	}
+	if _, err := c.Up(t.Context(), appliance.Spec{Name: "main"}); err != nil || lost != 2 {
+		t.Errorf("a change that was never sent: %v, OnLost called %d times", err, lost)
+	}
+	if _, err := c.Status(t.Context(), "main"); err != nil {
+		t.Errorf("a read: %v", err)
+	}
+}
+
+func TestRepeatedEnds(t *testing.T) {
+	t.Parallel()
+	gone := appliance.NewProblem(appliance.ErrDaemonUnreachable, "gone: %w", io.ErrUnexpectedEOF)
+	refused := appliance.NewProblem(appliance.ErrDaemonUnreachable, "gone: %w", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED})
+	other := appliance.NewProblem(appliance.ErrConflict, "no")
+	for name, tc := range map[string]struct {
+		safe     bool
+		answers  []error // the last one again and again
+		onLost   error
+		want     error
+		attempts int
+	}{
+		"a read whose answer broke off":            {safe: true, answers: []error{gone, nil}, attempts: 2},
+		"a change whose answer broke off":          {answers: []error{gone, nil}, want: gone, attempts: 1},
+		"a change that was never sent":             {answers: []error{refused, refused, nil}, attempts: 3},
+		"the daemon refuses":                       {safe: true, answers: []error{gone, other}, want: other, attempts: 2},
+		"the daemon can't be started":              {safe: true, answers: []error{gone}, onLost: other, want: other, attempts: 1},
+		"the caller has no time for a dead daemon": {safe: true, answers: []error{gone}, want: gone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer cancel()
+			n := 0
+			err := repeated(ctx, tc.safe, func(context.Context) error { return tc.onLost }, func(context.Context) error {
+				n++
+				return tc.answers[min(n, len(tc.answers))-1]
+			})
+			if !errors.Is(err, tc.want) || tc.attempts > 0 && n != tc.attempts {
+				t.Errorf("%v after %d attempts, want %v after %d", err, n, tc.want, tc.attempts)
+			}
+		})
 	}
 }

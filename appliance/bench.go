@@ -51,7 +51,40 @@ type Bench struct {
 	Error  *Problem     `json:"error,omitempty"`
 	// Notes are what a reader of the figures has to know, as a late driver.
 	Notes []string `json:"notes,omitempty"`
+	// Before is the cluster before the suite's first change; nil for a run, which changes
+	// nothing of it.
+	Before *BenchBefore `json:"before,omitempty"`
 }
+
+// BenchBefore is what a suite puts back.
+type BenchBefore struct {
+	// UUID is the cluster's: one that was made anew has nothing to be put back.
+	UUID       string     `json:"uuid"`
+	Primary    string     `json:"primary"`
+	Durability Durability `json:"durability"`
+	// Members are those that ran, in the record's order.
+	Members []string `json:"members"`
+	// PutBack is nil until all is as it was.
+	PutBack *BenchPutBack `json:"put_back,omitempty"`
+}
+
+// BenchPutBack says when and by whom the cluster was put back.
+type BenchPutBack struct {
+	At time.Time `json:"at"`
+	By string    `json:"by"`
+}
+
+// Who puts a cluster back: the suite itself, the guardian of one that was killed, or a
+// later bench command.
+const (
+	PutBackBySuite    = "suite"
+	PutBackByGuardian = "guardian"
+	PutBackByCommand  = "command"
+)
+
+// PutBackLeft tells whether the bench has left the cluster other than it was. One that
+// runs will put it back.
+func (b Bench) PutBackLeft() bool { return b.Before != nil && b.Before.PutBack == nil }
 
 // BenchProgress says how far a bench is.
 type BenchProgress struct {

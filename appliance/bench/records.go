@@ -131,8 +131,8 @@ func (r Records) List() (all []appliance.Bench, err error) {
 	return all, errors.Join(errs...)
 }
 
-// Remove removes a record. An id that is not there is a problem not-found, and the bench
-// that runs a problem conflict.
+// Remove removes a record. An id that is not there is a problem not-found. The bench that
+// runs, and one whose cluster has still to be put back, are a problem conflict.
 func (r Records) Remove(id string) error {
 	if !validID(id) {
 		return notFound(id)
@@ -141,8 +141,13 @@ func (r Records) Remove(id string) error {
 	if err != nil {
 		return err
 	}
-	if b, err := r.read(id, held); err == nil && b.State == appliance.BenchRunning {
+	b, err := r.read(id, held)
+	switch {
+	case err == nil && b.State == appliance.BenchRunning:
 		return appliance.NewProblem(appliance.ErrConflict, "bench %s runs", id).WithHint("end it with Ctrl-C, or wait for its end")
+	case err == nil && b.PutBackLeft():
+		return appliance.NewProblem(appliance.ErrConflict, "what bench %s has changed of cluster %q is not put back yet, and its record says what that is", id, b.Cluster).
+			WithHint("pgapp bench ls puts it back, or says why not")
 	}
 	err = os.Remove(r.path(id))
 	if errors.Is(err, fs.ErrNotExist) {

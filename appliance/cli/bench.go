@@ -13,15 +13,19 @@ site that pgapp demo shows.
 
 The load works in a copy of the cluster's Pagila, in a database of its own,
 pgapp_bench, which is removed in the end; what a killed bench leaves the next one
-removes.`,
+removes.
+
+A suite changes the cluster and puts it back in the end. Where it was killed, a
+process that it has started does; where that was killed too, the next bench command.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return unknownCommand(cmd, args[0])
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: a.prepareBench,
 	}
-	cmd.AddCommand(a.benchRunCommand(), a.benchSuiteCommand(), a.benchReport(), a.benchCompare(), a.benchLsCommand(), a.benchShowCommand(), a.benchRmCommand())
+	cmd.AddCommand(a.benchRunCommand(), a.benchSuiteCommand(), a.benchReport(), a.benchCompare(), a.benchLsCommand(), a.benchShowCommand(), a.benchRmCommand(), a.benchGuardCommand())
 	return cmd
 }

@@ -74,13 +74,28 @@ func (h benchHands) connection(ctx context.Context, role, through string) (appli
 	return conn, err
 }
 
+// started are the hosts without those of the members that are stopped: a virtual machine
+// that is off refuses no connection, it is silent.
+func started(hosts []appliance.HostPort, s appliance.ClusterStatus) []appliance.HostPort {
+	return slices.DeleteFunc(hosts, func(at appliance.HostPort) bool {
+		return slices.ContainsFunc(s.Members, func(m appliance.MemberStatus) bool {
+			return m.Name == at.Member && m.State == appliance.StateStopped && m.Name != s.Primary
+		})
+	})
+}
+
 // siteConfig says how the load's site reaches the cluster.
 func (h benchHands) siteConfig(ctx context.Context, l appliance.BenchLoad) (rental.Config, error) {
 	cfg := rental.Config{Consistency: rental.Consistency(l.Consistency), Conns: l.Clients}
+	s, err := h.api.Status(ctx, h.cluster)
+	if err != nil {
+		return cfg, err
+	}
 	write, err := h.connection(ctx, "rw", l.Through)
 	if err != nil {
 		return cfg, err
 	}
+	write.Hosts = started(write.Hosts, s)
 	cfg.Write = libpqURL(write, false)
 	cfg.Read = cfg.Write
 	if l.ReadFrom == load.FromStandbys {
@@ -88,13 +103,14 @@ func (h benchHands) siteConfig(ctx context.Context, l appliance.BenchLoad) (rent
 		if err != nil {
 			return cfg, err
 		}
+		read.Hosts = started(read.Hosts, s)
 		cfg.Read = libpqURL(read, false)
 	}
 	all, err := h.connection(ctx, "any", load.ThroughMembers)
 	if err != nil {
 		return cfg, err
 	}
-	for _, m := range all.Hosts {
+	for _, m := range started(all.Hosts, s) {
 		one := all
 		one.Hosts = []appliance.HostPort{m}
 		cfg.Members = append(cfg.Members, rental.Member{Name: m.Member, Conn: libpqURL(one, false)})
@@ -205,6 +221,7 @@ func (h benchHands) setting(ctx context.Context, seed uint64) (appliance.BenchSe
 	if err != nil {
 		return out, err
 	}
+	conn.Database = s.Database
 	err = load.Base{Write: libpqURL(conn, false)}.Setting(ctx, &out)
 	return out, err
 }

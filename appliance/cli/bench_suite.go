@@ -9,174 +9,156 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pgapp/api"
 	"pgapp/appliance"
 	"pgapp/appliance/bench"
 	"pgapp/appliance/drill"
-	"pgapp/appliance/wait"
 )
 
-func (a benchCommands) benchSuiteCommand() *cobra.Command {
-	var quick bool
-	var seed uint64
-	cmd := &cobra.Command{
-		Use: "suite", Short: "Measure a series of loads, for a report",
-		Long: `Measure a series of loads on the cluster as it is, each three times in changing
-order: reads on the primary and on the standbys, the way through the endpoint and
-without it, eventual and session consistency, and a switchover in the middle of a
-load. pgapp bench report writes what came out.
+// benchSuiteFlags are the flags of bench suite.
+type benchSuiteFlags struct {
+	quick, resume bool
+	seed          uint64
+	// given tells which were given.
+	given map[string]bool
+}
 
-The primary is moved, and moved back in the end. A cluster that is not whole, or has
-no standby or no endpoint, is refused. Members on one machine share its processors, so
-the suite says nothing about scaling there. Ctrl-C keeps what was measured.`,
-		Example: `  pgapp bench suite --quick`,
-		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.benchSuite(cmd.Context(), quick, seed) },
+func (a benchCommands) benchSuiteCommand() *cobra.Command {
+	f := &benchSuiteFlags{}
+	cmd := &cobra.Command{
+		Use: "suite", Short: "Measure a series of experiments, for a report",
+		Long: benchSuiteLong,
+		Example: `  pgapp bench suite --quick
+  pgapp bench suite
+  pgapp bench suite --resume
+  pgapp bench suite --resume 20260301-120000-abcd`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if !f.resume || len(args) > 1 {
+				return noArgs(cmd, args)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.given = map[string]bool{"quick": cmd.Flags().Changed("quick"), "seed": cmd.Flags().Changed("seed")}
+			return a.benchSuite(cmd.Context(), f, first(args))
+		},
 	}
-	cmd.Flags().BoolVar(&quick, "quick", false, "short loads, about two minutes in all")
-	cmd.Flags().Uint64Var(&seed, "seed", 1, "what chance is drawn from")
+	fl := cmd.Flags()
+	fl.BoolVar(&f.quick, "quick", false, "few variants and short points, about two minutes in all")
+	fl.BoolVar(&f.resume, "resume", false, "go on with the bench ID, or with the newest suite of the cluster that did not come to its end")
+	fl.Uint64Var(&f.seed, "seed", 1, "what chance is drawn from")
 	return cmd
 }
 
-func (a benchCommands) benchSuite(ctx context.Context, quick bool, seed uint64) (err error) {
-	c, err := a.client(ctx)
+const benchSuiteLong = `Measure a series of experiments on the cluster, each point three times in changing
+order: the primary alone and with standbys, async and quorum, the way through the
+endpoint and without it, eventual and session consistency, bursts of writes, a
+switchover and a killed primary in the middle of a load. pgapp bench report writes
+what came out.
+
+The suite changes the cluster: it stops and starts standbys, changes the durability,
+and moves and kills the primary. In the end, after Ctrl-C and after an error it puts
+back primary, durability and standbys, and removes its database. After kill -9 a
+process that the suite has started does that; where that was killed too, the next
+bench command. Failovers of the suite don't count towards the three in an hour.
+
+A cluster that is not whole is refused. What the cluster can't do is left out, and
+the report says so. --resume goes on with the points that are not measured yet, on
+the same members, with the same programs.`
+
+func (a benchCommands) benchSuite(ctx context.Context, f *benchSuiteFlags, id string) error {
+	c, s, err := a.startedCluster(ctx)
 	if err != nil {
 		return err
 	}
-	s, err := c.Status(ctx, a.cluster)
-	if err != nil {
+	if err := a.wholeForSuite(s); err != nil {
 		return err
-	}
-	if found := drill.Whole(s); len(found) > 0 || len(s.Members) < 2 || s.Endpoints == nil {
-		p := appliance.NewProblem(appliance.ErrConflict, "no suite: cluster %q needs a standby and endpoints", a.cluster)
-		if len(found) > 0 {
-			p = appliance.NewProblem(appliance.ErrConflict, "no suite: the cluster is not whole: %s", found[0])
-		}
-		return p.WithHint("pgapp ps shows the members")
 	}
 	release, err := a.benches().Claim()
 	if err != nil {
 		return err
 	}
 	defer release()
-	now := time.Now()
-	r := suiteRun{benchHands{a.drillCommands, c}, a.benches(), appliance.Bench{
-		ID: bench.NewID(now), Cluster: a.cluster, Kind: appliance.BenchSuite, State: appliance.BenchRunning, Name: "suite",
-		Command: fmt.Sprintf("pgapp bench suite --cluster %s --quick=%t --seed %d", a.cluster, quick, seed), CreatedAt: now.UTC(),
-		Experiments: bench.Suite(quick, seed, len(s.Members)-1, string(s.Durability)),
-		Notes:       []string{"members and driver share this machine's processors without shares of their own: the figures say nothing about scaling"},
-	}}
-	if err := r.open(ctx); err != nil {
+	r, err := a.suiteOf(ctx, c, s, f, id)
+	if err != nil {
 		return err
 	}
-	defer r.close(ctx)
-	if r.bench.Setting, err = r.setting(ctx, seed); err != nil {
+	err = r.play(ctx, s)
+	if r.bench.Before == nil { // nothing has begun
 		return err
 	}
-	err = errors.Join(r.points(ctx), r.back(ctx, s.Primary))
-	r.bench.State = appliance.BenchSucceeded
-	switch {
-	case ctx.Err() != nil:
-		r.bench.State = appliance.BenchCancelled
-	case err != nil:
-		r.bench.State, r.bench.Error = appliance.BenchFailed, appliance.AsProblem(err)
-	}
-	ended := time.Now().UTC()
-	r.bench.EndedAt, r.bench.Progress.Doing, r.bench.Progress.LeftSeconds = &ended, "", 0
-	err = errors.Join(err, r.records.Save(r.bench))
 	a.note("bench %s: %d of %d points; pgapp bench report %s writes its report", r.bench.ID, r.bench.Progress.Done, r.bench.Progress.Total, r.bench.ID)
 	return errors.Join(a.print(r.bench, func() error { return nil }), err)
 }
 
-// suiteRun is one run of a suite.
-type suiteRun struct {
-	benchHands
-	records bench.Records
-	bench   appliance.Bench
-}
-
-// points measures all points, and keeps each as soon as it is there. Every second round
-// has the variants in the other order.
-func (r *suiteRun) points(ctx context.Context) error {
-	rounds := r.bench.Experiments[0].Repeats
-	for _, e := range r.bench.Experiments {
-		r.bench.Progress.Total += e.Repeats * len(e.Variants)
+// wholeForSuite refuses a cluster that a suite could not put back as it is.
+func (a benchCommands) wholeForSuite(s appliance.ClusterStatus) error {
+	if len(s.Members) < 2 {
+		return appliance.NewProblem(appliance.ErrConflict, "no suite: cluster %q has no standby", a.cluster).WithHint("pgapp scale --standbys 3 adds some")
 	}
-	began := time.Now()
-	for round := 1; round <= rounds; round++ {
-		for _, e := range r.bench.Experiments {
-			variants := slices.Clone(e.Variants)
-			if round%2 == 0 {
-				slices.Reverse(variants)
-			}
-			for _, v := range variants {
-				if err := r.point(ctx, e, v, round); err != nil {
-					return fmt.Errorf("measuring %s of %s: %w", v.Name, e.Name, err)
-				}
-				g := &r.bench.Progress
-				g.Done++
-				g.LeftSeconds = time.Since(began).Seconds() / float64(g.Done) * float64(g.Total-g.Done)
-				if err := r.records.Save(r.bench); err != nil {
-					return err
-				}
-			}
+	for _, m := range s.Members {
+		if m.State == appliance.StateStopped {
+			return appliance.NewProblem(appliance.ErrConflict, "no suite: the cluster is not whole: %s is stopped", m.Name).WithHint("pgapp start starts it")
 		}
+	}
+	if found := drill.Whole(s); len(found) > 0 {
+		return appliance.NewProblem(appliance.ErrConflict, "no suite: the cluster is not whole: %s", found[0]).WithHint("pgapp ps shows the members")
 	}
 	return nil
 }
 
-// point measures one point on the whole cluster.
-func (r *suiteRun) point(ctx context.Context, e appliance.BenchExperiment, v appliance.BenchVariant, round int) error {
-	if err := r.whole(ctx); err != nil {
-		return err
+// suiteOf is the suite to be run: a new one, or one to be resumed.
+func (a benchCommands) suiteOf(ctx context.Context, c *api.Client, s appliance.ClusterStatus, f *benchSuiteFlags, id string) (*suiteRun, error) {
+	h := benchHands{a.drillCommands, c}
+	now := time.Now()
+	experiments, notes, err := bench.Fit(bench.Suite(f.quick, f.seed, len(s.Members)-1), s)
+	if err != nil {
+		return nil, err
 	}
-	g := &r.bench.Progress
-	g.Doing = fmt.Sprintf("%s: %s, round %d", e.Name, v.Name, round)
-	r.note("%d of %d: %s", g.Done+1, g.Total, g.Doing)
-	var event func(context.Context) error
-	if v.Event == appliance.BenchSwitchover {
-		event = func(ctx context.Context) error { return r.self(ctx, "switchover") }
+	r := &suiteRun{benchHands: h, records: a.benches(), bench: appliance.Bench{
+		ID: bench.NewID(now), Cluster: a.cluster, Kind: appliance.BenchSuite, Name: "suite",
+		Command: fmt.Sprintf("pgapp bench suite --cluster %s --quick=%t --seed %d", a.cluster, f.quick, f.seed), CreatedAt: now.UTC(),
+		Experiments: experiments, Notes: notes,
+	}}
+	if r.bench.Setting, err = h.setting(ctx, f.seed); err != nil {
+		return nil, err
 	}
-	p, err := r.measure(ctx, v.Load, event)
-	p.Experiment, p.Variant, p.Round = e.Name, v.Name, round
-	if p.Event != nil {
-		p.Event.Event = v.Event
+	if !f.resume {
+		return r, nil
 	}
-	if p.Result.Requests > 0 {
-		r.bench.Points = append(r.bench.Points, p)
-		r.bench.Notes = append(r.bench.Notes, r.noted(g.Doing, p)...)
+	old, err := a.interrupted(id)
+	if err != nil {
+		return nil, err
 	}
-	return errors.Join(err, ctx.Err())
+	if f.given["quick"] || f.given["seed"] {
+		if err := bench.SameSuite(old, experiments); err != nil {
+			return nil, err
+		}
+	}
+	if err := bench.Resumable(old, r.bench.Setting, s); err != nil {
+		return nil, err
+	}
+	old.Notes = append(old.Notes, fmt.Sprintf("the suite was %s after %d of %d points, and went on later", old.State, old.Progress.Done, old.Progress.Total))
+	r.bench = old
+	return r, nil
 }
 
-// noted are the notes on a point, with its name.
-func (r *suiteRun) noted(point string, p appliance.BenchPoint) []string {
-	var out []string
-	for _, n := range benchNotes(p) {
-		out = append(out, point+": "+n)
+// interrupted is the bench of the id, or the newest suite of the cluster that has not come
+// to its end.
+func (a benchCommands) interrupted(id string) (appliance.Bench, error) {
+	if id != "" {
+		b, err := a.benches().Load(id)
+		if err == nil && b.Cluster != a.cluster {
+			err = appliance.NewProblem(appliance.ErrUsage, "bench %s is of cluster %q", id, b.Cluster).WithHint("--cluster %s is its cluster", b.Cluster)
+		}
+		return b, err
 	}
-	return out
-}
-
-// whole waits until the cluster is whole.
-func (r *suiteRun) whole(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settleLimit)
-	defer cancel()
-	return wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
-		s, err := r.api.Status(ctx, r.cluster)
-		return err == nil && len(drill.Whole(s)) == 0, err
+	all, err := a.benches().List()
+	i := slices.IndexFunc(all, func(b appliance.Bench) bool {
+		return b.Kind == appliance.BenchSuite && b.Cluster == a.cluster && b.State != appliance.BenchSucceeded
 	})
-}
-
-// back makes the member the primary again, also after ctx has ended.
-func (r *suiteRun) back(ctx context.Context, primary string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), benchLeave)
-	defer cancel()
-	if err := r.whole(ctx); err != nil {
-		return err
+	if i < 0 {
+		return appliance.Bench{}, errors.Join(appliance.NewProblem(appliance.ErrNotFound, "cluster %q has no suite that could be resumed", a.cluster).WithHint("pgapp bench ls shows the benches"), err)
 	}
-	s, err := r.api.Status(ctx, r.cluster)
-	if err != nil || s.Primary == primary {
-		return err
-	}
-	return r.self(ctx, "switchover", "--to", primary)
+	return all[i], nil
 }

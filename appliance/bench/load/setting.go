@@ -27,9 +27,9 @@ func (b Base) IsPagila(ctx context.Context) error {
 }
 
 // changedSQL lists the settings that are not PostgreSQL's defaults, without the session's
-// own.
+// own and those of a database, since a bench works in one of its own.
 const changedSQL = `SELECT name, current_setting(name) FROM pg_settings
-WHERE source NOT IN ('default', 'override', 'client', 'session') ORDER BY name`
+WHERE source NOT IN ('default', 'override', 'client', 'session', 'database', 'database user') ORDER BY name`
 
 // Setting fills in what the primary and this machine say of themselves.
 func (b Base) Setting(ctx context.Context, s *appliance.BenchSetting) error {

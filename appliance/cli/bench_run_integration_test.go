@@ -15,6 +15,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/bench"
+	"pgapp/appliance/drill"
 	"pgapp/appliance/home"
 	"pgapp/appliance/wait"
 )
@@ -125,7 +126,10 @@ func (b *box) endSuite() {
 	how := ended()
 	r := b.bench(how)
 	kept, err := records.Load(r.ID)
-	if how.code != appliance.ExitInterrupted || r.State != appliance.BenchCancelled || r.Points[0].Variant != "primary" || err != nil || len(kept.Points) != len(r.Points) {
-		b.t.Errorf("a suite ended by Ctrl-C: exit code %d, state %s, %d points, %d kept: %v\n%s", how.code, r.State, len(r.Points), len(kept.Points), err, how.err)
+	if how.code != appliance.ExitInterrupted || r.State != appliance.BenchCancelled || err != nil || len(kept.Points) != len(r.Points) || kept.PutBackLeft() {
+		b.t.Errorf("a suite ended by Ctrl-C: exit code %d, state %s, %d points, %d kept, before %+v: %v\n%s", how.code, r.State, len(r.Points), len(kept.Points), kept.Before, err, how.err)
+	}
+	if s := b.ps(); len(drill.Whole(s)) > 0 || s.Durability != appliance.DurabilityAsync || s.Primary != "node0" {
+		b.t.Errorf("after a suite ended by Ctrl-C: %+v", s)
 	}
 }

@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X pgapp/appliance/program.version=$(VERSION)
 GOFLAGS_BUILD := -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: all up build tree test unit integration e2e e2e-all check soak clean
+.PHONY: all up build tree test unit integration e2e e2e-all check soak soak-site clean
 
 all: build
 
@@ -36,6 +36,11 @@ e2e-all: build
 ROUNDS ?= 50
 soak: build
 	go run ./scripts/soak -rounds $(ROUNDS)
+
+## soak-site: at full size, no copy is rented twice under kills of the primary, and a session reads its own writes
+soak-site:
+	PGAPP_TEST_RENTALS=1000 PGAPP_TEST_KILLS=1000 PGAPP_TEST_KILL_SECONDS=10 PGAPP_TEST_CHECKS=10000 \
+	scripts/test -v -run 'TestRental(GivesTheLastCopyOnce|SessionReadsItsOwnWrites)$$'
 
 ## check: formatting, linters, dead code, tidiness
 check:

@@ -140,35 +140,45 @@ JOIN rental ON rental_id = r JOIN payment AS paid ON paid.rental_id = r AND paym
 }
 
 // TestRentalGivesTheLastCopyOnce has 32 clients rent the last copy of a film again and
-// again while the primary is killed and replaced. PGAPP_TEST_RENTALS is the number of
-// rounds.
+// again while the primary is killed and replaced. make soak-site runs it at full size:
+// PGAPP_TEST_RENTALS is the number of rounds, PGAPP_TEST_KILLS the largest number of kills,
+// and PGAPP_TEST_KILL_SECONDS the time from one kill to the next.
 func TestRentalGivesTheLastCopyOnce(t *testing.T) {
 	t.Parallel()
 	b := newBox(t).shareTree()
 	b.up("--standbys", "2", "--durability", "quorum")
 	copyID := b.lastCopy()
 	r := &rush{b: b, site: b.site(rental.Session, 32), customers: b.activeCustomers(32)}
-	rounds := setting(t, "PGAPP_TEST_RENTALS", 30)
-	kills := setting(t, "PGAPP_TEST_KILLS", 2)
+	rounds, most := setting(t, "PGAPP_TEST_RENTALS", 30), setting(t, "PGAPP_TEST_KILLS", 2)
+	every := time.Duration(setting(t, "PGAPP_TEST_KILL_SECONDS", 0)) * time.Second
 	var killer sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	kills := 0
 	killer.Go(func() {
-		for n := 0; n < kills && ctx.Err() == nil; n++ {
-			old := b.ps().Primary
-			b.killServer(old)
+		for ; kills < most && ctx.Err() == nil; kills++ {
+			next := time.After(every)
+			b.killServer(b.ps().Primary)
 			b.ok("failover", "--yes")
 			b.led(b.ps().Primary)
+			select {
+			case <-next:
+			case <-ctx.Done():
+			}
 		}
 	})
 	begun := time.Now()
-	for n := 0; n < rounds; n++ {
+	for range rounds {
 		r.round()
 	}
 	cancel()
 	killer.Wait()
 	r.round() // after the last kill
-	t.Logf("%d rounds in %s, %+v", rounds+1, time.Since(begun).Round(time.Millisecond), r.site.Counts())
+	t.Logf("%d rounds of %d clients in %s under %d kills of the primary, %+v",
+		rounds+1, len(r.customers), time.Since(begun).Round(time.Millisecond), kills, r.site.Counts())
+	if kills == 0 {
+		t.Error("the primary was never killed")
+	}
 	r.kept(copyID)
 	b.verified()
 }

@@ -159,10 +159,34 @@ func passesOn(dir string) (bool, error) {
 	return slices.Contains(strings.Fields(text), "cpu"), err
 }
 
-// apply marks before it changes, so that what a killed process did is found. It marks
+// locked calls do while no other process changes which controllers the group passes on, or
+// gives or takes a share below it. The lock ends with the process.
+func locked(dir string, do func() error) error {
+	f, err := os.Open(dir) //nolint:gosec // a directory of the kernel's
+	if err != nil {
+		return fmt.Errorf("opening a control group: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("locking the control group %s: %w", dir, err)
+		}
+		return do()
+	}
+}
+
+func (o *own) apply(quota int) error {
+	return locked(filepath.Dir(o.dir), func() error { return o.set(quota) })
+}
+
+// set marks before it changes, so that what a killed process did is found. It marks
 // the member's group before its parent, which passes the controller on for as long as a
 // group below has a mark.
-func (o *own) apply(quota int) error {
+func (o *own) set(quota int) error {
 	m, marked, err := readMark(o.dir)
 	if err != nil {
 		return err
@@ -208,28 +232,39 @@ func (o *own) used() (float64, error) {
 }
 
 func (o *own) restore() error {
-	m, marked, err := readMark(o.dir)
-	if err != nil {
-		return err
-	}
-	if marked && m.maker == o.self {
-		if err := restoreGroup(o.dir, m); err != nil {
-			return err
-		}
-	}
-	return restoreParent(filepath.Dir(o.dir))
+	err := restoreGroup(o.dir, func(maker process) bool { return maker == o.self })
+	return errors.Join(err, restoreParent(filepath.Dir(o.dir)))
 }
 
-func restoreGroup(dir string, m mark) error {
-	if err := put(dir, "cpu.max", m.before); err != nil && !gone(err) {
-		return err
+// restoreGroup takes away the group's share if its maker's shares are to be taken.
+func restoreGroup(dir string, takes func(maker process) bool) error {
+	return ifThere(locked(filepath.Dir(dir), func() error {
+		m, marked, err := readMark(dir)
+		if err != nil || !marked || !takes(m.maker) {
+			return err
+		}
+		if err := put(dir, "cpu.max", m.before); err != nil && !gone(err) {
+			return err
+		}
+		return unmark(dir)
+	}))
+}
+
+// ifThere is the error, but for one that says that the group has gone.
+func ifThere(err error) error {
+	if gone(err) {
+		return nil
 	}
-	return unmark(dir)
+	return err
 }
 
 // restoreParent makes the group pass on what it did before, once no group in it has a
 // share. Which process made it pass the controller on doesn't matter: the last one ends it.
 func restoreParent(dir string) error {
+	return ifThere(locked(dir, func() error { return passNoMore(dir) }))
+}
+
+func passNoMore(dir string) error {
 	_, marked, err := readMark(dir)
 	if err != nil || !marked {
 		return err
@@ -247,7 +282,7 @@ func restoreParent(dir string) error {
 		}
 	}
 	// A group below that passes the controller on itself keeps it: another's since.
-	if err := put(dir, "cgroup.subtree_control", passOn); err != nil && !errors.Is(err, syscall.EBUSY) && !gone(err) {
+	if err := put(dir, "cgroup.subtree_control", passOn); err != nil && !errors.Is(err, syscall.EBUSY) {
 		return err
 	}
 	return unmark(dir)
@@ -265,7 +300,7 @@ func (h hierarchy) restoreOwn() error {
 			parents = append(parents, dir)
 			return nil
 		}
-		return restoreGroup(dir, m)
+		return restoreGroup(dir, func(maker process) bool { return !maker.runs() })
 	})
 	errs := []error{err}
 	for _, dir := range parents {

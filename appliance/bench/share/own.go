@@ -90,33 +90,41 @@ func (h hierarchy) findOwn(self, root process) (member, error) {
 	if dir, err = h.ownGroup(dir, root); err != nil {
 		return nil, err
 	}
-	m, marked, err := readMark(dir)
-	if err != nil {
+	if err := locked(filepath.Dir(dir), func() error { return limitable(dir, self) }); err != nil {
 		return nil, err
 	}
+	return &own{self: self, dir: dir}, nil
+}
+
+// limitable returns why the process can't limit the group, if so.
+func limitable(dir string, self process) error {
+	m, marked, err := readMark(dir)
+	if err != nil {
+		return err
+	}
 	if marked && m.maker != self && m.maker.runs() {
-		return nil, appliance.NewProblem(appliance.ErrConflict, "process %d gives shares to this member already", m.maker.pid).
+		return appliance.NewProblem(appliance.ErrConflict, "process %d gives shares to this member already", m.maker.pid).
 			WithHint("wait until the other suite has ended")
 	}
 	parent := filepath.Dir(dir)
 	has, err := get(parent, "cgroup.controllers")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !slices.Contains(strings.Fields(has), "cpu") {
-		return nil, appliance.NewProblem(appliance.ErrHostUnable, "the control group %s has no controller cpu", parent).
+		return appliance.NewProblem(appliance.ErrHostUnable, "the control group %s has no controller cpu", parent).
 			WithHint("run the suite as root, or have systemd pass it on: Delegate=cpu for user@.service")
 	}
 	file := filepath.Join(dir, "cpu.max")
 	if passes, err := passesOn(parent); err != nil {
-		return nil, err
+		return err
 	} else if !passes {
 		file = filepath.Join(parent, "cgroup.subtree_control")
 	}
 	if err := unix.Access(file, unix.W_OK); err != nil {
-		return nil, denied(dir, err)
+		return denied(dir, err)
 	}
-	return &own{self: self, dir: dir}, nil
+	return nil
 }
 
 // ownGroup returns the member's own group, which is dir or a group above: the local

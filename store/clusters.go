@@ -97,15 +97,29 @@ func getCluster(tx *bolt.Tx, name string) (appliance.Cluster, error) {
 	var c appliance.Cluster
 	found, err := get(tx, bucketClusters, name, &c)
 	if err == nil && !found {
-		err = appliance.NewProblem(appliance.ErrNotFound, "there is no cluster %q", name).
-			WithHint("`pgapp up --cluster NAME` creates one")
+		err = noCluster(name)
 	}
 	return c, err
 }
 
+func noCluster(name string) error {
+	return appliance.NewProblem(appliance.ErrNotFound, "there is no cluster %q", name).
+		WithHint("`pgapp up --cluster NAME` creates one")
+}
+
+// requireCluster returns a problem not-found unless the cluster is on record. The record is
+// not decoded, since secrets are read several times a second.
+func requireCluster(tx *bolt.Tx, name string) error {
+	b, err := bucketOf(tx, bucketClusters)
+	if err == nil && b.Get([]byte(name)) == nil {
+		err = noCluster(name)
+	}
+	return err
+}
+
 func getSecrets(tx *bolt.Tx, cluster string) (appliance.Secrets, error) {
 	out := appliance.Secrets{Values: map[string]appliance.Secret{}}
-	if _, err := getCluster(tx, cluster); err != nil {
+	if err := requireCluster(tx, cluster); err != nil {
 		return out, err
 	}
 	plain := map[string][]byte{}

@@ -20,8 +20,14 @@ func (r *Router) apply(ctx context.Context) error {
 		return err
 	}
 	defer leave()
-	if needed, err := r.needed(ctx); err != nil || !needed {
-		return errors.Join(err, r.endIf(ctx, err == nil))
+	// Read in the turn: a state that goes to the process later comes of records that are no
+	// older.
+	clusters, err := r.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return err
+	}
+	if !r.needed(clusters) {
+		return r.endIf(ctx)
 	}
 	r.none = false
 	asked, cancel := context.WithTimeout(ctx, asking)
@@ -31,30 +37,27 @@ func (r *Router) apply(ctx context.Context) error {
 		return r.silent(ctx, err)
 	}
 	r.hung = time.Time{}
-	routes, err := r.routes(ctx, status)
-	if err != nil {
-		return err
-	}
+	routes := r.routes(clusters, status)
 	if status.Build != r.cfg.Build { // or none runs
 		if status, err = r.cfg.Process.Ensure(ctx, r.next(routes, status.Number)); err != nil {
 			return err
 		}
 		r.last = nil
-		if routes, err = r.routes(ctx, status); err != nil { // the record may have changed meanwhile
+		if clusters, err = r.cfg.Store.Clusters(ctx); err != nil { // the records may have changed meanwhile
 			return err
 		}
+		routes = r.routes(clusters, status)
 	}
 	if status, err = r.hold(ctx, routes, status); err != nil {
 		return err
 	}
-	return r.keepPorts(ctx, status)
+	return r.keepPorts(ctx, clusters, status)
 }
 
 // keepPorts notes for each cluster whether its endpoints have got their ports. Where another
 // program was quicker, the cluster gets other ones.
-func (r *Router) keepPorts(ctx context.Context, status appliance.RouteStatus) error {
-	clusters, err := r.cfg.Store.Clusters(ctx)
-	errs := []error{err}
+func (r *Router) keepPorts(ctx context.Context, clusters []appliance.Cluster, status appliance.RouteStatus) error {
+	var errs []error
 	for _, c := range clusters {
 		s, ok := status.Cluster(c.Name)
 		at := c.Endpoints
@@ -81,13 +84,12 @@ func (r *Router) enter(ctx context.Context) (leave func(), err error) {
 }
 
 // needed tells whether a cluster has endpoints.
-func (r *Router) needed(ctx context.Context) (bool, error) {
-	clusters, err := r.cfg.Store.Clusters(ctx)
+func (r *Router) needed(clusters []appliance.Cluster) bool {
 	r.seen = r.seen || len(clusters) > 0
 	return slices.ContainsFunc(clusters, func(c appliance.Cluster) bool {
 		_, ok := Of(c, Facts{})
 		return ok
-	}), err
+	})
 }
 
 // hold applies the routes unless the process holds them, and returns the process's status.
@@ -134,8 +136,8 @@ func (r *Router) kill(ctx context.Context) error {
 
 // endIf ends the process, which no cluster needs. A daemon that has never known a cluster
 // leaves it: its state was lost, and the process serves clusters that may live.
-func (r *Router) endIf(ctx context.Context, known bool) error {
-	if r.none || !known || !r.seen {
+func (r *Router) endIf(ctx context.Context) error {
+	if r.none || !r.seen {
 		return nil
 	}
 	asked, cancel := context.WithTimeout(ctx, ending)
@@ -145,14 +147,10 @@ func (r *Router) endIf(ctx context.Context, known bool) error {
 	return err
 }
 
-// routes are where all endpoints lead by the records as they are now, in order of the
+// routes are where all endpoints lead by the records and the looks, in order of the
 // clusters' names. Of a cluster that nothing is known of yet, the process's status says
 // what is open: so a new daemon closes nothing.
-func (r *Router) routes(ctx context.Context, held appliance.RouteStatus) ([]appliance.Route, error) {
-	clusters, err := r.cfg.Store.Clusters(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (r *Router) routes(clusters []appliance.Cluster, held appliance.RouteStatus) []appliance.Route {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := []appliance.Route{}
@@ -173,5 +171,5 @@ func (r *Router) routes(ctx context.Context, held appliance.RouteStatus) ([]appl
 		out = append(out, route)
 	}
 	maps.DeleteFunc(r.known, func(uuid string, _ *memory) bool { return !there[uuid] })
-	return out, nil
+	return out
 }

@@ -88,9 +88,12 @@ func (r *Router) push(whole context.Context, limit time.Duration) error {
 		return err
 	}
 	defer leave()
-	needed, err := r.needed(ctx)
-	if err != nil || !needed {
-		return errors.Join(err, r.endIf(whole, err == nil))
+	clusters, err := r.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return err
+	}
+	if !r.needed(clusters) {
+		return r.endIf(whole)
 	}
 	held := appliance.RouteStatus{Number: r.number}
 	if r.last == nil { // nothing has been applied by this daemon
@@ -98,10 +101,7 @@ func (r *Router) push(whole context.Context, limit time.Duration) error {
 			return err
 		}
 	}
-	routes, err := r.routes(ctx, held)
-	if err != nil {
-		return err
-	}
+	routes := r.routes(clusters, held)
 	_, err = r.hold(ctx, routes, held)
 	if appliance.IsProblem(err, appliance.ErrConflict) { // it holds a state with a higher number
 		if held, err = r.cfg.Process.Status(ctx); err == nil {

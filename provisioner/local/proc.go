@@ -59,18 +59,25 @@ func (p proc) uid() (uint32, bool) {
 // stat returns the state letter and the controlling terminal's number. The
 // state is 0 if the process doesn't exist; tty is 0 without a terminal.
 func (p proc) stat() (state byte, tty int) {
+	state, tty, _ = p.life()
+	return state, tty
+}
+
+// life returns what [proc.stat] returns, and when the process started, in the
+// kernel's ticks since the boot. Number and start together belong to one process.
+func (p proc) life() (state byte, tty int, start string) {
 	data, err := os.ReadFile(p.path("stat"))
 	if err != nil {
-		return 0, 0
+		return 0, 0, ""
 	}
 	// The name, in parentheses, may contain spaces and parentheses.
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
-	const stateField, ttyField = 0, 4
-	if len(fields) <= ttyField {
-		return 0, 0
+	const stateField, ttyField, startField = 0, 4, 19
+	if len(fields) <= startField {
+		return 0, 0, ""
 	}
 	tty, _ = strconv.Atoi(string(fields[ttyField]))
-	return fields[stateField][0], tty
+	return fields[stateField][0], tty, string(fields[startField])
 }
 
 func (p proc) comm() string {

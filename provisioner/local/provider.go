@@ -62,6 +62,8 @@ type Provider struct {
 
 	mu       sync.Mutex
 	children map[string]*child
+
+	known acquaintances
 }
 
 var _ appliance.Provider = (*Provider)(nil)

@@ -23,6 +23,9 @@ func (p *Provider) Sign(ctx context.Context, c appliance.Cluster, m appliance.Me
 		return appliance.Sign{}, err
 	}
 	mc := p.machine(c, m)
+	if pm, state, ok := p.known.recognize(mc); ok {
+		return p.cgroups.signIn(state, pm), nil
+	}
 	own, err := mc.owned()
 	switch {
 	case err != nil:
@@ -41,6 +44,7 @@ func (p *Provider) Sign(ctx context.Context, c appliance.Cluster, m appliance.Me
 	case !ok:
 		return noPostmaster(), nil
 	}
+	p.known.meet(mc, pm)
 	return p.cgroups.signOf(pm), nil
 }
 
@@ -48,10 +52,15 @@ func noPostmaster() appliance.Sign {
 	return appliance.Sign{Vital: appliance.VitalGone, Detail: "no postmaster"}
 }
 
-// signOf tells how the process is. A process that is stopped while a debugger
-// follows it counts as debugged.
+// signOf tells how the process is.
 func (c cgroups) signOf(p proc) appliance.Sign {
 	state, _ := p.stat()
+	return c.signIn(state, p)
+}
+
+// signIn tells how the process is, which is in that state. A process that is stopped
+// while a debugger follows it counts as debugged.
+func (c cgroups) signIn(state byte, p proc) appliance.Sign {
 	sign := func(v appliance.Vital, what string) appliance.Sign {
 		return appliance.Sign{Vital: v, Detail: fmt.Sprintf("process %d%s", p.pid, what)}
 	}

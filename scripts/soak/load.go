@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"pgapp/appliance"
 	"pgapp/appliance/drill"
 	"pgapp/scripts/drive"
 )
@@ -26,6 +27,11 @@ const (
 	longestDoubt = 3 * time.Second
 	// lookEvery is the pause between two looks at what the watch thinks.
 	lookEvery = 250 * time.Millisecond
+	// longestSilence is how long no look may succeed. A daemon that tells nothing shows
+	// nothing.
+	longestSilence = 30 * time.Second
+	// tellEvery is the interval of the lines about how it goes.
+	tellEvery = time.Minute
 )
 
 // loaded keeps the machine busy beside a cluster that is sound for that long: busy loops,
@@ -57,16 +63,28 @@ func (o options) loaded(ctx context.Context) (err error) {
 	work.Go(func() { touch(busy) })
 	var disk error
 	work.Go(func() { disk = fill(busy, filepath.Join(c.Home(), "load")) })
-	longest, err := suspicion(busy, c)
+	seen, err := suspicion(busy, c)
 	cancel()
 	work.Wait()
 	h := run.Stop()
-	if err := errors.Join(err, disk, ctx.Err(), drive.Sound(ctx, at, h)); err != nil {
+	if err := errors.Join(err, disk, ctx.Err(), drive.Sound(ctx, at, h), unbidden(ctx, c)); err != nil {
 		return err
 	}
-	fmt.Printf("%s under load: no failover, longest suspicion %d ms, %d rows acknowledged, longest gap %d ms\n",
-		o.load, longest.Milliseconds(), len(h.Acknowledged()), h.Outage(0, run.Since()).Milliseconds())
+	fmt.Printf("%s under load: no failover, %s, %d rows acknowledged, longest gap %d ms\n",
+		o.load, seen, len(h.Acknowledged()), h.Outage(0, run.Since()).Milliseconds())
 	return nil
+}
+
+// unbidden is an error if the watch has begun an operation by itself.
+func unbidden(ctx context.Context, c *drive.Cluster) error {
+	all, err := c.Operations(ctx)
+	errs := []error{err}
+	for _, o := range all {
+		if o.Params.Reason != "" {
+			errs = append(errs, fmt.Errorf("a %s that nobody needed: %s", o.Kind, o.Params.Reason))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // spin is a busy loop of a process of its own.
@@ -89,7 +107,7 @@ func touch(ctx context.Context) {
 }
 
 // fill writes and syncs a file again and again.
-func fill(ctx context.Context, name string) error {
+func fill(ctx context.Context, name string) (err error) {
 	f, err := os.Create(name) //nolint:gosec // in the cluster's home
 	if err != nil {
 		return err
@@ -109,38 +127,68 @@ func fill(ctx context.Context, name string) error {
 	return nil
 }
 
-// suspicion looks at the cluster until ctx ends, and returns how long the watch suspected
-// a member at most. A change of primary and a long suspicion are errors.
-func suspicion(ctx context.Context, c *drive.Cluster) (longest time.Duration, err error) {
-	since := map[string]time.Time{}
-	tick := time.NewTicker(lookEvery)
+// doubts are what a run of looks has seen.
+type doubts struct {
+	looks   int
+	longest time.Duration
+	since   map[string]time.Time
+}
+
+func (d *doubts) String() string {
+	return fmt.Sprintf("%d looks, longest suspicion %d ms", d.looks, d.longest.Milliseconds())
+}
+
+// suspicion looks at the cluster until ctx ends, and returns what it has seen. A change of
+// primary, a long suspicion and a daemon that doesn't answer are errors.
+func suspicion(ctx context.Context, c *drive.Cluster) (*doubts, error) {
+	d := &doubts{}
+	tick, tell := time.NewTicker(lookEvery), time.NewTicker(tellEvery)
 	defer tick.Stop()
+	defer tell.Stop()
+	begun := time.Now()
+	last := begun
 	for {
 		select {
 		case <-ctx.Done():
-			return longest, nil
+			return d, nil
+		case <-tell.C:
+			fmt.Printf("%s under load so far: %s\n", time.Since(begun).Round(time.Second), d)
+			continue
 		case <-tick.C:
 		}
 		s, err := c.Status(ctx)
 		now := time.Now()
-		if err != nil {
-			continue // it ended with ctx, or the daemon is slow, which is no failover
-		}
-		if len(s.Promotions) > 0 || s.Change != nil {
-			return longest, fmt.Errorf("a failover that nobody needed: %+v, %+v", s.Promotions, s.Change)
-		}
-		doubted := map[string]time.Time{}
-		for _, d := range s.Doubts {
-			name := d.Deed + " " + d.Member
-			doubted[name] = now
-			if was, ok := since[name]; ok {
-				doubted[name] = was
+		switch {
+		case err == nil:
+			last = now
+			if err := d.see(s, now); err != nil {
+				return d, err
 			}
-			longest = max(longest, now.Sub(doubted[name]))
-			if now.Sub(doubted[name]) >= longestDoubt {
-				return longest, fmt.Errorf("a suspicion that lasts: %+v", d)
-			}
+		case ctx.Err() == nil && now.Sub(last) > longestSilence: // a slow daemon is no failover
+			return d, fmt.Errorf("no look for %s: %w", now.Sub(last).Round(time.Second), err)
 		}
-		since = doubted
 	}
+}
+
+// see adds a look.
+func (d *doubts) see(s appliance.ClusterStatus, now time.Time) error {
+	d.looks++
+	if len(s.Promotions) > 0 || s.Change != nil {
+		return fmt.Errorf("a failover that nobody needed: %+v, %+v", s.Promotions, s.Change)
+	}
+	doubted := map[string]time.Time{}
+	for _, one := range s.Doubts {
+		name := one.Deed + " " + one.Member
+		doubted[name] = now
+		if was, ok := d.since[name]; ok {
+			doubted[name] = was
+		}
+		lasts := now.Sub(doubted[name])
+		d.longest = max(d.longest, lasts)
+		if lasts >= longestDoubt {
+			return fmt.Errorf("a suspicion that lasts: %+v", one)
+		}
+	}
+	d.since = doubted
+	return nil
 }

@@ -48,6 +48,7 @@ func rooms() []room {
 		{"appliance/bench", []string{"appliance"}},
 		{"appliance/bench/load", []string{"appliance", "appliance/rental"}},
 		{"appliance/bench/report", []string{"appliance"}},
+		{"appliance/bench/suitefile", []string{"appliance", "appliance/bench/load"}},
 		{"appliance/bench/share", []string{"appliance"}},
 		{"appliance/rental", []string{"appliance"}},
 		{"appliance/rental/web", []string{"appliance", "appliance/rental"}},

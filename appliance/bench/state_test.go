@@ -35,10 +35,10 @@ func (c *cluster) make(ch bench.Change) {
 		}
 		c.Primary = ch.Member
 	case bench.Durability:
-		c.State.Durability = ch.Durability
+		c.Durability = ch.Durability
 		c.Running = slices.Clone(whole().Members) // pgapp up starts all
 	}
-	if c.State.Durability == appliance.DurabilityQuorum && len(c.Running) < 2 {
+	if c.Durability == appliance.DurabilityQuorum && len(c.Running) < 2 {
 		c.t.Errorf("after %+v commits wait for nobody", ch)
 	}
 }
@@ -76,7 +76,7 @@ func TestNextReachesEachStateFromEachOther(t *testing.T) {
 			}
 			slices.Sort(c.Running)
 			want := slices.Sorted(slices.Values(to.Running))
-			if c.Primary != to.Primary || c.State.Durability != to.Durability || !slices.Equal(c.Running, want) {
+			if c.Primary != to.Primary || c.Durability != to.Durability || !slices.Equal(c.Running, want) {
 				t.Errorf("from %+v to %+v: arrived at %+v", from, to, c.State)
 			}
 		}

@@ -127,7 +127,7 @@ func (a benchCommands) putBackBench(ctx context.Context, id, by string) error {
 func (a benchCommands) putBackLeft(ctx context.Context) error {
 	all, err := a.benches().List()
 	if err != nil {
-		return nil //nolint:nilerr // the command itself says so
+		return nil // the command itself says so
 	}
 	var left []appliance.Bench
 	for _, b := range all {

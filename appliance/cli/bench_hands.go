@@ -139,9 +139,17 @@ func (h benchHands) settle(ctx context.Context, base load.Base, members []rental
 	return nil
 }
 
-// measure drives the load. The event, if any, happens in the middle. What was measured
-// until ctx ended, or the event failed, is returned; the caller says what it belongs to.
-func (h benchHands) measure(ctx context.Context, l appliance.BenchLoad, event func(context.Context) error) (appliance.BenchPoint, error) {
+// beside is what happens beside a load. The zero value is nothing.
+type beside struct {
+	// begin is called at the end of the warm-up.
+	begin func()
+	// event happens in the middle.
+	event func(context.Context) error
+}
+
+// measure drives the load. What was measured until ctx ended, or the event failed, is
+// returned; the caller says what it belongs to.
+func (h benchHands) measure(ctx context.Context, l appliance.BenchLoad, also beside) (appliance.BenchPoint, error) {
 	p := appliance.BenchPoint{Load: l}
 	cfg, err := h.siteConfig(ctx, l)
 	if err != nil {
@@ -166,7 +174,7 @@ func (h benchHands) measure(ctx context.Context, l appliance.BenchLoad, event fu
 	defer unwatch()
 	wg.Go(func() { site.Watch(watching) })
 	visitors := load.Visitors{Site: site, Catalogue: catalogue, Load: l, Ledger: &load.Ledger{}}
-	m, err := load.Run(ctx, load.Config{Load: l, Client: visitors.Client(), Lag: func() map[string]int64 { return standbyLag(site.Members()) }, Event: event})
+	m, err := load.Run(ctx, load.Config{Load: l, Client: visitors.Client(), Lag: func() map[string]int64 { return standbyLag(site.Members()) }, Begin: also.begin, Event: also.event})
 	p.StartedAt, p.Result, p.Event, p.Partial = m.StartedAt, m.Result, m.Outage, m.Partial
 	if err != nil || m.Outage == nil {
 		return p, err

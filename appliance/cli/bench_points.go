@@ -16,6 +16,7 @@ type suiteRun struct {
 	benchHands
 	records bench.Records
 	bench   appliance.Bench
+	shares  *benchShares
 }
 
 // play measures what is left of the suite, and puts the cluster back. What the cluster was
@@ -55,7 +56,7 @@ func (r *suiteRun) ended(ctx context.Context, err error) error {
 	r.bench.EndedAt, r.bench.Progress.Doing, r.bench.Progress.LeftSeconds = &now, "putting the cluster back", 0
 	r.note("putting the cluster back as it was")
 	saved := r.records.Save(r.bench)
-	left := r.putBack(ctx, *r.bench.Before)
+	left := errors.Join(r.shares.putBack(ctx), r.putBack(ctx, *r.bench.Before))
 	r.bench.Progress.Doing = ""
 	if left == nil {
 		r.bench.Before.PutBack = &appliance.BenchPutBack{At: time.Now().UTC(), By: appliance.PutBackBySuite}
@@ -106,7 +107,13 @@ func (r *suiteRun) point(ctx context.Context, e appliance.BenchExperiment, v app
 	if err != nil {
 		return err
 	}
-	p, err := r.measure(ctx, v.Load, event)
+	if err := r.shares.apply(ctx); err != nil {
+		return fmt.Errorf("giving each member its share of the processors: %w", err)
+	}
+	used := use{shares: r.shares}
+	p, err := r.measure(ctx, v.Load, beside{used.begin, event})
+	p.Result.Used = used.cores()
+	_ = r.shares.release() // the end of the suite waits for what is left
 	p.Experiment, p.Variant, p.Round = e.Name, v.Name, round
 	if p.Event != nil {
 		p.Event.Event = v.Event

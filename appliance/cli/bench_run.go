@@ -135,7 +135,7 @@ func (a benchCommands) benchOne(ctx context.Context, c *api.Client, l appliance.
 	v := &b.Experiments[0].Variants[0]
 	v.Standbys, v.Durability = len(b.Setting.Members)-1, b.Setting.Durability
 	a.note("driving the load for %v s, after %v s to warm up", l.DurationSeconds, l.WarmupSeconds)
-	p, err := h.measure(ctx, l, nil)
+	p, err := h.measure(ctx, l, beside{})
 	if p.Result.Requests == 0 {
 		return b, err
 	}

@@ -107,6 +107,9 @@ func (h benchHands) change(ctx context.Context, c bench.Change) error {
 func (h benchHands) putBack(ctx context.Context, before appliance.BenchBefore) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putBackLimit)
 	defer cancel()
+	if err := restoreShares(); err != nil {
+		return err
+	}
 	s, err := h.api.Status(ctx, h.cluster)
 	if appliance.IsProblem(err, appliance.ErrNotFound) || err == nil && s.UUID != before.UUID {
 		return nil

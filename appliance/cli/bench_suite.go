@@ -19,6 +19,7 @@ import (
 type benchSuiteFlags struct {
 	quick, resume bool
 	seed          uint64
+	share         float64
 	// given tells which were given.
 	given map[string]bool
 }
@@ -39,13 +40,14 @@ func (a benchCommands) benchSuiteCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f.given = map[string]bool{"quick": cmd.Flags().Changed("quick"), "seed": cmd.Flags().Changed("seed")}
+			f.given = map[string]bool{"quick": cmd.Flags().Changed("quick"), "seed": cmd.Flags().Changed("seed"), "share": cmd.Flags().Changed("share")}
 			return a.benchSuite(cmd.Context(), f, first(args))
 		},
 	}
 	fl := cmd.Flags()
 	fl.BoolVar(&f.quick, "quick", false, "few variants and short points, about two minutes in all")
 	fl.BoolVar(&f.resume, "resume", false, "go on with the bench ID, or with the newest suite of the cluster that did not come to its end")
+	fl.Float64Var(&f.share, "share", 0, "each local member's share of the processors in cores, 0 for no shares (default 60 % of the machine's for all members)")
 	fl.Uint64Var(&f.seed, "seed", 1, "what chance is drawn from")
 	return cmd
 }
@@ -61,6 +63,11 @@ and moves and kills the primary. In the end, after Ctrl-C and after an error it 
 back primary, durability and standbys, and removes its database. After kill -9 a
 process that the suite has started does that; where that was killed too, the next
 bench command. Failovers of the suite don't count towards the three in an hour.
+
+Members on one machine share its processors: each local member gets the same share
+(cgroup, --share), as virtual machines do by their number of processors. Where that
+can't be, as without rights to the control groups, the report says so, and the
+figures say nothing about scaling.
 
 A cluster that is not whole is refused. What the cluster can't do is left out, and
 the report says so. --resume goes on with the points that are not measured yet, on
@@ -124,10 +131,17 @@ func (a benchCommands) suiteOf(ctx context.Context, c *api.Client, s appliance.C
 		return nil, err
 	}
 	if !f.resume {
-		return r, nil
+		return r, r.share(ctx, s, f.askedShare())
 	}
 	old, err := a.interrupted(id)
 	if err != nil {
+		return nil, err
+	}
+	asked := f.askedShare()
+	if asked == nil && !machines(s) {
+		asked = &old.Setting.Share
+	}
+	if err := r.share(ctx, s, asked); err != nil {
 		return nil, err
 	}
 	if f.given["quick"] || f.given["seed"] {
@@ -141,6 +155,26 @@ func (a benchCommands) suiteOf(ctx context.Context, c *api.Client, s appliance.C
 	old.Notes = append(old.Notes, fmt.Sprintf("the suite was %s after %d of %d points, and went on later", old.State, old.Progress.Done, old.Progress.Total))
 	r.bench = old
 	return r, nil
+}
+
+// askedShare is the share that the user asks for, nil where none was.
+func (f *benchSuiteFlags) askedShare() *float64 {
+	if !f.given["share"] {
+		return nil
+	}
+	return &f.share
+}
+
+// share finds out each member's share of the processors.
+func (r *suiteRun) share(ctx context.Context, s appliance.ClusterStatus, asked *float64) error {
+	of, note, err := r.benchHands.shares(ctx, s, r.bench.Setting.Cores, asked)
+	if err != nil {
+		return err
+	}
+	if r.shares, r.bench.Setting.Share = of, of.cores; note != "" {
+		r.bench.Notes = append(r.bench.Notes, note)
+	}
+	return nil
 }
 
 // interrupted is the bench of the id, or the newest suite of the cluster that has not come

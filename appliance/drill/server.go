@@ -44,6 +44,9 @@ func FindServer(lock string) (Server, error) {
 	return s, nil
 }
 
+// PID is the number of the server's first process.
+func (s Server) PID() int { return s.pid }
+
 // works tells whether the process works in the server's data directory.
 func (s Server) works(pid int) bool {
 	cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "cwd"))

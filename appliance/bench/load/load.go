@@ -39,6 +39,8 @@ type Config struct {
 	Client func(i int) Client
 	// Lag returns how much of the log each standby has still to replay; nil: nobody asks.
 	Lag func() map[string]int64
+	// Begin is called at the end of the warm-up; nil: nobody is told.
+	Begin func()
 	// Event happens in the middle of the measurement; nil: nothing happens.
 	Event func(ctx context.Context) error
 }
@@ -168,6 +170,9 @@ func restUntil(ctx context.Context, at time.Time) bool {
 func (d *driver) beginMeasuring(ctx context.Context) {
 	if restUntil(ctx, d.from) {
 		d.rec.begin(processorTime())
+		if d.Begin != nil {
+			d.Begin()
+		}
 	}
 }
 

@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"pgapp/appliance"
+	"pgapp/appliance/bench/share"
+	"pgapp/appliance/drill"
+	"pgapp/appliance/wait"
+)
+
+const (
+	// membersPart is the part of the processors that all members get together by default;
+	// the rest is the driver's and the daemon's.
+	membersPart = 0.6
+	// shareDigits is how many digits of a core a default share has.
+	shareDigits = 100
+	// releaseLimit bounds the wait for the end of killed processes.
+	releaseLimit = 30 * time.Second
+)
+
+// benchShares give each local member the same share of the processors. The zero value
+// gives none.
+type benchShares struct {
+	hands benchHands
+	cores float64
+	// sets are those that still have shares, the newest last.
+	sets []*share.Set
+}
+
+// defaultShare is each member's share, so that all members and the driver fit in.
+func defaultShare(cores, members int) float64 {
+	return max(math.Floor(float64(cores)*membersPart/float64(members)*shareDigits), 1) / shareDigits
+}
+
+// shares finds out which share each member has or gets. Where there can be none, it returns
+// none and says why in a note; asked for by the user, that is an error.
+func (h benchHands) shares(ctx context.Context, s appliance.ClusterStatus, cores int, asked *float64) (of *benchShares, note string, err error) {
+	of = &benchShares{hands: h, cores: defaultShare(cores, len(s.Members))}
+	if asked != nil {
+		of.cores = *asked
+	}
+	if machines(s) {
+		if asked != nil && *asked != 0 && *asked != float64(s.Spec.VCPUs) {
+			return nil, "", appliance.NewProblem(appliance.ErrUsage, "--share is for local members; each virtual machine has %d processors", s.Spec.VCPUs).
+				WithHint("pgapp up --vcpus changes that")
+		}
+		of.cores = float64(s.Spec.VCPUs)
+	}
+	if asked != nil && *asked == 0 {
+		of.cores = 0
+		return of, "members have no equal shares of the processors, by --share 0", nil
+	}
+	err = errors.Join(of.apply(ctx), of.putBack(ctx))
+	switch {
+	case err == nil:
+		return of, "", nil
+	case asked != nil || appliance.IsProblem(err, appliance.ErrUsage) || ctx.Err() != nil:
+		return nil, "", err
+	}
+	of.cores = 0
+	return of, "members have no equal shares of the processors: " + clean(err.Error()), nil
+}
+
+// machines tells whether a member is a virtual machine.
+func machines(s appliance.ClusterStatus) bool {
+	for _, m := range s.Members {
+		if m.Placement == appliance.PlacementVM {
+			return true
+		}
+	}
+	return false
+}
+
+// apply gives each local member that runs its share, until release.
+func (b *benchShares) apply(ctx context.Context) error {
+	if b.cores == 0 {
+		return nil
+	}
+	pids, err := b.hands.postmasters(ctx)
+	if err != nil {
+		return err
+	}
+	set, err := share.Find(pids)
+	if err != nil {
+		return err
+	}
+	b.sets = append(b.sets, set)
+	return set.Apply(b.cores)
+}
+
+// release takes the shares away, so that members start and stop at full speed. The group
+// of a member that was killed may have to wait for its processes' end.
+func (b *benchShares) release() error {
+	var errs []error
+	b.sets = slices.DeleteFunc(b.sets, func(set *share.Set) bool {
+		err := set.PutBack()
+		errs = append(errs, err)
+		return err == nil
+	})
+	return errors.Join(errs...)
+}
+
+// putBack takes all shares away, also after ctx has ended.
+func (b *benchShares) putBack(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseLimit)
+	defer cancel()
+	var last error
+	err := wait.Until(ctx, pollEvery, func(context.Context) (bool, error) {
+		last = b.release()
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("taking away the members' shares of the processors: %w", last)
+	}
+	return nil
+}
+
+// used is what each member has used so far, where it can be measured.
+func (b *benchShares) used() map[string]float64 {
+	if len(b.sets) == 0 {
+		return nil
+	}
+	out, _ := b.sets[len(b.sets)-1].Used() // one that was killed may be gone
+	return out
+}
+
+// postmasters are the first processes of the local members that run.
+func (h benchHands) postmasters(ctx context.Context) (map[string]int, error) {
+	s, err := h.api.Status(ctx, h.cluster)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := h.api.Connection(ctx, h.cluster, roleAdmin, false)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := h.onlyKind(conn.Hosts, drill.ThroughMembers)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]int{}
+	for _, at := range started(hosts, s) {
+		if at.Local == nil || at.Local.Machine {
+			continue
+		}
+		server, err := drill.FindServer(filepath.Join(at.Local.SocketDir, socketLock(at.Port)))
+		if err != nil {
+			return nil, err
+		}
+		out[at.Member] = server.PID()
+	}
+	return out, nil
+}
+
+// use measures what members use of the processors, from begin on.
+type use struct {
+	shares *benchShares
+	from   time.Time
+	before map[string]float64
+}
+
+// begin notes what has been used so far.
+func (u *use) begin() {
+	u.from, u.before = time.Now(), u.shares.used()
+}
+
+// cores is what each member has used since, where it could be measured.
+func (u *use) cores() map[string]float64 {
+	if u.before == nil {
+		return nil
+	}
+	after := u.shares.used()
+	took := time.Since(u.from).Seconds()
+	out := map[string]float64{}
+	for name, seconds := range after {
+		if before, ok := u.before[name]; ok && seconds >= before {
+			out[name] = (seconds - before) / took
+		}
+	}
+	return out
+}
+
+// restoreShares takes away the shares that killed suites have left on this machine.
+func restoreShares() error {
+	if err := share.Restore(); err != nil {
+		return fmt.Errorf("taking away the members' shares of the processors: %w", err)
+	}
+	return nil
+}

@@ -108,12 +108,16 @@ func (b *benchShares) release() error {
 }
 
 // putBack takes all shares away, also after ctx has ended.
-func (b *benchShares) putBack(ctx context.Context) error {
+func (b *benchShares) putBack(ctx context.Context) error { return unshared(ctx, b.release) }
+
+// unshared takes shares away, also after ctx has ended. The kernel keeps a group until its
+// last process has ended, and a server's sessions need a moment for that.
+func unshared(ctx context.Context, takeAway func() error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseLimit)
 	defer cancel()
 	var last error
 	err := wait.Until(ctx, pollEvery, func(context.Context) (bool, error) {
-		last = b.release()
+		last = takeAway()
 		return last == nil, nil
 	})
 	if err != nil {
@@ -185,12 +189,4 @@ func (u *use) cores() map[string]float64 {
 		}
 	}
 	return out
-}
-
-// restoreShares takes away the shares that killed suites have left on this machine.
-func restoreShares() error {
-	if err := share.Restore(); err != nil {
-		return fmt.Errorf("taking away the members' shares of the processors: %w", err)
-	}
-	return nil
 }

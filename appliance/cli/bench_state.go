@@ -8,6 +8,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/bench"
+	"pgapp/appliance/bench/share"
 	"pgapp/appliance/drill"
 	"pgapp/appliance/wait"
 )
@@ -107,17 +108,15 @@ func (h benchHands) change(ctx context.Context, c bench.Change) error {
 func (h benchHands) putBack(ctx context.Context, before appliance.BenchBefore) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putBackLimit)
 	defer cancel()
-	if err := restoreShares(); err != nil {
-		return err
-	}
+	unshare := unshared(ctx, share.Restore) // what killed suites have left
 	s, err := h.api.Status(ctx, h.cluster)
 	if appliance.IsProblem(err, appliance.ErrNotFound) || err == nil && s.UUID != before.UUID {
-		return nil
+		return unshare
 	}
 	if err != nil {
-		return err
+		return errors.Join(unshare, err)
 	}
-	err = h.reach(ctx, bench.Original(before))
+	err = errors.Join(unshare, h.reach(ctx, bench.Original(before)))
 	if left := benchBase(h).drop(ctx); left != nil {
 		err = errors.Join(err, fmt.Errorf("removing database %s: %w", appliance.BenchDatabase, left))
 	}

@@ -5,11 +5,15 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,8 +35,8 @@ func (b *box) suiteRecord() appliance.Bench {
 }
 
 // killSuite begins to go on with the suite, and kills it where it measures the primary
-// alone, with its guardian or without.
-func (b *box) killSuite(guardian bool) {
+// alone, with its guardian or without. It returns the number of its process.
+func (b *box) killSuite(guardian bool) int {
 	b.t.Helper()
 	suite, ended := b.background("bench", "suite", "--resume")
 	b.eventually("the primary is alone", func() bool {
@@ -50,6 +54,22 @@ func (b *box) killSuite(guardian bool) {
 	}
 	b.must(suite.Process.Kill())
 	ended()
+	return suite.Process.Pid
+}
+
+// noShares wants no control group left that the process made for a member.
+func (b *box) noShares(pid int) {
+	b.t.Helper()
+	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, _ fs.DirEntry, err error) error {
+		if strings.HasPrefix(filepath.Base(path), fmt.Sprintf("pgapp-share-%d-", pid)) {
+			b.t.Errorf("%s is left", path)
+		}
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
+			return nil // groups come and go
+		}
+		return err
+	})
+	b.must(err)
 }
 
 // guardian is the process that guards the box's suite.
@@ -123,12 +143,13 @@ func TestBenchSuiteIsPutBackAfterAKill(t *testing.T) {
 	r.Experiments[0].Variants[0].Load.WarmupSeconds = 2
 	b.must(records.Save(r))
 
-	b.killSuite(false)
+	pid := b.killSuite(false)
 	b.wasPutBack(appliance.PutBackByGuardian, books)
+	b.noShares(pid)
 	if r := b.suiteRecord(); len(r.Points) != 2 || r.State != appliance.BenchInterrupted {
 		t.Errorf("state %s with %d points, want those of two variants", r.State, len(r.Points))
 	}
-	b.killSuite(true)
+	pid = b.killSuite(true)
 	if !b.suiteRecord().PutBackLeft() {
 		t.Error("nothing is left to be put back: the test shows nothing")
 	}
@@ -136,6 +157,7 @@ func TestBenchSuiteIsPutBackAfterAKill(t *testing.T) {
 		t.Errorf("bench ls says nothing of putting back:\n%s", r.err)
 	}
 	b.wasPutBack(appliance.PutBackByCommand, books)
+	b.noShares(pid)
 
 	if r := b.want(6, "bench", "suite", "--resume", "--quick"); !strings.Contains(r.err, "stands where") {
 		t.Errorf("another suite: %s", r.err)
@@ -154,6 +176,10 @@ func TestBenchSuiteIsPutBackAfterAKill(t *testing.T) {
 	}
 	if e := last.Points[i].Event; e.Lost != 0 || e.NewPrimary == "node0" || e.WritesMillis == 0 {
 		t.Errorf("a killed primary: %+v", e)
+	}
+	unshared := slices.ContainsFunc(last.Notes, func(n string) bool { return strings.Contains(n, "no equal shares") })
+	if shared := last.Setting.Share > 0 && len(last.Points[0].Result.Used) > 0; shared == unshared {
+		t.Errorf("share %v, used %v, notes %q", last.Setting.Share, last.Points[0].Result.Used, last.Notes)
 	}
 	out := filepath.Join(t.TempDir(), "report")
 	if r := b.ok("bench", "report", "--out", out); strings.Count(r.out, out) != 4 {

@@ -108,6 +108,12 @@ func (p primaryChange) command(ctx context.Context, f facts, next ha.Step, c ha.
 	}
 }
 
+// nothingLeft tells whether a detached standby has replayed all that it has received, so
+// that no query can hold up its promotion.
+func nothingLeft(s postgres.Standing) bool {
+	return !s.Receiving && s.Received > 0 && s.Replayed >= s.Received
+}
+
 // detach ends the receiver of a standby that answers.
 func (p primaryChange) detach(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) error {
 	return p.inMember(ctx, f, m, func(c *postgres.Control) error {
@@ -121,7 +127,11 @@ func (p primaryChange) detach(ctx context.Context, f facts, m appliance.Member, 
 		if err != nil {
 			return err
 		}
-		return postgres.Detach(ctx, mc, conf, c)
+		if err := postgres.Detach(ctx, mc, conf, c); err != nil {
+			return err
+		}
+		p.ready.apart.Store(m.Name, true)
+		return nil
 	})
 }
 
@@ -172,6 +182,9 @@ func (p primaryChange) promote(ctx context.Context, f facts, m appliance.Member,
 		if ch.Kind == appliance.OpSwitchover && !s.Receiving && s.Replayed >= ch.LSN && kept {
 			return c.Promote(ctx)
 		}
+		if _, apart := p.ready.apart.Load(m.Name); apart && kept && nothingLeft(s) {
+			return c.Promote(ctx)
+		}
 		conf, err := p.config(ctx, f, m, mc, s.Limits)
 		if err != nil {
 			return err
@@ -218,6 +231,7 @@ func (p primaryChange) point(ctx context.Context, f facts, m appliance.Member, m
 	if err != nil {
 		return err
 	}
+	p.ready.apart.Delete(m.Name)
 	return postgres.Follow(ctx, mc, conf)
 }
 

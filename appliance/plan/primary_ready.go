@@ -41,6 +41,9 @@ type readiness struct {
 	lines sync.Map
 	// own are the limits of the members that answered in the last look.
 	own sync.Map
+	// apart are the standbys that the fence's phase has detached: their configuration names
+	// no primary and no directory to restore from.
+	apart sync.Map
 	// disks are the sizes of the members' file systems.
 	disks sync.Map
 	// since is when the old primary was first seen stopped, zero while it runs.

@@ -119,7 +119,11 @@ func (p primaryChange) hasRest(ctx context.Context, f facts, ch appliance.Primar
 	if !ok {
 		return false
 	}
-	d, err := postgres.InspectDataDir(ctx, p.work.provider.Machine(f.cluster, m))
+	mc := p.work.provider.Machine(f.cluster, m)
+	if file, err := postgres.ReadControlFile(ctx, mc); err == nil {
+		return file.SystemIdentifier == f.cluster.SystemIdentifier
+	}
+	d, err := postgres.InspectDataDir(ctx, mc) // a server may write the file just now
 	return err == nil && d.Initialised && d.SystemIdentifier == f.cluster.SystemIdentifier
 }
 
@@ -161,6 +165,7 @@ func (p primaryChange) takeFrom(ctx context.Context, f facts, standby, from stri
 		if err != nil {
 			return err
 		}
+		p.ready.apart.Delete(standby)
 		at, err := postgres.TakeWAL(ctx, mc, conf, c, dir, f.cluster.Timeline, s.Replayed)
 		if err == nil {
 			p.seen[standby] = at // a look that finds the same position needs no second one

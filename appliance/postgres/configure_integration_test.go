@@ -105,6 +105,9 @@ func TestConfigureSetsRoleOfMember(t *testing.T) {
 	if err != nil || !d.InRecovery || !d.Initialised || d.Running || d.Timeline != 1 {
 		t.Errorf("%+v %v", d, err)
 	}
+	if f, err := postgres.ReadControlFile(ctx, m); err != nil || f.SystemIdentifier != d.SystemIdentifier || !f.Closed {
+		t.Errorf("pg_control of a new directory reads %+v, %v; pg_controldata says %q, %s", f, err, d.State, d.SystemIdentifier)
+	}
 	for range 2 {
 		must(t, postgres.Configure(ctx, m, c.config(0)))
 	}

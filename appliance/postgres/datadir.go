@@ -2,7 +2,11 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"hash/crc32"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,6 +49,51 @@ type DataDir struct {
 	Backup bool
 	// Limits are the minimum values of a standby's parameters.
 	Limits Limits
+}
+
+// ControlFile is what pg_control says (pg_control.h).
+type ControlFile struct {
+	SystemIdentifier string
+	// Closed is set if the last server was shut down cleanly.
+	Closed bool
+}
+
+// The layout of pg_control of PostgreSQL 17, whose states are an enumeration.
+const (
+	controlPath    = "global/pg_control"
+	controlVersion = 1700
+	// controlCRCAt is the checksum's place, which covers all before it.
+	controlCRCAt                         = 288
+	controlVersionAt, controlStateAt     = 8, 16
+	stateShutdown, stateShutdownRecovery = 1, 2
+)
+
+// ReadControlFile reads pg_control without a program on the member's machine, which takes
+// a moment that a failover doesn't have. It fails for a directory that isn't PostgreSQL
+// 17's, and while a server writes the file.
+func ReadControlFile(ctx context.Context, sh Shell) (ControlFile, error) {
+	b, err := sh.ReadFile(ctx, path.Join(sh.Layout().DataDir, controlPath))
+	if err != nil {
+		return ControlFile{}, fmt.Errorf("reading pg_control: %w", err)
+	}
+	return parseControlFile(b)
+}
+
+func parseControlFile(b []byte) (ControlFile, error) {
+	number := binary.LittleEndian.Uint32
+	switch {
+	case len(b) < controlCRCAt+4:
+		return ControlFile{}, fmt.Errorf("pg_control has %d bytes only", len(b))
+	case number(b[controlVersionAt:]) != controlVersion:
+		return ControlFile{}, fmt.Errorf("pg_control is of version %d and not %d", number(b[controlVersionAt:]), controlVersion)
+	case crc32.Checksum(b[:controlCRCAt], crc32.MakeTable(crc32.Castagnoli)) != number(b[controlCRCAt:]):
+		return ControlFile{}, errors.New("pg_control's checksum is wrong")
+	}
+	state := number(b[controlStateAt:])
+	return ControlFile{
+		SystemIdentifier: strconv.FormatUint(binary.LittleEndian.Uint64(b), 10),
+		Closed:           state == stateShutdown || state == stateShutdownRecovery,
+	}, nil
 }
 
 // Wrote tells whether the directory's last server was no standby: it took writes.

@@ -153,6 +153,10 @@ func (l *looker) clean(ctx context.Context, c appliance.Cluster, m appliance.Mem
 	if m.Placement == appliance.PlacementVM {
 		return false
 	}
-	d, err := postgres.InspectDataDir(ctx, l.provider.Machine(c, m))
+	machine := l.provider.Machine(c, m)
+	if f, err := postgres.ReadControlFile(ctx, machine); err == nil {
+		return f.Closed
+	}
+	d, err := postgres.InspectDataDir(ctx, machine) // says it also where the directory is elsewhere
 	return err == nil && (d.State == "shut down" || d.State == "shut down in recovery")
 }

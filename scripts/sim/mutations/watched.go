@@ -54,6 +54,8 @@ func restrained() []Mutation {
 		{"a failover supersedes what stops the primary", "hold.go", "\t}\n\treturn false\n}", "\t}\n\treturn true\n}", 3},
 		{"resume doesn't reset the count of failovers", "hold.go", "if c.Resumed != nil && !p.At.After(*c.Resumed) {", "if false {", 16},
 		{"growing pauses are forgotten", "restrain.go", "time.Second<<min(earlier, 6)", "time.Second", 15},
+		{"a pause begins with the attempt", "restrain.go", "tried.begun && d.s.Held != \"\"; tried.begun {", "false; tried.begun {", 8},
+		{"a short pause follows a long attempt", "restrain.go", "rest = max(rest, min(d.now-tried.at, longestReturnPause))", "_ = longestReturnPause", 8},
 		{"two acts begin at once", "restrain.go", `if begun != "" && acts[i].Withheld == "" {`, "if false {", 1},
 		{"an act that could not begin counts as an attempt", "restrain.go", "min(tried.next, now+longestSettlePause), false", "tried.next, false", 28},
 	}

@@ -290,7 +290,7 @@ func (w eyes) watch() {
 		every = step
 	}
 	v.next = w.now + every
-	w.judge.looked(s, l)
+	w.judge.looked(s, l, w.now)
 	w.judge.says(w.World, s)
 	for i := range v.acts {
 		if a := &v.acts[i]; a.Withheld == "" {

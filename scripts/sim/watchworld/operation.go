@@ -27,6 +27,8 @@ type operation struct {
 	// begins is when the operation was begun.
 	begins time.Duration
 	age    int
+	// failed is set where it ends with an error.
+	failed bool
 	// phase of the change, and the turns in it.
 	phase     appliance.ChangePhase
 	turns     int
@@ -70,8 +72,8 @@ func (w *World) begin(a ha.Act) (withheld string) {
 			o.member, o.alone = a.Member, true
 		}
 	}
+	w.submit(o) // ends the attempt whose place it takes
 	w.judge.begins(w, a)
-	w.submit(o)
 	return ""
 }
 
@@ -115,7 +117,7 @@ func (w *World) operate() {
 	if p := w.server(w.record.Primary); (o.kind != appliance.OpStart || o.member == "") && (o.rest == nil || p.writes() && p.reacts(w.now)) {
 		done = w.settle(o.ends) && done
 	}
-	if done || o.age > longest && !w.cloning() || w.chance(3) {
+	if done || o.failed || o.age > longest && !w.cloning() || w.chance(3) {
 		w.say("  %s ends, done %v", o.kind, done)
 		w.end()
 	}

@@ -64,6 +64,8 @@ type server struct {
 	lost, faulty bool
 	// cloned is when the copy of the primary that is being made will be complete, 0 if none is.
 	cloned time.Duration
+	// spoilt counts its copies that came to nothing, see [World.scant].
+	spoilt int
 }
 
 // inStep tells whether the primary calls the standby streaming.

@@ -8,6 +8,9 @@ import (
 	"pgapp/appliance/ha"
 )
 
+// spoiltCopies is how many copies for a member come to nothing in a scant world.
+const spoiltCopies = 2
+
 // keeper starts members and brings them back.
 type keeper struct{ *World }
 
@@ -111,6 +114,11 @@ func (w keeper) rejoin(m, p *server, r *appliance.Member) (done bool) {
 		w.say("  %s is cloned", m.name)
 		return false
 	case w.now < m.cloned:
+		return false
+	case w.scant && m.spoilt < spoiltCopies:
+		w.say("  the copy for %s comes to nothing", m.name)
+		m.spoilt++
+		m.cloned, w.op.failed = 0, true
 		return false
 	}
 	switch way {

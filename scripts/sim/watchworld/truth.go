@@ -122,7 +122,7 @@ func (w eyes) standbyTroubles(m, p *server, finds func(trouble, bool)) {
 }
 
 // looked notes what the look could see.
-func (j *judge) looked(s ha.Situation, l *look) {
+func (j *judge) looked(s ha.Situation, l *look, now time.Duration) {
 	j.primary = s.Known.Primary
 	everybody := len(s.Members) > 1
 	for _, o := range s.Members {
@@ -132,6 +132,9 @@ func (j *judge) looked(s ha.Situation, l *look) {
 	if s.Stalled || everybody {
 		clear(j.bouts)
 		return
+	}
+	if s.Held != "" {
+		j.lasts(now)
 	}
 	if j.truth.end != l.truth.end { // a write got to the disk
 		delete(j.bouts, ill{j.primary, stuck})

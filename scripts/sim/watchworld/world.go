@@ -30,6 +30,10 @@ type World struct {
 	degrades bool
 	// shared is set where members are processes of one host.
 	shared bool
+	// scant is set where the first copies for each member come to nothing at their very end, as
+	// on a disk that is too small: long attempts follow each other. The seed alone chooses it,
+	// so that what is drawn in all other worlds stays.
+	scant bool
 	// acked is what was acknowledged and must not be lost.
 	acked wal
 	// calm is set once no more faults come.
@@ -57,6 +61,7 @@ func Run(seed uint64, log io.Writer) (*World, error) {
 	w := &World{rng: rand.New(rand.NewPCG(seed, 21)), log: log, judge: newJudge()} //nolint:gosec // a game, not a secret
 	w.quorum, w.shared = w.rng.IntN(3) > 0, w.rng.IntN(2) == 0
 	w.degrades = w.quorum && w.rng.IntN(2) == 0
+	w.scant = seed%11 == 8
 	root := &fork{line: appliance.Line{Timeline: 1}}
 	w.acked = wal{fork: root}
 	for i := range 3 + w.rng.IntN(3) {

@@ -263,8 +263,14 @@ func reconfigure(ctx context.Context, sh Shell, c Config) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	if err := installConf(ctx, sh, conf, false); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+	// Compared with what is there only where it can't be written, as on a full disk: to a guest
+	// that is a round trip of its own, and during a change of primary the text nearly always
+	// differs.
+	target := path.Join(l.DataDir, ConfFile)
+	if err := sh.WriteFile(ctx, target, conf, 0o600); err != nil {
+		if old, unread := sh.ReadFile(ctx, target); unread != nil || !bytes.Equal(old, conf) {
+			return failure(appliance.ErrPostgresConfig, err, "%s: writing %s", what, ConfFile)
+		}
 	}
 	if _, err := script(ctx, sh, followScript, l.DataDir); err != nil {
 		return failure(appliance.ErrPostgresStart, err, "%s", what)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -205,5 +206,25 @@ func TestPasswordsAreNotLogged(t *testing.T) {
 			return nil
 		})
 		must(t, err)
+	}
+}
+
+// fullDisk is a machine on which nothing can be written.
+type fullDisk struct{ postgres.Shell }
+
+func (fullDisk) WriteFile(context.Context, string, []byte, fs.FileMode) error {
+	return &fs.PathError{Op: "write", Path: postgres.ConfFile, Err: syscall.ENOSPC}
+}
+
+func TestFollowOnFullDiskNeedsTheSameConfiguration(t *testing.T) {
+	t.Parallel()
+	c := newPrimary(t)
+	m, ctx := c.members[0], t.Context()
+	must(t, postgres.Follow(ctx, m, c.config(0)))
+	must(t, postgres.Follow(ctx, fullDisk{m}, c.config(0)))
+	other := c.config(0)
+	other.FreeReplay = true
+	if err := postgres.Follow(ctx, fullDisk{m}, other); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("another configuration on a full disk: %v", err)
 	}
 }

@@ -37,6 +37,9 @@ func (w *World) facts(o *operation, c appliance.PrimaryChange) ha.Facts {
 	if o.seen == nil {
 		o.seen = map[string]appliance.LSN{}
 	}
+	// The old primary is never asked for its position, as where it doesn't answer within the
+	// time that package plan gives a primary that was found dead: the change has to be right
+	// with what the watch has seen.
 	f := ha.Facts{
 		Known: ha.Known{Identifier: "1", Line: w.record.Line(), Promise: w.record.Promise, Primary: c.From, Epoch: w.record.Epoch, Seen: c.Seen},
 		Lag:   ha.DefaultLag, Cancelled: o.cancelled, Expired: o.turns > patience && c.Phase != appliance.ChangeFencing && c.Phase != appliance.ChangeRetracting,

@@ -16,13 +16,13 @@ type EndpointMode string
 const (
 	EndpointOn  EndpointMode = "on"
 	EndpointOff EndpointMode = "off"
-	// EndpointKernel is a name that is kept for translation by the kernel. It is
-	// refused until it exists.
+	// EndpointKernel has the kernel lead connections by translating addresses: faster,
+	// but new connections are refused during a change, since the kernel can't wait.
 	EndpointKernel EndpointMode = "kernel"
 )
 
-// EndpointHost is the address of every endpoint. Clients from elsewhere would need TLS in
-// PostgreSQL.
+// EndpointHost is the address of the endpoints, but of those that the kernel leads to
+// virtual machines. Clients from elsewhere would need TLS in PostgreSQL.
 const EndpointHost = "127.0.0.1"
 
 // Defaults and limits of an [EndpointSpec].
@@ -36,7 +36,7 @@ const (
 // EndpointSpec is the part of a spec that is about the addresses of a cluster's
 // endpoints. All of it may change in place. Empty fields mean the defaults.
 type EndpointSpec struct {
-	Endpoint     EndpointMode `json:"endpoint,omitempty" yaml:"endpoint,omitempty" doc:"on or off: an address for writes and one for reads that follow the primary by themselves (default on for a new cluster)"`
+	Endpoint     EndpointMode `json:"endpoint,omitempty" yaml:"endpoint,omitempty" doc:"on, off or kernel: an address for writes and one for reads that follow the primary by themselves (default on for a new cluster); with kernel, which root only can use, the kernel leads the connections: faster, and those that begin during a change are refused"`
 	EndpointWait string       `json:"endpoint_wait,omitempty" yaml:"endpoint_wait,omitempty" doc:"how long a new connection through an endpoint waits while no member takes it (default 10s)"`
 	ROLagMiB     int          `json:"ro_lag_mib,omitempty" yaml:"ro_lag_mib,omitempty" doc:"a standby that is further behind, in MiB, gets no new connections for reads (default 16)"`
 	ROPrimary    ROPrimary    `json:"ro_primary,omitempty" yaml:"ro_primary,omitempty" doc:"when reads lead to the primary: never, last (if no standby takes them) or always (default last)"`
@@ -53,7 +53,9 @@ func (e EndpointSpec) WithDefaults() EndpointSpec {
 
 // HasEndpoints tells whether the cluster has endpoints. The clusters of older programs, whose
 // specs say nothing of them, have none.
-func (e EndpointSpec) HasEndpoints() bool { return e.Endpoint == EndpointOn }
+func (e EndpointSpec) HasEndpoints() bool {
+	return e.Endpoint == EndpointOn || e.Endpoint == EndpointKernel
+}
 
 // RouteWait is how long a new connection waits.
 func (e EndpointSpec) RouteWait() time.Duration {
@@ -80,8 +82,8 @@ func (e EndpointSpec) WithEndpoint(wish EndpointSpec) EndpointSpec {
 // EndpointWishes returns the fields of the wish that would change something, nil if none would.
 func (e EndpointSpec) EndpointWishes(wish EndpointSpec) *EndpointSpec {
 	have := e.WithDefaults()
-	if have.Endpoint = EndpointOff; e.HasEndpoints() {
-		have.Endpoint = EndpointOn
+	if !e.HasEndpoints() {
+		have.Endpoint = EndpointOff
 	}
 	var out EndpointSpec
 	if wish.Endpoint != have.Endpoint {
@@ -104,9 +106,7 @@ func (e EndpointSpec) EndpointWishes(wish EndpointSpec) *EndpointSpec {
 
 func (e EndpointSpec) validateEndpoint(v *fieldErrors) {
 	switch e.Endpoint {
-	case "", EndpointOn, EndpointOff:
-	case EndpointKernel:
-		v.add("endpoint", "kernel is not there yet: pgapp leads connections by a process of its own, which is on")
+	case "", EndpointOn, EndpointOff, EndpointKernel:
 	default:
 		v.add("endpoint", endpointMessage(string(e.Endpoint)))
 	}
@@ -123,7 +123,7 @@ func endpointMessage(value string) string {
 	if strings.ContainsAny(value, ".:") || value == "localhost" {
 		return fmt.Sprintf("takes no address: endpoints listen on %s only, since clients from elsewhere need TLS in PostgreSQL, which pgapp does not set up; pgapp chooses the ports", EndpointHost)
 	}
-	return fmt.Sprintf("has to be one of on, off, not %q", value)
+	return fmt.Sprintf("has to be one of on, off, kernel, not %q", value)
 }
 
 // FirstEndpointPort is where the search for a cluster's ports begins.
@@ -142,6 +142,27 @@ func (e Endpoints) RWAddress() string { return endpointAddress(e.RW) }
 func (e Endpoints) ROAddress() string { return endpointAddress(e.RO) }
 
 func endpointAddress(port int) string { return net.JoinHostPort(EndpointHost, strconv.Itoa(port)) }
+
+// EndpointHost is the address of the cluster's endpoints. The kernel reaches a virtual
+// machine only from this host's address in the machine's network, since it lets nothing
+// with an address of 127.0.0.0/8 leave the loopback device.
+func (c Cluster) EndpointHost() string {
+	if c.Spec.Endpoint == EndpointKernel {
+		for _, m := range c.Members {
+			if m.ControlFrom != "" {
+				return m.ControlFrom
+			}
+		}
+	}
+	return EndpointHost
+}
+
+// EndpointAddresses returns where the cluster's endpoints for writes and for reads listen.
+// The cluster has ports.
+func (c Cluster) EndpointAddresses() (rw, ro string) {
+	host := c.EndpointHost()
+	return net.JoinHostPort(host, strconv.Itoa(c.Endpoints.RW)), net.JoinHostPort(host, strconv.Itoa(c.Endpoints.RO))
+}
 
 // FreeEndpoints returns the first pair of ports that no other cluster has and that are
 // free by that function, or false if there is none.

@@ -34,6 +34,9 @@ type Route struct {
 	// MaxConnections limits the open and waiting connections of each endpoint; further
 	// ones are refused with SQLSTATE 53300. 0 means [DefaultMaxConnections].
 	MaxConnections int `json:"max_connections,omitempty"`
+	// Kernel is set if the kernel leads the connections. The endpoint process has the
+	// ports nevertheless, and serves what the kernel does not translate.
+	Kernel bool `json:"kernel,omitempty"`
 }
 
 // DefaultMaxConnections is the limit of connections of an endpoint.
@@ -104,6 +107,11 @@ type ClusterRouteStatus struct {
 type EndpointsStatus struct {
 	// Endpoints are the ports on record.
 	Endpoints `yaml:",inline"`
+	// Host is the address that the ports are on, if it is not 127.0.0.1.
+	Host string `json:"host,omitempty" yaml:"host,omitempty"`
+	// Kernel is set where the kernel leads the connections: none of them waits, and the
+	// kernel doesn't count those that it cuts.
+	Kernel bool `json:"kernel,omitempty" yaml:"kernel,omitempty"`
 	// Writes and Reads are what the endpoint process says. They are nil if it says
 	// nothing, and Problem then says why.
 	Writes *EndpointStatus `json:"writes,omitempty" yaml:"writes,omitempty"`

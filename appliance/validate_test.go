@@ -55,7 +55,7 @@ func TestValidateNamesEachWrongField(t *testing.T) {
 		{"upper-case parameter", local, parameter("Work_Mem", "8MB"), "parameters.Work_Mem"},
 		{"line break in a parameter", local, parameter("work_mem", "8MB\nport = 1"), "parameters.work_mem"},
 		{"endpoints off", local, func(s *appliance.Spec) { s.Endpoint = appliance.EndpointOff }, ""},
-		{"the kernel's endpoints, which are not there yet", local, func(s *appliance.Spec) { s.Endpoint = appliance.EndpointKernel }, "endpoint"},
+		{"the kernel's endpoints", local, func(s *appliance.Spec) { s.Endpoint = appliance.EndpointKernel }, ""},
 		{"endpoints for everybody", local, func(s *appliance.Spec) { s.Endpoint = "0.0.0.0:5000" }, "endpoint"},
 		{"no wait at the endpoints", local, func(s *appliance.Spec) { s.EndpointWait = "0s" }, ""},
 		{"a wait without a unit", local, func(s *appliance.Spec) { s.EndpointWait = "10" }, "endpoint_wait"},

@@ -129,7 +129,7 @@ func (a drillCommands) drill(ctx context.Context, f *drillFlags) error {
 		Hands: drillHands{a, c}, Fault: drill.Fault(f.fault), Machines: machines, Rounds: f.rounds, Seed: f.seed, Limit: f.limit, Seen: a.roundNote,
 	}
 	if f.through == drill.ThroughEndpoint {
-		d.Through = &drill.Through{Endpoints: s.Endpoints.Endpoints, Wait: s.Spec.RouteWait()}
+		d.Through = &drill.Through{Endpoints: s.Endpoints.Endpoints, Host: s.Endpoints.Host, Wait: s.Spec.RouteWait()}
 	}
 	if machines {
 		d.Pause = machinePause

@@ -116,8 +116,12 @@ func (a lookCommands) endpointTable(e *appliance.EndpointsStatus) error {
 		name string
 		s    *appliance.EndpointStatus
 	}{{"rw", e.Writes}, {"ro", e.Reads}} {
-		to := cmp.Or(strings.Join(one.s.To, ", "), "nobody: connections wait")
-		t.AppendRow([]any{one.name, one.s.Address, to, humanize.Time(one.s.Since), one.s.Open, one.s.Waiting, one.s.Cut, clean(one.s.Problem)})
+		nobody, note := "nobody: connections wait", ""
+		if e.Kernel {
+			nobody, note = "nobody: connections are refused", "by the kernel"
+		}
+		to := cmp.Or(strings.Join(one.s.To, ", "), nobody)
+		t.AppendRow([]any{one.name, one.s.Address, to, humanize.Time(one.s.Since), one.s.Open, one.s.Waiting, one.s.Cut, cmp.Or(clean(one.s.Problem), note)})
 	}
 	return a.renderTable(t)
 }

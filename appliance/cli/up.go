@@ -61,7 +61,7 @@ primary in place.`,
 	fl.StringVar((*string)(&f.spec.Durability), "durability", "", "async, or quorum: a commit waits for standbys (default quorum from two standbys on)")
 	fl.StringVar((*string)(&f.spec.OnLastStandby), "on-last-standby", "", "block, or degrade: under quorum, commits don't wait while no standby streams (default block)")
 	fl.StringVar((*string)(&f.spec.Automatic), "automatic", "", "on, or off: pgapp replaces no dead primary by itself (default on)")
-	fl.StringVar((*string)(&f.spec.Endpoint), "endpoint", "", "on or off: an address for writes and one for reads that follow the primary by themselves (default on for a new cluster)")
+	fl.StringVar((*string)(&f.spec.Endpoint), "endpoint", "", "on, off or kernel: an address for writes and one for reads that follow the primary by themselves (default on for a new cluster); kernel, for root, is faster, and refuses new connections during a change")
 	fl.StringVar(&f.spec.EndpointWait, "endpoint-wait", "", "how long a new connection through an endpoint waits while no member takes it (default 10s)")
 	fl.IntVar(&f.spec.ROLagMiB, "ro-lag", 0, "a standby that is further behind, in MiB, gets no new connections for reads (default 16)")
 	fl.StringVar((*string)(&f.spec.ROPrimary), "ro-primary", "", "when the endpoint for reads leads to the primary: never, last or always (default last)")

@@ -38,6 +38,11 @@ func (c *Controller) decideUpExisting(ctx context.Context, old appliance.Cluster
 			return decision{}, err
 		}
 	}
+	if diff.endpoint != nil {
+		if err := c.cfg.mayLead(ctx, *diff.endpoint); err != nil {
+			return decision{}, err
+		}
+	}
 	o := c.newOperation(old.Name, appliance.OpUp, appliance.OperationParams{WantRunning: old.AnyWantStopped() || old.Phase == appliance.PhaseFailed})
 	if !diff.none() {
 		ch, err := c.change(ctx, old, diff)

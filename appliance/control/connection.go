@@ -80,7 +80,7 @@ func hosts(r appliance.Cluster, role string) ([]appliance.HostPort, error) {
 	}
 	if e := r.Endpoints; e != nil && r.Spec.HasEndpoints() {
 		if port, ok := map[string]int{roleRW: e.RW, roleRO: e.RO}[role]; ok {
-			out = append(out, appliance.HostPort{Host: appliance.EndpointHost, Port: port, Endpoint: true})
+			out = append(out, appliance.HostPort{Host: r.EndpointHost(), Port: port, Endpoint: true})
 		}
 	}
 	switch role {
@@ -112,7 +112,7 @@ func writePassFile(file string, r appliance.Cluster, password appliance.Secret) 
 		at = append(at, appliance.HostPort{Host: m.Host, Port: m.Port})
 	}
 	if e := r.Endpoints; e != nil {
-		at = append(at, appliance.HostPort{Host: appliance.EndpointHost, Port: e.RW}, appliance.HostPort{Host: appliance.EndpointHost, Port: e.RO})
+		at = append(at, appliance.HostPort{Host: r.EndpointHost(), Port: e.RW}, appliance.HostPort{Host: r.EndpointHost(), Port: e.RO})
 	}
 	for _, h := range at {
 		line, err := postgres.PassFileLine(h.Host, h.Port, "*", postgres.RoleApp, password)

@@ -45,6 +45,9 @@ type Config struct {
 	// Routes is what the endpoint process says about itself. The error says why it says
 	// nothing, or why it doesn't follow the records. Routes may be nil.
 	Routes func(ctx context.Context) (appliance.RouteStatus, error)
+	// KernelEndpoints tells whether this machine's kernel can lead endpoints. The error
+	// names what is missing.
+	KernelEndpoints func(ctx context.Context) error
 	// Watching tells what the watch over a cluster has found out last.
 	Watching func(cluster string) appliance.Watching
 	// Psql finds a psql on this machine.
@@ -171,6 +174,9 @@ func (c *Controller) decideCreate(ctx context.Context, s appliance.Spec) (d deci
 	id := uuid.NewString()
 	members, err := provider.Allocate(ctx, appliance.AllocateRequest{Spec: s, Cluster: s.Name, UUID: id, Names: names, Others: others})
 	if err != nil {
+		return d, record, err
+	}
+	if err := c.cfg.mayLead(ctx, s.EndpointSpec); err != nil {
 		return d, record, err
 	}
 	ports, err := c.cfg.ports(ctx, s.Name, s)

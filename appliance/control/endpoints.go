@@ -113,6 +113,14 @@ func (cfg Config) ports(ctx context.Context, cluster string, s appliance.Spec) (
 	return &e, nil
 }
 
+// mayLead refuses endpoints that this machine's kernel can't lead.
+func (cfg Config) mayLead(ctx context.Context, e appliance.EndpointSpec) error {
+	if e.Endpoint != appliance.EndpointKernel || cfg.KernelEndpoints == nil {
+		return nil
+	}
+	return cfg.KernelEndpoints(ctx)
+}
+
 // NextEndpoints returns the pair of ports that a first cluster would get now.
 func NextEndpoints(ctx context.Context) (appliance.Endpoints, bool) {
 	return appliance.FreeEndpoints(nil, func(port int) bool { return portFree(ctx, port) })
@@ -123,7 +131,10 @@ func (cfg Config) addEndpoints(ctx context.Context, s *appliance.ClusterStatus, 
 	if !r.Spec.HasEndpoints() || r.Endpoints == nil || cfg.Routes == nil {
 		return
 	}
-	s.Endpoints = &appliance.EndpointsStatus{Endpoints: *r.Endpoints}
+	s.Endpoints = &appliance.EndpointsStatus{Endpoints: *r.Endpoints, Kernel: r.Spec.Endpoint == appliance.EndpointKernel}
+	if host := r.EndpointHost(); host != appliance.EndpointHost {
+		s.Endpoints.Host = host
+	}
 	status, err := cfg.Routes(ctx)
 	if err != nil {
 		s.Endpoints.Problem = appliance.AsProblem(err).Message

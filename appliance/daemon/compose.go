@@ -13,6 +13,7 @@ import (
 	"pgapp/appliance/control"
 	"pgapp/appliance/daemon/statebackup"
 	"pgapp/appliance/daemon/supervise"
+	"pgapp/appliance/endpoint/kernel"
 	"pgapp/appliance/ha/watch"
 	"pgapp/appliance/home"
 	"pgapp/appliance/observe"
@@ -118,7 +119,7 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 		AutoProvider: func(ctx context.Context, spec appliance.Spec) (appliance.ProviderKind, string) {
 			return autoProvider(ctx, providers, spec)
 		},
-		Psql: psqlOf, Settings: st, Observer: observer, Watching: watcher.Watching, Routes: router.Status,
+		Psql: psqlOf, Settings: st, Observer: observer, Watching: watcher.Watching, Routes: router.Status, KernelEndpoints: kernel.Probe,
 	})
 	closers.add(func() { ctl.Close(context.WithoutCancel(ctx)) })
 	closers.add(runner.Close)

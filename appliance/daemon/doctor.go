@@ -6,6 +6,7 @@ import (
 	"pgapp/appliance"
 	"pgapp/appliance/control"
 	"pgapp/appliance/doctor"
+	"pgapp/appliance/endpoint/kernel"
 )
 
 // Doctor checks what this host needs for a cluster of the spec, without a
@@ -40,7 +41,21 @@ func (endpointDoctor) Doctor(ctx context.Context, s appliance.Spec) []appliance.
 	if !s.HasEndpoints() {
 		return nil
 	}
-	return []appliance.Finding{endpointFinding(ctx)}
+	out := []appliance.Finding{endpointFinding(ctx)}
+	if s.Endpoint == appliance.EndpointKernel {
+		out = append(out, kernelFinding(ctx))
+	}
+	return out
+}
+
+// kernelFinding says whether the kernel can lead connections.
+func kernelFinding(ctx context.Context) appliance.Finding {
+	const id = "endpoint-kernel"
+	if err := kernel.Probe(ctx); err != nil {
+		p := appliance.AsProblem(err)
+		return doctor.Advise(doctor.Found(id, appliance.LevelFail, "%s", p.Message), "%s", p.Hint)
+	}
+	return doctor.Found(id, appliance.LevelPass, "the kernel can lead the endpoints' connections")
 }
 
 func endpointFinding(ctx context.Context) appliance.Finding {

@@ -7,6 +7,7 @@ import (
 	"pgapp/appliance"
 	"pgapp/appliance/control"
 	"pgapp/appliance/endpoint"
+	"pgapp/appliance/endpoint/kernel"
 	"pgapp/appliance/program"
 	"pgapp/appliance/routing"
 	"pgapp/store"
@@ -45,7 +46,7 @@ func (p endpointPorts) Move(ctx context.Context, cluster string, from appliance.
 // routerOf makes the router of the home's endpoints.
 func routerOf(dir string, st *store.Store, d *composition, log *slog.Logger) *routing.Router {
 	return routing.New(routing.Config{
-		Store: st, Process: endpointProcess{endpoint.Client{Home: dir}}, Build: program.BuildID(), Log: log,
+		Store: st, Process: routing.Over(endpointProcess{endpoint.Client{Home: dir}}, kernel.Path{Home: dir}), Build: program.BuildID(), Log: log,
 		Ports: endpointPorts{d},
 		Observing: func(ctx context.Context) (string, error) {
 			o, err := control.GetObserveOnly(ctx, st)

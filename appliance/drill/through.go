@@ -1,10 +1,13 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,6 +25,8 @@ const (
 // Through are the endpoints that writers write and read through.
 type Through struct {
 	appliance.Endpoints
+	// Host is their address, 127.0.0.1 if empty.
+	Host string
 	// Wait is how long an endpoint lets a new connection wait.
 	Wait time.Duration
 }
@@ -41,11 +46,11 @@ func (t *Through) writes() *door {
 	if t == nil {
 		return nil
 	}
-	return &door{appliance.EndpointHost, t.RW, t.Wait + endpointMore}
+	return &door{cmp.Or(t.Host, appliance.EndpointHost), t.RW, t.Wait + endpointMore}
 }
 
 func (t *Through) reads() *door {
-	return &door{appliance.EndpointHost, t.RO, t.Wait + endpointMore}
+	return &door{cmp.Or(t.Host, appliance.EndpointHost), t.RO, t.Wait + endpointMore}
 }
 
 // door is where the writer's next session is opened.
@@ -66,7 +71,7 @@ func (w *writer) noteMisled(err error) {
 	}
 	w.run.mu.Lock()
 	defer w.run.mu.Unlock()
-	w.run.misled = append(w.run.misled, fmt.Sprintf("%s led a writer to a member that takes no writes: %s", appliance.Endpoints{RW: w.through.port}.RWAddress(), pg.Message))
+	w.run.misled = append(w.run.misled, fmt.Sprintf("%s led a writer to a member that takes no writes: %s", net.JoinHostPort(w.through.host, strconv.Itoa(w.through.port)), pg.Message))
 }
 
 // Reads are what the writers read of their own rows through the endpoint for reads.
@@ -135,7 +140,7 @@ func (p *played) leadsAgain(ctx context.Context) error {
 	defer cancel()
 	through := p.drill.Through
 	if through == nil {
-		through = &Through{Endpoints: p.before.Endpoints.Endpoints, Wait: appliance.DefaultEndpointWait}
+		through = &Through{Endpoints: p.before.Endpoints.Endpoints, Host: p.before.Endpoints.Host, Wait: appliance.DefaultEndpointWait}
 	}
 	w := writer{run: p.run, through: through.writes()}
 	defer w.close(ctx)

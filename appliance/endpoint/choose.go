@@ -119,3 +119,9 @@ func cancelTargets(r role, route appliance.Route, busy []appliance.RouteMember) 
 	})
 	return slices.Compact(out)
 }
+
+// Leads lists the members that take new connections for writes and for reads, best first.
+// A primary that takes reads only if no standby does is left out where one does.
+func Leads(route appliance.Route) (writes, reads []appliance.RouteMember) {
+	return usualTargets(rw, route, nil), usualTargets(ro, route, nil)
+}

@@ -9,7 +9,10 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"pgapp/appliance"
 )
@@ -55,15 +58,26 @@ func listenAt(ctx context.Context, address string) (*net.TCPListener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the endpoint's address %q: %w", address, err)
 	}
-	if !at.Addr().IsLoopback() {
-		return nil, appliance.NewProblem(appliance.ErrInvalidSpec, "the endpoint's address %q is not on the loopback device", address)
-	}
 	lc := net.ListenConfig{KeepAliveConfig: keepAlive()}
+	if !at.Addr().IsLoopback() {
+		// The kernel's way to virtual machines has this host's address in their network.
+		lc.Control = hostOnly
+	}
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listening at the endpoint's address: %w", err)
 	}
 	return l.(*net.TCPListener), nil
+}
+
+// hostOnly lets the socket take connections of this host only, which come by the loopback
+// device.
+func hostOnly(_, _ string, c syscall.RawConn) error {
+	var err error
+	cerr := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "lo") //nolint:gosec // a descriptor
+	})
+	return errors.Join(cerr, err)
 }
 
 // accept serves the listener's connections until it is closed.

@@ -29,7 +29,7 @@ func (o *Observer) VerifyEndpoints(ctx context.Context, c appliance.Cluster, p M
 	}
 	in, _ := inputOf(c, p, s)
 	return postgres.VerifyEndpoints(ctx, postgres.EndpointInput{
-		VerifyInput: in, Host: appliance.EndpointHost, RW: e.RW, RO: e.RO, ROPrimary: c.Spec.EndpointSpec.WithDefaults().ROPrimary,
+		VerifyInput: in, Host: c.EndpointHost(), RW: e.RW, RO: e.RO, ROPrimary: c.Spec.EndpointSpec.WithDefaults().ROPrimary,
 	})
 }
 

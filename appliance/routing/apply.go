@@ -61,8 +61,12 @@ func (r *Router) keepPorts(ctx context.Context, clusters []appliance.Cluster, st
 	for _, c := range clusters {
 		s, ok := status.Cluster(c.Name)
 		at := c.Endpoints
+		if !ok || at == nil || c.EndpointsHeld {
+			continue
+		}
+		rw, ro := c.EndpointAddresses()
 		switch {
-		case !ok || at == nil || c.EndpointsHeld || s.RW.Address != at.RWAddress() || s.RO.Address != at.ROAddress():
+		case s.RW.Address != rw || s.RO.Address != ro:
 		case s.RW.Problem == "" && s.RO.Problem == "":
 			errs = append(errs, r.cfg.Ports.Hold(ctx, c.Name, *at))
 		default:

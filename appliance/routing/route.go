@@ -56,9 +56,10 @@ func Of(c appliance.Cluster, f Facts) (appliance.Route, bool) {
 	}
 	e := c.Spec.EndpointSpec.WithDefaults()
 	r := appliance.Route{
-		Cluster: c.Name, RW: c.Endpoints.RWAddress(), RO: c.Endpoints.ROAddress(),
+		Cluster: c.Name, Kernel: e.Endpoint == appliance.EndpointKernel,
 		Wait: e.RouteWait(), ROPrimary: e.ROPrimary, MaxConnections: appliance.DefaultMaxConnections,
 	}
+	r.RW, r.RO = c.EndpointAddresses()
 	if c.WantStopped || c.PrimaryMember().WantStopped {
 		r.Wait = 0
 	}

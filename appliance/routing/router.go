@@ -50,6 +50,11 @@ type Process interface {
 	Stop(ctx context.Context) error
 }
 
+// counter is a process with connections that it has to be asked for.
+type counter interface {
+	Count(s appliance.RouteStatus) error
+}
+
 // Ports are the clusters' ports on record.
 type Ports interface {
 	// Allot gives ports to the clusters that lack them.
@@ -189,6 +194,9 @@ func (r *Router) Status(ctx context.Context) (appliance.RouteStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, asking)
 	defer cancel()
 	s, err := r.cfg.Process.Status(ctx)
+	if k, ok := r.cfg.Process.(counter); ok && err == nil {
+		err = k.Count(s)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return s, cmp.Or(r.trouble, err)

@@ -97,7 +97,8 @@ func (r *Router) push(whole context.Context, limit time.Duration) error {
 	}
 	held := appliance.RouteStatus{Number: r.number}
 	if r.last == nil { // nothing has been applied by this daemon
-		if held, err = r.cfg.Process.Status(ctx); err != nil {
+		// Where no process runs, the kernel may lead connections nevertheless.
+		if held, err = r.cfg.Process.Status(ctx); err != nil && !errors.Is(err, endpoint.ErrNotRunning) {
 			return err
 		}
 	}

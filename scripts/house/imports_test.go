@@ -33,7 +33,7 @@ func rooms() []room {
 		{"appliance/daemon/supervise", []string{"appliance"}},
 		{"appliance/daemon/statebackup", []string{"appliance", "appliance/control", "appliance/daemon/supervise", "appliance/home", "appliance/program", "api", "store/..."}},
 		{"appliance/daemon", []string{
-			"appliance", "appliance/cert", "appliance/control", "appliance/daemon/...", "appliance/doctor", "appliance/endpoint", "appliance/ha/watch", "appliance/routing", "appliance/home", "appliance/observe",
+			"appliance", "appliance/cert", "appliance/control", "appliance/daemon/...", "appliance/doctor", "appliance/endpoint/...", "appliance/ha/watch", "appliance/routing", "appliance/home", "appliance/observe",
 			"appliance/op", "appliance/plan", "appliance/postgres/...", "appliance/program", "api", "store/...", "provisioner/...", "embed/...",
 		}},
 		{"appliance/home", []string{"appliance"}},
@@ -44,6 +44,7 @@ func rooms() []room {
 		{"appliance/routing", []string{"appliance", "appliance/endpoint", "appliance/ha", "appliance/postgres"}},
 		{"appliance/ha", []string{"appliance"}},
 		{"appliance/drill", []string{"appliance"}},
+		{"appliance/endpoint/kernel", []string{"appliance", "appliance/endpoint"}},
 		{"appliance/endpoint", []string{"appliance"}},
 		{"appliance/bench", []string{"appliance"}},
 		{"appliance/bench/load", []string{"appliance", "appliance/rental"}},
@@ -85,6 +86,7 @@ func keepers() map[string]string {
 		"golang.org/x/crypto/ssh":            "appliance/ssh",
 		"github.com/spf13/cobra":             "appliance/cli",
 		"github.com/google/renameio":         "appliance/durable",
+		"github.com/vishvananda/netlink":     "appliance/endpoint/kernel",
 		"github.com/go-analyze/charts":       "appliance/bench/report",
 		"codeberg.org/go-pdf/fpdf":           "appliance/bench/report",
 	}

@@ -128,6 +128,11 @@ func (r *Router) silent(ctx context.Context, err error) error {
 		return err
 	}
 	r.hung = time.Time{}
+	if l, ok := r.cfg.Process.(layer); ok {
+		asked, cancel := context.WithTimeout(ctx, asking)
+		defer cancel()
+		return errors.Join(err, l.KillProcess(asked))
+	}
 	return errors.Join(err, r.kill(ctx))
 }
 

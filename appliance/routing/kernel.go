@@ -216,6 +216,9 @@ func addresses(all ...string) (out []netip.AddrPort) {
 	return out
 }
 
+// KillProcess ends the process. The kernel goes on.
+func (l *layered) KillProcess(ctx context.Context) error { return l.Process.Kill(ctx) }
+
 // Kill ends the process, and has the kernel lead nowhere.
 func (l *layered) Kill(ctx context.Context) error {
 	var block error

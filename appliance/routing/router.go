@@ -50,9 +50,12 @@ type Process interface {
 	Stop(ctx context.Context) error
 }
 
-// counter is a process with connections that it has to be asked for.
-type counter interface {
+// layer is a process with the kernel over it.
+type layer interface {
+	// Count adds the kernel's connections to the process's.
 	Count(s appliance.RouteStatus) error
+	// KillProcess ends a process that doesn't answer, and leaves the kernel as it is.
+	KillProcess(ctx context.Context) error
 }
 
 // Ports are the clusters' ports on record.
@@ -194,7 +197,7 @@ func (r *Router) Status(ctx context.Context) (appliance.RouteStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, asking)
 	defer cancel()
 	s, err := r.cfg.Process.Status(ctx)
-	if k, ok := r.cfg.Process.(counter); ok && err == nil {
+	if k, ok := r.cfg.Process.(layer); ok && err == nil {
 		err = k.Count(s)
 	}
 	r.mu.Lock()

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"pgapp/appliance"
 )
 
 // tables are the tables of nftables in the box's network.
@@ -122,4 +124,14 @@ func (b *box) works(url, query, after string) {
 		_, err := b.once(b.t.Context(), url, query)
 		return err == nil
 	})
+}
+
+// TestKernelIsForRoot wants a refusal by name, before anything is made.
+func TestKernelIsForRoot(t *testing.T) {
+	t.Parallel()
+	b := ordinaryBox(t)
+	r := b.want(appliance.ExitHost, "up", "--endpoint", "kernel", "--standbys", "0", "--dataset", "none")
+	if !strings.Contains(r.err, "only root can set the kernel's rules") || !strings.Contains(r.err, "--endpoint on") {
+		t.Errorf("up as an ordinary user: %s", r.err)
+	}
 }

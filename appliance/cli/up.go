@@ -40,7 +40,17 @@ them; with another size of virtual machines too, by a rolling restart. A disk
 only grows. Parameters that take a restart go to the standbys first, and then
 one of them becomes the primary, as with pgapp restart; a lower max_connections
 or other limit, or other members or another size in the same up, restarts the
-primary in place.`,
+primary in place.
+
+With --endpoint kernel, which needs root and nftables, the kernel leads the
+endpoints' connections, with no process between. A kernel can't wait: new
+connections are refused during a change of primary, until the next one is
+verified. Reads go to a standby at random, and not to the one with the fewest
+connections; a standby that is removed is not drained; Ctrl-C through the
+endpoint for reads reaches one member only; connections have no limit, and those
+that were cut are not counted. The endpoints of virtual machines are at this
+host's address in their network, and still for this host only. The change from
+on to kernel leaves connections as they are; the change back cuts them.`,
 		Example: `  pgapp up
   pgapp up --standbys 2 --dataset none --database shop --sql schema.sql --sql data.sql
   zcat dump.sql.gz | pgapp up --dataset none --database shop --sql -

@@ -1,6 +1,6 @@
-// Command endpoint measures read-only pgbench directly, through HAProxy and through the
-// rw endpoint, in turn in one run. It prints the median, the spread and the ratio to
-// direct of each.
+// Command endpoint measures read-only pgbench directly, through HAProxy, through the rw
+// endpoint, and as root through one that the kernel leads, in turn in one run. It prints the
+// median, the spread and the ratio to direct of each.
 package main
 
 import (
@@ -22,6 +22,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/endpoint"
+	"pgapp/appliance/endpoint/kernel"
 	"pgapp/appliance/wait"
 	"pgapp/scripts/drive"
 )
@@ -77,7 +78,30 @@ func (o options) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, endpoint.Client{Home: c.Home()}.Stop(context.WithoutCancel(ctx))) }()
+	if os.Geteuid() == 0 {
+		remove, err := b.kernel(ctx, c.Home(), direct)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, remove()) }()
+	}
 	return b.measure(ctx)
+}
+
+// kernel has the kernel lead connections.
+func (b *bench) kernel(ctx context.Context, home, to string) (remove func() error, err error) {
+	if err := kernel.Probe(ctx); err != nil {
+		return nil, err
+	}
+	at, err := free(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.ways["kernel"] = at
+	path := kernel.Path{Home: home}
+	return func() error { return path.Remove(context.WithoutCancel(ctx)) }, path.Apply(ctx, nil, []appliance.Route{{
+		Cluster: "main", RW: at, Kernel: true, Primary: &appliance.RouteMember{Name: "node0", Address: to},
+	}})
 }
 
 // free is a loopback address that nobody listens at.
@@ -134,7 +158,7 @@ func (b *bench) measure(ctx context.Context) error {
 	if _, err := b.pgbench(ctx, "direct", "-i", "-q", "-s", "10"); err != nil {
 		return err
 	}
-	ways := []string{"direct", "HAProxy", "pgapp"}
+	ways := slices.DeleteFunc([]string{"direct", "HAProxy", "pgapp", "kernel"}, func(way string) bool { return b.ways[way] == "" })
 	for _, way := range ways {
 		if err := wait.Until(ctx, 50*time.Millisecond, func(ctx context.Context) (bool, error) {
 			_, err := b.pgbench(ctx, way, "-S", "-t", "1")

@@ -14,15 +14,12 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"pgapp/appliance"
 	"pgapp/appliance/durable"
 )
 
 const (
-	suffix   = ".json"
-	lockName = "lock"
+	suffix = ".json"
 	// randomDigits tell benches of one second apart.
 	randomDigits = 4
 )
@@ -67,20 +64,20 @@ func (r Records) Load(id string) (appliance.Bench, error) {
 	if !validID(id) {
 		return appliance.Bench{}, notFound(id)
 	}
-	held, err := r.held()
+	running, err := r.running()
 	if err != nil {
 		return appliance.Bench{}, err
 	}
-	return r.read(id, held)
+	return r.read(id, running.Bench)
 }
 
 func notFound(id string) error {
 	return appliance.NewProblem(appliance.ErrNotFound, "no bench has the id %q", id).WithHint("pgapp bench ls shows them")
 }
 
-// read reads a record. One that says that its bench runs, while none does, is one of a
+// read reads a record. One that says that its bench runs, while it doesn't, is one of a
 // process that was killed.
-func (r Records) read(id string, held bool) (b appliance.Bench, err error) {
+func (r Records) read(id, running string) (b appliance.Bench, err error) {
 	text, err := os.ReadFile(r.path(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return b, notFound(id)
@@ -94,7 +91,7 @@ func (r Records) read(id string, held bool) (b appliance.Bench, err error) {
 	if err != nil {
 		return b, fmt.Errorf("reading bench %s in %s: %w", id, r.path(id), err)
 	}
-	if b.State == appliance.BenchRunning && !held {
+	if b.State == appliance.BenchRunning && id != running {
 		b.State = appliance.BenchInterrupted
 	}
 	return b, nil
@@ -110,7 +107,7 @@ func (r Records) List() (all []appliance.Bench, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing benches: %w", err)
 	}
-	held, err := r.held()
+	running, err := r.running()
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +117,7 @@ func (r Records) List() (all []appliance.Bench, err error) {
 		if !ok || !validID(id) {
 			continue
 		}
-		b, err := r.read(id, held)
+		b, err := r.read(id, running.Bench)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -137,14 +134,14 @@ func (r Records) Remove(id string) error {
 	if !validID(id) {
 		return notFound(id)
 	}
-	held, err := r.held()
+	running, err := r.running()
 	if err != nil {
 		return err
 	}
-	b, err := r.read(id, held)
+	b, err := r.read(id, running.Bench)
 	switch {
 	case err == nil && b.State == appliance.BenchRunning:
-		return appliance.NewProblem(appliance.ErrConflict, "bench %s runs", id).WithHint("end it with Ctrl-C, or wait for its end")
+		return appliance.NewProblem(appliance.ErrConflict, "bench %s runs", id).WithHint("pgapp bench cancel %s ends it", id)
 	case err == nil && b.PutBackLeft():
 		return appliance.NewProblem(appliance.ErrConflict, "what bench %s has changed of cluster %q is not put back yet, and its record says what that is", id, b.Cluster).
 			WithHint("pgapp bench ls puts it back, or says why not")
@@ -157,42 +154,4 @@ func (r Records) Remove(id string) error {
 		return fmt.Errorf("removing bench %s: %w", id, err)
 	}
 	return durable.SyncDir(r.Dir)
-}
-
-// Claim makes the caller the only one who runs a bench in this home, until release is
-// called or the process ends. While another one does, Claim returns a problem conflict.
-func (r Records) Claim() (release func(), err error) {
-	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the directory of benches: %w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(r.Dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("opening the benches' lock: %w", err)
-	}
-	lock := unix.Flock_t{Type: unix.F_WRLCK}
-	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock); err != nil {
-		_ = f.Close() // nothing was written
-		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-			return nil, appliance.NewProblem(appliance.ErrConflict, "another bench runs in this home").WithHint("pgapp bench ls shows it")
-		}
-		return nil, fmt.Errorf("locking the benches: %w", err)
-	}
-	return func() { _ = f.Close() }, nil
-}
-
-// held tells whether somebody holds the lock of [Records.Claim].
-func (r Records) held() (bool, error) {
-	f, err := os.Open(filepath.Join(r.Dir, lockName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("opening the benches' lock: %w", err)
-	}
-	defer func() { _ = f.Close() }()         // it was only read
-	lock := unix.Flock_t{Type: unix.F_WRLCK} // only asks, and so is in nobody's way (fcntl(2))
-	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
-		return false, fmt.Errorf("looking at the benches' lock: %w", err)
-	}
-	return lock.Type != unix.F_UNLCK, nil
 }

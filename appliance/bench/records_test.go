@@ -64,12 +64,25 @@ func TestRecordThatNobodyRunsIsInterrupted(t *testing.T) {
 		}
 	}
 	state(appliance.BenchInterrupted)
-	release, err := r.Claim()
+	if err := r.Cancel(id); !appliance.IsProblem(err, appliance.ErrConflict) {
+		t.Errorf("a bench that was killed is cancelled: %v", err)
+	}
+	// Another bench runs, not this one.
+	release, err := r.Claim("20260302-000000-wxyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	state(appliance.BenchInterrupted)
+	if err := r.Cancel(id); !appliance.IsProblem(err, appliance.ErrConflict) {
+		t.Errorf("a bench that was killed is cancelled while another runs: %v", err)
+	}
+	release()
+	release, err = r.Claim(id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	state(appliance.BenchRunning)
-	if _, err := r.Claim(); !appliance.IsProblem(err, appliance.ErrConflict) {
+	if _, err := r.Claim(id); !appliance.IsProblem(err, appliance.ErrConflict) {
 		t.Errorf("a second bench begins beside the first: %v", err)
 	}
 	if err := r.Remove(id); !appliance.IsProblem(err, appliance.ErrConflict) {

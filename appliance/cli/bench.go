@@ -26,6 +26,6 @@ process that it has started does; where that was killed too, the next bench comm
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: a.prepareBench,
 	}
-	cmd.AddCommand(a.benchRunCommand(), a.benchSuiteCommand(), a.benchReport(), a.benchCompare(), a.benchLsCommand(), a.benchShowCommand(), a.benchRmCommand(), a.benchGuardCommand())
+	cmd.AddCommand(a.benchRunCommand(), a.benchSuiteCommand(), a.benchReport(), a.benchCompare(), a.benchLsCommand(), a.benchShowCommand(), a.benchCancelCommand(), a.benchRmCommand(), a.benchGuardCommand())
 	return cmd
 }

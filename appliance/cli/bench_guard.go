@@ -78,7 +78,7 @@ func (a benchCommands) benchGuard(ctx context.Context, id string) error {
 	defer cancel()
 	var release func()
 	err = wait.Until(ctx, pollEvery, func(context.Context) (bool, error) {
-		release, err = a.benches().Claim()
+		release, err = a.benches().Claim("")
 		if appliance.IsProblem(err, appliance.ErrConflict) {
 			return false, nil // another bench command puts it back, or the kernel has not let go yet
 		}
@@ -138,7 +138,7 @@ func (a benchCommands) putBackLeft(ctx context.Context) error {
 	if len(left) == 0 {
 		return nil
 	}
-	release, err := a.benches().Claim()
+	release, err := a.benches().Claim("")
 	if appliance.IsProblem(err, appliance.ErrConflict) {
 		return nil // a bench, or a guardian at work
 	}

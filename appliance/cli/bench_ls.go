@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -13,6 +14,10 @@ import (
 	"pgapp/appliance/bench"
 	"pgapp/appliance/home"
 )
+
+// benchCancelLimit bounds the end of a bench that has to move the primary back and start
+// standbys.
+const benchCancelLimit = 10 * time.Minute
 
 // benches are the records of the home's benches.
 func (a *app) benches() bench.Records {
@@ -108,6 +113,29 @@ func variantRow(b appliance.Bench, experiment, variant string) []any {
 	}
 	median := middle(rate) // sorts rate
 	return []any{clean(experiment), clean(variant), len(rate), median, number(rate[0]), number(rate[len(rate)-1]), middle(half), middle(tail), failed}
+}
+
+func (a benchCommands) benchCancelCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "cancel ID", Short: "End the bench that runs; what it has measured is kept",
+		Long: `End the bench that runs, as Ctrl-C does where it was begun, and wait until its
+database is removed and the cluster is as it was. What was measured is kept.`,
+		Example: `  pgapp bench cancel 20260301-120000-abcd`,
+		Args:    benchIDs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.benches().Cancel(args[0]); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), benchCancelLimit)
+			defer cancel()
+			b, err := a.benches().Ended(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			a.note("bench %s is %s, with %d of %d points", b.ID, b.State, b.Progress.Done, b.Progress.Total)
+			return nil
+		},
+	}
 }
 
 func (a benchCommands) benchRmCommand() *cobra.Command {

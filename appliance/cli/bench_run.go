@@ -119,7 +119,7 @@ func (a benchCommands) benchOne(ctx context.Context, c *api.Client, l appliance.
 			Name: "run", Title: "How does the cluster carry this load?", Measure: "throughput", Repeats: 1, Variants: []appliance.BenchVariant{{Name: "run", Load: l}},
 		}},
 	}
-	release, err := a.benches().Claim()
+	release, err := a.benches().Claim(b.ID)
 	if err != nil {
 		return b, err
 	}

@@ -81,15 +81,15 @@ func (a benchCommands) benchSuite(ctx context.Context, f *benchSuiteFlags, id st
 	if err := a.wholeForSuite(s); err != nil {
 		return err
 	}
-	release, err := a.benches().Claim()
-	if err != nil {
-		return err
-	}
-	defer release()
 	r, err := a.suiteOf(ctx, c, s, f, id)
 	if err != nil {
 		return err
 	}
+	release, err := a.benches().Claim(r.bench.ID)
+	if err != nil {
+		return err
+	}
+	defer release()
 	err = r.play(ctx, s)
 	if r.bench.Before == nil { // nothing has begun
 		return err

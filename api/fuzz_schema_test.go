@@ -110,7 +110,7 @@ func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 func plain() []string {
 	return []string{
 		"main", "shop", "node0", "node1", "node2", "node9", "op1", "op2", "op3", "t1", "t2", "monitoring", "1", "2", "9", "18446744073709551615",
-		"debian-13", "key-1", "0190f2b4-7b1e-4c55-9d6a-1f0e6f3a2b11", "sha256:" + strings.Repeat("0a", 32), "age1x", "correct horse",
+		"debian-13", "key-1", "0190f2b4-7b1e-4c55-9d6a-1f0e6f3a2b11", fakeBench, "sha256:" + strings.Repeat("0a", 32), "age1x", "correct horse",
 	}
 }
 

@@ -29,7 +29,7 @@ func newWorld(t *testing.T) *world {
 	f.addToken(readToken, ScopeRead)
 	cfg := Config{
 		Service: f, Logs: f, Operations: f, Tokens: f, Idempotency: f, TokenAdmin: &countedTokens{tokens, w}, State: &countedState{w: w}, Adopter: &countedState{w: w}, Pauses: countedPauses{w}, SQLFiles: &countedSQL{&fakeSQL{}, w},
-		Machines: &countedMachines{&fakeMachines{kept: map[string]bool{}}, w}, Shutdown: func() { w.other.Add(1) },
+		Machines: &countedMachines{&fakeMachines{kept: map[string]bool{}}, w}, Benches: countedBenches{w: w}, Shutdown: func() { w.other.Add(1) },
 		DaemonLogs: func(_ context.Context, _ bool, out io.Writer) error {
 			_, err := io.WriteString(out, "{}\n")
 			return err
@@ -173,4 +173,26 @@ func (c *countedMachines) RemoveImage(ctx context.Context, name string) error {
 
 func (c *countedMachines) DestroyByTag(ctx context.Context, uuid string, report appliance.Report) error {
 	return c.w.note(c.fakeMachines.DestroyByTag(ctx, uuid, report))
+}
+
+type countedBenches struct {
+	fakeBenches
+	w *world
+}
+
+func (c countedBenches) StartBench(ctx context.Context, cluster string, req appliance.BenchRequest) (appliance.Bench, error) {
+	if _, err := c.w.Status(ctx, cluster); err != nil {
+		return appliance.Bench{}, err
+	}
+	b, err := c.fakeBenches.StartBench(ctx, cluster, req)
+	return b, c.w.note(err)
+}
+
+func (c countedBenches) CancelBench(ctx context.Context, id string) (appliance.Bench, error) {
+	b, err := c.fakeBenches.CancelBench(ctx, id)
+	return b, c.w.note(err)
+}
+
+func (c countedBenches) RemoveBench(ctx context.Context, id string) error {
+	return c.w.note(c.fakeBenches.RemoveBench(ctx, id))
 }

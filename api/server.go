@@ -66,6 +66,8 @@ type Config struct {
 	Pauses Pauses
 	// Machines may be nil.
 	Machines Machines
+	// Benches may be nil.
+	Benches Benches
 	// SQLFiles may be nil: then clients can't upload SQL.
 	SQLFiles SQLFiles
 	// Held, if set, returns a problem while the state is being replaced. Requests

@@ -92,6 +92,7 @@ func (s *Server) register(api *routes) {
 	s.registerTokens(api)
 	s.registerState(api)
 	s.registerMachines(api)
+	s.registerBenches(api)
 	s.registerHealth(api)
 	tidySchemas(api.OpenAPI())
 }

@@ -199,19 +199,19 @@ func (s *Server) registerBackup(api *routes) {
 		if err := st.Backup(ctx, req, &out); err != nil {
 			return nil, err
 		}
-		return &huma.StreamResponse{Body: func(c huma.Context) { sendArchive(writerOf(c), &out) }}, nil
+		return &huma.StreamResponse{Body: func(c huma.Context) { sendWhole(writerOf(c), archiveType, &out) }}, nil
 	})
 }
 
-// sendArchive sends the archive in pieces, each with a deadline of its own.
-func sendArchive(w http.ResponseWriter, archive *bytes.Buffer) {
+// sendWhole sends what is complete in pieces, each with a deadline of its own.
+func sendWhole(w http.ResponseWriter, media string, whole *bytes.Buffer) {
 	const piece = 256 << 10
-	w.Header().Set("Content-Type", archiveType)
-	w.Header().Set("Content-Length", strconv.Itoa(archive.Len()))
+	w.Header().Set("Content-Type", media)
+	w.Header().Set("Content-Length", strconv.Itoa(whole.Len()))
 	w.WriteHeader(http.StatusOK)
 	out := &streamWriter{w: w}
-	for archive.Len() > 0 {
-		if _, err := out.Write(archive.Next(piece)); err != nil {
+	for whole.Len() > 0 {
+		if _, err := out.Write(whole.Next(piece)); err != nil {
 			return // the client notices by Content-Length
 		}
 	}

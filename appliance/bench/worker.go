@@ -26,3 +26,16 @@ func RunArgs(cluster string, l appliance.BenchLoad) []string {
 		"--consistency", l.Consistency, "--through", l.Through, "--read-from", l.ReadFrom, "--seed", strconv.FormatUint(l.Seed, 10),
 	}
 }
+
+// SuiteArgs are the arguments of the command that runs pgapp's own suite, or with file the
+// one whose text is on its standard input.
+func SuiteArgs(cluster string, quick, file bool) []string {
+	args := []string{"bench", "suite", "--cluster", cluster}
+	if quick {
+		args = append(args, "--quick")
+	}
+	if file {
+		args = append(args, "--file", "-")
+	}
+	return args
+}

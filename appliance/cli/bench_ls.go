@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"pgapp/appliance"
 	"pgapp/appliance/bench"
@@ -22,6 +23,17 @@ const benchCancelLimit = 10 * time.Minute
 // benches are the records of the home's benches.
 func (a *app) benches() bench.Records {
 	return bench.Records{Dir: filepath.Join(a.home, home.BenchesDir)}
+}
+
+// benchTime is a time that a load gives in seconds.
+func benchTime(seconds float64) time.Duration {
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// benchIDFlag is the flag by which the daemon names a bench that it starts.
+func benchIDFlag(fl *pflag.FlagSet, id *string) {
+	fl.StringVar(id, bench.IDFlag, "", "id of the bench")
+	_ = fl.MarkHidden(bench.IDFlag) // it is there
 }
 
 func (a benchCommands) benchLsCommand() *cobra.Command {

@@ -1,13 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,6 @@ import (
 	"pgapp/appliance"
 	"pgapp/appliance/bench"
 	"pgapp/appliance/bench/load"
-	"pgapp/appliance/rental"
 )
 
 // benchRunFlags are the flags of bench run.
@@ -24,10 +24,12 @@ type benchRunFlags struct {
 	load                    appliance.BenchLoad
 	think, warmup, duration time.Duration
 	throughGiven            bool
+	id                      string
 }
 
 func (a benchCommands) benchRunCommand() *cobra.Command {
 	f := &benchRunFlags{}
+	l := bench.DefaultLoad()
 	cmd := &cobra.Command{
 		Use: "run", Short: "Drive one load and measure it",
 		Long: benchRunLong,
@@ -41,17 +43,18 @@ func (a benchCommands) benchRunCommand() *cobra.Command {
 		},
 	}
 	fl := cmd.Flags()
-	fl.Float64Var(&f.load.ReadPercent, "reads", 95, "share of requests that only read, in percent")
-	fl.IntVar(&f.load.Clients, "clients", 8, "clients at once; with --rate the most that wait at once")
-	fl.Float64Var(&f.load.Rate, "rate", 0, "requests a second that arrive, whatever the site does; 0: each client waits for its answer")
+	fl.Float64Var(&f.load.ReadPercent, "reads", l.ReadPercent, "share of requests that only read, in percent")
+	fl.IntVar(&f.load.Clients, "clients", l.Clients, "clients at once; with --rate the most that wait at once")
+	fl.Float64Var(&f.load.Rate, "rate", l.Rate, "requests a second that arrive, whatever the site does; 0: each client waits for its answer")
 	fl.DurationVar(&f.think, "think", 0, "a client's mean pause between two requests, without --rate")
-	fl.Float64Var(&f.load.Zipf, "zipf", 0.8, "exponent by which films are popular; 0: all alike")
-	fl.DurationVar(&f.warmup, "warmup", 2*time.Second, "time before the measurement")
-	fl.DurationVar(&f.duration, "duration", 10*time.Second, "time of the measurement")
-	fl.StringVar(&f.load.Consistency, "consistency", string(rental.Eventual), "eventual: any standby answers; session: clients see their own rentals at once")
-	fl.StringVar(&f.load.Through, "through", load.ThroughEndpoint, "endpoint, or members where the cluster has none; members")
-	fl.StringVar(&f.load.ReadFrom, "read-from", load.FromStandbys, "standbys or primary")
-	fl.Uint64Var(&f.load.Seed, "seed", 1, "what chance is drawn from: the same seed asks for the same films")
+	fl.Float64Var(&f.load.Zipf, "zipf", l.Zipf, "exponent by which films are popular; 0: all alike")
+	fl.DurationVar(&f.warmup, "warmup", benchTime(l.WarmupSeconds), "time before the measurement")
+	fl.DurationVar(&f.duration, "duration", benchTime(l.DurationSeconds), "time of the measurement")
+	fl.StringVar(&f.load.Consistency, "consistency", l.Consistency, "eventual: any standby answers; session: clients see their own rentals at once")
+	fl.StringVar(&f.load.Through, "through", l.Through, "endpoint, or members where the cluster has none; members")
+	fl.StringVar(&f.load.ReadFrom, "read-from", l.ReadFrom, "standbys or primary")
+	fl.Uint64Var(&f.load.Seed, "seed", l.Seed, "what chance is drawn from: the same seed asks for the same films")
+	benchIDFlag(fl, &f.id)
 	return cmd
 }
 
@@ -101,7 +104,7 @@ func (a benchCommands) benchRun(ctx context.Context, f *benchRunFlags) error {
 	if s.Endpoints == nil && !f.throughGiven {
 		l.Through = load.ThroughMembers
 	}
-	b, err := a.benchOne(ctx, c, l)
+	b, err := a.benchOne(ctx, c, l, f.id)
 	if b.Points == nil {
 		return err
 	}
@@ -109,12 +112,12 @@ func (a benchCommands) benchRun(ctx context.Context, f *benchRunFlags) error {
 }
 
 // benchOne makes the database, drives the load and removes the database. Without a point
-// nothing was measured.
-func (a benchCommands) benchOne(ctx context.Context, c *api.Client, l appliance.BenchLoad) (appliance.Bench, error) {
-	h := benchHands{a.drillCommands, c}
+// nothing was measured. The record is there from the beginning.
+func (a benchCommands) benchOne(ctx context.Context, c *api.Client, l appliance.BenchLoad, id string) (appliance.Bench, error) {
+	now := time.Now()
 	b := appliance.Bench{
-		ID: bench.NewID(time.Now()), Cluster: a.cluster, Kind: appliance.BenchRun, State: appliance.BenchSucceeded, Name: "run", Command: benchCommandLine(a.cluster, l),
-		CreatedAt: time.Now().UTC(), Progress: appliance.BenchProgress{Total: 1},
+		ID: cmp.Or(id, bench.NewID(now)), Cluster: a.cluster, Kind: appliance.BenchRun, State: appliance.BenchRunning, Name: "run",
+		Command: "pgapp " + strings.Join(bench.RunArgs(a.cluster, l), " "), CreatedAt: now.UTC(), Progress: appliance.BenchProgress{Total: 1},
 		Experiments: []appliance.BenchExperiment{{
 			Name: "run", Title: "How does the cluster carry this load?", Measure: "throughput", Repeats: 1, Variants: []appliance.BenchVariant{{Name: "run", Load: l}},
 		}},
@@ -124,43 +127,67 @@ func (a benchCommands) benchOne(ctx context.Context, c *api.Client, l appliance.
 		return b, err
 	}
 	defer release()
-	a.note("copying the tables to database %s", appliance.BenchDatabase)
-	if err := h.open(ctx); err != nil {
+	if err := a.benches().Save(b); err != nil {
 		return b, err
 	}
-	defer h.close(ctx)
-	if b.Setting, err = h.setting(ctx, l.Seed); err != nil {
-		return b, err
-	}
-	v := &b.Experiments[0].Variants[0]
-	v.Standbys, v.Durability = len(b.Setting.Members)-1, b.Setting.Durability
-	a.note("driving the load for %v s, after %v s to warm up", l.DurationSeconds, l.WarmupSeconds)
-	p, err := h.measure(ctx, l, beside{})
-	if p.Result.Requests == 0 {
-		return b, err
-	}
-	p.Experiment, p.Variant, p.Round = b.Experiments[0].Name, v.Name, 1
+	err = a.driveOne(ctx, benchHands{a.drillCommands, c}, &b, l)
 	ended := time.Now().UTC()
-	b.Points, b.EndedAt, b.Progress.Done, b.Notes = []appliance.BenchPoint{p}, &ended, 1, benchNotes(p)
+	b.EndedAt, b.Progress.Doing, b.Progress.LeftSeconds, b.State = &ended, "", 0, appliance.BenchSucceeded
 	switch {
-	case err != nil:
-		b.State, b.Error = appliance.BenchFailed, appliance.AsProblem(err)
-	case p.Partial:
+	case ctx.Err() != nil:
 		b.State = appliance.BenchCancelled
 		a.exit = appliance.ExitInterrupted
+	case err != nil:
+		b.State, b.Error = appliance.BenchFailed, appliance.AsProblem(err)
 	}
 	return b, errors.Join(err, a.benches().Save(b))
 }
 
-// benchCommandLine is the command that repeats the load.
-func benchCommandLine(cluster string, l appliance.BenchLoad) string {
-	number := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
-	args := []string{
-		"pgapp bench run", "--cluster", cluster, "--reads", number(l.ReadPercent), "--clients", strconv.Itoa(l.Clients), "--rate", number(l.Rate),
-		"--think", number(l.ThinkMillis) + "ms", "--zipf", number(l.Zipf), "--warmup", number(l.WarmupSeconds) + "s", "--duration", number(l.DurationSeconds) + "s",
-		"--consistency", l.Consistency, "--through", l.Through, "--read-from", l.ReadFrom, "--seed", strconv.FormatUint(l.Seed, 10),
+// driveOne has the load driven, and puts what was measured into b.
+func (a benchCommands) driveOne(ctx context.Context, h benchHands, b *appliance.Bench, l appliance.BenchLoad) (err error) {
+	a.note("copying the tables to database %s", appliance.BenchDatabase)
+	if err := h.open(ctx); err != nil {
+		return err
 	}
-	return strings.Join(args, " ")
+	defer h.close(ctx)
+	if b.Setting, err = h.setting(ctx, l.Seed); err != nil {
+		return err
+	}
+	v := &b.Experiments[0].Variants[0]
+	v.Standbys, v.Durability = len(b.Setting.Members)-1, b.Setting.Durability
+	a.note("driving the load for %v s, after %v s to warm up", l.DurationSeconds, l.WarmupSeconds)
+	tell := a.tellProgress(ctx, *b, benchTime(l.WarmupSeconds+l.DurationSeconds))
+	p, err := h.measure(ctx, l, beside{})
+	tell()
+	if p.Result.Requests == 0 {
+		return err
+	}
+	p.Experiment, p.Variant, p.Round = b.Experiments[0].Name, v.Name, 1
+	b.Points, b.Progress.Done, b.Notes = []appliance.BenchPoint{p}, 1, benchNotes(p)
+	return err
+}
+
+// tellProgress keeps the record saying how much time is left, until stop is called.
+func (a benchCommands) tellProgress(ctx context.Context, b appliance.Bench, lasts time.Duration) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	end := time.Now().Add(lasts)
+	wg.Go(func() {
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		for ctx.Err() == nil {
+			b.Progress.Doing, b.Progress.LeftSeconds = "driving the load", max(0, time.Until(end).Seconds())
+			_ = a.benches().Save(b) // the last one, which counts, tells of a full disk
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+			}
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+	}
 }
 
 // benchNotes are what a reader of the figures has to know.

@@ -166,7 +166,7 @@ func (l *link) spawn(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("starting the daemon: %w", err)
 	}
-	defer func() { _ = cmd.Process.Release() }()
+	go func() { _ = cmd.Wait() }() // a drill or a demo lives on, and would keep a killed daemon as a zombie
 	stop := context.AfterFunc(ctx, func() { _ = r.Close() })
 	defer stop()
 	return program.ReadReady(r, filepath.Join(l.home, home.Log))

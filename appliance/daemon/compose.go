@@ -141,6 +141,7 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 		},
 		Service: service{ctl, loops}, Logs: ctl, Operations: runner, Tokens: tokens{st}, TokenAdmin: tokens{st}, Idempotency: idempotency{st}, Logger: log,
 		SQLFiles: sent, State: admin, Adopter: adopter{ctl, backups}, Held: d.heldBy, Pauses: control.NewPauses(st, st), Machines: machinesOf(ctl, st, providers),
+		Benches: benches{dir: s.Home, st: st},
 	}
 	return nil
 }

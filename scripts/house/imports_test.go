@@ -33,7 +33,7 @@ func rooms() []room {
 		{"appliance/daemon/supervise", []string{"appliance"}},
 		{"appliance/daemon/statebackup", []string{"appliance", "appliance/control", "appliance/daemon/supervise", "appliance/home", "appliance/program", "api", "store/..."}},
 		{"appliance/daemon", []string{
-			"appliance", "appliance/cert", "appliance/control", "appliance/daemon/...", "appliance/doctor", "appliance/endpoint/...", "appliance/ha/watch", "appliance/routing", "appliance/home", "appliance/observe",
+			"appliance", "appliance/bench", "appliance/bench/load", "appliance/bench/report", "appliance/cert", "appliance/control", "appliance/daemon/...", "appliance/doctor", "appliance/endpoint/...", "appliance/ha/watch", "appliance/routing", "appliance/home", "appliance/observe",
 			"appliance/op", "appliance/plan", "appliance/postgres/...", "appliance/program", "api", "store/...", "provisioner/...", "embed/...",
 		}},
 		{"appliance/home", []string{"appliance"}},

@@ -55,6 +55,31 @@ func Write(dir string, b appliance.Bench) ([]string, error) {
 	return paths, nil
 }
 
+// Format is one of the forms of a report.
+type Format string
+
+// The formats.
+const (
+	HTML Format = "html"
+	PDF  Format = "pdf"
+	JSON Format = "json"
+	CSV  Format = "csv"
+)
+
+// Document returns the report of a bench in one of its formats.
+func Document(b appliance.Bench, f Format) ([]byte, error) {
+	name, ok := map[Format]string{HTML: htmlFile, PDF: pdfFile, JSON: recordFile, CSV: samplesFile}[f]
+	if !ok {
+		return nil, appliance.NewProblem(appliance.ErrUsage, "there is no report in format %q", f).WithHint("the formats are html, pdf, json and csv")
+	}
+	files, err := filesOf(b)
+	i := slices.IndexFunc(files, func(of file) bool { return of.name == name })
+	if err != nil || i < 0 {
+		return nil, fmt.Errorf("making the report of bench %q: %w", b.ID, err)
+	}
+	return files[i].data, nil
+}
+
 func filesOf(b appliance.Bench) ([]file, error) {
 	p := pageOf(b)
 	record, err := json.MarshalIndent(b, "", "  ")

@@ -6,12 +6,24 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/bench"
+	"pgapp/appliance/bench/suitefile"
 )
+
+// ownSuite are the experiments of pgapp's own file.
+func ownSuite(t *testing.T, quick bool, seed uint64, standbys int) []appliance.BenchExperiment {
+	t.Helper()
+	f, err := suitefile.Parse(suitefile.Own(quick))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Seed = seed
+	return f.Experiments(standbys, appliance.DurabilityAsync)
+}
 
 func TestTurnsMeasureEachPointOftenAndChangeTheClusterSeldom(t *testing.T) {
 	t.Parallel()
 	for _, quick := range []bool{false, true} {
-		all := bench.Suite(quick, 1, 3)
+		all := ownSuite(t, quick, 1, 3)
 		variants := 0
 		for _, e := range all {
 			variants += len(e.Variants)
@@ -51,7 +63,7 @@ func TestTurnsMeasureEachPointOftenAndChangeTheClusterSeldom(t *testing.T) {
 
 func TestTurnsLeftAreThoseWithoutAWholePoint(t *testing.T) {
 	t.Parallel()
-	b := appliance.Bench{Experiments: bench.Suite(true, 1, 1)}
+	b := appliance.Bench{Experiments: ownSuite(t, true, 1, 1)}
 	all := bench.Turns(b.Experiments)
 	point := func(turn bench.Turn, partial bool) appliance.BenchPoint {
 		e := b.Experiments[turn.Experiment]
@@ -69,7 +81,7 @@ func TestTurnsLeftAreThoseWithoutAWholePoint(t *testing.T) {
 func TestFitLeavesOutWhatTheClusterCannotDo(t *testing.T) {
 	t.Parallel()
 	s := appliance.ClusterStatus{Name: "main", Members: make([]appliance.MemberStatus, 2), Automatic: appliance.AutomaticOff}
-	kept, notes, err := bench.Fit(bench.Suite(false, 1, 3), s)
+	kept, notes, err := bench.Fit(ownSuite(t, false, 1, 3), s)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ func TestResumableNamesWhatDiffers(t *testing.T) {
 	t.Parallel()
 	members := []appliance.BenchMember{{Name: "node0", Address: "127.0.0.1:1", Place: "local"}, {Name: "node1", Address: "127.0.0.1:2", Place: "local"}}
 	b := appliance.Bench{
-		ID: "b", Kind: appliance.BenchSuite, Experiments: bench.Suite(true, 1, 1), Setting: appliance.BenchSetting{PostgreSQL: "17.2", Cores: 4, Members: members},
+		ID: "b", Kind: appliance.BenchSuite, Experiments: ownSuite(t, true, 1, 1), Setting: appliance.BenchSetting{PostgreSQL: "17.2", Cores: 4, Members: members},
 		Before: &appliance.BenchBefore{UUID: "u", Primary: "node0"},
 	}
 	for name, tc := range map[string]struct {
@@ -55,20 +55,20 @@ func TestResumableNamesWhatDiffers(t *testing.T) {
 
 func TestSameSuiteNamesWhatDiffers(t *testing.T) {
 	t.Parallel()
-	b := appliance.Bench{ID: "b", Experiments: bench.Suite(true, 1, 2)}
+	b := appliance.Bench{ID: "b", Experiments: ownSuite(t, true, 1, 2)}
 	for name, tc := range map[string]struct {
 		asked func() []appliance.BenchExperiment
 		say   string
 	}{
-		"the same":      {func() []appliance.BenchExperiment { return bench.Suite(true, 1, 2) }, ""},
-		"another seed":  {func() []appliance.BenchExperiment { return bench.Suite(true, 2, 2) }, "variant primary alone of experiment reads"},
-		"the full size": {func() []appliance.BenchExperiment { return bench.Suite(false, 1, 2) }, "experiment reads has changed"},
-		"fewer":         {func() []appliance.BenchExperiment { return bench.Suite(true, 1, 2)[:2] }, "experiment endpoint is gone"},
+		"the same":      {func() []appliance.BenchExperiment { return ownSuite(t, true, 1, 2) }, ""},
+		"another seed":  {func() []appliance.BenchExperiment { return ownSuite(t, true, 2, 2) }, "variant primary alone of experiment reads"},
+		"the full size": {func() []appliance.BenchExperiment { return ownSuite(t, false, 1, 2) }, "experiment reads has changed"},
+		"fewer":         {func() []appliance.BenchExperiment { return ownSuite(t, true, 1, 2)[:2] }, "experiment endpoint is gone"},
 		"more": {func() []appliance.BenchExperiment {
-			return append(bench.Suite(true, 1, 2), appliance.BenchExperiment{Name: "mine"})
+			return append(ownSuite(t, true, 1, 2), appliance.BenchExperiment{Name: "mine"})
 		}, "experiment mine is new"},
 		"another order": {func() []appliance.BenchExperiment {
-			all := bench.Suite(true, 1, 2)
+			all := ownSuite(t, true, 1, 2)
 			slices.Reverse(all)
 			return all
 		}, "experiment outage stands where reads was"},

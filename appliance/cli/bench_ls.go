@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,47 +83,13 @@ func (a benchCommands) benchShow(b appliance.Bench) error {
 	if b.Kind == appliance.BenchRun && len(b.Points) == 1 {
 		return a.benchTables(b)
 	}
-	t := newTable("experiment", "variant", "rounds", "requests/s", "least", "most", "p50 ms", "p99 ms", "errors")
-	for _, e := range b.Experiments {
-		for _, v := range e.Variants {
-			if row := variantRow(b, e.Name, v.Name); row != nil {
-				t.AppendRow(row)
-			}
-		}
-	}
-	if err := a.renderTable(t); err != nil {
+	if err := a.suiteTable(b); err != nil {
 		return err
 	}
 	for _, n := range b.Notes {
 		a.note("%s", clean(n))
 	}
 	return nil
-}
-
-// variantRow has the medians of a variant's rounds, nil where none was measured.
-func variantRow(b appliance.Bench, experiment, variant string) []any {
-	var rate, half, tail []float64
-	var failed int64
-	for _, p := range b.Points {
-		if p.Experiment != experiment || p.Variant != variant || p.Partial {
-			continue
-		}
-		all := p.Result.Kinds["all"]
-		rate, half, tail = append(rate, p.Result.PerSecond), append(half, all.P50), append(tail, all.P99)
-		for _, n := range p.Result.Errors {
-			failed += n
-		}
-	}
-	if len(rate) == 0 {
-		return nil
-	}
-	number := func(f float64) string { return fmt.Sprintf("%.1f", f) }
-	middle := func(of []float64) string {
-		slices.Sort(of)
-		return number((of[(len(of)-1)/2] + of[len(of)/2]) / 2)
-	}
-	median := middle(rate) // sorts rate
-	return []any{clean(experiment), clean(variant), len(rate), median, number(rate[0]), number(rate[len(rate)-1]), middle(half), middle(tail), failed}
 }
 
 func (a benchCommands) benchCancelCommand() *cobra.Command {

@@ -8,18 +8,22 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"pgapp/api"
 	"pgapp/appliance"
 	"pgapp/appliance/bench"
+	"pgapp/appliance/bench/suitefile"
 	"pgapp/appliance/drill"
 )
 
 // benchSuiteFlags are the flags of bench suite.
 type benchSuiteFlags struct {
-	quick, resume bool
-	seed          uint64
-	share         float64
+	quick, resume, print bool
+	// path is that of the user's file; empty for pgapp's own.
+	path  string
+	seed  uint64
+	share float64
 	// given tells which were given.
 	given map[string]bool
 }
@@ -31,6 +35,8 @@ func (a benchCommands) benchSuiteCommand() *cobra.Command {
 		Long: benchSuiteLong,
 		Example: `  pgapp bench suite --quick
   pgapp bench suite
+  pgapp bench suite --print > mine.yaml
+  pgapp bench suite --file mine.yaml
   pgapp bench suite --resume
   pgapp bench suite --resume 20260301-120000-abcd`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -40,7 +46,15 @@ func (a benchCommands) benchSuiteCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f.given = map[string]bool{"quick": cmd.Flags().Changed("quick"), "seed": cmd.Flags().Changed("seed"), "share": cmd.Flags().Changed("share")}
+			f.given = map[string]bool{}
+			cmd.Flags().Visit(func(given *pflag.Flag) { f.given[given.Name] = true })
+			if err := f.check(); err != nil {
+				return err
+			}
+			if f.print {
+				_, err := a.Out.Write(suitefile.Own(f.quick))
+				return err
+			}
 			return a.benchSuite(cmd.Context(), f, first(args))
 		},
 	}
@@ -48,7 +62,9 @@ func (a benchCommands) benchSuiteCommand() *cobra.Command {
 	fl.BoolVar(&f.quick, "quick", false, "few variants and short points, about two minutes in all")
 	fl.BoolVar(&f.resume, "resume", false, "go on with the bench ID, or with the newest suite of the cluster that did not come to its end")
 	fl.Float64Var(&f.share, "share", 0, "each local member's share of the processors in cores, 0 for no shares (default 60 % of the machine's for all members)")
-	fl.Uint64Var(&f.seed, "seed", 1, "what chance is drawn from")
+	fl.Uint64Var(&f.seed, "seed", 1, "what chance is drawn from, in place of the file's")
+	fl.StringVar(&f.path, "file", "", "file that says what is measured (default pgapp's own)")
+	fl.BoolVar(&f.print, "print", false, "write pgapp's own file, and measure nothing")
 	return cmd
 }
 
@@ -57,6 +73,10 @@ order: the primary alone and with standbys, async and quorum, the way through th
 endpoint and without it, eventual and session consistency, bursts of writes, a
 switchover and a killed primary in the middle of a load. pgapp bench report writes
 what came out.
+
+What is measured is in a file, which can be changed: --print writes pgapp's own, with
+comments, and --file takes another. A file holds numbers, names and words out of
+lists, no SQL, command or path, so that a stranger's can be tried.
 
 The suite changes the cluster: it stops and starts standbys, changes the durability,
 and moves and kills the primary. In the end, after Ctrl-C and after an error it puts
@@ -74,6 +94,10 @@ the report says so. --resume goes on with the points that are not measured yet, 
 the same members, with the same programs.`
 
 func (a benchCommands) benchSuite(ctx context.Context, f *benchSuiteFlags, id string) error {
+	file, err := f.suiteFile()
+	if err != nil {
+		return err
+	}
 	c, s, err := a.startedCluster(ctx)
 	if err != nil {
 		return err
@@ -81,7 +105,7 @@ func (a benchCommands) benchSuite(ctx context.Context, f *benchSuiteFlags, id st
 	if err := a.wholeForSuite(s); err != nil {
 		return err
 	}
-	r, err := a.suiteOf(ctx, c, s, f, id)
+	r, err := a.suiteOf(ctx, c, s, f, file, id)
 	if err != nil {
 		return err
 	}
@@ -95,7 +119,7 @@ func (a benchCommands) benchSuite(ctx context.Context, f *benchSuiteFlags, id st
 		return err
 	}
 	a.note("bench %s: %d of %d points; pgapp bench report %s writes its report", r.bench.ID, r.bench.Progress.Done, r.bench.Progress.Total, r.bench.ID)
-	return errors.Join(a.print(r.bench, func() error { return nil }), err)
+	return errors.Join(a.print(r.bench, func() error { return a.suiteTable(r.bench) }), err)
 }
 
 // wholeForSuite refuses a cluster that a suite could not put back as it is.
@@ -115,19 +139,19 @@ func (a benchCommands) wholeForSuite(s appliance.ClusterStatus) error {
 }
 
 // suiteOf is the suite to be run: a new one, or one to be resumed.
-func (a benchCommands) suiteOf(ctx context.Context, c *api.Client, s appliance.ClusterStatus, f *benchSuiteFlags, id string) (*suiteRun, error) {
+func (a benchCommands) suiteOf(ctx context.Context, c *api.Client, s appliance.ClusterStatus, f *benchSuiteFlags, file suitefile.File, id string) (*suiteRun, error) {
 	h := benchHands{a.drillCommands, c}
 	now := time.Now()
-	experiments, notes, err := bench.Fit(bench.Suite(f.quick, f.seed, len(s.Members)-1), s)
+	experiments, notes, err := bench.Fit(file.Experiments(len(s.Members)-1, s.Durability), s)
 	if err != nil {
 		return nil, err
 	}
 	r := &suiteRun{benchHands: h, records: a.benches(), bench: appliance.Bench{
-		ID: bench.NewID(now), Cluster: a.cluster, Kind: appliance.BenchSuite, Name: "suite",
-		Command: fmt.Sprintf("pgapp bench suite --cluster %s --quick=%t --seed %d", a.cluster, f.quick, f.seed), CreatedAt: now.UTC(),
+		ID: bench.NewID(now), Cluster: a.cluster, Kind: appliance.BenchSuite, Name: file.Name,
+		Command: f.command(a.cluster, file.Seed), CreatedAt: now.UTC(),
 		Experiments: experiments, Notes: notes,
 	}}
-	if r.bench.Setting, err = h.setting(ctx, f.seed); err != nil {
+	if r.bench.Setting, err = h.setting(ctx, file.Seed); err != nil {
 		return nil, err
 	}
 	if !f.resume {
@@ -144,7 +168,7 @@ func (a benchCommands) suiteOf(ctx context.Context, c *api.Client, s appliance.C
 	if err := r.share(ctx, s, asked); err != nil {
 		return nil, err
 	}
-	if f.given["quick"] || f.given["seed"] {
+	if f.given["quick"] || f.given["seed"] || f.given["file"] {
 		if err := bench.SameSuite(old, experiments); err != nil {
 			return nil, err
 		}

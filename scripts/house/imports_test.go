@@ -29,7 +29,7 @@ type room struct {
 func rooms() []room {
 	return []room{
 		{"pgapp", []string{"appliance/cli", "appliance/daemon/...", "embed/..."}},
-		{"appliance/cli", []string{"appliance", "appliance/bench", "appliance/bench/load", "appliance/bench/report", "appliance/bench/share", "appliance/drill", "appliance/home", "appliance/program", "appliance/rental", "appliance/rental/web", "api"}},
+		{"appliance/cli", []string{"appliance", "appliance/bench", "appliance/bench/load", "appliance/bench/report", "appliance/bench/share", "appliance/bench/suitefile", "appliance/drill", "appliance/home", "appliance/program", "appliance/rental", "appliance/rental/web", "api"}},
 		{"appliance/daemon/supervise", []string{"appliance"}},
 		{"appliance/daemon/statebackup", []string{"appliance", "appliance/control", "appliance/daemon/supervise", "appliance/home", "appliance/program", "api", "store/..."}},
 		{"appliance/daemon", []string{

@@ -37,7 +37,7 @@ const (
 // Parse reads a file and checks all of it. The problem names each wrong field and its line.
 func Parse(text []byte) (File, error) {
 	if len(text) > MaxSize {
-		return File{}, appliance.NewProblem(appliance.ErrTooLarge, "a suite's file has at most %d bytes, not %d", MaxSize, len(text))
+		return File{}, appliance.NewProblem(appliance.ErrTooLarge, "a suite's file has at most %d bytes", MaxSize)
 	}
 	if !utf8.Valid(text) {
 		return File{}, unusable("it is not UTF-8 text")

@@ -211,7 +211,7 @@ func TestParseRefusesTextThatIsNoFile(t *testing.T) {
 		"name: [\n":                            "line 1: ",
 		"a: 1\n---\nb: 1\n":                    "more than one document",
 		"name: \xff\n":                         "not UTF-8",
-		strings.Repeat("#", MaxSize+1):         "at most 16384 bytes, not 16385",
+		strings.Repeat("#", MaxSize+1):         "at most 16384 bytes",
 		strings.Repeat("[", MaxSize):           "more than 1000 brackets",
 		strings.Repeat("[", 1000):              "line 1: ",
 		"name: " + strings.Repeat("b: ", 3000): "line 1: ",

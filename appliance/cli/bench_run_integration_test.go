@@ -117,10 +117,23 @@ func TestBenchRunMeasuresACopy(t *testing.T) {
 	}
 }
 
-// endSuite ends a suite by Ctrl-C after its first point, which is kept.
+// endSuite ends a suite of a user's file by Ctrl-C after its first point, which is kept.
 func (b *box) endSuite() {
 	b.t.Helper()
-	suite, ended := b.background("bench", "suite", "--quick", "-o", "json")
+	file := filepath.Join(b.t.TempDir(), "mine.yaml")
+	b.must(os.WriteFile(file, []byte(`name: mine
+seed: 5
+warmup_seconds: 0
+duration_seconds: 1
+clients: 3
+experiments:
+  - name: site
+    title: How much does a site carry that I have written?
+    measure: throughput
+    repeats: 20
+    variants: [{name: readers, read_percent: 99.5}, {name: writers, read_percent: 20}]
+`), 0o600))
+	suite, ended := b.background("bench", "suite", "--file", file, "-o", "json")
 	ctx, cancel := context.WithTimeout(b.t.Context(), commandTimeout)
 	defer cancel()
 	records := bench.Records{Dir: filepath.Join(b.home, home.BenchesDir)}
@@ -134,6 +147,9 @@ func (b *box) endSuite() {
 	kept, err := records.Load(r.ID)
 	if how.code != appliance.ExitInterrupted || r.State != appliance.BenchCancelled || err != nil || len(kept.Points) != len(r.Points) || kept.PutBackLeft() {
 		b.t.Errorf("a suite ended by Ctrl-C: exit code %d, state %s, %d points, %d kept, before %+v: %v\n%s", how.code, r.State, len(r.Points), len(kept.Points), kept.Before, err, how.err)
+	}
+	if l := r.Points[0].Load; r.Name != "mine" || l.Clients != 3 || l.Seed != 5 || !strings.Contains(r.Command, " --file "+file+" --seed 5") {
+		b.t.Errorf("suite %s with seed %d and %d clients, again by %s", r.Name, l.Seed, l.Clients, r.Command)
 	}
 	if s := b.ps(); len(drill.Whole(s)) > 0 || s.Durability != appliance.DurabilityAsync || s.Primary != "node0" {
 		b.t.Errorf("after a suite ended by Ctrl-C: %+v", s)

@@ -29,10 +29,10 @@ func (s Spread) Middle() string {
 
 // Range is the least and the most of the rounds.
 func (s Spread) Range() string {
-	switch {
-	case s.Rounds == 0:
+	switch s.Rounds {
+	case 0:
 		return "–"
-	case s.Rounds == 1:
+	case 1:
 		return "one round"
 	}
 	return number(s.Min) + " to " + number(s.Max)

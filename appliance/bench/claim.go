@@ -132,12 +132,16 @@ func (r Records) Cancel(id string) error {
 	return nil
 }
 
-// Ended waits until the bench doesn't run, and returns its record. A bench that doesn't
-// run is returned at once.
+// Ended waits until the bench has put everything in order and doesn't run, and returns its
+// record. A bench that doesn't run is returned at once.
 func (r Records) Ended(ctx context.Context, id string) (b appliance.Bench, err error) {
 	err = wait.Until(ctx, pollEvery, func(context.Context) (bool, error) {
+		c, err := r.running()
+		if err != nil || c.Bench == id {
+			return false, err
+		}
 		b, err = r.Load(id)
-		return err == nil && b.State != appliance.BenchRunning, err
+		return err == nil, err
 	})
 	if err != nil && ctx.Err() != nil {
 		return b, appliance.NewProblem(appliance.ErrTimeout, "bench %s has not ended in time: %w", id, err).WithHint("pgapp bench show %s", id)

@@ -96,9 +96,16 @@ func TestBenchesThroughTheAPI(t *testing.T) {
 	}
 	b.asked(http.StatusConflict, http.MethodPost, "/benches/"+second.ID+"/cancel", "", nil)
 	b.benchRefusals()
+	var suite appliance.Bench
+	b.asked(http.StatusAccepted, http.MethodPost, "/clusters/main/benches", `{"kind":"suite","quick":true}`, &suite)
+	b.benchUntil(suite.ID, func(r appliance.Bench) bool { return len(r.Points) > 0 && r.Progress.LeftSeconds > 0 })
+	b.ok("bench", "cancel", suite.ID)
+	if r := b.benchUntil(suite.ID, func(appliance.Bench) bool { return true }); r.State != appliance.BenchCancelled || r.PutBackLeft() {
+		t.Errorf("the cancelled suite is %s, put back: %+v", r.State, r.Before)
+	}
 	var all []appliance.Bench
 	b.asked(http.StatusOK, http.MethodGet, "/benches?cluster=main", "", &all)
-	if len(all) != 2 || all[0].ID != second.ID || len(all[0].Points) != 0 {
+	if len(all) != 3 || all[1].ID != second.ID || len(all[0].Points) != 0 {
 		t.Errorf("listed: %+v", all)
 	}
 	for _, r := range all {
@@ -117,6 +124,7 @@ func (b *box) benchRefusals() {
 		`{"kind":"walk"}`:             "kind",
 		`{"kind":"run","quick":true}`: "kind",
 		`{"kind":"run","load":{"read_percent":180,"clients":3,"rate":0,"think_ms":0,"zipf":0.8,"warmup_seconds":0,"duration_seconds":2,"consistency":"eventual","through":"members","read_from":"standbys","seed":7}}`: "read_percent",
+		`{"kind":"suite","suite":"experiments: 7"}`: "experiments",
 	} {
 		var p api.ProblemDetails
 		b.asked(http.StatusUnprocessableEntity, http.MethodPost, "/clusters/main/benches", body, &p)

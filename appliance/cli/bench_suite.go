@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,9 @@ import (
 type benchSuiteFlags struct {
 	quick, resume, print bool
 	// path is that of the user's file; empty for pgapp's own.
-	path  string
+	path string
+	// id is that of a new suite, where the daemon has chosen one.
+	id    string
 	seed  uint64
 	share float64
 	// given tells which were given.
@@ -63,8 +66,9 @@ func (a benchCommands) benchSuiteCommand() *cobra.Command {
 	fl.BoolVar(&f.resume, "resume", false, "go on with the bench ID, or with the newest suite of the cluster that did not come to its end")
 	fl.Float64Var(&f.share, "share", 0, "each local member's share of the processors in cores, 0 for no shares (default 60 % of the machine's for all members)")
 	fl.Uint64Var(&f.seed, "seed", 1, "what chance is drawn from, in place of the file's")
-	fl.StringVar(&f.path, "file", "", "file that says what is measured (default pgapp's own)")
+	fl.StringVar(&f.path, "file", "", "file that says what is measured, - for standard input (default pgapp's own)")
 	fl.BoolVar(&f.print, "print", false, "write pgapp's own file, and measure nothing")
+	benchIDFlag(fl, &f.id)
 	return cmd
 }
 
@@ -94,7 +98,7 @@ the report says so. --resume goes on with the points that are not measured yet, 
 the same members, with the same programs.`
 
 func (a benchCommands) benchSuite(ctx context.Context, f *benchSuiteFlags, id string) error {
-	file, err := f.suiteFile()
+	file, err := f.suiteFile(a.In)
 	if err != nil {
 		return err
 	}
@@ -147,7 +151,7 @@ func (a benchCommands) suiteOf(ctx context.Context, c *api.Client, s appliance.C
 		return nil, err
 	}
 	r := &suiteRun{benchHands: h, records: a.benches(), bench: appliance.Bench{
-		ID: bench.NewID(now), Cluster: a.cluster, Kind: appliance.BenchSuite, Name: file.Name,
+		ID: cmp.Or(f.id, bench.NewID(now)), Cluster: a.cluster, Kind: appliance.BenchSuite, Name: file.Name,
 		Command: f.command(a.cluster, file.Seed), CreatedAt: now.UTC(),
 		Experiments: experiments, Notes: notes,
 	}}

@@ -28,11 +28,11 @@ func (f *benchSuiteFlags) check() error {
 }
 
 // suiteFile is what is to be measured: the user's file, or pgapp's own.
-func (f *benchSuiteFlags) suiteFile() (suitefile.File, error) {
+func (f *benchSuiteFlags) suiteFile(in io.Reader) (suitefile.File, error) {
 	text, where := suitefile.Own(f.quick), "pgapp's own file"
 	if f.path != "" {
 		var err error
-		if text, err = readSuiteFile(f.path); err != nil {
+		if text, err = readSuiteFile(f.path, in); err != nil {
 			return suitefile.File{}, err
 		}
 		where = f.path
@@ -47,13 +47,16 @@ func (f *benchSuiteFlags) suiteFile() (suitefile.File, error) {
 	return file, nil
 }
 
-// readSuiteFile reads no more of a file than one may hold, for it may have no end.
-func readSuiteFile(path string) ([]byte, error) {
-	in, err := os.Open(path) // #nosec G304 -- the user's own choice
-	if err != nil {
-		return nil, appliance.NewProblem(appliance.ErrUsage, "reading the suite's file: %w", err)
+// readSuiteFile reads no more of a file than one may hold, for it may have no end. - is in.
+func readSuiteFile(path string, in io.Reader) ([]byte, error) {
+	if path != "-" {
+		f, err := os.Open(path) // #nosec G304 -- the user's own choice
+		if err != nil {
+			return nil, appliance.NewProblem(appliance.ErrUsage, "reading the suite's file: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		in = f
 	}
-	defer func() { _ = in.Close() }()
 	text, err := io.ReadAll(io.LimitReader(in, suitefile.MaxSize+1))
 	if err != nil {
 		return nil, appliance.NewProblem(appliance.ErrUsage, "reading the suite's file: %w", err)

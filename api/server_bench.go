@@ -32,7 +32,9 @@ type BenchPath struct {
 }
 
 // benchTypes are the media types of a report's formats.
-var benchTypes = map[string]string{"html": "text/html; charset=utf-8", "pdf": "application/pdf", "json": "application/json", "csv": "text/csv; charset=utf-8"}
+func benchTypes() map[string]string {
+	return map[string]string{"html": "text/html; charset=utf-8", "pdf": "application/pdf", "json": "application/json", "csv": "text/csv; charset=utf-8"}
+}
 
 // reportPolicy lets a browser show the page: it has its styles in itself, and loads nothing.
 const reportPolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; base-uri 'none'"
@@ -149,7 +151,7 @@ func registerBenchReport(api *routes, benches func() (Benches, error)) {
 		Format string `query:"format" enum:"html,pdf,json,csv" default:"html" doc:"html: one page that needs nothing else; pdf: the same; json: the whole record; csv: a row for each second and kind of request"`
 	}
 	contents := map[string]*huma.MediaType{}
-	for _, media := range benchTypes {
+	for _, media := range benchTypes() {
 		contents[media] = &huma.MediaType{Schema: binary()}
 	}
 	route(api, huma.Operation{
@@ -167,7 +169,7 @@ func registerBenchReport(api *routes, benches func() (Benches, error)) {
 		return &huma.StreamResponse{Body: func(c huma.Context) {
 			w := writerOf(c)
 			w.Header().Set("Content-Security-Policy", reportPolicy)
-			sendWhole(w, benchTypes[in.Format], bytes.NewBuffer(data))
+			sendWhole(w, benchTypes()[in.Format], bytes.NewBuffer(data))
 		}}, nil
 	})
 }

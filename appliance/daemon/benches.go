@@ -86,7 +86,7 @@ func (b benches) StartBench(ctx context.Context, cluster string, req appliance.B
 		return appliance.Bench{}, err
 	}
 	id := bench.NewID(time.Now())
-	worker, err := b.spawn(append(args, "--home", b.dir, "--output", "json", "--quiet", "--"+bench.IDFlag, id), req.Suite)
+	worker, err := b.spawn(ctx, append(args, "--home", b.dir, "--output", "json", "--quiet", "--"+bench.IDFlag, id), req.Suite)
 	if err != nil {
 		return appliance.Bench{}, fmt.Errorf("starting the process of the bench: %w", err)
 	}
@@ -138,7 +138,7 @@ type benchWorker struct {
 }
 
 // spawn starts the command in a session of its own.
-func (b benches) spawn(args []string, input string) (*benchWorker, error) {
+func (b benches) spawn(ctx context.Context, args []string, input string) (*benchWorker, error) {
 	self, err := program.Executable()
 	if err != nil {
 		return nil, err
@@ -152,7 +152,8 @@ func (b benches) spawn(args []string, input string) (*benchWorker, error) {
 		return nil, errors.Join(err, said.Close())
 	}
 	defer func() { _ = in.Close() }()                               // it was only read
-	cmd := exec.CommandContext(context.Background(), self, args...) // #nosec G204 -- our own program
+	// The bench outlives the request.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, args...) // #nosec G204 -- our own program
 	cmd.Dir, cmd.Stdin, cmd.Stderr = "/", in, said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {

@@ -28,7 +28,7 @@ const (
 // needed.
 type Records struct{ Dir string }
 
-// NewID returns an id for a bench that begins now. Ids sort by time.
+// NewID returns an id for a bench that begins now. Ids of different seconds sort by time.
 func NewID(now time.Time) string {
 	return now.UTC().Format("20060102-150405") + "-" + strings.ToLower(rand.Text()[:randomDigits])
 }
@@ -124,7 +124,9 @@ func (r Records) List() (all []appliance.Bench, err error) {
 		}
 		all = append(all, b)
 	}
-	slices.SortFunc(all, func(x, y appliance.Bench) int { return cmp.Compare(y.ID, x.ID) })
+	slices.SortFunc(all, func(x, y appliance.Bench) int { // ids of one second are in no order
+		return cmp.Or(y.CreatedAt.Compare(x.CreatedAt), cmp.Compare(y.ID, x.ID))
+	})
 	return all, errors.Join(errs...)
 }
 

@@ -29,7 +29,7 @@ func TestRecordsAreListedNewestFirst(t *testing.T) {
 	}
 	now := time.Date(2026, 3, 1, 23, 59, 59, 0, time.UTC)
 	var want []string
-	for _, after := range []time.Duration{0, time.Second, time.Hour} {
+	for _, after := range []time.Duration{0, 1, 2, 3, 4, 5, time.Second, time.Hour} {
 		want = append(want, saved(t, r, now.Add(after), appliance.BenchSucceeded))
 	}
 	slices.Reverse(want)

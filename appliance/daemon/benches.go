@@ -151,7 +151,7 @@ func (b benches) spawn(ctx context.Context, args []string, input string) (*bench
 	if err != nil {
 		return nil, errors.Join(err, said.Close())
 	}
-	defer func() { _ = in.Close() }()                               // it was only read
+	defer func() { _ = in.Close() }() // it was only read
 	// The bench outlives the request.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, args...) // #nosec G204 -- our own program
 	cmd.Dir, cmd.Stdin, cmd.Stderr = "/", in, said

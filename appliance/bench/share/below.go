@@ -126,8 +126,11 @@ func (b *below) apply(quota int) error {
 	return nil
 }
 
-// move moves the member's processes to the group until all are there.
+// move moves the member's processes to the group until all are there. Each is moved once:
+// the kernel leaves a process that is ending where it is, which begins no other, and says
+// nothing (cgroup_migrate_add_task). With the limit in force it may take long to end.
 func (b *below) move(dir string) error {
+	moved := map[process]bool{}
 	for range rounds {
 		tree, err := b.root.tree()
 		if err != nil {
@@ -140,7 +143,9 @@ func (b *below) move(dir string) error {
 		if !b.root.runs() {
 			return fmt.Errorf("process %d has ended", b.root.pid)
 		}
-		outside := slices.DeleteFunc(tree, func(s stat) bool { return s.state == 'Z' || s.state == 'X' || slices.Contains(inside, s.pid) })
+		outside := slices.DeleteFunc(tree, func(s stat) bool {
+			return s.state == 'Z' || s.state == 'X' || moved[s.process] || slices.Contains(inside, s.pid)
+		})
 		if len(outside) == 0 {
 			return nil
 		}
@@ -148,6 +153,7 @@ func (b *below) move(dir string) error {
 			if err := moveOne(s.process, dir); err != nil {
 				return err
 			}
+			moved[s.process] = true
 		}
 	}
 	return fmt.Errorf("process %d begins new processes faster than they can be moved", b.root.pid)

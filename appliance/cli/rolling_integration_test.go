@@ -3,11 +3,18 @@
 package cli_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgapp/appliance"
 )
@@ -114,12 +121,35 @@ func TestRestartedInPlaceSaysWhy(t *testing.T) {
 	b.verified()
 }
 
-// turnedAway wants the member to have refused the application, which tries all the time,
-// since a primary starts without it under quorum durability.
-func (b *box) turnedAway(member string) {
+// knocking has somebody connect to the member as the application all the time, without its
+// password. The function that it returns ends that, and wants it to have been turned away
+// by pg_hba.conf: a primary starts without the application under quorum durability.
+func (b *box) knocking(member string) (turnedAway func()) {
 	b.t.Helper()
-	if !strings.Contains(b.ok("logs", member).out, "pg_hba.conf rejects connection") {
-		b.t.Errorf("%s let the application in at once", member)
+	members := b.ps().Members
+	at := members[slices.IndexFunc(members, func(m appliance.MemberStatus) bool { return m.Name == member })]
+	cfg, err := pgconn.ParseConfig(fmt.Sprintf("postgresql://app:none@%s:%d/postgres?connect_timeout=2&sslmode=disable", at.Host, at.Port))
+	b.must(err)
+	cfg.DialFunc = b.dial
+	ctx, cancel := context.WithCancel(b.t.Context())
+	refused := make(chan int, 1)
+	go func() {
+		n := 0
+		for ; ctx.Err() == nil; time.Sleep(2 * time.Millisecond) {
+			var pe *pgconn.PgError
+			if _, err := pgconn.ConnectConfig(ctx, cfg); errors.As(err, &pe) && strings.HasPrefix(pe.Message, "pg_hba.conf rejects connection") {
+				n++
+			}
+		}
+		refused <- n
+	}()
+	b.t.Cleanup(cancel)
+	return func() {
+		b.t.Helper()
+		cancel()
+		if <-refused == 0 {
+			b.t.Errorf("%s let the application in at once", member)
+		}
 	}
 }
 
@@ -130,6 +160,7 @@ func TestCancelledRollingRestart(t *testing.T) {
 	b := newBox(t).shareTree()
 	b.up("--standbys", "1", "--dataset", "none", "--durability", "quorum")
 	run := b.writing()
+	turnedAway := b.knocking("node0")
 	thaw := b.freeze("node0", "autovacuum launcher")
 	_, wait := b.background("restart")
 	id := b.phase("stopping node0")
@@ -154,7 +185,7 @@ func TestCancelledRollingRestart(t *testing.T) {
 		t.Errorf("primary %s on timeline %d", s.Primary, s.Timeline)
 	}
 	b.moreWritten(run)
-	b.turnedAway("node0")
+	turnedAway()
 	b.verified()
 	b.ok("restart")
 	b.led("node1")
@@ -198,11 +229,12 @@ func TestParametersMovePrimaryUnderWriters(t *testing.T) {
 	}
 	change("max_connections: '150'", "max_connections", "150", "node1")
 	b.promised(1, "node0", "node2")
+	turnedAway := b.knocking("node1")
 	change("max_connections: '110'", "max_connections", "110", "node1")
 	if note := b.newest().Note; !strings.Contains(note, "a lower max_connections") {
 		t.Errorf("the note is %q", note)
 	}
-	b.turnedAway("node1")
+	turnedAway()
 	change("max_connections: '90', track_activity_query_size: 2kB", "track_activity_query_size", "2kB", "node1")
 	b.shows("max_connections", "90")
 	change("max_connections: '90', track_activity_query_size: 4kB", "track_activity_query_size", "4kB", "node0")

@@ -58,6 +58,9 @@ func listenAt(ctx context.Context, address string) (*net.TCPListener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the endpoint's address %q: %w", address, err)
 	}
+	if at.Addr().IsUnspecified() {
+		return nil, fmt.Errorf("the endpoint's address %q is every address of this machine: endpoints are for this machine only", address)
+	}
 	lc := net.ListenConfig{KeepAliveConfig: keepAlive()}
 	if !at.Addr().IsLoopback() {
 		// The kernel's way to virtual machines has this host's address in their network.

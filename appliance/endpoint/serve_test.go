@@ -323,12 +323,14 @@ func TestTakenAddressIsBoundLater(t *testing.T) {
 	}
 }
 
-func TestAddressBeyondLoopbackIsRefused(t *testing.T) {
+func TestAddressBeyondThisMachineIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, appliance.Route{})
-	w.apply(func(r *appliance.Route) { r.RO = "0.0.0.0:5001" })
-	if got := w.status().RO.Problem; got == "" {
-		t.Error("no problem")
+	for _, at := range []string{"0.0.0.0:0", "[::]:0", "192.0.2.1:5001", "5001"} { // 192.0.2.0/24 is nobody's (RFC 5737)
+		w.apply(func(r *appliance.Route) { r.RO = at })
+		if got := w.status().RO.Problem; got == "" {
+			t.Errorf("%s: no problem", at)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package op_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -143,10 +144,12 @@ func TestSupersededOperationNamesTheOther(t *testing.T) {
 			t.Errorf("%s: %s by %q, ended %v", what, o.State, o.SupersededBy, o.EndedAt)
 		}
 	}
-	if len(b.ended) > 0 && b.ended[0].ID == "op1" {
+	wantState(t, b.wait(t, "op2"), appliance.OpSucceeded)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if slices.ContainsFunc(b.ended, func(o appliance.Operation) bool { return o.ID == "op1" }) {
 		t.Errorf("End was told of the superseded operation: %+v", b.ended)
 	}
-	wantState(t, b.wait(t, "op2"), appliance.OpSucceeded)
 }
 
 func TestOperationGoesOnIfTheOtherDoesNotBegin(t *testing.T) {

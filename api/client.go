@@ -25,7 +25,8 @@ const (
 	maxAnswerSize = 64 << 20
 	maxErrorSize  = 1 << 20
 
-	infoPath = "/info"
+	infoPath       = "/info"
+	operationsPath = "/operations"
 )
 
 // Client calls a daemon's API. Its methods return *[appliance.Problem]s with
@@ -118,7 +119,14 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if c.OnLost == nil || path == infoPath {
 		return once(ctx)
 	}
-	return repeated(ctx, safe(method), c.OnLost, once)
+	return repeated(ctx, safe(method) || begins(path, out), c.OnLost, once)
+}
+
+// begins tells whether the request begins an operation. The daemon remembers its key with
+// the operation, so a repeat gets the same one.
+func begins(path string, out any) bool {
+	_, is := out.(*appliance.Operation)
+	return is && !strings.HasPrefix(path, operationsPath)
 }
 
 // attempt is one attempt of call.
@@ -308,7 +316,7 @@ func (c *Client) Operation(ctx context.Context, id string) (appliance.Operation,
 // Operations lists newest first; cluster may be empty for all.
 func (c *Client) Operations(ctx context.Context, cluster string) ([]appliance.Operation, error) {
 	var out []appliance.Operation
-	path := "/operations"
+	path := operationsPath
 	if cluster != "" {
 		path += "?" + url.Values{"cluster": {cluster}}.Encode()
 	}
@@ -345,4 +353,4 @@ func (c *Client) RevokeToken(ctx context.Context, name string) error {
 
 func clusterURL(name string) string { return "/clusters/" + url.PathEscape(name) }
 
-func operationURL(id string) string { return "/operations/" + url.PathEscape(id) }
+func operationURL(id string) string { return operationsPath + "/" + url.PathEscape(id) }

@@ -13,7 +13,7 @@ import (
 const lostLimit = time.Minute
 
 // repeated calls once until the daemon answers. Where the request is not safe to repeat,
-// only what never reached the daemon is: a daemon that was killed may have done the rest.
+// only what never reached the daemon is: a daemon that was killed may have done it.
 // When lostLimit or ctx ends, the last attempt's problem is returned.
 func repeated(ctx context.Context, safe bool, onLost, once func(context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, lostLimit)

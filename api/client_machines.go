@@ -55,6 +55,13 @@ func (c *Client) Login(ctx context.Context, cluster, member string) (GuestLogin,
 	return out, err
 }
 
+// Use returns what a member's machine has used of its host.
+func (c *Client) Use(ctx context.Context, cluster, member string) (MachineUse, error) {
+	var out MachineUse
+	err := c.call(ctx, http.MethodGet, clusterURL(cluster)+"/members/"+url.PathEscape(member)+"/use", nil, &out)
+	return out, err
+}
+
 // DestroyByTag removes the remains of a cluster that has no record at this
 // daemon. The work ends with ctx; a repeat resumes it.
 func (c *Client) DestroyByTag(ctx context.Context, uuid string, seen appliance.Report) error {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -207,6 +208,45 @@ func TestRequestsSurviveALostDaemon(t *testing.T) {
 	}
 	if _, err := c.Status(t.Context(), "main"); err != nil {
 		t.Errorf("a read: %v", err)
+	}
+}
+
+// unanswered is a connection whose answers don't arrive: they are read, so that the daemon
+// has done what it was asked for.
+type unanswered struct{ net.Conn }
+
+func (u unanswered) Read(b []byte) (int, error) {
+	if _, err := u.Conn.Read(b); err != nil {
+		return 0, err
+	}
+	return 0, io.ErrUnexpectedEOF
+}
+
+// A daemon that is killed after it has begun an operation and before it has answered is asked
+// again with the same key, unless the request begins none.
+func TestUnansweredChangeIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	sock := filepath.Join(t.TempDir(), "s")
+	serve(t, f, New(Config{Service: f, Logs: f, Operations: f, Idempotency: f}), sock)
+	var dials atomic.Int32
+	c := newClient("http://pgapp", "", sock, func(ctx context.Context, _, _ string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", sock)
+		if err == nil && dials.Add(1)%2 == 1 {
+			conn = unanswered{conn}
+		}
+		return conn, err
+	})
+	defer c.Close()
+	c.OnLost = func(context.Context) error { return nil }
+	o, err := c.Up(t.Context(), appliance.Spec{Name: "main"})
+	all, _ := f.Operations(t.Context(), "main")
+	if err != nil || len(all) != 1 || all[0].ID != o.ID || dials.Load() != 2 {
+		t.Fatalf("operation %q, %v: %d operations, %d connections, want 1 and 2", o.ID, err, len(all), dials.Load())
+	}
+	c.Close() // the next request needs a connection of its own
+	if _, err := c.Cancel(t.Context(), o.ID); !appliance.IsProblem(err, appliance.ErrDaemonUnreachable) || dials.Load() != 3 {
+		t.Errorf("a cancel whose answer broke off: %v, %d connections in all", err, dials.Load())
 	}
 }
 

@@ -54,14 +54,8 @@ type benchOutput struct {
 	Body       appliance.Bench
 }
 
-// benchBody replaces nil by empty lists, for clients that iterate.
-func benchBody(b appliance.Bench) appliance.Bench {
-	b.Experiments, b.Points, b.Setting.Members = list(b.Experiments), list(b.Points), list(b.Setting.Members)
-	return b
-}
-
 func begunBench(status int, b appliance.Bench) *benchOutput {
-	out := &benchOutput{Status: status, Location: base + "/benches/" + b.ID, Body: benchBody(b)}
+	out := &benchOutput{Status: status, Location: base + "/benches/" + b.ID, Body: b.Whole()}
 	if b.State == appliance.BenchRunning {
 		out.RetryAfter = "1"
 	}
@@ -81,7 +75,7 @@ func (s *Server) registerBenches(api *routes) {
 		}
 		l, err := svc.Benches(ctx, in.Cluster)
 		for i := range l {
-			l[i] = benchBody(l[i])
+			l[i] = l[i].Whole()
 		}
 		return &bodyOutput[[]appliance.Bench]{list(l)}, err
 	})
@@ -93,7 +87,7 @@ func (s *Server) registerBenches(api *routes) {
 			return nil, err
 		}
 		b, err := svc.Bench(ctx, in.Bench)
-		return &bodyOutput[appliance.Bench]{benchBody(b)}, err
+		return &bodyOutput[appliance.Bench]{b.Whole()}, err
 	})
 	registerBenchChanges(api, s.benches)
 	registerBenchReport(api, s.benches)

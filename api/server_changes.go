@@ -31,7 +31,7 @@ func (s *Server) registerChanges(api *routes) {
 
 func (s *Server) submit(ctx context.Context, key, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (*operationOutput, error) {
 	route := string(kind) + " " + cluster + "/" + p.Member + changeOf(p)
-	o, err := s.onceOnly(ctx, key, route, func() (appliance.Operation, error) {
+	o, err := s.onceOnly(ctx, key, route, func(ctx context.Context) (appliance.Operation, error) {
 		return s.cfg.Service.Submit(ctx, cluster, kind, p)
 	})
 	if err != nil {

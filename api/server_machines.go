@@ -41,6 +41,11 @@ type GuestLogin struct {
 	HostKey string `json:"host_key" doc:"the machine's public key, as in known_hosts"`
 }
 
+// MachineUse is what a member's machine has used of its host.
+type MachineUse struct {
+	ProcessorSeconds float64 `json:"processor_seconds" doc:"time that the host's processors have worked for the machine since it was started"`
+}
+
 // PrunedImages lists the volumes that were removed from libvirt's pool.
 type PrunedImages struct {
 	Removed []PrunedImage `json:"removed" yaml:"removed"`
@@ -65,6 +70,7 @@ type Machines interface {
 	// and that no machine uses. A repeat does nothing.
 	PruneImages(ctx context.Context) (PrunedImages, error)
 	Login(ctx context.Context, cluster, member string) (GuestLogin, error)
+	Use(ctx context.Context, cluster, member string) (MachineUse, error)
 	// DestroyByTag removes the remains of a cluster that has no record here.
 	DestroyByTag(ctx context.Context, uuid string, report appliance.Report) error
 }
@@ -149,14 +155,11 @@ func (s *Server) registerGuests(api *routes) {
 	route(api, huma.Operation{
 		OperationID: "get-login", Method: http.MethodGet, Path: base + "/clusters/{cluster}/members/{member}/login",
 		Summary: "How to log in to a member's machine, with its private key (scope admin)",
-	}, attributes{access: admins}, func(ctx context.Context, in *MemberPath) (*bodyOutput[GuestLogin], error) {
-		m, err := s.machines()
-		if err != nil {
-			return nil, err
-		}
-		l, err := m.Login(ctx, in.Cluster, in.Member)
-		return &bodyOutput[GuestLogin]{l}, err
-	})
+	}, attributes{access: admins}, askMachine(s, Machines.Login))
+	route(api, huma.Operation{
+		OperationID: "get-use", Method: http.MethodGet, Path: base + "/clusters/{cluster}/members/{member}/use",
+		Summary: "What a member's machine has used of its host's processors",
+	}, attributes{access: readers}, askMachine(s, Machines.Use))
 	type tagInput struct {
 		UUID string `path:"uuid" maxLength:"36" pattern:"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$" patternDescription:"a UUID in small letters" doc:"UUID of a cluster that has no record here"`
 	}
@@ -169,6 +172,18 @@ func (s *Server) registerGuests(api *routes) {
 			return nil, m.DestroyByTag(ctx, in.UUID, report)
 		})
 	})
+}
+
+// askMachine answers a question about a member's machine.
+func askMachine[T any](s *Server, ask func(m Machines, ctx context.Context, cluster, member string) (T, error)) func(context.Context, *MemberPath) (*bodyOutput[T], error) {
+	return func(ctx context.Context, in *MemberPath) (*bodyOutput[T], error) {
+		m, err := s.machines()
+		if err != nil {
+			return nil, err
+		}
+		out, err := ask(m, ctx, in.Cluster, in.Member)
+		return &bodyOutput[T]{out}, err
+	}
 }
 
 func (s *Server) machines() (Machines, error) {

@@ -62,6 +62,13 @@ func (f *fakeMachines) Login(_ context.Context, _, member string) (GuestLogin, e
 	return GuestLogin{Host: member, Port: 22, User: "pgapp", Key: "sesame", HostKey: "ssh-ed25519 AAAA"}, nil
 }
 
+func (f *fakeMachines) Use(_ context.Context, cluster, member string) (MachineUse, error) {
+	if cluster+"/"+member != "main/node1" {
+		return MachineUse{}, appliance.NoMember(cluster, member)
+	}
+	return MachineUse{ProcessorSeconds: 1.5}, nil
+}
+
 func (f *fakeMachines) DestroyByTag(_ context.Context, uuid string, report appliance.Report) error {
 	report(appliance.Progress{Detail: "removing domain x"})
 	f.gone = append(f.gone, uuid)
@@ -132,6 +139,18 @@ func TestLoginNeedsAnAdmin(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := reader.KeepImage(t.Context(), ImageRequest{Name: "x"}, nil); !appliance.IsProblem(err, appliance.ErrForbidden) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestUseOfAMachine(t *testing.T) {
+	t.Parallel()
+	d := start(t, newFake(), func(c *Config) { c.Machines = &fakeMachines{} })
+	reader := NewTCPClient("http://"+d.addr, readToken)
+	if u, err := reader.Use(t.Context(), "main", "node1"); err != nil || u.ProcessorSeconds != 1.5 {
+		t.Errorf("got %+v, %v", u, err)
+	}
+	if _, err := reader.Use(t.Context(), "main", "node9"); !appliance.IsProblem(err, appliance.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -11,9 +11,9 @@ import (
 
 // onceOnly runs begin. If the Idempotency-Key was used before, it returns the
 // operation of that time instead.
-func (s *Server) onceOnly(ctx context.Context, key, route string, begin func() (appliance.Operation, error)) (appliance.Operation, error) {
+func (s *Server) onceOnly(ctx context.Context, key, route string, begin func(context.Context) (appliance.Operation, error)) (appliance.Operation, error) {
 	if key == "" {
-		return begin()
+		return begin(ctx)
 	}
 	if s.cfg.Idempotency == nil {
 		return appliance.Operation{}, appliance.NewProblem(appliance.ErrUsage, "Idempotency-Key is not supported here")
@@ -34,7 +34,8 @@ func (s *Server) onceOnly(ctx context.Context, key, route string, begin func() (
 	case ok:
 		return s.cfg.Operations.Operation(ctx, id)
 	}
-	o, err := begin()
+	// Stored with the operation: a daemon that is killed before it answers knows the key.
+	o, err := begin(appliance.WithRequest(ctx, appliance.Request{Key: key, Hash: hash}))
 	if err != nil || o.ID == "" {
 		return o, err // no operation has begun, so a repeat is harmless
 	}

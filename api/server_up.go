@@ -95,7 +95,7 @@ func (s *Server) up(ctx context.Context, key, route string, spec appliance.Spec,
 	if w.DryRun {
 		route += "?dry_run"
 	}
-	o, err := s.onceOnly(ctx, key, route, func() (appliance.Operation, error) { return s.cfg.Service.Up(ctx, spec, w) })
+	o, err := s.onceOnly(ctx, key, route, func(ctx context.Context) (appliance.Operation, error) { return s.cfg.Service.Up(ctx, spec, w) })
 	if err != nil {
 		if s.cfg.SQLFiles != nil && !w.DryRun {
 			s.cfg.SQLFiles.DropSQL(ctx, spec.Name) // uploads for this request
@@ -122,7 +122,7 @@ func (s *Server) registerScale(api *routes) {
 		if w.Force {
 			route += "?force"
 		}
-		o, err := s.onceOnly(ctx, key, route, func() (appliance.Operation, error) { return s.cfg.Service.Scale(ctx, cluster, w) })
+		o, err := s.onceOnly(ctx, key, route, func(ctx context.Context) (appliance.Operation, error) { return s.cfg.Service.Scale(ctx, cluster, w) })
 		if err != nil {
 			return nil, err
 		}

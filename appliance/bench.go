@@ -56,6 +56,20 @@ type Bench struct {
 	Before *BenchBefore `json:"before,omitempty"`
 }
 
+// Whole is the record with empty lists where it has none, for clients that iterate.
+func (b Bench) Whole() Bench {
+	if b.Experiments == nil {
+		b.Experiments = []BenchExperiment{}
+	}
+	if b.Points == nil {
+		b.Points = []BenchPoint{}
+	}
+	if b.Setting.Members == nil {
+		b.Setting.Members = []BenchMember{}
+	}
+	return b
+}
+
 // BenchBefore is what a suite puts back.
 type BenchBefore struct {
 	// UUID is the cluster's: one that was made anew has nothing to be put back.

@@ -44,6 +44,31 @@ type Beginning struct {
 	// Record, if set, changes the stored record. Nothing is stored after an error of
 	// Record, which is returned unchanged. Record must not call the store.
 	Record func(*Cluster) error
+	// Request, if set, is remembered with the operation, so that the same request finds it
+	// when it comes again. The first operation of a request stays.
+	Request *Request
+}
+
+// Request is a client's request that may come again, as after a daemon that was killed
+// before it had answered.
+type Request struct {
+	Key  string
+	Hash [32]byte
+}
+
+type requestKey struct{}
+
+// WithRequest returns a context of the request.
+func WithRequest(ctx context.Context, r Request) context.Context {
+	return context.WithValue(ctx, requestKey{}, r)
+}
+
+// RequestOf returns the request that the context is of, nil if it is of none.
+func RequestOf(ctx context.Context) *Request {
+	if r, ok := ctx.Value(requestKey{}).(Request); ok {
+		return &r
+	}
+	return nil
 }
 
 // NewCluster is a cluster's first record.

@@ -70,11 +70,15 @@ func (s *Store) IdempotencyPut(ctx context.Context, key string, rec Record) erro
 		if found {
 			return sameRecord(old, rec)
 		}
-		return errors.Join(
-			put(tx, bucketIdempotency, key, storedRecord{BodyHash: rec.BodyHash[:], OperationID: rec.OperationID, CreatedAt: rec.CreatedAt}),
-			put(tx, bucketIdemTimes, timeKey(rec.CreatedAt, key), key),
-		)
+		return putRecord(tx, key, rec)
 	})
+}
+
+func putRecord(tx *bolt.Tx, key string, rec Record) error {
+	return errors.Join(
+		put(tx, bucketIdempotency, key, storedRecord{BodyHash: rec.BodyHash[:], OperationID: rec.OperationID, CreatedAt: rec.CreatedAt}),
+		put(tx, bucketIdemTimes, timeKey(rec.CreatedAt, key), key),
+	)
 }
 
 // IdempotencyDelete removes the key, for a request without effect. An unknown key

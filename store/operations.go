@@ -42,8 +42,26 @@ func (s *Store) Begin(ctx context.Context, begin appliance.Beginning) error {
 				return err
 			}
 		}
+		if err := s.remember(tx, begin.Request, op); err != nil {
+			return err
+		}
 		return put(tx, bucketOperations, op.ID, op)
 	})
+}
+
+// remember stores the request's key with the operation that it begins, unless it began one
+// before.
+func (s *Store) remember(tx *bolt.Tx, r *appliance.Request, op appliance.Operation) error {
+	if r == nil {
+		return nil
+	}
+	if err := s.forget(tx); err != nil {
+		return err
+	}
+	if _, found, err := getRecord(tx, r.Key); err != nil || found {
+		return err
+	}
+	return putRecord(tx, r.Key, Record{BodyHash: r.Hash, OperationID: op.ID, CreatedAt: op.CreatedAt})
 }
 
 // takeRunning makes op the cluster's running operation.

@@ -106,6 +106,50 @@ func TestIdempotency(t *testing.T) {
 	}
 }
 
+// TestBeginRemembersItsRequest begins operations for a request that comes again.
+func TestBeginRemembersItsRequest(t *testing.T) {
+	t.Parallel()
+	now := stamp()
+	s, err := store.Open(t.Context(), t.TempDir(), store.Options{Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeStore(t, s)
+	begin := func(id string, create bool, supersede, key string, hash byte) error {
+		b := appliance.Beginning{Operation: storetest.NewOperation(id, "main"), Supersede: supersede, Request: &appliance.Request{Key: key, Hash: [32]byte{hash}}}
+		b.Operation.CreatedAt = now
+		if create {
+			b.Create = storetest.NewCluster("main")
+		}
+		return s.Begin(t.Context(), b)
+	}
+	is := func(when, key, operation string, hash byte) {
+		t.Helper()
+		got, err := s.IdempotencyGet(t.Context(), key)
+		if want := (store.Record{BodyHash: [32]byte{hash}, OperationID: operation, CreatedAt: got.CreatedAt}); got != want || err != nil {
+			t.Errorf("%s: %+v, %v, want %s", when, got, err, operation)
+		}
+	}
+	if err := begin("op1", true, "", "k", 1); err != nil {
+		t.Fatal(err)
+	}
+	is("begun", "k", "op1", 1)
+	if err := begin("op2", false, "", "other", 2); err == nil {
+		t.Fatal("an operation began beside a running one")
+	}
+	_, err = s.IdempotencyGet(t.Context(), "other")
+	wantProblem(t, err, appliance.ErrNotFound)
+	if err := begin("op2", false, "op1", "k", 1); err != nil {
+		t.Fatal(err)
+	}
+	is("begun again", "k", "op1", 1)
+	now = now.Add(store.IdempotencyLife)
+	if err := begin("op3", false, "op2", "k", 3); err != nil {
+		t.Fatal(err)
+	}
+	is("after the key's life", "k", "op3", 3)
+}
+
 // TestIdempotencyPrune looks into the file: what has expired is gone.
 func TestIdempotencyPrune(t *testing.T) {
 	t.Parallel()

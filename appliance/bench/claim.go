@@ -53,7 +53,22 @@ func (r Records) Claim(id string) (release func(), err error) {
 		_ = f.Close() // the error says more
 		return nil, fmt.Errorf("writing the benches' lock: %w", err)
 	}
+	r.sweep()
 	return func() { _ = f.Close() }, nil
+}
+
+// leftOver is the age of a file that nobody finishes any more. A save takes milliseconds.
+const leftOver = time.Hour
+
+// sweep removes unfinished records of processes that were killed while they saved. One that
+// can't be removed is in nobody's way.
+func (r Records) sweep() {
+	unfinished, _ := filepath.Glob(filepath.Join(r.Dir, ".????????-??????-????"+suffix+"*"))
+	for _, path := range unfinished {
+		if st, err := os.Lstat(path); err == nil && time.Since(st.ModTime()) > leftOver {
+			_ = os.Remove(path)
+		}
+	}
 }
 
 func writeClaim(f *os.File, c claim) error {

@@ -50,6 +50,16 @@ func Turns(all []appliance.BenchExperiment) []Turn {
 	return out
 }
 
+// Planned is the time in seconds that the loads of these points take by their settings.
+func Planned(all []appliance.BenchExperiment, turns []Turn) float64 {
+	sum := 0.0
+	for _, t := range turns {
+		l := all[t.Experiment].Variants[t.Variant].Load
+		sum += l.WarmupSeconds + l.DurationSeconds
+	}
+	return sum
+}
+
 // TurnsLeft are the points of a suite that it has not measured to the end.
 func TurnsLeft(b appliance.Bench) []Turn {
 	type key struct {

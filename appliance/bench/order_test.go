@@ -78,6 +78,16 @@ func TestTurnsLeftAreThoseWithoutAWholePoint(t *testing.T) {
 	}
 }
 
+func TestPlannedIsTheTimeOfTheLoads(t *testing.T) {
+	t.Parallel()
+	all := []appliance.BenchExperiment{{Repeats: 3, Variants: []appliance.BenchVariant{
+		{Load: appliance.BenchLoad{WarmupSeconds: 1, DurationSeconds: 2}}, {Load: appliance.BenchLoad{DurationSeconds: 10}},
+	}}}
+	if took := bench.Planned(all, bench.Turns(all)); took != 39 {
+		t.Errorf("the points take %v s by their loads, want 39", took)
+	}
+}
+
 func TestFitLeavesOutWhatTheClusterCannotDo(t *testing.T) {
 	t.Parallel()
 	s := appliance.ClusterStatus{Name: "main", Members: make([]appliance.MemberStatus, 2), Automatic: appliance.AutomaticOff}

@@ -46,7 +46,7 @@ func (r Records) Save(b appliance.Bench) error {
 	if !validID(b.ID) {
 		return appliance.NewProblem(appliance.ErrInternal, "bench %q has no valid id", b.ID)
 	}
-	text, err := json.Marshal(b)
+	text, err := json.Marshal(b.Whole())
 	if err == nil {
 		err = os.MkdirAll(r.Dir, 0o700)
 	}
@@ -94,7 +94,7 @@ func (r Records) read(id, running string) (b appliance.Bench, err error) {
 	if b.State == appliance.BenchRunning && id != running {
 		b.State = appliance.BenchInterrupted
 	}
-	return b, nil
+	return b.Whole(), nil
 }
 
 // List returns the records, the newest first. A file that can't be read doesn't hide the
@@ -102,7 +102,7 @@ func (r Records) read(id, running string) (b appliance.Bench, err error) {
 func (r Records) List() (all []appliance.Bench, err error) {
 	entries, err := os.ReadDir(r.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return []appliance.Bench{}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listing benches: %w", err)
@@ -111,6 +111,7 @@ func (r Records) List() (all []appliance.Bench, err error) {
 	if err != nil {
 		return nil, err
 	}
+	all = []appliance.Bench{}
 	var errs []error
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), suffix)

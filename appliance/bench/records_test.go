@@ -24,7 +24,7 @@ func saved(t *testing.T, r bench.Records, at time.Time, state appliance.BenchSta
 func TestRecordsAreListedNewestFirst(t *testing.T) {
 	t.Parallel()
 	r := bench.Records{Dir: filepath.Join(t.TempDir(), "benches")}
-	if all, err := r.List(); err != nil || len(all) != 0 {
+	if all, err := r.List(); err != nil || all == nil || len(all) != 0 { // an empty list in JSON, not null
 		t.Fatalf("a home without benches: %v, %v", all, err)
 	}
 	now := time.Date(2026, 3, 1, 23, 59, 59, 0, time.UTC)
@@ -98,6 +98,45 @@ func TestRecordThatNobodyRunsIsInterrupted(t *testing.T) {
 	}
 	if err := r.Remove(id); !appliance.IsProblem(err, appliance.ErrNotFound) {
 		t.Errorf("a second removal: %v", err)
+	}
+}
+
+// TestClaimRemovesUnfinishedRecords has files as a process leaves them that is killed while
+// it saves; one may be in work at another process still.
+func TestClaimRemovesUnfinishedRecords(t *testing.T) {
+	t.Parallel()
+	r := bench.Records{Dir: t.TempDir()}
+	const id = "20260301-120000-abcd"
+	if err := r.Save(appliance.Bench{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-2 * time.Hour)
+	for name, at := range map[string]time.Time{"." + id + ".json123456": long, "." + id + ".json654321": time.Now(), id + ".json": long} {
+		path := filepath.Join(r.Dir, name)
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = f.Close()
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release, err := r.Claim(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	entries, err := os.ReadDir(r.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if want := []string{"." + id + ".json654321", id + ".json", "lock"}; !slices.Equal(names, want) {
+		t.Errorf("%q are left, want %q", names, want)
 	}
 }
 

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"pgapp/appliance"
@@ -68,6 +69,30 @@ func otherSetting(was, now appliance.BenchSetting) string {
 	} {
 		if f.was != f.now {
 			return fmt.Sprintf("%s is %s, and was %s", f.what, f.now, f.was)
+		}
+	}
+	return otherParameter(was.Settings, now.Settings)
+}
+
+// pgappsOwn are the parameters that pgapp sets anew as the cluster's members change roles.
+var pgappsOwn = []string{"synchronous_standby_names", "primary_conninfo", "primary_slot_name"} //nolint:gochecknoglobals // a constant
+
+// otherParameter says which of PostgreSQL's parameters differs, the first by name.
+func otherParameter(was, now map[string]string) string {
+	all := map[string]string{}
+	maps.Copy(all, was)
+	maps.Copy(all, now)
+	text := func(value string, ok bool) string {
+		if !ok {
+			return "the default"
+		}
+		return value
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		x, before := was[name]
+		y, after := now[name]
+		if (x != y || before != after) && !slices.Contains(pgappsOwn, name) {
+			return fmt.Sprintf("PostgreSQL's parameter %s is %s, and was %s", name, text(y, after), text(x, before))
 		}
 	}
 	return ""

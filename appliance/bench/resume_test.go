@@ -13,7 +13,7 @@ func TestResumableNamesWhatDiffers(t *testing.T) {
 	t.Parallel()
 	members := []appliance.BenchMember{{Name: "node0", Address: "127.0.0.1:1", Place: "local"}, {Name: "node1", Address: "127.0.0.1:2", Place: "local"}}
 	b := appliance.Bench{
-		ID: "b", Kind: appliance.BenchSuite, Experiments: ownSuite(t, true, 1, 1), Setting: appliance.BenchSetting{PostgreSQL: "17.2", Cores: 4, Members: members},
+		ID: "b", Kind: appliance.BenchSuite, Experiments: ownSuite(t, true, 1, 1), Setting: appliance.BenchSetting{PostgreSQL: "17.2", Cores: 4, Members: members, Settings: map[string]string{"shared_buffers": "128MB"}},
 		Before: &appliance.BenchBefore{UUID: "u", Primary: "node0"},
 	}
 	for name, tc := range map[string]struct {
@@ -35,8 +35,17 @@ func TestResumableNamesWhatDiffers(t *testing.T) {
 		"an address": {func(_ *appliance.Bench, n *appliance.BenchSetting, _ *appliance.ClusterStatus) {
 			n.Members[1].Address = "127.0.0.1:3"
 		}, "node1 is at 127.0.0.1:3"},
-		"a moved primary":   {func(_ *appliance.Bench, _ *appliance.BenchSetting, s *appliance.ClusterStatus) { s.Primary = "node1" }, "pgapp switchover --to node0"},
-		"another server":    {func(_ *appliance.Bench, n *appliance.BenchSetting, _ *appliance.ClusterStatus) { n.PostgreSQL = "17.3" }, "PostgreSQL's version is 17.3, and was 17.2"},
+		"a moved primary": {func(_ *appliance.Bench, _ *appliance.BenchSetting, s *appliance.ClusterStatus) { s.Primary = "node1" }, "pgapp switchover --to node0"},
+		"another server":  {func(_ *appliance.Bench, n *appliance.BenchSetting, _ *appliance.ClusterStatus) { n.PostgreSQL = "17.3" }, "PostgreSQL's version is 17.3, and was 17.2"},
+		"another parameter": {func(_ *appliance.Bench, n *appliance.BenchSetting, _ *appliance.ClusterStatus) {
+			n.Settings = map[string]string{"shared_buffers": "256MB"}
+		}, "PostgreSQL's parameter shared_buffers is 256MB, and was 128MB"},
+		"a parameter given back": {func(_ *appliance.Bench, n *appliance.BenchSetting, _ *appliance.ClusterStatus) {
+			n.Settings = nil
+		}, "PostgreSQL's parameter shared_buffers is the default, and was 128MB"},
+		"another parameter of pgapp's": {func(_ *appliance.Bench, n *appliance.BenchSetting, _ *appliance.ClusterStatus) {
+			n.Settings = map[string]string{"shared_buffers": "128MB", "synchronous_standby_names": "ANY 1 (node1)"}
+		}, ""},
 		"another share":     {func(_ *appliance.Bench, n *appliance.BenchSetting, _ *appliance.ClusterStatus) { n.Share = 0.5 }, "share"},
 		"nothing of before": {func(b *appliance.Bench, _ *appliance.BenchSetting, _ *appliance.ClusterStatus) { b.Before = nil }, "no suite"},
 	} {

@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"pgapp/appliance"
 )
@@ -25,9 +27,44 @@ func StateOf(s appliance.ClusterStatus) State {
 	return out
 }
 
-// Original is the state before a suite's first change.
-func Original(b appliance.BenchBefore) State {
-	return State{b.Primary, b.Durability, b.Members}
+// Original is the state before a suite's first change, as far as the cluster can still have
+// it: members that were removed since are left out, and new ones stay as they are.
+func Original(b appliance.BenchBefore, now appliance.ClusterStatus) State {
+	is := StateOf(now)
+	out := State{Primary: is.Primary, Durability: b.Durability}
+	for _, m := range now.Members {
+		if m.Name == b.Primary {
+			out.Primary = b.Primary
+		}
+		if slices.Contains(b.Members, m.Name) || slices.Contains(is.Running, m.Name) {
+			out.Running = append(out.Running, m.Name)
+		}
+	}
+	if len(now.Members) < 2 {
+		out.Durability = is.Durability // a primary alone can't promise more
+	}
+	return out
+}
+
+// Changed says in what a cluster is no longer what a measurement began on; empty where
+// it is the same.
+func Changed(began, now appliance.ClusterStatus) string {
+	was, is := StateOf(began), StateOf(now)
+	switch {
+	case now.UUID != began.UUID:
+		return "it was made anew"
+	case is.Primary != was.Primary:
+		return fmt.Sprintf("the primary is %s, and was %s", is.Primary, was.Primary)
+	case now.Epoch != began.Epoch:
+		return fmt.Sprintf("the primary has moved and come back to %s", is.Primary)
+	case is.Durability != was.Durability:
+		return fmt.Sprintf("the durability is %s, and was %s", is.Durability, was.Durability)
+	case OtherMembers(names(began), now) != "":
+		return OtherMembers(names(began), now)
+	case !slices.Equal(is.Running, was.Running):
+		return fmt.Sprintf("the members that run are %s, and were %s", strings.Join(is.Running, ", "), strings.Join(was.Running, ", "))
+	}
+	return ""
 }
 
 // Wanted is the state for a variant: the primary is the one from before, and of the
@@ -40,6 +77,22 @@ func Wanted(b appliance.BenchBefore, v appliance.BenchVariant) State {
 		}
 	}
 	return out
+}
+
+// OtherMembers says that the cluster has other members than these; empty where it has not.
+func OtherMembers(were []string, now appliance.ClusterStatus) string {
+	if are := names(now); !slices.Equal(are, were) {
+		return fmt.Sprintf("the members are %s, and were %s", strings.Join(are, ", "), strings.Join(were, ", "))
+	}
+	return ""
+}
+
+func names(s appliance.ClusterStatus) []string {
+	var all []string
+	for _, m := range s.Members {
+		all = append(all, m.Name)
+	}
+	return all
 }
 
 // Action is a change of a cluster's state.

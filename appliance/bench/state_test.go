@@ -2,6 +2,7 @@ package bench_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"pgapp/appliance"
@@ -60,7 +61,7 @@ func TestNextReachesEachStateFromEachOther(t *testing.T) {
 			all = append(all, w, moved)
 		}
 	}
-	all = append(all, bench.Original(whole()))
+	all = append(all, bench.State{Primary: whole().Primary, Durability: whole().Durability, Running: whole().Members})
 	for _, from := range all {
 		for _, to := range all {
 			c := &cluster{t, from}
@@ -95,5 +96,59 @@ func TestWithoutLeavesOutStoppedStandbysOnly(t *testing.T) {
 	s.Members = s.Members[2:]
 	if got := bench.Without(s); got.Phase != appliance.PhaseDegraded {
 		t.Errorf("nothing is stopped, and the phase is %s", got.Phase)
+	}
+}
+
+// statusOf is a whole cluster with these members, the first of which is the primary.
+func statusOf(durability appliance.Durability, members ...string) appliance.ClusterStatus {
+	s := appliance.ClusterStatus{UUID: "u", Primary: members[0], Durability: durability}
+	for _, m := range members {
+		s.Members = append(s.Members, appliance.MemberStatus{Name: m, State: appliance.StateStreaming})
+	}
+	return s
+}
+
+func TestOriginalIsWhatTheClusterCanStillBe(t *testing.T) {
+	t.Parallel()
+	stopped := statusOf(appliance.DurabilityAsync, "node0", "node1", "node2", "node3")
+	stopped.Members[2].State = appliance.StateStopped
+	other := statusOf(appliance.DurabilityAsync, "node0", "node1", "node4", "node5")
+	other.Members[3].State = appliance.StateStopped
+	gone := statusOf(appliance.DurabilityAsync, "node2", "node3")
+	alone := statusOf(appliance.DurabilityAsync, "node2")
+	for name, c := range map[string]struct {
+		now  appliance.ClusterStatus
+		want bench.State
+	}{
+		"a member is stopped":       {stopped, bench.State{Primary: "node1", Durability: appliance.DurabilityQuorum, Running: []string{"node0", "node1", "node2", "node3"}}},
+		"members were replaced":     {other, bench.State{Primary: "node1", Durability: appliance.DurabilityQuorum, Running: []string{"node0", "node1", "node4"}}},
+		"the primary was removed":   {gone, bench.State{Primary: "node2", Durability: appliance.DurabilityQuorum, Running: []string{"node2", "node3"}}},
+		"all standbys were removed": {alone, bench.State{Primary: "node2", Durability: appliance.DurabilityAsync, Running: []string{"node2"}}},
+	} {
+		if got := bench.Original(whole(), c.now); got.Primary != c.want.Primary || got.Durability != c.want.Durability || !slices.Equal(got.Running, c.want.Running) {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+func TestChangedNamesWhatIsOther(t *testing.T) {
+	t.Parallel()
+	began := statusOf(appliance.DurabilityAsync, "node0", "node1")
+	if why := bench.Changed(began, statusOf(appliance.DurabilityAsync, "node0", "node1")); why != "" {
+		t.Errorf("nothing has changed, and it says %q", why)
+	}
+	for want, change := range map[string]func(*appliance.ClusterStatus){
+		"made anew":         func(s *appliance.ClusterStatus) { s.UUID = "v" },
+		"primary is node1":  func(s *appliance.ClusterStatus) { s.Primary = "node1" },
+		"come back":         func(s *appliance.ClusterStatus) { s.Epoch = 2 },
+		"durability":        func(s *appliance.ClusterStatus) { s.Durability = appliance.DurabilityQuorum },
+		"node0, and were":   func(s *appliance.ClusterStatus) { s.Members = s.Members[:1] },
+		"that run are node": func(s *appliance.ClusterStatus) { s.Members[1].State = appliance.StateStopped },
+	} {
+		now := statusOf(appliance.DurabilityAsync, "node0", "node1")
+		change(&now)
+		if why := bench.Changed(began, now); !strings.Contains(why, want) {
+			t.Errorf("the reason is %q, want %q in it", why, want)
+		}
 	}
 }

@@ -17,14 +17,18 @@ func DefaultLoad() appliance.BenchLoad {
 	}
 }
 
+// UsualArgs are the arguments of the command that drives the usual load, by the way that the
+// cluster has.
+func UsualArgs(cluster string) []string { return []string{"bench", "run", "--cluster", cluster} }
+
 // RunArgs are the arguments of the command that drives the load on the cluster.
 func RunArgs(cluster string, l appliance.BenchLoad) []string {
 	number := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
-	return []string{
-		"bench", "run", "--cluster", cluster, "--reads", number(l.ReadPercent), "--clients", strconv.Itoa(l.Clients), "--rate", number(l.Rate),
-		"--think", number(l.ThinkMillis) + "ms", "--zipf", number(l.Zipf), "--warmup", number(l.WarmupSeconds) + "s", "--duration", number(l.DurationSeconds) + "s",
+	return append(
+		UsualArgs(cluster), "--reads", number(l.ReadPercent), "--clients", strconv.Itoa(l.Clients), "--rate", number(l.Rate),
+		"--think", number(l.ThinkMillis)+"ms", "--zipf", number(l.Zipf), "--warmup", number(l.WarmupSeconds)+"s", "--duration", number(l.DurationSeconds)+"s",
 		"--consistency", l.Consistency, "--through", l.Through, "--read-from", l.ReadFrom, "--seed", strconv.FormatUint(l.Seed, 10),
-	}
+	)
 }
 
 // SuiteArgs are the arguments of the command that runs pgapp's own suite, or with file the

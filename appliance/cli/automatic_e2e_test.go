@@ -49,6 +49,8 @@ func TestAutomatic(t *testing.T) {
 	d.onMachine()
 	d.survives("51: libvirtd down, machine ends", d.endsWithoutLibvirt, func(string) { d.libvirtReturns() })
 	d.onMachine()
+	d.survives("guest's kernel panics", d.panics, d.toldOfPanic)
+	d.onMachine()
 	d.survives("14: machine cut off", d.cutsOff, nil)
 	d.onMachine()
 	d.survives("09: machine and libvirtd hang", d.hangsWithLibvirt, func(string) { d.must("pkill", "-CONT", "-x", "libvirtd") })
@@ -229,6 +231,21 @@ func (d *alone) endsLibvirt() {
 func (d *alone) libvirtReturns() {
 	d.t.Helper()
 	d.must(filepath.Join("..", "..", "scripts", "lab"), "restart")
+}
+
+// panics crashes the guest's kernel, once the command for that has ended.
+func (d *alone) panics(member string) {
+	d.t.Helper()
+	d.ok("ssh", member, "--", `sudo sh -c 'echo 1 >/proc/sys/kernel/sysrq; (sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 </dev/null &'`)
+}
+
+// toldOfPanic wants the machine's word as the evidence, and not its silence.
+func (d *alone) toldOfPanic(member string) {
+	d.t.Helper()
+	p := d.status().Promotions
+	if evidence := p[len(p)-1].Evidence; !strings.Contains(evidence, "crashed") {
+		d.t.Errorf("%s was replaced because %s, want because it crashed", member, evidence)
+	}
 }
 
 // cutsOff takes the machine's network link down. pgapp's fence ends the machine.

@@ -179,3 +179,20 @@ func TestAutomaticLeavesARestartByHandAlone(t *testing.T) {
 	}
 	b.verified()
 }
+
+// TestAutomaticStartsAPrimaryThatNoFailoverReplaces kills the primary while the only standby
+// has paused its replay, as a user does it for a copy: it seems fit, and is not promoted.
+func TestAutomaticStartsAPrimaryThatNoFailoverReplaces(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	b.up("--standbys", "1", "--dataset", "none")
+	b.super("node1", "SELECT pg_wal_replay_pause()")
+	b.must(syscall.Kill(b.postmaster("node0"), syscall.SIGKILL))
+	b.eventually("pgapp has begun to start node0", func() bool { return len(b.begun(appliance.OpStart)) > 0 })
+	b.led("node0")
+	starts := b.begun(appliance.OpStart)
+	if first := starts[len(starts)-1]; !first.Params.Fence || !strings.Contains(first.Params.Reason, "2 failovers have come to nothing") {
+		t.Errorf("the starts are %q", reasons(starts))
+	}
+	b.verified()
+}

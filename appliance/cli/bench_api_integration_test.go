@@ -89,7 +89,7 @@ func TestBenchesThroughTheAPI(t *testing.T) {
 	if now.Progress.Doing == "" || now.Progress.LeftSeconds > 601 {
 		t.Errorf("while it runs: %+v", now.Progress)
 	}
-	b.benchAtWork()
+	b.benchAtWork(3)
 	b.asked(http.StatusAccepted, http.MethodPost, "/benches/"+second.ID+"/cancel", "", nil)
 	if r := b.benchUntil(second.ID, func(r appliance.Bench) bool { return r.State != appliance.BenchRunning }); r.State != appliance.BenchCancelled || len(r.Points) != 1 || !r.Points[0].Partial {
 		t.Errorf("the cancelled bench is %s with %d points", r.State, len(r.Points))

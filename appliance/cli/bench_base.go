@@ -51,6 +51,20 @@ func (b benchBase) create(ctx context.Context, database string) error {
 			return err
 		}
 	}
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	return b.fill(ctx, database)
+}
+
+// begin makes the empty database with its mark, also after ctx has ended: the server might
+// finish a creation that was interrupted after the database was removed.
+func (b benchBase) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), benchLeave)
+	defer cancel()
 	for _, statement := range []string{
 		"CREATE DATABASE " + appliance.BenchDatabase + " OWNER app TEMPLATE template0",
 		"COMMENT ON DATABASE " + appliance.BenchDatabase + " IS '" + benchMark + "'",
@@ -59,7 +73,7 @@ func (b benchBase) create(ctx context.Context, database string) error {
 			return err
 		}
 	}
-	return b.fill(ctx, database)
+	return nil
 }
 
 // busyLimit bounds the wait for the end of a killed bench's sessions.

@@ -51,11 +51,18 @@ func (h benchHands) guarded(ctx context.Context, id string) (*guardian, error) {
 	return &guardian{cmd, w}, nil
 }
 
-// dismiss ends the guardian. The record says by then what it has to do: nothing, where the
-// cluster was put back.
+// dismiss ends the guardian by a word, which a process that is killed doesn't say. What the
+// suite could not put back, or could not record, the guardian could not either: it would
+// wait for the benches' lock, which the suite holds while it waits for the guardian.
 func (g *guardian) dismiss() {
+	g.bid()
+	_ = g.cmd.Wait() // it says nothing, and what is left the next bench command does
+}
+
+// bid says the word.
+func (g *guardian) bid() {
+	_, _ = g.alive.WriteString("dismissed") // a guardian that was killed hears nothing
 	_ = g.alive.Close()
-	_ = g.cmd.Wait() // it says nothing, and what it leaves the next bench command does
 }
 
 func (a benchCommands) benchGuardCommand() *cobra.Command {
@@ -65,10 +72,14 @@ func (a benchCommands) benchGuardCommand() *cobra.Command {
 	}
 }
 
-// benchGuard waits for the end of the bench.
+// benchGuard waits for the end of the bench, and puts the cluster back if it was killed.
 func (a benchCommands) benchGuard(ctx context.Context, id string) error {
-	if _, err := io.Copy(io.Discard, a.In); err != nil {
+	heard, err := io.Copy(io.Discard, a.In)
+	if err != nil {
 		return fmt.Errorf("waiting for the end of bench %s: %w", id, err)
+	}
+	if heard > 0 { // it has ended by itself
+		return nil
 	}
 	b, err := a.benches().Load(id)
 	if err != nil || !b.PutBackLeft() {

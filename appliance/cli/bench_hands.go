@@ -141,8 +141,8 @@ func (h benchHands) settle(ctx context.Context, base load.Base, members []rental
 
 // beside is what happens beside a load. The zero value is nothing.
 type beside struct {
-	// begin is called at the end of the warm-up.
-	begin func()
+	// begin is called at the end of the warm-up, and end when the last request has ended.
+	begin, end func()
 	// event happens in the middle.
 	event func(context.Context) error
 }
@@ -174,7 +174,7 @@ func (h benchHands) measure(ctx context.Context, l appliance.BenchLoad, also bes
 	defer unwatch()
 	wg.Go(func() { site.Watch(watching) })
 	visitors := load.Visitors{Site: site, Catalogue: catalogue, Load: l, Ledger: &load.Ledger{}}
-	m, err := load.Run(ctx, load.Config{Load: l, Client: visitors.Client(), Lag: func() map[string]int64 { return standbyLag(site.Members()) }, Begin: also.begin, Event: also.event})
+	m, err := load.Run(ctx, load.Config{Load: l, Client: visitors.Client(), Lag: func() map[string]int64 { return standbyLag(site.Members()) }, Begin: also.begin, End: also.end, Event: also.event})
 	p.StartedAt, p.Result, p.Event, p.Partial = m.StartedAt, m.Result, m.Outage, m.Partial
 	if err != nil || m.Outage == nil {
 		return p, err

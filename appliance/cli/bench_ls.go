@@ -80,8 +80,8 @@ func (a benchCommands) benchShowCommand() *cobra.Command {
 func (a benchCommands) benchShow(b appliance.Bench) error {
 	a.note("bench %s (%s) of cluster %s: %s, %d of %d points", b.ID, clean(b.Name), clean(b.Cluster), b.State, b.Progress.Done, b.Progress.Total)
 	a.note("again: %s", clean(b.Command))
-	if b.Kind == appliance.BenchRun && len(b.Points) == 1 {
-		return a.benchTables(b)
+	if b.Kind == appliance.BenchRun && len(b.Points) < 2 {
+		return a.benchResult(b)
 	}
 	if err := a.suiteTable(b); err != nil {
 		return err
@@ -109,8 +109,10 @@ database is removed and the cluster is as it was. What was measured is kept.`,
 			if err != nil {
 				return err
 			}
-			a.note("bench %s is %s, with %d of %d points", b.ID, b.State, b.Progress.Done, b.Progress.Total)
-			return nil
+			return a.print(b, func() error {
+				a.note("bench %s is %s, with %d of %d points", b.ID, b.State, b.Progress.Done, b.Progress.Total)
+				return nil
+			})
 		},
 	}
 }

@@ -40,7 +40,11 @@ func (r *suiteRun) play(ctx context.Context, s appliance.ClusterStatus) (err err
 	if err = r.open(ctx); err == nil {
 		err = r.points(ctx)
 	}
-	return errors.Join(err, r.ended(ctx, err))
+	left := r.ended(ctx, err)
+	if r.bench.State == appliance.BenchCancelled {
+		err = benchInterrupted(r.bench.ID)
+	}
+	return errors.Join(err, left)
 }
 
 // ended notes how the suite has ended, and puts the cluster back.
@@ -72,7 +76,8 @@ func (r *suiteRun) points(ctx context.Context) error {
 	left := bench.TurnsLeft(r.bench)
 	g := &r.bench.Progress
 	g.Done = g.Total - len(left)
-	began := time.Now()
+	began, planned := time.Now(), bench.Planned(r.bench.Experiments, left)
+	g.LeftSeconds = planned
 	for i, t := range left {
 		e := r.bench.Experiments[t.Experiment]
 		v := e.Variants[t.Variant]
@@ -85,7 +90,8 @@ func (r *suiteRun) points(ctx context.Context) error {
 			return fmt.Errorf("measuring %s of %s: %w", v.Name, e.Name, err)
 		}
 		g.Done++
-		g.LeftSeconds = time.Since(began).Seconds() / float64(i+1) * float64(g.Total-g.Done)
+		toGo := bench.Planned(r.bench.Experiments, left[i+1:])
+		g.LeftSeconds = time.Since(began).Seconds() * toGo / max(planned-toGo, 1)
 	}
 	return r.records.Save(r.bench)
 }
@@ -100,7 +106,8 @@ func leftText(seconds float64) string {
 
 // point brings the cluster into the variant's state and measures one point.
 func (r *suiteRun) point(ctx context.Context, e appliance.BenchExperiment, v appliance.BenchVariant, round int) error {
-	if err := r.reach(ctx, bench.Wanted(*r.bench.Before, v)); err != nil {
+	began, err := r.bring(ctx, v)
+	if err != nil {
 		return err
 	}
 	event, err := r.event(ctx, v.Event)
@@ -110,10 +117,13 @@ func (r *suiteRun) point(ctx context.Context, e appliance.BenchExperiment, v app
 	if err := r.shares.apply(ctx); err != nil {
 		return fmt.Errorf("giving each member its share of the processors: %w", err)
 	}
-	used := use{shares: r.shares}
-	p, err := r.measure(ctx, v.Load, beside{used.begin, event})
-	p.Result.Used = used.cores()
+	used := use{used: func() map[string]float64 { return r.shares.used(ctx) }}
+	p, err := r.measure(ctx, v.Load, beside{used.begin, used.end, event})
+	p.Result.Used = used.cores
 	_ = r.shares.release() // the end of the suite waits for what is left
+	if err == nil && v.Event == "" && ctx.Err() == nil {
+		err = r.changed(ctx, began)
+	}
 	p.Experiment, p.Variant, p.Round = e.Name, v.Name, round
 	if p.Event != nil {
 		p.Event.Event = v.Event
@@ -126,6 +136,21 @@ func (r *suiteRun) point(ctx context.Context, e appliance.BenchExperiment, v app
 		}
 	}
 	return errors.Join(err, ctx.Err())
+}
+
+// bring brings the cluster into the variant's state, and returns its status. Members that
+// have come or gone since the suite began are not the suite's to stop or start.
+func (r *suiteRun) bring(ctx context.Context, v appliance.BenchVariant) (s appliance.ClusterStatus, err error) {
+	if s, err = r.api.Status(ctx, r.cluster); err != nil {
+		return s, err
+	}
+	if why := bench.OtherMembers(r.bench.Before.Members, s); why != "" {
+		return s, appliance.NewProblem(appliance.ErrConflict, "the cluster has changed under the suite: %s", why).WithHint("pgapp bench suite begins a new one")
+	}
+	if err := r.reach(ctx, func(appliance.ClusterStatus) bench.State { return bench.Wanted(*r.bench.Before, v) }); err != nil {
+		return s, err
+	}
+	return r.api.Status(ctx, r.cluster)
 }
 
 // event is what happens in the middle of a point, nil where nothing does.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -66,8 +66,8 @@ func (a benchCommands) benchCompare() *cobra.Command {
 	return &cobra.Command{
 		Use: "compare A B", Short: "Show how the figures of two benches differ",
 		Long: `Put the figures of bench B beside those of bench A, by experiment and variant. B is
-"more" or "less" where the spreads of the rounds do not overlap, else there is "no
-difference". A and B are ids of benches, or paths of reports' report.json.`,
+"more" or "less" where the spreads of at least three rounds each do not overlap; where
+they overlap, there is "no difference". A and B are ids of benches, or paths of reports' report.json.`,
 		Example: `  pgapp bench compare 20260301-120000-abcd 20260302-120000-abcd
   pgapp bench compare before/report.json after/report.json`,
 		Args: twoArgs("two benches"),
@@ -135,7 +135,7 @@ func benchIn(path string) (appliance.Bench, error) {
 	if err := json.Unmarshal(data, &b); err != nil {
 		return b, appliance.NewProblem(appliance.ErrUsage, "reading bench %q: %w", path, err).WithHint("a report's record is its report.json")
 	}
-	if b.ID == "" || b.ID == ".." || filepath.Base(b.ID) != b.ID {
+	if !regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`).MatchString(b.ID) { // it becomes part of a path
 		return b, appliance.NewProblem(appliance.ErrUsage, "file %q holds no bench", path).WithHint("a report's record is its report.json")
 	}
 	return b, nil

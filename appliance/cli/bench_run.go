@@ -65,7 +65,8 @@ writes rent a film, bring it back and pay.
 Without --rate each client waits for its answer before it asks again (a closed
 loop). With --rate requests arrive at random at that rate, as from people who know
 nothing of each other (an open loop): a request's time is counted from when it
-arrived, also where it had to wait for a client, so a stall shows in full.
+arrived, also where it had to wait for a client, so a stall shows in full. Requests
+that have not begun 30 s after the end, as with a rate that is too high, are errors.
 
 The load works in a copy of the cluster's Pagila, the database pgapp_bench, which
 is removed in the end. A cluster whose database is not Pagila is refused. Ctrl-C
@@ -105,14 +106,14 @@ func (a benchCommands) benchRun(ctx context.Context, f *benchRunFlags) error {
 		l.Through = load.ThroughMembers
 	}
 	b, err := a.benchOne(ctx, c, l, f.id)
-	if b.Points == nil {
+	if b.EndedAt == nil { // nothing has begun
 		return err
 	}
-	return errors.Join(a.print(b, func() error { return a.benchTables(b) }), err)
+	return errors.Join(a.print(b.Whole(), func() error { return a.benchResult(b) }), err)
 }
 
-// benchOne makes the database, drives the load and removes the database. Without a point
-// nothing was measured. The record is there from the beginning.
+// benchOne makes the database, drives the load and removes the database. The record is
+// there from the beginning, and has no point where nothing was measured.
 func (a benchCommands) benchOne(ctx context.Context, c *api.Client, l appliance.BenchLoad, id string) (appliance.Bench, error) {
 	now := time.Now()
 	b := appliance.Bench{
@@ -136,26 +137,35 @@ func (a benchCommands) benchOne(ctx context.Context, c *api.Client, l appliance.
 	switch {
 	case ctx.Err() != nil:
 		b.State = appliance.BenchCancelled
-		a.exit = appliance.ExitInterrupted
+		err = benchInterrupted(b.ID)
 	case err != nil:
 		b.State, b.Error = appliance.BenchFailed, appliance.AsProblem(err)
 	}
 	return b, errors.Join(err, a.benches().Save(b))
 }
 
+// benchInterrupted is the end of a bench by Ctrl-C, whatever it was that broke off.
+func benchInterrupted(id string) error {
+	return appliance.NewProblem(appliance.ErrInterrupted, "bench %s was interrupted", id).WithHint("what it has measured is kept: pgapp bench show %s", id)
+}
+
 // driveOne has the load driven, and puts what was measured into b.
 func (a benchCommands) driveOne(ctx context.Context, h benchHands, b *appliance.Bench, l appliance.BenchLoad) (err error) {
+	if b.Setting, err = h.setting(ctx, l.Seed); err != nil {
+		return err
+	}
 	a.note("copying the tables to database %s", appliance.BenchDatabase)
 	if err := h.open(ctx); err != nil {
 		return err
 	}
 	defer h.close(ctx)
-	if b.Setting, err = h.setting(ctx, l.Seed); err != nil {
-		return err
-	}
 	v := &b.Experiments[0].Variants[0]
 	v.Standbys, v.Durability = len(b.Setting.Members)-1, b.Setting.Durability
 	a.note("driving the load for %v s, after %v s to warm up", l.DurationSeconds, l.WarmupSeconds)
+	began, err := h.api.Status(ctx, h.cluster)
+	if err != nil {
+		return err
+	}
 	tell := a.tellProgress(ctx, *b, benchTime(l.WarmupSeconds+l.DurationSeconds))
 	p, err := h.measure(ctx, l, beside{})
 	tell()
@@ -164,8 +174,16 @@ func (a benchCommands) driveOne(ctx context.Context, h benchHands, b *appliance.
 	}
 	p.Experiment, p.Variant, p.Round = b.Experiments[0].Name, v.Name, 1
 	b.Points, b.Progress.Done, b.Notes = []appliance.BenchPoint{p}, 1, benchNotes(p)
+	if why := h.changed(context.WithoutCancel(ctx), began); why != nil { // who runs a load may mean to look at that
+		b.Notes = append(b.Notes, clean(why.Error()))
+	}
 	return err
 }
+
+// progressEvery is the pause between two records of a run's progress. Each waits for the
+// disk, which local members share, so that one a second would be in the 99th percentile of
+// their commits.
+const progressEvery = 5 * time.Second
 
 // tellProgress keeps the record saying how much time is left, until stop is called.
 func (a benchCommands) tellProgress(ctx context.Context, b appliance.Bench, lasts time.Duration) (stop func()) {
@@ -173,7 +191,7 @@ func (a benchCommands) tellProgress(ctx context.Context, b appliance.Bench, last
 	var wg sync.WaitGroup
 	end := time.Now().Add(lasts)
 	wg.Go(func() {
-		t := time.NewTicker(time.Second)
+		t := time.NewTicker(progressEvery)
 		defer t.Stop()
 		for ctx.Err() == nil {
 			b.Progress.Doing, b.Progress.LeftSeconds = "driving the load", max(0, time.Until(end).Seconds())
@@ -199,10 +217,22 @@ func benchNotes(p appliance.BenchPoint) []string {
 	} else if d.LateP99 > p.Result.Kinds["all"].P50 {
 		out = append(out, fmt.Sprintf("requests had to wait for a client: 1 %% for more than %.1f ms, which is in their latency; more --clients let more of them wait at the cluster", d.LateP99))
 	}
+	if n := p.Result.Errors[load.NotBegun]; n > 0 {
+		out = append(out, fmt.Sprintf("%d requests had not begun %v after the load's end, since more arrived than were answered: they count as errors, and their wait is not in the percentiles", n, load.Overdue))
+	}
 	if p.Partial {
 		out = append(out, "ended before its time")
 	}
 	return out
+}
+
+// benchResult shows the result of a run, if it has one.
+func (a benchCommands) benchResult(b appliance.Bench) error {
+	if len(b.Points) == 0 {
+		a.note("bench %s has ended before a request was answered: nothing was measured", b.ID)
+		return nil
+	}
+	return a.benchTables(b)
 }
 
 // benchTables shows the result of a run.

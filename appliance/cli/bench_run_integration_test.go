@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,13 +39,16 @@ func (b *box) books() string {
 (SELECT count(*) FROM pg_database WHERE datname = 'pgapp_bench') FROM rental`)
 }
 
-// benchAtWork waits until a bench's load has begun.
-func (b *box) benchAtWork() {
+// benchAtWork waits until a bench has measured something: one of its clients, which do one
+// thing after the other, has made two writes.
+func (b *box) benchAtWork(clients int) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), commandTimeout)
 	defer cancel()
 	b.must(wait.Until(ctx, 50*time.Millisecond, func(context.Context) (bool, error) {
-		return b.rows("SELECT count(*) > 3 FROM pg_stat_activity WHERE datname = 'pgapp_bench' AND starts_with(application_name, 'pgapp demo')") == "t", nil
+		r := b.run("psql", "--", "-XAtq", "-c", `\c `+appliance.BenchDatabase, "-c", "SELECT count(*) FROM pgapp_rental.request")
+		made, err := strconv.Atoi(strings.TrimSpace(r.out))
+		return err == nil && made > clients, nil // before the database is there, no number
 	}))
 }
 
@@ -62,8 +66,8 @@ func TestBenchRunMeasuresACopy(t *testing.T) {
 	}
 	b.rows("ALTER TABLE movie RENAME TO film")
 
-	killed, ended := b.background("bench", "run", "--reads", "0", "--warmup", "0s", "--duration", "5m")
-	b.benchAtWork()
+	killed, ended := b.background("bench", "run", "--reads", "0", "--clients", "4", "--warmup", "0s", "--duration", "5m")
+	b.benchAtWork(4)
 	b.must(killed.Process.Kill())
 	ended()
 	if now := b.books(); now == before {
@@ -94,8 +98,8 @@ func TestBenchRunMeasuresACopy(t *testing.T) {
 		t.Errorf("the cluster's own tables: %s, %s before", now, before)
 	}
 
-	cut, ended := b.background("bench", "run", "--rate", "40", "--through", "members", "--read-from", "primary", "--warmup", "0s", "--duration", "5m", "-o", "json")
-	b.benchAtWork()
+	cut, ended := b.background("bench", "run", "--rate", "40", "--reads", "50", "--clients", "4", "--through", "members", "--read-from", "primary", "--warmup", "0s", "--duration", "5m", "-o", "json")
+	b.benchAtWork(4)
 	b.must(cut.Process.Signal(os.Interrupt))
 	how := ended()
 	r = b.bench(how)
@@ -112,8 +116,65 @@ func TestBenchRunMeasuresACopy(t *testing.T) {
 		t.Errorf("Ctrl-C: exit code %d, state %s, partial %t, answered by %v, errors %v\n%s", how.code, r.State, p.Partial, p.Result.Answered, p.Result.Errors, how.err)
 	}
 	b.endSuite()
+	b.moveUnderASuite()
+	b.endBeforeTheFirstAnswer("run", "--warmup", "5m")
+	b.endBeforeTheFirstAnswer("suite", "--quick")
 	if now := b.books(); now != before {
 		t.Errorf("the cluster's own tables after Ctrl-C: %s, %s before", now, before)
+	}
+}
+
+// endBeforeTheFirstAnswer ends a bench by Ctrl-C as soon as it has a record. What it prints
+// is that record, with empty lists.
+func (b *box) endBeforeTheFirstAnswer(args ...string) {
+	b.t.Helper()
+	records := bench.Records{Dir: filepath.Join(b.home, home.BenchesDir)}
+	before, err := records.List()
+	b.must(err)
+	cut, ended := b.background(append([]string{"bench", "-o", "json"}, args...)...)
+	b.eventually("the bench has a record", func() bool {
+		now, err := records.List()
+		b.must(err)
+		return len(now) > len(before)
+	})
+	b.must(cut.Process.Signal(os.Interrupt))
+	how := ended()
+	var printed struct {
+		State   appliance.BenchState
+		Points  *[]appliance.BenchPoint
+		Setting struct{ Members []appliance.BenchMember }
+	}
+	if err := json.Unmarshal([]byte(how.out), &printed); err != nil {
+		b.t.Fatalf("bench %s ended before its first answer prints no record: %v\n%s%s", args[0], err, how.out, how.err)
+	}
+	if how.code != appliance.ExitInterrupted || printed.State != appliance.BenchCancelled || printed.Points == nil || len(*printed.Points) > 0 || !strings.Contains(how.err, "interrupted") {
+		b.t.Errorf("bench %s ended before its first answer: exit code %d, %s\n%s", args[0], how.code, how.out, how.err)
+	}
+}
+
+// moveUnderASuite moves the primary by hand while a suite measures a point, which is not one
+// of its variant then.
+func (b *box) moveUnderASuite() {
+	b.t.Helper()
+	file := filepath.Join(b.t.TempDir(), "moved.yaml")
+	b.must(os.WriteFile(file, []byte(`name: moved
+warmup_seconds: 0
+duration_seconds: 4
+experiments:
+  - {name: site, title: What if somebody moves the primary?, measure: throughput, variants: [{name: writers, read_percent: 0, clients: 4}]}
+`), 0o600))
+	_, ended := b.background("bench", "suite", "--file", file, "-o", "json")
+	b.benchAtWork(4)
+	b.ok("switchover")
+	how := ended()
+	if r := b.bench(how); how.code != 6 || r.State != appliance.BenchFailed || len(r.Points) != 1 || !r.Points[0].Partial || r.PutBackLeft() {
+		b.t.Errorf("exit code %d, state %s, %d points\n%s", how.code, r.State, len(r.Points), how.err)
+	}
+	if !strings.Contains(how.err, "the primary is node1, and was node0") {
+		b.t.Errorf("the error does not say what has changed: %s", how.err)
+	}
+	if s := b.ps(); s.Primary != "node0" || len(drill.Whole(s)) > 0 {
+		b.t.Errorf("after a primary that was moved by hand: %+v", s)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"pgapp/appliance"
@@ -32,6 +33,8 @@ type benchShares struct {
 	cores float64
 	// sets are those that still have shares, the newest last.
 	sets []*share.Set
+	// machines are the virtual machines that ran when the shares were given.
+	machines []string
 }
 
 // defaultShare is each member's share, so that all members and the driver fit in.
@@ -83,10 +86,11 @@ func (b *benchShares) apply(ctx context.Context) error {
 	if b.cores == 0 {
 		return nil
 	}
-	pids, err := b.hands.postmasters(ctx)
+	pids, machines, err := b.hands.servers(ctx)
 	if err != nil {
 		return err
 	}
+	b.machines = machines
 	set, err := share.Find(pids)
 	if err != nil {
 		return err
@@ -126,67 +130,90 @@ func unshared(ctx context.Context, takeAway func() error) error {
 	return nil
 }
 
-// used is what each member has used so far, where it can be measured.
-func (b *benchShares) used() map[string]float64 {
+// useLimit bounds the question for what a virtual machine has used.
+const useLimit = 5 * time.Second
+
+// used is what each member has used so far, in seconds of a processor, where it can be
+// measured. A virtual machine's is what QEMU has used for it.
+func (b *benchShares) used(ctx context.Context) map[string]float64 {
 	if len(b.sets) == 0 {
 		return nil
 	}
 	out, _ := b.sets[len(b.sets)-1].Used() // one that was killed may be gone
+	ctx, cancel := context.WithTimeout(ctx, useLimit)
+	defer cancel()
+	for _, name := range b.machines {
+		if u, err := b.hands.api.Use(ctx, b.hands.cluster, name); err == nil { // the report shows what is missing
+			out[name] = u.ProcessorSeconds
+		}
+	}
 	return out
 }
 
-// postmasters are the first processes of the local members that run.
-func (h benchHands) postmasters(ctx context.Context) (map[string]int, error) {
+// servers are the members that run: the first processes of the local ones, and the names
+// of those that are virtual machines.
+func (h benchHands) servers(ctx context.Context) (local map[string]int, machines []string, err error) {
 	s, err := h.api.Status(ctx, h.cluster)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	conn, err := h.api.Connection(ctx, h.cluster, roleAdmin, false)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	hosts, err := h.onlyKind(conn.Hosts, drill.ThroughMembers)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	out := map[string]int{}
+	local = map[string]int{}
 	for _, at := range started(hosts, s) {
-		if at.Local == nil || at.Local.Machine {
-			continue
+		switch {
+		case at.Local == nil:
+		case at.Local.Machine:
+			machines = append(machines, at.Member)
+		default:
+			server, err := drill.FindServer(filepath.Join(at.Local.SocketDir, socketLock(at.Port)))
+			if err != nil {
+				return nil, nil, err
+			}
+			local[at.Member] = server.PID()
 		}
-		server, err := drill.FindServer(filepath.Join(at.Local.SocketDir, socketLock(at.Port)))
-		if err != nil {
-			return nil, err
-		}
-		out[at.Member] = server.PID()
 	}
-	return out, nil
+	return local, machines, nil
 }
 
-// use measures what members use of the processors, from begin on.
+// use measures what members use of the processors while a load runs.
 type use struct {
-	shares *benchShares
+	// used is what has been used so far, in seconds.
+	used   func() map[string]float64
+	mu     sync.Mutex // where a load is interrupted, its end may come beside its begin
 	from   time.Time
 	before map[string]float64
+	// cores is what each member has used from begin to end, where it could be measured.
+	cores map[string]float64
 }
 
 // begin notes what has been used so far.
 func (u *use) begin() {
-	u.from, u.before = time.Now(), u.shares.used()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.from, u.before = time.Now(), u.used()
 }
 
-// cores is what each member has used since, where it could be measured.
-func (u *use) cores() map[string]float64 {
+// end sets what has been used since. What follows a load, as the wait for a killed primary
+// to come back, is not part of it.
+func (u *use) end() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	if u.before == nil {
-		return nil
+		return
 	}
-	after := u.shares.used()
+	after := u.used()
 	took := time.Since(u.from).Seconds()
-	out := map[string]float64{}
+	u.cores = map[string]float64{}
 	for name, seconds := range after {
 		if before, ok := u.before[name]; ok && seconds >= before {
-			out[name] = (seconds - before) / took
+			u.cores[name] = (seconds - before) / took
 		}
 	}
-	return out
 }

@@ -24,8 +24,9 @@ const (
 // mostConflicts is how often a change may be refused since something else is under way.
 const mostConflicts = 10
 
-// reach brings the cluster into the state, and returns when all members that run stream.
-func (h benchHands) reach(ctx context.Context, want bench.State) error {
+// reach brings the cluster into the state that is wanted of it as it is, and returns when
+// all members that run stream.
+func (h benchHands) reach(ctx context.Context, want func(appliance.ClusterStatus) bench.State) error {
 	ctx, cancel := context.WithTimeout(ctx, stateLimit)
 	defer cancel()
 	conflicts := 0
@@ -34,7 +35,7 @@ func (h benchHands) reach(ctx context.Context, want bench.State) error {
 		if err != nil {
 			return false, err
 		}
-		c := bench.Next(bench.StateOf(s), want)
+		c := bench.Next(bench.StateOf(s), want(s))
 		if c.Action == bench.Arrived {
 			return true, nil
 		}
@@ -59,16 +60,37 @@ func (h benchHands) settled(ctx context.Context) (s appliance.ClusterStatus, err
 		if err != nil {
 			return false, err
 		}
+		if now.Phase == appliance.PhaseStopped {
+			return false, h.isStopped()
+		}
 		s, why = now, ""
 		if found := drill.Whole(bench.Without(now)); len(found) > 0 {
 			why = found[0].String()
 		}
 		return why == "", nil
 	})
-	if err != nil && why != "" {
+	if err != nil && ctx.Err() != nil && why != "" {
 		err = fmt.Errorf("the cluster is not whole: %s: %w", why, err)
 	}
 	return s, err
+}
+
+// isStopped is the problem of a cluster that a user has stopped: a bench doesn't start it.
+func (h benchHands) isStopped() error {
+	return appliance.NewProblem(appliance.ErrConflict, "cluster %q is stopped", h.cluster).WithHint("pgapp start starts it")
+}
+
+// changed refuses what was measured while the cluster became another than it was when the
+// measurement began, as by a switchover by hand.
+func (h benchHands) changed(ctx context.Context, began appliance.ClusterStatus) error {
+	now, err := h.api.Status(ctx, h.cluster)
+	if err != nil {
+		return err
+	}
+	if why := bench.Changed(began, now); why != "" {
+		return appliance.NewProblem(appliance.ErrConflict, "the cluster has changed under the measurement: %s", why)
+	}
+	return nil
 }
 
 // change makes one change by an operation, as a user would.
@@ -113,10 +135,13 @@ func (h benchHands) putBack(ctx context.Context, before appliance.BenchBefore) e
 	if appliance.IsProblem(err, appliance.ErrNotFound) || err == nil && s.UUID != before.UUID {
 		return unshare
 	}
+	if err == nil && s.Phase == appliance.PhaseStopped {
+		err = h.isStopped()
+	}
 	if err != nil {
 		return errors.Join(unshare, err)
 	}
-	err = errors.Join(unshare, h.reach(ctx, bench.Original(before)))
+	err = errors.Join(unshare, h.reach(ctx, func(now appliance.ClusterStatus) bench.State { return bench.Original(before, now) }))
 	if left := benchBase(h).drop(ctx); left != nil {
 		err = errors.Join(err, fmt.Errorf("removing database %s: %w", appliance.BenchDatabase, left))
 	}

@@ -123,7 +123,7 @@ func (a benchCommands) benchSuite(ctx context.Context, f *benchSuiteFlags, id st
 		return err
 	}
 	a.note("bench %s: %d of %d points; pgapp bench report %s writes its report", r.bench.ID, r.bench.Progress.Done, r.bench.Progress.Total, r.bench.ID)
-	return errors.Join(a.print(r.bench, func() error { return a.suiteTable(r.bench) }), err)
+	return errors.Join(a.print(r.bench.Whole(), func() error { return a.suiteTable(r.bench) }), err)
 }
 
 // wholeForSuite refuses a cluster that a suite could not put back as it is.

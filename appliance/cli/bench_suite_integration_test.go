@@ -181,6 +181,16 @@ func TestBenchSuiteIsPutBackAfterAKill(t *testing.T) {
 	if shared := last.Setting.Share > 0 && len(last.Points[0].Result.Used) > 0; shared == unshared {
 		t.Errorf("share %v, used %v, notes %q", last.Setting.Share, last.Points[0].Result.Used, last.Notes)
 	}
+	r = b.suiteRecord() // as if node2 were new since, and node9 had been removed
+	r.Before.Members, r.Before.PutBack = []string{"node0", "node1", "node9"}, nil
+	b.must(records.Save(r))
+	b.ok("stop")
+	if r := b.ok("bench", "ls"); !strings.Contains(r.err, `cluster "main" is stopped`) || strings.Contains(r.err, "psql") {
+		t.Errorf("the cluster of a suite that was killed is stopped by hand:\n%s", r.err)
+	}
+	b.ok("start")
+	b.ok("bench", "ls")
+	b.wasPutBack(appliance.PutBackByCommand, books)
 	out := filepath.Join(t.TempDir(), "report")
 	if r := b.ok("bench", "report", "--out", out); strings.Count(r.out, out) != 4 {
 		t.Errorf("report: %s", r.out)

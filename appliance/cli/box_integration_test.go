@@ -308,12 +308,21 @@ func (b *box) verified(args ...string) appliance.VerifyReport {
 	for _, c := range v.Checks {
 		if !c.OK {
 			b.t.Errorf("verify %q: %s on %s: %s", args, c.Name, c.Member, c.Detail)
+			if c.Member != "" {
+				b.t.Logf("the log of %s:\n%s", c.Member, last(b.run("logs", c.Member).out, 30))
+			}
 		}
 	}
 	if r.code != 0 || !v.OK {
 		b.t.Fatalf("verify %q: exit code %d, ok %v\n%s", args, r.code, v.OK, b.log())
 	}
 	return v
+}
+
+// last returns the last n lines of the text.
+func last(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
 // rows runs a query through pgapp psql.

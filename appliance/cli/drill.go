@@ -23,7 +23,7 @@ type drillFlags struct {
 	fault, through, yes string
 	rounds, writers     int
 	seed                uint64
-	limit               time.Duration
+	limit, pause        time.Duration
 }
 
 func (a drillCommands) drillCommand() *cobra.Command {
@@ -43,6 +43,7 @@ func (a drillCommands) drillCommand() *cobra.Command {
 	fl.IntVar(&f.rounds, "rounds", 5, "number of rounds")
 	fl.Uint64Var(&f.seed, "seed", 1, "what the faults of random are chosen by: the same seed gives the same faults")
 	fl.IntVar(&f.writers, "writers", 4, "number of writers")
+	fl.DurationVar(&f.pause, "pause", 0, "a writer's pause between two rows; without one writers fill the machine (default none, with virtual machines 20ms)")
 	fl.DurationVar(&f.limit, "limit", 0, "how long a round may take to be healed (default 2m, with virtual machines 10m)")
 	fl.StringVar(&f.through, "through", drill.ThroughMembers, "endpoint or members: what the writers write through")
 	fl.StringVar(&f.yes, "yes-this-cluster", "", "the cluster's name, where its database is not only Pagila")
@@ -131,7 +132,7 @@ func (a drillCommands) drill(ctx context.Context, f *drillFlags) error {
 	if f.through == drill.ThroughEndpoint {
 		d.Through = &drill.Through{Endpoints: s.Endpoints.Endpoints, Host: s.Endpoints.Host, Wait: s.Spec.RouteWait()}
 	}
-	if machines {
+	if d.Pause = f.pause; machines && f.pause == 0 {
 		d.Pause = machinePause
 	}
 	if d.Limit == 0 && machines {
@@ -178,8 +179,8 @@ func (f *drillFlags) check(machines bool) error {
 	case f.fault == string(drill.FaultPowerOff) && !machines:
 		return appliance.NewProblem(appliance.ErrUsage, "--fault %s is for clusters with virtual machines", f.fault).
 			WithHint("--fault kill-member kills all of a local member's processes")
-	case f.rounds < 1 || f.writers < 1 || f.limit < 0:
-		return appliance.NewProblem(appliance.ErrUsage, "--rounds and --writers have to be at least 1, and --limit a time")
+	case f.rounds < 1 || f.writers < 1 || f.limit < 0 || f.pause < 0:
+		return appliance.NewProblem(appliance.ErrUsage, "--rounds and --writers have to be at least 1, and --limit and --pause no negative time")
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"pgapp/api"
 	"pgapp/appliance"
@@ -115,9 +116,18 @@ func (h drillHands) strikeMachine(ctx context.Context, hit drill.Struck, at appl
 	return hit, fmt.Errorf("no fault of a member: %s", f)
 }
 
-// run runs a program, and returns what it says as an error.
+// interruptLimit bounds the end of a program that was interrupted.
+const interruptLimit = 5 * time.Second
+
+// run runs a program, and returns what it says as an error. When ctx ends, the program and
+// all that it has started get a SIGINT: psql then has the server give up its statement, and
+// ends after it. They are a group of their own, since a Ctrl-C of the terminal would also
+// reach those that run to their end.
 func run(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = interruptLimit
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(out))
 	}

@@ -4,6 +4,7 @@ package cli_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -15,35 +16,54 @@ import (
 	"pgapp/appliance"
 )
 
-// stallWrites stops the process that holds the lock on the primary's WAL while it waits
-// for the disk, so that no write gets to the disk, and all else goes on.
+// stallWrites stops a process that holds the lock on the primary's WAL, so that no write
+// gets to the disk, and all else goes on. A flush takes far less than a millisecond, so
+// commit_delay has that process sleep with the lock before each of its own.
 func (b *box) stallWrites() {
 	b.t.Helper()
-	// The session is with the primary itself: by way of an endpoint the answer would come
+	b.super("node0", "GRANT SET ON PARAMETER commit_delay TO app")
+	// The sessions are with the primary itself: by way of an endpoint the answer would come
 	// when the process has the disk already.
-	c := b.connect(strings.TrimSpace(b.ok("url", "--role", "rw", "--only", "members", "--driver", "libpq", "--show-password").out))
-	holder := func() (pid int) {
-		if err := c.QueryRow(b.t.Context(), "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE wait_event ILIKE 'WalSync'").Scan(&pid); err != nil {
-			b.t.Fatal(err)
-		}
-		return pid
+	url := strings.TrimSpace(b.ok("url", "--role", "rw", "--only", "members", "--driver", "libpq", "--show-password").out)
+	holder, c := b.connect(url), b.connect(url)
+	_, err := holder.Exec(b.t.Context(), "SELECT set_config('commit_delay', '100000', false), set_config('commit_siblings', '0', false)")
+	b.must(err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.t.Context()))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = holder.Exec(ctx, "SELECT pg_logical_emit_message(false, '', '', true) FROM generate_series(1, 1000)") // until the primary ends
+	}()
+	b.t.Cleanup(func() { cancel(); <-ended })
+	pid := int(holder.PgConn().PID())
+	// awaited tells whether others wait for the lock, and the process itself doesn't.
+	look := func() (flushed string, awaited bool) {
+		b.must(c.QueryRow(b.t.Context(), `SELECT pg_current_wal_flush_lsn()::text, count(*) > 0 AND coalesce(bool_and(pid <> $1), true)
+FROM pg_stat_activity WHERE wait_event_type = 'LWLock' AND wait_event = 'WALWrite'`, pid).Scan(&flushed, &awaited))
+		return flushed, awaited
 	}
 	b.eventually("a process is stopped that holds the lock on the WAL", func() bool {
-		pid := holder()
-		if pid == 0 || syscall.Kill(pid, syscall.SIGSTOP) != nil {
+		if _, awaited := look(); !awaited {
 			return false
 		}
-		for end := time.Now().Add(time.Second); time.Now().Before(end); {
+		b.must(syscall.Kill(pid, syscall.SIGSTOP))
+		b.eventually("it is stopped", func() bool {
 			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-			if err != nil {
-				return false
+			b.must(err)
+			return stat[bytes.LastIndexByte(stat, ')')+2] == 'T'
+		})
+		// Writers that wait for the lock get it at once, unless the process has it.
+		began, since := time.Now(), time.Time{}
+		for at, _ := look(); time.Since(began) < time.Second; time.Sleep(5 * time.Millisecond) {
+			flushed, awaited := look()
+			switch {
+			case flushed != at || !awaited:
+				at, since = flushed, time.Time{}
+			case since.IsZero():
+				since = time.Now()
+			case time.Since(since) > 500*time.Millisecond:
+				return true
 			}
-			if state := stat[bytes.LastIndexByte(stat, ')')+2]; state == 'T' {
-				break
-			}
-		}
-		if holder() == pid {
-			return true
 		}
 		b.must(syscall.Kill(pid, syscall.SIGCONT))
 		return false

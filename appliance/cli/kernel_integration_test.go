@@ -25,8 +25,8 @@ func (b *box) tables() string {
 }
 
 // TestKernelLeadsConnections has the kernel lead connections through a switchover, without
-// the daemon and the endpoints' process, and to the primary that replaces a killed one. It
-// leads none of them to another member than the recorded primary, or the writes would fail.
+// the daemon and the endpoints' process, and to the primary that replaces a killed one, under
+// writers.
 func TestKernelLeadsConnections(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 || !isolated() {
@@ -77,15 +77,20 @@ func TestKernelLeadsConnections(t *testing.T) {
 	b.endedCalling(writes, "writes without a daemon", 0, 0)
 	b.endedCalling(reads, "reads without a daemon", 0, 0)
 
+	load := b.kernelLoad(rw)
 	b.ok("switchover", "--to", "node1")
 	b.led("node1")
 	if _, err := session.Exec(t.Context(), callsToWrite); err == nil {
 		t.Error("a session to the former primary goes on")
 	}
-	b.works(rw, callsToWrite, "switchover")
+	load.changed("a switchover")
 	killAndWait(t, b.postmaster("node1"))
 	b.led(b.replaced("node1"))
-	b.works(rw, callsToWrite, "failover")
+	load.changed("the death of a primary")
+	b.killDaemon()
+	load.goesOn("the daemon was killed after the change")
+	b.ok("info")
+	load.kept()
 	b.works(ro, callsToRead, "failover")
 
 	// A process that is frozen serves nobody, and is replaced; the kernel needs none.
@@ -99,6 +104,7 @@ func TestKernelLeadsConnections(t *testing.T) {
 	})
 	b.more(writes)
 	b.endedCalling(writes, "writes beside a frozen process", 0, 0)
+	b.yieldsPort(rw)
 
 	b.up("--endpoint", "on")
 	if out := b.tables(); strings.Contains(out, "pgapp_") {

@@ -270,7 +270,8 @@ func TestStartWaitsForTheLockOfADyingDaemon(t *testing.T) {
 			tried[pid] = true
 		}
 		if time.Now().After(end) {
-			t.Fatalf("daemons were tried: %v; want a second try", tried)
+			r := ended()
+			t.Fatalf("daemons were tried: %v; want a second try; the command ended with %d: %s%s", tried, r.code, r.out, r.err)
 		}
 	}
 	b.must(lock.Release())

@@ -151,15 +151,15 @@ func (d *moved) killsHostServer() {
 }
 
 // stopsLibvirt replaces a primary whose machine hangs, while libvirtd hangs too: pgapp
-// ends QEMU itself. The machine's return needs libvirtd, the promotion doesn't. The old
-// primary is returned.
+// ends QEMU itself. The machine's return needs libvirtd, the promotion doesn't: the failover
+// is done, and says what is left. The old primary is returned.
 func (d *moved) stopsLibvirt() string {
 	d.t.Helper()
 	m := d.begins("failover, machine and libvirtd hang")
 	d.stopsMachine(m.from)
 	d.must("pkill", "-STOP", "-x", "libvirtd")
 	d.later("pkill", "-CONT", "-x", "libvirtd")
-	m.fence = d.failover(func(args ...string) { d.refused(appliance.ErrHostNoLibvirt, args...) })
+	m.fence = d.failover(func(args ...string) { d.refused(appliance.ErrDegraded, args...) })
 	s := d.status()
 	if s.Primary == m.from {
 		d.t.Fatalf("%s is still the primary while libvirtd is stopped", s.Primary)

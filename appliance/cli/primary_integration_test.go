@@ -20,13 +20,16 @@ func (b *box) drillConfig() drill.Config {
 	b.must(json.Unmarshal([]byte(b.ok("url", "--role", "any", "--show-password", "-o", "json").out), &c))
 	return drill.Config{
 		Members: c.Hosts, Database: c.Database, User: c.User, Password: appliance.NewSecret(c.Password), Writers: 3, Dial: b.dial,
+		Pause: 5 * time.Millisecond, // other tests run beside
 	}
 }
 
 // writing starts writers and returns when they have written.
-func (b *box) writing() *drill.Run {
+func (b *box) writing() *drill.Run { return b.writingBy(b.drillConfig()) }
+
+func (b *box) writingBy(cfg drill.Config) *drill.Run {
 	b.t.Helper()
-	run, err := drill.Start(context.WithoutCancel(b.t.Context()), b.drillConfig())
+	run, err := drill.Start(context.WithoutCancel(b.t.Context()), cfg)
 	b.must(err)
 	b.t.Cleanup(func() { run.Stop() })
 	b.moreWritten(run)

@@ -155,7 +155,7 @@ func (c *Controller) begin(ctx context.Context, d decision) (appliance.Operation
 			return appliance.Operation{}, false, err
 		}
 	}
-	err = c.cfg.Runner.Start(ctx, appliance.Beginning{Operation: d.operation, Create: d.create, Supersede: d.supersede, Record: d.record})
+	err = c.cfg.Runner.Start(ctx, appliance.Beginning{Operation: d.operation, Create: d.create, Supersede: d.supersede, Record: d.record, Request: appliance.RequestOf(ctx)})
 	return d.operation, err == nil, err
 }
 

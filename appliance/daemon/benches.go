@@ -107,14 +107,14 @@ func benchArgs(cluster string, req appliance.BenchRequest) ([]string, error) {
 		if req.Suite != "" || req.Quick {
 			return nil, wrong("kind", "a run has a load; suite and quick belong to a suite")
 		}
-		l := bench.DefaultLoad()
-		if req.Load != nil {
-			l = *req.Load
+		if req.Load == nil {
+			args = bench.UsualArgs(cluster)
+			break
 		}
-		if err := load.Check(l, func(field string) string { return field }); err != nil {
+		if err := load.Check(*req.Load, func(field string) string { return field }); err != nil {
 			return nil, wrong("load", err.Error())
 		}
-		args = bench.RunArgs(cluster, l)
+		args = bench.RunArgs(cluster, *req.Load)
 	case appliance.BenchSuite:
 		if req.Load != nil {
 			return nil, wrong("load", "a suite's loads are in its file")

@@ -102,21 +102,38 @@ func (m machines) PruneImages(ctx context.Context) (api.PrunedImages, error) {
 
 // Login implements api.Machines.
 func (m machines) Login(ctx context.Context, cluster, member string) (api.GuestLogin, error) {
-	c, err := m.st.Cluster(ctx, cluster)
-	if appliance.IsProblem(err, appliance.ErrNotFound) {
-		return api.GuestLogin{}, appliance.NewProblem(appliance.ErrNotFound, "there is no cluster %q", cluster).WithHint("pgapp up --cluster %s", cluster)
-	}
+	c, one, err := m.find(ctx, cluster, member)
 	if err != nil {
 		return api.GuestLogin{}, err
 	}
-	for _, one := range c.Members {
-		if one.Name != member {
-			continue
-		}
-		l, err := m.vp.Login(ctx, c, one)
-		return api.GuestLogin{Host: l.Host, Port: l.Port, User: l.User, Key: l.Key.Reveal(), HostKey: l.HostKey}, err
+	l, err := m.vp.Login(ctx, c, one)
+	return api.GuestLogin{Host: l.Host, Port: l.Port, User: l.User, Key: l.Key.Reveal(), HostKey: l.HostKey}, err
+}
+
+// Use implements api.Machines.
+func (m machines) Use(ctx context.Context, cluster, member string) (api.MachineUse, error) {
+	c, one, err := m.find(ctx, cluster, member)
+	if err != nil {
+		return api.MachineUse{}, err
 	}
-	return api.GuestLogin{}, appliance.NoMember(cluster, member)
+	used, err := m.vp.ProcessorTime(ctx, c, one)
+	return api.MachineUse{ProcessorSeconds: used.Seconds()}, err
+}
+
+func (m machines) find(ctx context.Context, cluster, member string) (appliance.Cluster, appliance.Member, error) {
+	c, err := m.st.Cluster(ctx, cluster)
+	if appliance.IsProblem(err, appliance.ErrNotFound) {
+		err = appliance.NewProblem(appliance.ErrNotFound, "there is no cluster %q", cluster).WithHint("pgapp up --cluster %s", cluster)
+	}
+	if err != nil {
+		return c, appliance.Member{}, err
+	}
+	for _, one := range c.Members {
+		if one.Name == member {
+			return c, one, nil
+		}
+	}
+	return c, appliance.Member{}, appliance.NoMember(cluster, member)
 }
 
 // DestroyByTag implements api.Machines. A cluster of this home is removed

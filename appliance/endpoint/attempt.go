@@ -13,6 +13,9 @@ import (
 	"pgapp/appliance"
 )
 
+// errCancel ends an attempt of a client that asks for a cancel after a negotiation.
+var errCancel = errors.New("the connection is a cancel request")
+
 // attempt opens the connection to the member. The error is errRetry if another member,
 // or the same later, may still take the connection; after any other error the client
 // has gone.
@@ -51,7 +54,7 @@ func (c *conn) attempt(ctx context.Context, m appliance.RouteMember) error {
 			return err
 		}
 		if c.kind == cancelRequest {
-			return errNoPostgres
+			return errCancel
 		}
 	}
 }
@@ -166,6 +169,10 @@ func (c *conn) close(abort bool) {
 		return
 	}
 	c.closed = true
+	if c.pair != nil {
+		c.pair.Reset()
+		return
+	}
 	for _, conn := range []*net.TCPConn{c.client, c.server} {
 		if conn == nil {
 			continue

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/endpoint/relay"
 )
 
 // phase is how far a connection is.
@@ -49,10 +50,12 @@ type conn struct {
 	// abandon ends the attempt that is under way.
 	abandon context.CancelFunc
 
-	// ends protects server and closed, so that a reset reaches both sides.
+	// ends protects server, pair and closed, so that a reset reaches both sides.
 	ends   sync.Mutex
 	server *net.TCPConn
 	closed bool
+	// pair has both sides once bytes are moved.
+	pair *relay.Pair
 
 	// packet is what the next member gets first.
 	kind   kind
@@ -74,11 +77,15 @@ func (e *endpoint) serve(ctx context.Context, client *net.TCPConn) {
 	}
 	switch {
 	case c.kind == cancelRequest:
-		e.passCancel(ctx, c.packet)
 	case limit:
 		c.refuse(tooManyConnections, "the endpoint has reached its limit of connections")
 	default:
 		c.lead(ctx)
+	}
+	// It may also come after a negotiation that was refused: libpq's PQcancelBlocking asks
+	// for encryption first where the session had asked.
+	if c.kind == cancelRequest {
+		e.passCancel(ctx, c.packet)
 	}
 }
 
@@ -132,7 +139,8 @@ func (c *conn) readPacket() (err error) {
 }
 
 // refuse answers the client's first packet with an error. To a negotiation it says 'N'
-// first, as a server without encryption does: libpq shows no error that comes instead.
+// first, as a server without encryption does: libpq shows no error that comes instead. A
+// cancel request that follows is left to the caller.
 func (c *conn) refuse(sqlstate, message string) {
 	_ = c.client.SetWriteDeadline(time.Now().Add(silence))
 	for c.kind == negotiation {
@@ -178,6 +186,10 @@ func (c *conn) lead(ctx context.Context) {
 		err := c.attempt(attempt, member)
 		if err == nil {
 			c.move()
+			return
+		}
+		if c.kind == cancelRequest {
+			e.drop(c)
 			return
 		}
 		if !errors.Is(err, errRetry) {

@@ -23,6 +23,8 @@ type control struct {
 	// lock is the home's lock, which goes to the process that takes over.
 	lock     *os.File
 	listener *net.UnixListener
+	// socket is the control socket's file.
+	socket os.FileInfo
 	// work counts the control connections.
 	work sync.WaitGroup
 	mu   sync.Mutex
@@ -37,7 +39,7 @@ var errDrained = errors.New("drained")
 
 // listenControl makes the control socket. It takes the place of an earlier process's
 // socket in one step, so that a client always finds one of them.
-func listenControl(ctx context.Context, home string) (*net.UnixListener, error) {
+func listenControl(ctx context.Context, home string) (*control, error) {
 	dir, err := os.Open(home)
 	if err != nil {
 		return nil, fmt.Errorf("opening the home: %w", err)
@@ -54,14 +56,24 @@ func listenControl(ctx context.Context, home string) (*net.UnixListener, error) 
 	}
 	u := l.(*net.UnixListener)
 	u.SetUnlinkOnClose(false)
+	k := &control{home: home, listener: u, open: map[*net.UnixConn]bool{}}
 	if err = os.Chmod(filepath.Join(home, fresh), 0o600); err == nil {
+		k.socket, err = os.Lstat(filepath.Join(home, fresh))
+	}
+	if err == nil {
 		err = os.Rename(filepath.Join(home, fresh), filepath.Join(home, SocketName))
 	}
 	if err != nil {
 		_ = u.Close()
 		return nil, fmt.Errorf("opening the control socket: %w", err)
 	}
-	return u, nil
+	return k, nil
+}
+
+// reachable tells whether a client finds this process.
+func (k *control) reachable() bool {
+	there, err := os.Lstat(filepath.Join(k.home, SocketName))
+	return err == nil && os.SameFile(there, k.socket)
 }
 
 // serve answers requests until the listener is closed.

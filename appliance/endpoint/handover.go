@@ -39,6 +39,11 @@ func (k *control) handOver(conn *net.UnixConn, r *bufio.Reader) {
 	if err != nil || req.Verb != verbTaken {
 		k.s.applying.Unlock()
 		k.s.log.Error("handing over", "err", err)
+		if !k.reachable() {
+			// The other process has ended at the control socket: nobody could tell this one
+			// any more which connections have to be cut.
+			k.s.endWork(errDrained)
+		}
 		return
 	}
 	k.s.retire()

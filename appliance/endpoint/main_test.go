@@ -183,11 +183,14 @@ func newWorld(t *testing.T, route appliance.Route) *world {
 	if route.Wait == 0 {
 		route.Wait = 10 * time.Second
 	}
-	s := newServer(t.Context(), slog.New(slog.DiscardHandler), "test", file)
+	s, err := newServer(t.Context(), slog.New(slog.DiscardHandler), "test", file)
+	if err != nil {
+		t.Fatal(err)
+	}
 	w := &world{t: t, s: s, route: route}
 	t.Cleanup(func() {
 		s.shut()
-		s.work.Wait()
+		s.wait()
 		_ = file.f.Close()
 	})
 	w.apply(func(*appliance.Route) {})

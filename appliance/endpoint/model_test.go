@@ -176,13 +176,9 @@ func TestNothingIsLeftOfAThousandConnections(t *testing.T) {
 			}
 		}
 		w.s.mu.Unlock()
-		return known+st.RW.Open+st.RO.Open == 0 && a.open()+b.open() == 0 && openDescriptors(t) <= descriptors+pipesOfThePool && running() <= goroutines
+		return known+st.RW.Open+st.RO.Open == 0 && a.open()+b.open() == 0 && openDescriptors(t) <= descriptors && running() <= goroutines
 	})
 }
-
-// pipesOfThePool is what the standard library keeps of pipes for splice until a garbage
-// collection.
-const pipesOfThePool = 8
 
 // mistreat opens one connection and ends it in one of several ways.
 func mistreat(i int, address string) {

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -97,7 +96,7 @@ func TestKilledProcessStartsFromItsFile(t *testing.T) {
 	if _, err := p.client.Status(t.Context()); !errors.Is(err, ErrNotRunning) {
 		t.Fatalf("status of a killed process: %v", err)
 	}
-	if s := p.ensure("one", routesTo(t, 6, nil)); s.Number != 7 || s.PID == first.PID {
+	if s := p.ensure("one", appliance.Routes{}); s.Number != 7 || s.PID == first.PID {
 		t.Fatalf("status %+v", s)
 	}
 	if _, name := greet(t, routes.Clusters[0].RW); name != "a" {
@@ -105,26 +104,31 @@ func TestKilledProcessStartsFromItsFile(t *testing.T) {
 	}
 }
 
-func TestStartTakesALaterStateThanTheFiles(t *testing.T) {
+// TestStartTakesItsStartersState also has a file with a number of the future, as a clock that
+// was wrong or somebody's edit leaves it.
+func TestStartTakesItsStartersState(t *testing.T) {
 	t.Parallel()
 	a, b := newMember(t, "a"), newMember(t, "b")
-	p := newProcess(t)
-	p.ensure("one", routesTo(t, 7, a))
-	if err := p.client.Kill(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	routes := routesTo(t, 8, b)
-	if s := p.ensure("one", routes); s.Number != 8 {
-		t.Fatalf("status %+v", s)
-	}
-	if _, name := greet(t, routes.Clusters[0].RW); name != "b" {
-		t.Errorf("led to %q", name)
-	}
-	if err := p.client.Kill(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if s := p.ensure("one", appliance.Routes{}); s.Number != 8 {
-		t.Errorf("the state was not kept: %+v", s)
+	for _, n := range []uint64{8, 3} {
+		p := newProcess(t)
+		p.ensure("one", routesTo(t, 7, a))
+		kill := func() {
+			if err := p.client.Kill(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		kill()
+		routes := routesTo(t, n, b)
+		if s := p.ensure("one", routes); s.Number != 8 {
+			t.Fatalf("status %+v", s)
+		}
+		if _, name := greet(t, routes.Clusters[0].RW); name != "b" {
+			t.Errorf("state %d led to %q", n, name)
+		}
+		kill()
+		if s := p.ensure("one", appliance.Routes{}); s.Number != 8 {
+			t.Errorf("the state was not kept: %+v", s)
+		}
 	}
 }
 
@@ -135,6 +139,19 @@ func TestLateStartServesNothing(t *testing.T) {
 	t.Parallel()
 	p := newProcess(t)
 	routes := routesTo(t, 7, newMember(t, "a"))
+	p.startsLate("one", routes)
+	if _, err := p.client.Status(t.Context()); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("status: %v, want none that runs", err)
+	}
+	if s := p.ensure("one", routesTo(t, 8, newMember(t, "b"))); s.Number != 8 {
+		t.Errorf("the next process holds state %d", s.Number)
+	}
+}
+
+// startsLate starts a process that nobody waits for any more, and wants it to give up.
+func (p process) startsLate(build string, routes appliance.Routes) {
+	t := p.t
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +166,7 @@ func TestLateStartServesNothing(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, self, "endpoint-process", p.home, "one")
+	cmd := exec.CommandContext(ctx, self, "endpoint-process", p.home, build)
 	cmd.Env = append(os.Environ(), readyEnv+"=3", routesEnv+"=4")
 	cmd.ExtraFiles = []*os.File{told, given}
 	if err := ready.Close(); err != nil {
@@ -159,14 +176,8 @@ func TestLateStartServesNothing(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "has ended") {
 		t.Errorf("the process: %v\n%s", err, out)
 	}
-	if _, err := p.client.Status(t.Context()); !errors.Is(err, ErrNotRunning) {
-		t.Errorf("status: %v, want none that runs", err)
-	}
 	if err := errors.Join(told.Close(), given.Close()); err != nil {
 		t.Error(err)
-	}
-	if s := p.ensure("one", routesTo(t, 8, newMember(t, "b"))); s.Number != 8 {
-		t.Errorf("the next process holds state %d", s.Number)
 	}
 }
 
@@ -223,115 +234,6 @@ func TestStopEndsAFrozenProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the frozen process has ended", func() bool { return !alive(s.PID) })
-}
-
-// TestFrozenEarlierProcess freezes a process that has handed over and still has a
-// connection. The newer one answers as before, and a new state or a stop ends the frozen
-// one.
-func TestFrozenEarlierProcess(t *testing.T) {
-	t.Parallel()
-	for name, act := range map[string]func(p process, routes appliance.Routes){
-		"state": func(p process, routes appliance.Routes) {
-			routes.Number++
-			p.apply(routes)
-		},
-		"stop": func(p process, _ appliance.Routes) {
-			if err := p.client.Stop(p.t.Context()); err != nil {
-				p.t.Fatal(err)
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			a := newMember(t, "a")
-			p := newProcess(t)
-			routes := routesTo(t, 1, a)
-			first := p.ensure("one", routes)
-			old, _ := greet(t, routes.Clusters[0].RW)
-			p.ensure("two", appliance.Routes{})
-			halt(t, first.PID)
-			st, err := p.client.Status(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if c, _ := st.Cluster("main"); st.Draining != 1 || c.RW.Open != 1 {
-				t.Errorf("status %+v", st)
-			}
-			act(p, routes)
-			if alive(first.PID) {
-				t.Error("the frozen process is alive")
-			}
-			if err := old.echoes(); err == nil {
-				t.Error("the connection of the frozen process goes on")
-			}
-		})
-	}
-}
-
-func TestNewerBuildTakesOverInTheMiddleOfATransfer(t *testing.T) {
-	t.Parallel()
-	a, b := newMember(t, "a"), newMember(t, "b")
-	p := newProcess(t)
-	routes := routesTo(t, 1, a)
-	first := p.ensure("one", routes)
-	address := routes.Clusters[0].RW
-	old, _ := greet(t, address)
-	stop := make(chan struct{})
-	var work sync.WaitGroup
-	work.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			if err := old.echoes(); err != nil {
-				t.Errorf("the transfer: %v", err)
-				return
-			}
-		}
-	})
-	work.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			s, name := greet(t, address)
-			_ = s.conn.Close()
-			if name != "a" {
-				t.Errorf("led to %q", name)
-			}
-		}
-	})
-	second := p.ensure("two", appliance.Routes{})
-	if second.PID == first.PID || second.Build != "two" || second.Number != 1 || second.Draining != 1 {
-		t.Fatalf("status %+v", second)
-	}
-	third := p.ensure("three", appliance.Routes{})
-	if third.Draining == 0 {
-		t.Errorf("status %+v", third)
-	}
-	close(stop)
-	work.Wait()
-	st, err := p.client.Status(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c, _ := st.Cluster("main"); c.RW.Open < 1 {
-		t.Errorf("the drained session is not counted: %+v", c)
-	}
-	next := routes.Clusters[0]
-	next.Primary = ptr(b.route())
-	p.apply(appliance.Routes{Number: 2, Clusters: []appliance.Route{next}})
-	if err := old.ends(); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("the drained session of a former primary ends with %v", err)
-	}
-	eventually(t, "the earlier processes end", func() bool {
-		st, err := p.client.Status(t.Context())
-		return err == nil && st.Draining == 0 && !alive(first.PID) && !alive(second.PID)
-	})
 }
 
 func alive(pid int) bool {

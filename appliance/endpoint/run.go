@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -43,6 +43,7 @@ const (
 // the home, Run returns without an error.
 func Run(ctx context.Context, cfg Config) error {
 	debug.SetMemoryLimit(memoryAim)
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0))) // a relay's thread keeps one while it waits shortly
 	ready := openReady()
 	defer func() { _ = ready.Close() }()
 	log := slog.New(slog.NewTextHandler(cfg.Log, nil)).With("pid", os.Getpid())
@@ -58,7 +59,7 @@ func Run(ctx context.Context, cfg Config) error {
 	cause := s.ended()
 	s.shut()
 	k.close()
-	s.work.Wait()
+	s.wait()
 	if errors.Is(cause, errStopped) {
 		removeFiles(cfg.Home)
 	}
@@ -77,7 +78,10 @@ func begin(ctx context.Context, cfg Config, log *slog.Logger, ready *os.File) (*
 	if err != nil {
 		return nil, nil, err
 	}
-	s := newServer(ctx, log, cfg.Build, file)
+	s, err := newServer(ctx, log, cfg.Build, file)
+	if err != nil {
+		return nil, nil, err
+	}
 	if in != nil {
 		routes, s.inherited = in.Routes, in.listeners
 	}
@@ -85,28 +89,48 @@ func begin(ctx context.Context, cfg Config, log *slog.Logger, ready *os.File) (*
 	if err != nil {
 		return nil, nil, err
 	}
+	if in == nil && first.Number > 0 {
+		// The starter waits and knows the record. The file's number may be of another clock.
+		first.Number = max(first.Number, routes.Number+1)
+	}
 	if first.Number > routes.Number {
 		if err := file.write(first); err != nil {
 			return nil, nil, err
 		}
 		routes = first
 	}
-	if in == nil && abandoned(ready) {
-		return nil, nil, errors.New("who started this process has ended or given up: the state may be older than the record by now")
-	}
-	s.take(routes)
-	s.disinherit()
-	listener, err := listenControl(ctx, cfg.Home)
+	k, err := takeUp(ctx, cfg.Home, lock, ready)
 	if err != nil {
 		return nil, nil, err
 	}
+	s.take(routes)
+	s.disinherit()
 	if in != nil {
 		s.accepted(in)
 		s.tell(routes)
 	}
-	k := &control{s: s, home: cfg.Home, lock: lock, listener: listener, open: map[*net.UnixConn]bool{}}
+	k.s = s
 	k.serve()
 	return s, k, nil
+}
+
+// takeUp makes the control socket, unless nobody waits for the process any more. Whoever
+// gives a start up to change the primary does so before he kills the process that he finds
+// at the socket: so either this process finds that it was given up, or it is killed.
+func takeUp(ctx context.Context, home string, lock, ready *os.File) (*control, error) {
+	given := errors.New("who started this process has ended or given up: the state may be older than the record by now")
+	if abandoned(ready) { // an earlier process goes on
+		return nil, given
+	}
+	k, err := listenControl(ctx, home)
+	if err != nil {
+		return nil, err
+	}
+	if abandoned(ready) {
+		return nil, errors.Join(given, k.listener.Close())
+	}
+	k.lock = lock
+	return k, nil
 }
 
 // obtain gets the home's lock: the free one, or that of an earlier process with all it

@@ -2,14 +2,17 @@ package endpoint
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/endpoint/relay"
 )
 
 const (
@@ -69,6 +72,8 @@ type server struct {
 	// retired is set when the listeners have been handed over.
 	retired bool
 
+	// relay moves the bytes of connections that are open.
+	relay *relay.Relay
 	// work counts the goroutines of connections and listeners.
 	work sync.WaitGroup
 	// ctx ends with the process.
@@ -76,10 +81,24 @@ type server struct {
 	endWork context.CancelCauseFunc
 }
 
-func newServer(ctx context.Context, log *slog.Logger, build string, file *stateFile) *server {
-	s := &server{log: log, build: build, started: time.Now(), file: file}
+func newServer(ctx context.Context, log *slog.Logger, build string, file *stateFile) (*server, error) {
+	r, err := relay.New(relayThreads())
+	if err != nil {
+		return nil, fmt.Errorf("starting the endpoints: %w", err)
+	}
+	s := &server{log: log, build: build, started: time.Now(), file: file, relay: r}
 	s.done, s.endWork = context.WithCancelCause(ctx)
-	return s
+	return s, nil
+}
+
+// relayThreads is how many threads move bytes: those of one processor in two, since each
+// message costs the member more than it costs here.
+func relayThreads() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+
+// wait waits for the end of all connections after shut.
+func (s *server) wait() {
+	s.work.Wait()
+	s.relay.Close()
 }
 
 // ended waits for the end of the process and returns its cause.
@@ -144,6 +163,12 @@ func (e *endpoint) take(route appliance.Route) {
 	for c := range e.conns {
 		e.judge(was, c)
 	}
+	for m, t := range e.drains { // also of a member without connections
+		if fateOf(e.role, route, route, m) == keep {
+			t.Stop()
+			delete(e.drains, m)
+		}
+	}
 	to := []string{}
 	for _, m := range usualTargets(e.role, route, e.loads) {
 		to = append(to, m.Name)
@@ -172,10 +197,6 @@ func (e *endpoint) judge(was appliance.Route, c *conn) {
 		case drain:
 			e.drain(c.member)
 		case keep:
-			if t := e.drains[c.member]; t != nil {
-				t.Stop()
-				delete(e.drains, c.member)
-			}
 		}
 	}
 }

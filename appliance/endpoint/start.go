@@ -27,7 +27,8 @@ type Program struct {
 	Build string
 	// Argv is the command that calls [Run].
 	Argv []string
-	// Routes is the state to start with, unless the home's file holds a later one.
+	// Routes is the state to start with. Without a number, and where an earlier process
+	// hands over a later state, that state or the file's is gone on with.
 	Routes appliance.Routes
 }
 

@@ -304,7 +304,7 @@ func choose(s *Step, f Facts) {
 		s.Change.Why = electWanted(s.Change, f).Refusal
 	}
 	s.Change.To, s.Change.LSN = choice.Member, choice.LSN
-	s.Change.Followers = followers(choice, f.Standings)
+	s.Change.Followers = followers(s.Change.Kind, choice, f.Standings)
 	s.Change.Epoch = f.Known.Epoch + 1 + uint64(len(s.Change.Tried))
 }
 

@@ -256,6 +256,26 @@ func TestElectionWaitsForAnAnswerThatIsMissingForAMoment(t *testing.T) {
 	}
 }
 
+// TestMemberThatStillReplaysIsNoFollower has the time of an election end while a restarted
+// standby replays: its WAL may reach beyond the candidate's.
+func TestMemberThatStillReplaysIsNoFollower(t *testing.T) {
+	t.Parallel()
+	for kind, follows := range map[appliance.OperationKind]bool{appliance.OpFailover: false, appliance.OpSwitchover: true} {
+		f := Facts{Known: Known{Identifier: "7", Line: line(1), Primary: "node0", Epoch: 1}, Lag: DefaultLag, Expired: true, Old: Server{Gone: true, Ended: 100}}
+		for _, name := range []string{"node1", "node2"} {
+			f.Standings = append(f.Standings, Standing{Member: name, Answered: true, Identifier: "7", Line: line(1), Replayed: 100, Detached: true, Settled: name == "node1"})
+		}
+		phase := appliance.ChangeElecting
+		if kind == appliance.OpSwitchover {
+			phase = appliance.ChangeStopping
+		}
+		c := Next(appliance.PrimaryChange{Kind: kind, Phase: phase, From: "node0"}, f).Change
+		if c.To != "node1" || slices.Contains(c.Followers, "node2") != follows {
+			t.Errorf("%s: the candidate is %q, and its followers are %q", kind, c.To, c.Followers)
+		}
+	}
+}
+
 // TestOnlyMembersWithoutOtherWALFollow has a change put its candidate on record.
 func TestOnlyMembersWithoutOtherWALFollow(t *testing.T) {
 	t.Parallel()

@@ -16,6 +16,9 @@ const (
 	restPause = time.Minute
 	// hourly is the number of failovers in an hour after which a person has to look.
 	hourly = 3
+	// vainly is the number of failovers without a new primary after which the primary is
+	// started in its place.
+	vainly = 2
 	// certain is the number of looks that have to agree on a death.
 	certain = 2
 	// patient is the number of looks that have to agree on a silence.
@@ -268,19 +271,34 @@ func (d decision) primary() []Act {
 		}}
 	}
 	choice := d.rehearse()
-	if choice.Refusal == nil {
+	vain := d.vain(p.Member) && how != stuck
+	if choice.Refusal == nil && !vain {
 		return []Act{{Deed: Replace, Member: p.Member, Evidence: evidence}}
+	}
+	why := fmt.Sprintf("%d failovers have come to nothing", d.tries(p.Member, Replace))
+	if choice.Refusal != nil {
+		why = "nobody can be promoted (" + string(choice.Refusal.Reason) + ")"
 	}
 	if how == stuck {
 		return []Act{{
 			Deed: Replace, Member: p.Member, Evidence: evidence,
-			Withheld: "nobody can be promoted (" + string(choice.Refusal.Reason) + "), and a restart mends no disk",
+			Withheld: why + ", and a restart mends no disk",
 		}}
 	}
 	return []Act{{
 		Deed: Revive, Member: p.Member, Fence: true,
-		Evidence: evidence + "; nobody can be promoted (" + string(choice.Refusal.Reason) + "), so it is started again",
+		Evidence: evidence + "; " + why + ", so it is started again",
 	}}
+}
+
+// vain tells whether it is time to start the primary in its place although somebody seems
+// fit to be promoted: failovers have found out otherwise, and ended without a new primary.
+func (d decision) vain(primary string) bool {
+	return d.tries(primary, Replace) >= vainly+d.tries(primary, Revive)
+}
+
+func (d decision) tries(member string, deed Deed) int {
+	return d.memory.attempts[try{member, deed}].count
 }
 
 // leaves says why a writer that is not the recorded primary is left alone. One that pgapp

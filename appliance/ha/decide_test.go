@@ -293,6 +293,44 @@ func TestDecideWaitsLongerAfterEachAttempt(t *testing.T) {
 	}
 }
 
+// TestDecideReplacesAPrimaryAgainAtOnce has two members take turns as the primary, and each
+// die soon after. A replacement that has succeeded doesn't hold up the next one.
+func TestDecideReplacesAPrimaryAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	var m ha.Memory
+	look := 0
+	for turn := range 12 {
+		primary, other := "node0", "node1"
+		if turn%2 == 1 {
+			primary, other = other, primary
+		}
+		c := newScene()
+		c.s.Known.Primary, c.s.Known.Promise = primary, ha.Over(other, "node2")
+		for _, name := range []string{"node0", "node1"} {
+			o := c.member(name)
+			if o.Standing.Primary, o.Streams = name == primary, nil; o.Standing.Primary {
+				o.Streams = []string{other, "node2"}
+			}
+		}
+		replaced := -1
+		for i := range 20 {
+			if i == 5 {
+				c.gone(primary)
+			}
+			var acts []ha.Act
+			m, acts = ha.Decide(m, c.s, ha.LocalPace(), time.Duration(look)*tick)
+			look++
+			if len(acts) > 0 && acts[0].Deed == ha.Replace && acts[0].Withheld == "" {
+				replaced = i
+				break
+			}
+		}
+		if replaced != 6 {
+			t.Errorf("turn %d: %s was replaced at look %d, want the second look after its end, 6", turn, primary, replaced)
+		}
+	}
+}
+
 // TestDecideSettlesThePromiseAgainSoon has a standby stream and not stream in turn. The
 // promise follows it, though it was settled often, since writes may wait for it.
 func TestDecideSettlesThePromiseAgainSoon(t *testing.T) {

@@ -203,15 +203,17 @@ func begins(s Standing, l appliance.Line) bool {
 }
 
 // followers are the members that the look proves to have the beginning of the chosen
-// one's WAL, and nothing else.
-func followers(c Choice, all []Standing) []string {
+// one's WAL, and nothing else. A position that is not final proves nothing, except in a
+// switchover: its candidate has all that the old primary wrote, and nobody has more.
+func followers(kind appliance.OperationKind, c Choice, all []Standing) []string {
 	i := slices.IndexFunc(all, func(s Standing) bool { return s.Member == c.Member })
 	if i < 0 {
 		return nil
 	}
 	var out []string
 	for _, s := range all {
-		if s.Member != c.Member && s.Answered && s.Identifier == all[i].Identifier && s.Position() <= c.LSN && begins(s, all[i].Line) {
+		proven := s.Answered && (s.final() || kind == appliance.OpSwitchover)
+		if s.Member != c.Member && proven && s.Identifier == all[i].Identifier && s.Position() <= c.LSN && begins(s, all[i].Line) {
 			out = append(out, s.Member)
 		}
 	}

@@ -1,6 +1,7 @@
 package ha
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -16,6 +17,12 @@ const startPatience = 10 * time.Second
 type Holds struct{ All, Replace, Fence, Moves string }
 
 func holdsAll(why string) Holds { return Holds{All: why, Replace: why, Fence: why} }
+
+// With returns the holds of both: what held when a look began explains what it saw, though
+// it has ended since.
+func (h Holds) With(o Holds) Holds {
+	return Holds{All: cmp.Or(h.All, o.All), Replace: cmp.Or(h.Replace, o.Replace), Fence: cmp.Or(h.Fence, o.Fence), Moves: cmp.Or(h.Moves, o.Moves)}
+}
 
 // Hold is what may keep pgapp from acting, besides the cluster's record.
 type Hold struct {

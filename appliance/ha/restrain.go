@@ -90,9 +90,14 @@ func (d decision) prolong() {
 	}
 }
 
-// forget forgets the attempts on members that are well for a while.
+// forget forgets the attempts on members that are well for a while, and those to replace a
+// primary that is none any more: they have succeeded.
 func (d decision) forget() {
 	for this, tried := range d.memory.attempts {
+		if this.deed == Replace && this.member != d.s.Known.Primary {
+			delete(d.memory.attempts, this)
+			continue
+		}
 		ill := false
 		for k := range d.memory.doubts {
 			ill = ill || k.member == this.member

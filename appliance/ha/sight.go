@@ -43,8 +43,8 @@ type Sighting struct {
 	Fresh, Session Answer
 	// Standing is what the session said. Its Answered says whether it did.
 	Standing Standing
-	// Quiet is how long the standby's receiver has had no message of its upstream.
-	// It is [NoReceiver] where none runs.
+	// Quiet is how long the standby's receiver has had no message of its upstream, less what
+	// its settings allow beyond pgapp's own. It is [NoReceiver] where none runs.
 	Quiet time.Duration
 	// Streams are the standbys that stream, by the primary's word, and Connected those
 	// that are connected to it, streaming or not.
@@ -97,8 +97,8 @@ type Pace struct {
 	// Silent is the primary's silence, Hung that of new connections alone.
 	Silent, Hung time.Duration
 	// Unheard is how long the standbys must have heard nothing from a silent primary.
-	// An idle primary sends a message at half of wal_sender_timeout (documentation
-	// 19.6.1), which pgapp sets to 10 s.
+	// A standby asks an idle primary for a message at half of wal_receiver_timeout
+	// (walreceiver.c), which pgapp sets to 10 s.
 	Unheard time.Duration
 	// Left is how long a server that somebody shut down, or a standby that doesn't
 	// stream, is left to whoever works on it.

@@ -24,6 +24,7 @@ func (h *home) drilled() drill.Cluster {
 	return drill.Cluster{
 		Config: drill.Config{
 			Members: conn.Hosts, Database: conn.Database, User: conn.User, Password: appliance.NewSecret(conn.Password), Writers: 2,
+			Pause: 5 * time.Millisecond, // other tests run beside
 		},
 		Status: func(ctx context.Context) (appliance.ClusterStatus, error) { return c.Status(ctx, "main") },
 	}

@@ -79,7 +79,7 @@ func (h *home) switchWAL(primary string) {
 
 func (h *home) eventually(what string, holds func() bool) {
 	h.t.Helper()
-	for end := time.Now().Add(time.Minute); !holds(); {
+	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			h.t.Fatalf("not in a minute: %s", what)
 		}

@@ -44,6 +44,8 @@ type home struct {
 	st    *store.Store
 	// sessions are the last daemon's, which its end closes.
 	sessions *postgres.Sessions
+	// planner is the last daemon's.
+	planner *plan.Planner
 	// around is [guardedStore]'s.
 	around func(after bool) error
 }
@@ -116,6 +118,7 @@ func (h *home) daemon(crash func(string) error) (*control.Controller, *op.Runner
 		},
 		Forget: func(cluster string) error { return os.RemoveAll(filepath.Join(h.dir, "client", cluster)) },
 	})
+	h.planner = planner
 	log := slog.New(slog.DiscardHandler)
 	runner := op.New(context.WithoutCancel(h.t.Context()), op.Config{
 		Store: h.st, Decide: planner.Decide, End: planner.End, Log: log, Crash: crash,

@@ -55,7 +55,7 @@ func (w work) keeping(ctx context.Context, member string, report appliance.Repor
 		wg.Go(func() { again(func(ctx context.Context) { k.starts(ctx, report) }) })
 		wg.Go(func() { again(k.promise) }) // commits must not wait for a start
 	}
-	err := do()
+	err := w.leading(ctx, report, do)
 	stop()
 	wg.Wait()
 	return err

@@ -14,7 +14,41 @@ const (
 	// anything. PostgreSQL tries again every 5 s (wal_retrieve_retry_interval).
 	standstill     = 20 * time.Second
 	standstillPoll = 100 * time.Millisecond
+	// lostPoll is the pause between two looks whether a slot has lost WAL.
+	lostPoll = time.Second
 )
+
+// keepWAL has the primary keep the WAL from now on that the stopped member needs when it
+// is back. The slots that a promotion finds keep none, and a look at much WAL, a rewind or
+// a clone may take longer than the primary keeps WAL without a slot.
+func (w world) keepWAL(ctx context.Context, m appliance.Member) error {
+	return w.inPrimary(ctx, func(_ facts, c *postgres.Control) error { return c.EnsureSlot(ctx, m.Slot) })
+}
+
+// lacksWAL is a watch for standbys whose slot has lost WAL that they need. One that was
+// rewound, or is a clone, takes no session before it has that WAL, and so doesn't say
+// itself that it stands still.
+func (w world) lacksWAL(f facts) func(context.Context, string) *appliance.Problem {
+	return func(ctx context.Context, name string) (why *appliance.Problem) {
+		m, ok := f.cluster.Member(name)
+		if !ok {
+			return nil
+		}
+		_ = wait.Until(ctx, lostPoll, func(ctx context.Context) (bool, error) {
+			lost := false
+			err := w.inPrimary(ctx, func(_ facts, c *postgres.Control) (err error) {
+				lost, err = postgres.SlotLost(ctx, c, m.Slot)
+				return err
+			})
+			if err == nil && lost {
+				why = appliance.NewProblem(appliance.ErrReplication, "the primary no longer has the WAL that %s needs", name).
+					WithHint("pgapp reinit %s --cluster %s clones it anew", name, f.cluster.Name)
+			}
+			return why != nil, nil
+		})
+		return why
+	}
+}
 
 // waitMoving waits until the standbys stream, as long as they can. The primary may no
 // longer have the WAL that a standby needs, or the standby may have gone its own way:

@@ -130,7 +130,7 @@ func (w work) awaitStreaming(names []string) func(context.Context, appliance.Rep
 		var hopeless []*appliance.Problem
 		for err == nil && len(names) > 0 {
 			var s *stuck
-			if err = w.stream(ctx, names, report); err == nil {
+			if err = w.leading(ctx, report, func() error { return w.stream(ctx, names, report) }); err == nil {
 				err = streamed(ctx, w.world, names, report)
 				break
 			}

@@ -79,6 +79,7 @@ func (p *Planner) Preview(_ context.Context, o appliance.Operation, c appliance.
 	dirs := dataDirs{world: world{
 		Planner: p, op: o, decision: *o.Decision, provider: provider,
 		cloning: make(chan struct{}, 1), settling: make(chan struct{}, 1), keepers: make(chan struct{}, 1),
+		leaders: make(chan struct{}, 1),
 	}}
 	if id := dirs.decision.Template; id != "" {
 		dirs.template = p.decidedTemplate(c.Spec, id)

@@ -135,6 +135,9 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 			return appliance.NewProblem(appliance.ErrInternal, "operation %s has no change of primary on record", p.work.op.ID)
 		}
 		if ch.Phase != p.phase {
+			if err := unlessServes(ctx, p, f, *ch); err != nil {
+				return err
+			}
 			p.begin(ch.Phase, time.Now())
 		}
 		if ch.Phase.Final() {
@@ -158,7 +161,7 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 		}
 		p.trouble = p.carryOut(ctx, f, next)
 		pause := changePoll
-		if p.trouble != nil && (ch.Phase == appliance.ChangeFencing || ch.Phase == appliance.ChangeRetracting) {
+		if p.trouble != nil && (ch.Phase == appliance.ChangeFencing || ch.Phase == appliance.ChangeRetracting || p.ready.endedLooks > endedLooks) {
 			pause = fencePause
 		}
 		if err := rest(ctx, pause); err != nil {

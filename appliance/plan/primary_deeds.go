@@ -13,8 +13,8 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// deedLimit bounds each command of a change of primary but the stop of a server and
-// the fence, which have their own limits.
+// deedLimit bounds each command of a change of primary but the stop of a server, the fence
+// and the start of a candidate, which have their own limits.
 const deedLimit = 10 * time.Second
 
 // carryOut carries out the step's commands at the same time; but the old primary is
@@ -78,7 +78,13 @@ func (p primaryChange) command(ctx context.Context, f facts, next ha.Step, c ha.
 			return err
 		}
 		p.ended(m.Name)
+		if m.Name == next.Change.To {
+			inspectEnded(ctx, p, f, m, mc)
+		}
 		return nil
+	}
+	if c.Verb == ha.Start && m.Name == next.Change.To {
+		return startCandidate(ctx, p, f, m, mc)
 	}
 	if c.Verb == ha.Stop {
 		ctx, cancel := context.WithTimeout(ctx, phaseLimit(appliance.ChangeStopping))
@@ -98,7 +104,7 @@ func (p primaryChange) command(ctx context.Context, f facts, next ha.Step, c ha.
 	case ha.Detach:
 		return p.detach(ctx, f, m, mc)
 	case ha.Promote:
-		return p.promote(ctx, f, m, mc, next.Change)
+		return promoteOrStart(ctx, p, f, m, mc, next.Change)
 	case ha.Point, ha.Attach:
 		return p.point(ctx, f, m, mc, next.Change.To)
 	case ha.Start:
@@ -135,18 +141,13 @@ func (p primaryChange) detach(ctx context.Context, f facts, m appliance.Member, 
 	})
 }
 
-// config is the member's configuration. The size of a file system is asked for once.
+// config is the member's configuration.
 func (p primaryChange) config(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, limits postgres.Limits) (postgres.Config, error) {
-	size, ok := p.ready.disks.Load(m.Name)
-	if !ok {
-		n, err := postgres.FileSystemBytes(ctx, mc)
-		if err != nil {
-			return postgres.Config{}, err
-		}
-		p.ready.disks.Store(m.Name, n)
-		size = n
+	size, err := p.ready.diskSize(ctx, m, mc)
+	if err != nil {
+		return postgres.Config{}, err
 	}
-	return f.configOn(m, limits, size.(int64)), nil
+	return f.configOn(m, limits, size), nil
 }
 
 // stop stops the old primary cleanly. A fast stop waits until the standbys have all WAL,
@@ -232,7 +233,19 @@ func (p primaryChange) point(ctx context.Context, f facts, m appliance.Member, m
 		return err
 	}
 	p.ready.apart.Delete(m.Name)
-	return postgres.Follow(ctx, mc, conf)
+	if !ok {
+		return postgres.Follow(ctx, mc, conf)
+	}
+	return postgres.FollowBy(ctx, mc, conf, reloading(p, f, m))
+}
+
+// reloading makes a member's server reload its files, in a session.
+func reloading(p primaryChange, f facts, m appliance.Member) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, lookLimit)
+		defer cancel()
+		return p.inMember(ctx, f, m, func(c *postgres.Control) error { return c.Reload(ctx) })
+	}
 }
 
 // startAgain starts the old primary on its own timeline.
@@ -276,5 +289,5 @@ func (p primaryChange) noteEpoch(ctx context.Context, f facts, next ha.Step) err
 	err = p.inMember(ctx, f, m, func(c *postgres.Control) error {
 		return c.RecordPromotion(ctx, promotionOf(*next.Known, next.Change, time.Now()))
 	})
-	return errors.Join(err, postgres.Follow(ctx, mc, conf))
+	return errors.Join(err, postgres.FollowBy(ctx, mc, conf, reloading(p, f, m)))
 }

@@ -44,6 +44,9 @@ type glance struct {
 	answered bool
 	// runs is set if the member doesn't answer while electing, but its server runs.
 	runs bool
+	// ended is set if the candidate doesn't answer while it is promoted, and its machine says
+	// that its server has ended.
+	ended bool
 }
 
 // look gathers the facts for the next decision. What a member doesn't answer is unknown.
@@ -58,18 +61,15 @@ func (p primaryChange) look(ctx context.Context, f facts, ch appliance.PrimaryCh
 	if ch.Phase == appliance.ChangeLooking && p.hasRest(ctx, f, ch) {
 		out.Lag = ^appliance.LSN(0)
 	}
-	if limit := phaseLimit(ch.Phase); limit > 0 {
-		begun := p.since
-		if p.ready.at.After(begun) {
-			begun = p.ready.at
-		}
-		out.Expired = time.Since(begun) > limit
-	}
+	out.Expired = p.ready.expired(ch.Phase, p.since)
 	var glances []glance
 	var wg sync.WaitGroup
 	wg.Go(func() { glances = p.glances(ctx, f, ch) })
 	wg.Go(func() { out.Old = p.old(ctx, f, ch) })
 	wg.Wait()
+	if p.ready.candidateEnded(ch, glances, time.Now()) { // it has forgotten what it was asked for
+		delete(p.given, ha.Command{Verb: ha.Promote, Member: ch.To})
+	}
 	for _, g := range glances {
 		if g.member.Name == ch.From && g.answered && !g.standing.InRecovery {
 			p.ready.limits, p.ready.seen = &g.standing.Limits, max(p.ready.seen, g.standing.Received)
@@ -85,7 +85,7 @@ func (p primaryChange) look(ctx context.Context, f facts, ch appliance.PrimaryCh
 			out.Standings = append(out.Standings, p.standing(g, ch))
 		}
 		if g.member.Name == ch.To {
-			out.Candidate = p.candidate(ctx, f, g)
+			out.Candidate = p.candidate(g)
 		}
 	}
 	if ch.Phase == appliance.ChangeElecting {
@@ -122,8 +122,11 @@ func (p primaryChange) glances(ctx context.Context, f facts, ch appliance.Primar
 				return
 			}
 			p.ready.own.Delete(m.Name)
-			if ch.Phase == appliance.ChangeElecting {
+			switch {
+			case ch.Phase == appliance.ChangeElecting:
 				out[i].runs = p.runs(ctx, f, m.Name)
+			case ch.Phase == appliance.ChangePromoting && m.Name == ch.To:
+				out[i].ended = hasNoServer(ctx, p.work.provider.Machine(f.cluster, m))
 			}
 		})
 	}
@@ -162,13 +165,25 @@ func (p primaryChange) ask(ctx context.Context, f facts, ch appliance.PrimaryCha
 	}
 	if timeline == f.cluster.Timeline && m.Epoch == f.cluster.Epoch {
 		g.line = f.cluster.Line()
-	} else if g.line, err = postgres.ReadLine(ctx, p.work.provider.Machine(f.cluster, m), timeline); err != nil {
+	} else if g.line, err = lineOn(ctx, p.work, f, m, timeline); err != nil {
 		return err
 	}
 	if g.standing.InRecovery {
 		p.ready.lines.Store(m.Name, lineAt{g.standing.Replayed, g.line})
 	}
 	return nil
+}
+
+// lineOn returns the ends of the timeline's ancestors on the member. A virtual machine's server
+// is asked itself, which is quicker than a command in the guest.
+func lineOn(ctx context.Context, w work, f facts, m appliance.Member, timeline uint32) (appliance.Line, error) {
+	if m.Placement == appliance.PlacementVM {
+		line, err := postgres.AskLine(ctx, m.Host, m.Port, f.secrets.Get(appliance.SecretReplicator), timeline)
+		if err == nil || ctx.Err() != nil {
+			return line, err
+		}
+	}
+	return postgres.ReadLine(ctx, w.provider.Machine(f.cluster, m), timeline)
 }
 
 // inMember runs f in a session to the member, a kept one if there is one.
@@ -210,24 +225,6 @@ func (p primaryChange) old(ctx context.Context, f facts, ch appliance.PrimaryCha
 	out := ha.Server{Gone: true}
 	if d.Ended > 0 && d.SystemIdentifier == f.cluster.SystemIdentifier {
 		out.Ended = d.Ended + 1 // the checkpoint's record ends after its beginning
-	}
-	return out
-}
-
-// candidate looks at the member to be promoted.
-func (p primaryChange) candidate(ctx context.Context, f facts, g glance) ha.Server {
-	if g.answered {
-		return ha.Server{Writes: !g.standing.InRecovery, Line: g.line}
-	}
-	if !p.hasEnded(g.member.Name) {
-		return ha.Server{}
-	}
-	out := ha.Server{Gone: true}
-	ctx, cancel := context.WithTimeout(ctx, lookLimit)
-	defer cancel()
-	d, err := postgres.InspectDataDir(ctx, p.work.provider.Machine(f.cluster, g.member))
-	if err == nil {
-		out.Writes = d.Written()
 	}
 	return out
 }

@@ -44,8 +44,16 @@ type readiness struct {
 	// apart are the standbys that the fence's phase has detached: their configuration names
 	// no primary and no directory to restore from.
 	apart sync.Map
-	// disks are the sizes of the members' file systems.
-	disks sync.Map
+	// replayed is how far the candidate has replayed that is promoted, and endedLooks the
+	// number of consecutive looks that found its server ended.
+	replayed   appliance.LSN
+	endedLooks int
+	// wrote tells of each candidate that was ended whether it had been promoted.
+	wrote sync.Map
+	// disks are the sizes of the members' file systems; measured is set once they were
+	// asked for.
+	disks    sync.Map
+	measured bool
 	// since is when the old primary was first seen stopped, zero while it runs.
 	since time.Time
 	// rest is the WAL that only the old primary's directory has.
@@ -92,7 +100,38 @@ func (p primaryChange) prepare(ctx context.Context, f facts, ch appliance.Primar
 	if ch.Kind == appliance.OpSwitchover {
 		wg.Go(func() { p.readyPrimary(ctx, f, ch.From) })
 	}
+	if !p.ready.measured {
+		p.ready.measured = true
+		wg.Go(func() { p.ready.measureDisks(ctx, p.work, f, ch.From) })
+	}
 	wg.Wait()
+}
+
+// measureDisks asks once for the sizes of the others' file systems, which their
+// configurations depend on. What a member doesn't answer in time is asked again when its
+// configuration is written.
+func (r *readiness) measureDisks(ctx context.Context, w work, f facts, from string) {
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, m := range f.cluster.Members {
+		if m.Name != from && m.Return == "" && !m.WantStopped {
+			wg.Go(func() { _, _ = r.diskSize(ctx, m, w.provider.Machine(f.cluster, m)) })
+		}
+	}
+	wg.Wait()
+}
+
+// diskSize is the size of the member's file system. It is asked for once.
+func (r *readiness) diskSize(ctx context.Context, m appliance.Member, mc appliance.Machine) (int64, error) {
+	if known, ok := r.disks.Load(m.Name); ok {
+		return known.(int64), nil
+	}
+	n, err := postgres.FileSystemBytes(ctx, mc)
+	if err == nil {
+		r.disks.Store(m.Name, n)
+	}
+	return n, err
 }
 
 // readyPrimary has the primary write a checkpoint, so that its stop is short, and takes

@@ -184,9 +184,15 @@ func lastProblem(c appliance.Cluster, member string) error {
 }
 
 // flushed tells whether the standbys have flushed what the primary had once the wanted
-// setting was in force. The position is taken once for each wanted setting.
+// setting was in force. The position is taken once for as long as the setting stays: where
+// another one came between, or the files have another one that the primary has yet to read,
+// commits may be acknowledged under that one.
 func (p settling) flushed(ctx context.Context, f facts, c *postgres.Control, inForce, want appliance.Promise) (bool, error) {
-	if !inForce.Equal(want) || want.None() || f.cluster.Promise.Equal(want) {
+	if !inForce.Equal(want) || !f.cluster.Sync.Equal(want) {
+		p.moment.at = 0
+		return false, nil
+	}
+	if want.None() || f.cluster.Promise.Equal(want) {
 		return false, nil
 	}
 	if p.moment.at == 0 || !p.moment.want.Equal(want) {

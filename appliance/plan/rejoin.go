@@ -157,7 +157,10 @@ func (j rejoin) goBack(ctx context.Context, way appliance.WayBack, report applia
 			return err
 		}
 	case appliance.WayFollow:
-		err = j.follow(ctx, report)
+		err = j.handedOver(ctx, report)
+		if err == nil {
+			err = j.follow(ctx, report)
+		}
 		if err == nil || !cloneMends(ctx, err, appliance.ErrReplication) {
 			return err
 		}
@@ -190,6 +193,17 @@ func cloneMends(ctx context.Context, err error, kinds ...appliance.ErrorID) bool
 		}
 	}
 	return false
+}
+
+// handedOver hands the primary's timeline over to the stopped member, whose WAL was compared,
+// and records that the member has it from there.
+func (j rejoin) handedOver(ctx context.Context, report appliance.Report) error {
+	return j.work.on(ctx, j.member, func(_ facts, m appliance.Member, mc appliance.Machine) error {
+		if !j.work.handOver(ctx, m, mc, report) {
+			return nil
+		}
+		return j.set(ctx, setPrepared)
+	})
 }
 
 // rewind makes the stopped member's data directory the primary's by pg_rewind.
@@ -294,7 +308,9 @@ func (j rejoin) followOnce(ctx context.Context, report appliance.Report) error {
 			if err := mc.StartServer(ctx); err != nil {
 				return err
 			}
-			return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
+			return unlessStuck(ctx, []string{m.Name}, j.work.lacksWAL(f), func(ctx context.Context) error {
+				return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
+			})
 		})
 		if err != nil {
 			return err

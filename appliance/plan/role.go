@@ -168,6 +168,7 @@ func (s starter) start(ctx context.Context, f facts, m appliance.Member, mc appl
 		} else if way != appliance.WayFollow {
 			return errors.Join(s.mark(ctx), s.leave(f, m, "its WAL is not the beginning of the primary's", report))
 		}
+		s.work.handOver(ctx, m, mc, report)
 	}
 	if err := s.launch(ctx, f, m, mc, d); err != nil {
 		return err
@@ -221,10 +222,10 @@ func (s starter) settleStandby(ctx context.Context, f facts, m appliance.Member,
 	case f.followsPrimary(m, seen):
 		return nil
 	}
-	if foreign, err := s.foreign(ctx, f, m, mc); err != nil {
+	if why, err := s.foreign(ctx, f, m, mc, seen); err != nil {
 		return err
-	} else if foreign {
-		return s.leave(f, m, "its WAL is of a promotion that the record does not have", report)
+	} else if why != "" {
+		return s.leave(f, m, why, report)
 	}
 	report(appliance.Progress{Detail: "pointing it to the primary " + f.cluster.Primary})
 	d, err := postgres.InspectDataDir(ctx, mc)

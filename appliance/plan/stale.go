@@ -2,6 +2,8 @@ package plan
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -20,21 +22,38 @@ func stale(c appliance.Cluster, m appliance.Member) bool {
 	return c.Epoch > 1 && m.Epoch != c.Epoch // before the first change no epoch tells members apart
 }
 
-// foreign marks a running standby that is on a timeline of another promotion, which took
-// a number of the recorded primary's. Streaming would not notice it.
-func (s starter) foreign(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine) (bool, error) {
+// foreign marks a running standby that can't follow the recorded primary, and says why. It
+// may be on a timeline of another promotion, which took a number of the recorded primary's:
+// streaming would not notice that. Or it has gone beyond the place where the primary's
+// timeline began: the primary would refuse it, and take its positions for its own WAL's
+// meanwhile.
+func (s starter) foreign(ctx context.Context, f facts, m appliance.Member, mc appliance.Machine, seen postgres.Observation) (why string, err error) {
 	if !stale(f.cluster, m) {
-		return false, nil
+		return "", nil
 	}
 	timeline, err := postgres.ReplayTimeline(ctx, m.Host, m.Port, f.secrets.Get(appliance.SecretReplicator))
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	line, err := postgres.ReadLine(ctx, mc, timeline)
-	if err != nil || ha.Foreign(f.cluster.Promotions, m.Epoch, line) == 0 {
-		return false, err
+	if err != nil {
+		return "", err
 	}
-	return true, s.mark(ctx)
+	received, e1 := appliance.ParseLSN(seen.ReceiveLSN)
+	replayed, e2 := appliance.ParseLSN(seen.LSN)
+	if err := errors.Join(e1, e2); err != nil {
+		return "", err
+	}
+	known, standing := ha.Known{Line: f.cluster.Line()}, ha.Standing{Line: line, Received: received, Replayed: replayed}
+	switch {
+	case ha.Foreign(f.cluster.Promotions, m.Epoch, line) != 0:
+		why = "its WAL is of a promotion that the record does not have"
+	case ha.WayOf(known, standing) != appliance.WayFollow:
+		why = fmt.Sprintf("it has WAL up to %s that the primary does not have", standing.Position())
+	default:
+		return "", nil
+	}
+	return why, s.mark(ctx)
 }
 
 // pointRest points the running standbys that the change has not pointed to the new

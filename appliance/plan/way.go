@@ -19,6 +19,9 @@ func (j rejoin) choose(ctx context.Context, report appliance.Report) error {
 		if err := j.work.stopMember(ctx, f.cluster, m, mc, report); err != nil {
 			return err
 		}
+		if err := j.work.keepWAL(ctx, m); err != nil {
+			return err
+		}
 		way, lost, err := j.wayOf(ctx, f, m, mc)
 		if err != nil {
 			return err

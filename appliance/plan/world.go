@@ -21,6 +21,8 @@ type world struct {
 	// settling has room for one, and holds it while the promise is settled; keepers holds
 	// the keeper that looks.
 	settling, keepers chan struct{}
+	// leaders has room for one, and holds what leads on stranded standbys.
+	leaders chan struct{}
 }
 
 // dataDirs makes, observes and removes data directories.

@@ -250,13 +250,18 @@ kill -HUP "$pid"`
 
 // Follow makes a running standby connect to its primary at once, also one that was
 // configured with Apart. A repeat does nothing.
-func Follow(ctx context.Context, sh Shell, c Config) error {
+func Follow(ctx context.Context, sh Shell, c Config) error { return FollowBy(ctx, sh, c, nil) }
+
+// FollowBy is [Follow] with a way to make the server reload its files that needs no command
+// on the member's machine, as a session to the server: in a guest each command costs a login
+// and several processes. If reload is nil or fails, the server gets a signal.
+func FollowBy(ctx context.Context, sh Shell, c Config, reload func(context.Context) error) error {
 	c.Apart = false
-	return reconfigure(ctx, sh, c)
+	return reconfigure(ctx, sh, c, reload)
 }
 
 // reconfigure writes the running member's pgapp.conf and makes the server read it.
-func reconfigure(ctx context.Context, sh Shell, c Config) error {
+func reconfigure(ctx context.Context, sh Shell, c Config, reload func(context.Context) error) error {
 	what := fmt.Sprintf("configuring the running member %q", c.Member)
 	l := sh.Layout()
 	conf, err := renderConf(l, c)
@@ -271,6 +276,9 @@ func reconfigure(ctx context.Context, sh Shell, c Config) error {
 		if old, unread := sh.ReadFile(ctx, target); unread != nil || !bytes.Equal(old, conf) {
 			return failure(appliance.ErrPostgresConfig, err, "%s: writing %s", what, ConfFile)
 		}
+	}
+	if reload != nil && reload(ctx) == nil {
+		return nil
 	}
 	if _, err := script(ctx, sh, followScript, l.DataDir); err != nil {
 		return failure(appliance.ErrPostgresStart, err, "%s", what)

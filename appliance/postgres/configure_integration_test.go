@@ -16,6 +16,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/postgres"
+	"pgapp/appliance/wait"
 )
 
 func TestConfigureRefusesBadParameter(t *testing.T) {
@@ -226,5 +227,48 @@ func TestFollowOnFullDiskNeedsTheSameConfiguration(t *testing.T) {
 	other.FreeReplay = true
 	if err := postgres.Follow(ctx, fullDisk{m}, other); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("another configuration on a full disk: %v", err)
+	}
+}
+
+// mute is a machine that runs no commands.
+type mute struct{ postgres.Shell }
+
+var errMute = errors.New("no command runs here")
+
+func (mute) Run(context.Context, appliance.Command) (appliance.Result, error) {
+	return appliance.Result{}, errMute
+}
+
+func TestReloadInSessionNeedsNoCommand(t *testing.T) {
+	t.Parallel()
+	c := newPrimary(t)
+	m, ctx := c.members[0], t.Context()
+	control := c.control(t, 0, postgres.MaintenanceDatabase)
+	must(t, postgres.Detach(ctx, mute{m}, c.config(0), control))
+	conf := c.config(0)
+	conf.Parameters = map[string]string{"work_mem": "7MB"}
+	must(t, postgres.FollowBy(ctx, mute{m}, conf, control.Reload))
+	shows(t, c, "7MB")
+	failed := func(context.Context) error { return errMute }
+	if err := postgres.FollowBy(ctx, mute{m}, c.config(0), failed); !errors.Is(err, errMute) {
+		t.Errorf("without a session and a command: %v", err)
+	}
+	conf.Parameters = map[string]string{"work_mem": "9MB"}
+	must(t, postgres.FollowBy(ctx, m, conf, failed))
+	shows(t, c, "9MB")
+}
+
+// shows waits until new sessions have that work_mem: a reload is not waited for.
+func shows(t *testing.T, c *cluster, want string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var got string
+	err := wait.Until(ctx, 50*time.Millisecond, func(context.Context) (bool, error) {
+		got = c.sql(t, 0, "postgres", "SHOW work_mem")
+		return got == want, nil
+	})
+	if err != nil {
+		t.Fatalf("work_mem is %s, want %s: %v", got, want, err)
 	}
 }

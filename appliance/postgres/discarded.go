@@ -14,8 +14,8 @@ import (
 )
 
 // commitsScript prints the transactions' records that pg_waldump $1 reads in $2 on
-// timeline $3 from $4 to $5.
-const commitsScript = "first=\n" + usedSegments + `"$1" --path="$d" --timeline="$3" --start="$4" --end="$5" --rmgr=Transaction`
+// timeline $3 from $4, which is in segment $6, to $5.
+const commitsScript = "first=$6\n" + usedSegments + `"$1" --path="$d" --timeline="$3" --start="$4" --end="$5" --rmgr=Transaction`
 
 // CountDiscarded counts what a stopped member's WAL holds beyond the position from,
 // where it left the primary's. It changes nothing. WAL that can't be read is no error:
@@ -29,7 +29,7 @@ func CountDiscarded(ctx context.Context, sh Shell, member string, end WALEnd, fr
 	var commits commitCounter
 	res, err := sh.Run(ctx, appliance.Command{Env: pgEnv(), Stdout: &commits, Argv: []string{
 		"/bin/sh", "-c", commitsScript, "sh", program(l, "pg_waldump"), l.DataDir + "/pg_wal",
-		strconv.FormatUint(uint64(end.Line.Timeline), 10), from.String(), end.At.String(),
+		strconv.FormatUint(uint64(end.Line.Timeline), 10), from.String(), end.At.String(), segmentOf(from),
 	}})
 	if ctx.Err() != nil {
 		return d, ctx.Err()

@@ -125,6 +125,13 @@ func (c *Control) slot(ctx context.Context, name string) (Slot, bool, error) {
 	return Slot{}, false, nil
 }
 
+// SlotLost tells whether the slot has lost WAL that its standby needs. A slot that doesn't
+// exist has lost none.
+func SlotLost(ctx context.Context, c *Control, name string) (bool, error) {
+	s, _, err := c.slot(ctx, name)
+	return s.WALStatus == "lost", err
+}
+
 // EnsureSlot creates the physical slot on the primary, which keeps WAL from now
 // on. A slot that keeps no WAL or has lost some is recreated, unless a standby
 // streams from it. A repeat does nothing.

@@ -77,11 +77,12 @@ func (c *Control) Under(ctx context.Context, p appliance.Promise, at appliance.L
 	return under, err
 }
 
-// Mark writes a little WAL and returns a position behind it. WAL that is written after
-// a reload shows that the walsender of a standby that has flushed it has the setting
-// that was reloaded.
+// Mark writes a little WAL, flushes it, and returns a position behind it. WAL that is
+// written after a reload shows that the walsender of a standby that has flushed it has the
+// setting that was reloaded. A commit without changes would not do: PostgreSQL flushes it
+// later, and the flushed position could be one of before the reload.
 func (c *Control) Mark(ctx context.Context) (appliance.LSN, error) {
-	if err := c.exec(ctx, "SELECT pg_current_xact_id()"); err != nil {
+	if err := Write(ctx, c); err != nil {
 		return 0, err
 	}
 	var lsn string

@@ -56,7 +56,7 @@ func TakeWAL(ctx context.Context, sh Shell, conf Config, c *Control, dir string,
 	var unread, unset error
 	var wg sync.WaitGroup
 	wg.Go(func() { end, unread = endOfRest(ctx, sh, wal, timeline, from) })
-	wg.Go(func() { unset = reconfigure(ctx, sh, conf) })
+	wg.Go(func() { unset = reconfigure(ctx, sh, conf, c.Reload) })
 	wg.Wait()
 	if err := errors.Join(unread, unset); err != nil {
 		return 0, err

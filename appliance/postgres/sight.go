@@ -21,6 +21,9 @@ type Sight struct {
 	// Receiving is set while a receiver runs; Quiet is how long ago it had a message.
 	Receiving bool
 	Quiet     time.Duration
+	// Asks is the silence after which a receiver asks its upstream for a message. It is 0
+	// where wal_receiver_timeout is off: then an idle upstream may stay silent for ever.
+	Asks time.Duration
 	// Streams are the standbys that stream from this server, Connected those and the ones
 	// that are connected to it otherwise.
 	Streams, Connected []string
@@ -34,6 +37,7 @@ const sightSQL = `SELECT pg_is_in_recovery(), s.system_identifier::text,
 	CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn()::text, '') ELSE pg_current_wal_flush_lsn()::text END,
 	CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn()::text, '') ELSE pg_current_wal_flush_lsn()::text END,
 	r.pid IS NOT NULL, coalesce(extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time), 0)::float8,
+	extract(epoch FROM current_setting('wal_receiver_timeout')::interval)::float8 / 2,
 	ARRAY(SELECT application_name FROM pg_stat_replication WHERE state = 'streaming' ORDER BY 1),
 	ARRAY(SELECT application_name FROM pg_stat_replication ORDER BY 1),
 	ARRAY(SELECT slot_name::text FROM pg_get_replication_slots() WHERE wal_status = 'lost' ORDER BY 1),
@@ -44,12 +48,12 @@ FROM pg_control_system() s LEFT JOIN pg_stat_wal_receiver r ON true`
 func (c *Control) Sight(ctx context.Context) (Sight, error) {
 	var s Sight
 	var received, replayed, setting string
-	var quiet float64
-	err := c.row(ctx, sightSQL, nil, &s.InRecovery, &s.SystemIdentifier, &received, &replayed, &s.Receiving, &quiet, &s.Streams, &s.Connected, &s.Lost, &setting)
+	var quiet, asks float64
+	err := c.row(ctx, sightSQL, nil, &s.InRecovery, &s.SystemIdentifier, &received, &replayed, &s.Receiving, &quiet, &asks, &s.Streams, &s.Connected, &s.Lost, &setting)
 	if err != nil {
 		return s, err
 	}
-	s.Quiet = time.Duration(quiet * float64(time.Second))
+	s.Quiet, s.Asks = time.Duration(quiet*float64(time.Second)), time.Duration(asks*float64(time.Second))
 	s.InForce = parsePromise(setting)
 	var e1, e2 error
 	s.Received, e1 = appliance.ParseLSN(received)

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"path"
 	"strconv"
 	"time"
 
@@ -38,16 +36,21 @@ type Standing struct {
 	Limits Limits
 }
 
-const standingSQL = `SELECT pg_is_in_recovery(), s.system_identifier::text,
+// standingSQL finds out first whether the standby waits and receives, and then its
+// positions, since replay goes on meanwhile. In the other order a position from before
+// replay ended would go with a wait from after it, and count as the end of the WAL.
+const standingSQL = `WITH w AS MATERIALIZED (SELECT EXISTS (SELECT FROM pg_stat_activity
+	WHERE backend_type = 'startup' AND wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval')) AS waits)
+SELECT pg_is_in_recovery(), s.system_identifier::text,
 	CASE WHEN pg_is_in_recovery() THEN 0 ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
 	CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn()::text, '') ELSE pg_current_wal_flush_lsn()::text END,
 	CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn()::text, '') ELSE pg_current_wal_flush_lsn()::text END,
 	r.pid IS NOT NULL, coalesce(r.latest_end_lsn::text, ''),
-	EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup' AND wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval')),
+	w.waits,
 	CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() ELSE '' END,
 	current_setting('max_connections')::int, current_setting('max_worker_processes')::int,
 	current_setting('max_prepared_transactions')::int, current_setting('max_locks_per_transaction')::int
-FROM pg_control_system() s LEFT JOIN pg_stat_wal_receiver r ON true`
+FROM pg_control_system() s CROSS JOIN w LEFT JOIN pg_stat_wal_receiver r ON true`
 
 // Standing asks the server.
 func (c *Control) Standing(ctx context.Context) (Standing, error) {
@@ -81,31 +84,54 @@ func (l Limits) Below(o Limits) string {
 // replays: functions of SQL know it only up to the last restartpoint (documentation
 // 53.4, IDENTIFY_SYSTEM).
 func ReplayTimeline(ctx context.Context, host string, port int, password appliance.Secret) (uint32, error) {
+	row, err := askReplication(ctx, host, port, password, "IDENTIFY_SYSTEM")
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(string(row[1]), 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("asking PostgreSQL at %s:%d for its timeline: %w", host, port, err)
+	}
+	return uint32(n), nil
+}
+
+// AskLine is [ReadLine] in a replication session to the server, which needs no command on
+// the member's machine.
+func AskLine(ctx context.Context, host string, port int, password appliance.Secret, timeline uint32) (appliance.Line, error) {
+	if timeline == 1 { // it has no history
+		return appliance.Line{Timeline: timeline}, nil
+	}
+	row, err := askReplication(ctx, host, port, password, fmt.Sprintf("TIMELINE_HISTORY %d", timeline))
+	if err != nil {
+		return appliance.Line{}, err
+	}
+	return newLine(timeline, parseHistory(string(row[1])))
+}
+
+// askReplication returns the row of two columns or more that answers a command in a new
+// replication session.
+func askReplication(ctx context.Context, host string, port int, password appliance.Secret, command string) ([][]byte, error) {
 	address := net.JoinHostPort(host, strconv.Itoa(port))
 	cfg, err := pgconn.ParseConfig("host=127.0.0.1 user=" + RoleReplicator + " sslmode=disable passfile=/dev/null")
 	if err != nil {
-		return 0, fmt.Errorf("preparing a session to %s: %w", address, err)
+		return nil, fmt.Errorf("preparing a session to %s: %w", address, err)
 	}
 	cfg.Host, cfg.Port, cfg.User, cfg.Password = host, uint16(port), RoleReplicator, password.Reveal() // #nosec G115 -- a port
 	cfg.TLSConfig, cfg.Fallbacks, cfg.ConnectTimeout, cfg.RequireAuth = nil, nil, connectTimeout, "scram-sha-256"
 	cfg.RuntimeParams = map[string]string{"replication": "true", "application_name": "pgapp"}
 	conn, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return 0, connectFailure(ctx, address, RoleReplicator, err)
+		return nil, connectFailure(ctx, address, RoleReplicator, err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	results, err := conn.Exec(ctx, "IDENTIFY_SYSTEM").ReadAll()
+	results, err := conn.Exec(ctx, command).ReadAll()
 	if err != nil {
-		return 0, fmt.Errorf("asking PostgreSQL at %s for its timeline: %w", address, serverError(err))
+		return nil, fmt.Errorf("asking PostgreSQL at %s for its timeline: %w", address, serverError(err))
 	}
 	if len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) < 2 {
-		return 0, fmt.Errorf("asking PostgreSQL at %s for its timeline: no answer", address)
+		return nil, fmt.Errorf("asking PostgreSQL at %s for its timeline: no answer", address)
 	}
-	n, err := strconv.ParseUint(string(results[0].Rows[0][1]), 10, 32)
-	if err != nil {
-		return 0, fmt.Errorf("asking PostgreSQL at %s for its timeline: %w", address, err)
-	}
-	return uint32(n), nil
+	return results[0].Rows[0], nil
 }
 
 // ReadLine reads the ends of the timeline's ancestors on the member.
@@ -114,6 +140,11 @@ func ReadLine(ctx context.Context, sh Shell, timeline uint32) (appliance.Line, e
 	if err != nil {
 		return appliance.Line{}, err
 	}
+	return newLine(timeline, ancestors)
+}
+
+// newLine is the line that ends in the timeline.
+func newLine(timeline uint32, ancestors []Ancestor) (appliance.Line, error) {
 	l := appliance.Line{Timeline: timeline}
 	for _, a := range ancestors {
 		at, err := appliance.ParseLSN(a.End)
@@ -134,7 +165,7 @@ const (
 // [Follow]. It returns when no receiver runs. A repeat is safe.
 func Detach(ctx context.Context, sh Shell, conf Config, c *Control) error {
 	conf.Apart = true
-	if err := reconfigure(ctx, sh, conf); err != nil {
+	if err := reconfigure(ctx, sh, conf, c.Reload); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, detachLimit)
@@ -145,14 +176,18 @@ func Detach(ctx context.Context, sh Shell, conf Config, c *Control) error {
 	})
 }
 
+// markScript makes standby.signal in the data directory $1, durably, if it is one.
+const markScript = `set -eu
+[ -e "$1/PG_VERSION" ] || exit 0
+umask 077
+[ -e "$1/standby.signal" ] || : >"$1/standby.signal"
+sync -- "$1/standby.signal" "$1"`
+
 // MarkStandby has the stopped member's next start be a standby's. It does nothing if
-// the directory is no data directory. A repeat is safe.
+// the directory is no data directory. A repeat is safe. It is one command, since a
+// switchover waits for it.
 func MarkStandby(ctx context.Context, sh Shell) error {
-	dir := sh.Layout().DataDir
-	if _, err := sh.ReadFile(ctx, path.Join(dir, "PG_VERSION")); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err := ensureEmpty(ctx, sh, path.Join(dir, "standby.signal")); err != nil {
+	if _, err := script(ctx, sh, markScript, sh.Layout().DataDir); err != nil {
 		return failure(appliance.ErrPostgresConfig, err, "writing standby.signal")
 	}
 	return nil

@@ -32,8 +32,13 @@ const (
 	CheckDurability   = "durability"
 )
 
-// replayWait is the time for a standby to replay the primary's writes.
-const replayWait = 5 * time.Second
+const (
+	// replayWait is the time for a standby to replay the primary's writes. A busy machine
+	// takes seconds for a record that works on many files, as the drop of a database.
+	replayWait = 15 * time.Second
+	// longestDelay is the least recovery_min_apply_delay that verify doesn't wait for.
+	longestDelay = 5 * time.Second
+)
 
 // Target is a member to verify.
 type Target struct {

@@ -38,7 +38,7 @@ func (m *subject) orDelayed(v verdict) verdict {
 
 // delayed tells whether the delay is too long for verify to wait.
 func (m *subject) delayed() bool {
-	return m.seen.InRecovery && m.facts.delay >= replayWait
+	return m.seen.InRecovery && m.facts.delay >= longestDelay
 }
 
 func (m *subject) delayText() string {
@@ -67,14 +67,22 @@ WHERE s.backend_type = 'startup' AND a.pid <> s.pid AND a.pid <> pg_backend_pid(
 		OR (s.wait_event LIKE 'RecoveryConflict%' OR s.wait_event = 'BufferPin') AND a.xact_start IS NOT NULL AND a.backend_xmin IS NOT NULL)
 ORDER BY a.xact_start LIMIT 1`
 
+// replaySQL tells how far the standby is, and what its replay waits for.
+const replaySQL = `SELECT coalesce(pg_last_wal_receive_lsn()::text, 'nothing'), coalesce(pg_last_wal_replay_lsn()::text, 'nothing'),
+	coalesce((SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), 'nothing')`
+
 // heldUp names the session that blocks the standby's replay, as the end of a
-// sentence; without one it returns "".
+// sentence; without one it says what replay waits for.
 func (m *subject) heldUp(ctx context.Context) string {
 	var pid, sessions int
 	var age int64
 	var user, database, state, limit string
-	if err := m.admin.row(ctx, heldUpSQL, nil, &pid, &user, &database, &state, &age, &sessions, &limit); err != nil {
-		return "" // no row: no session blocks replay
+	if err := m.admin.row(ctx, heldUpSQL, nil, &pid, &user, &database, &state, &age, &sessions, &limit); err != nil { // no row: no session blocks replay
+		var received, replayed, waits string
+		if err := m.admin.row(ctx, replaySQL, nil, &received, &replayed, &waits); err != nil {
+			return ""
+		}
+		return fmt.Sprintf("; it has received %s and replayed %s, and replay waits for %s", received, replayed, waits)
 	}
 	text := fmt.Sprintf("; replay waits for the session with pid %d of role %s in database %s, %s, whose transaction is %s old",
 		pid, user, database, state, time.Duration(age)*time.Second)

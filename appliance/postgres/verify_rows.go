@@ -18,6 +18,8 @@ const (
 	// longHeader is the size of a page header, by which the insert position may be
 	// ahead of the flushed position with all WAL flushed.
 	longHeader = 40
+	// countTime bounds the tries.
+	countTime = 5 * time.Second
 )
 
 // countRows compares the rows of all tables of the user's database. Every other
@@ -33,7 +35,7 @@ func (v *verification) countRows(ctx context.Context) {
 		undecided := slices.ContainsFunc(standbys, func(m *subject) bool { return m.rows.skipped })
 		switch {
 		case try+1 < countTries:
-		case !undecided && try%2 == 0, time.Since(start) >= replayWait:
+		case !undecided && try%2 == 0, time.Since(start) >= countTime:
 			return
 		default:
 			pause(ctx, countPause)

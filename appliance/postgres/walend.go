@@ -46,13 +46,13 @@ func EndOfWAL(ctx context.Context, sh Shell) (WALEnd, error) {
 	if err != nil {
 		return WALEnd{}, failure(appliance.ErrRewind, err, "%s", what)
 	}
-	line, err := lineOf(ctx, sh, found.highest)
+	line, err := ReadLine(ctx, sh, found.highest)
 	if err != nil {
 		return WALEnd{}, failure(appliance.ErrRewind, err, "%s", what)
 	}
 	var told appliance.Line
 	if found.told > found.highest {
-		if told, err = lineOf(ctx, sh, found.told); err != nil {
+		if told, err = ReadLine(ctx, sh, found.told); err != nil {
 			return WALEnd{}, failure(appliance.ErrRewind, err, "%s", what)
 		}
 	}
@@ -126,22 +126,6 @@ func parseWAL(out string) (walFound, error) {
 	return f, nil
 }
 
-func lineOf(ctx context.Context, sh Shell, timeline uint32) (appliance.Line, error) {
-	history, err := TimelineHistory(ctx, sh, timeline)
-	if err != nil {
-		return appliance.Line{}, err
-	}
-	line := appliance.Line{Timeline: timeline}
-	for _, a := range history {
-		at, err := appliance.ParseLSN(a.End)
-		if err != nil {
-			return appliance.Line{}, fmt.Errorf("reading the history of timeline %d: %w", timeline, err)
-		}
-		line.Ancestors = append(line.Ancestors, appliance.Switch{Timeline: a.Timeline, At: at})
-	}
-	return line, nil
-}
-
 // usedSegments links the segments in $2 that have been written to, in a directory $d,
 // but for those at positions before $first. pg_waldump asks any segment for its size, and
 // fails if it comes upon one that was made in advance, which is empty.
@@ -159,7 +143,29 @@ done
 // lastRecordScript prints the last record that pg_waldump $1 reads in $2 on timeline
 // $3 from $4 on, which is in segment $5, and then the timeline's segments, each with the position that its first
 // page has. The end of the WAL is an error to pg_waldump, so its exit code says nothing.
-const lastRecordScript = "first=$5\n" + usedSegments + `"$1" --path="$d" --timeline="$3" --start="$4" | tail -n 1
+//
+// A description costs far more than the record's check, above all that of a logical
+// message, which is written out byte by byte. So all records are checked first, and only
+// the last one, whose position pg_waldump's error has, is described, by its beginning. The
+// error for a segment that doesn't exist has no position: then the records of the segment
+// before it are described, or all if none begins there, and not beyond: pg_waldump waits
+// for such a segment for 5 s.
+const lastRecordScript = "first=$5\n" + usedSegments + `end=$("$1" --quiet --path="$d" --timeline="$3" --start="$4" 2>&1) || :
+at=$(printf '%s\n' "$end" | sed -n 's|.*error in WAL record at \([0-9A-F]*/[0-9A-F]*\): .*|\1|p')
+gap=$(printf '%s\n' "$end" | sed -n 's|.*could not find file "[0-9A-F]\{8\}\([0-9A-F]*\)".*|\1|p')
+if [ "$gap" ]; then
+	for f in "$d/$(printf %08X "$3")"*; do
+		n=${f##*/}
+		n=${n#????????}
+		[ ! "$n" \< "$gap" ] || at=$n
+	done
+	[ "$at" != "$5" ] || at=
+	at=${at:+${at%????????}/${at#??????????????}000000}
+	gap=${gap%????????}/${gap#??????????????}000000
+	[ -z "$at" ] || "$1" --quiet --path="$d" --timeline="$3" --start="$at" --end="$gap" --limit=1 >/dev/null 2>&1 || at=
+fi
+"$1" --path="$d" --timeline="$3" --start="${at:-$4}" ${gap:+--end="$gap"} 2>/dev/null | tail -n 1 | cut -c 1-400
+printf '%s\n' "$end" >&2
 for f in "$d/$(printf %08X "$3")"*; do
 	[ ! -e "$f" ] || echo "segment ${f##*/}" $(od -An -tx8 -j8 -N8 -- "$f")
 done`
@@ -193,7 +199,7 @@ func lastRecord(ctx context.Context, sh Shell, wal string, timeline uint32, from
 	res, err := sh.Run(ctx, appliance.Command{Env: pgEnv(), Argv: []string{
 		"/bin/sh", "-c", lastRecordScript, "sh", program(sh.Layout(), "pg_waldump"), wal,
 		strconv.FormatUint(uint64(timeline), 10), from.String(),
-		fmt.Sprintf("%08X%08X", uint64(from)>>32, uint64(from)%(1<<32)/walSegment),
+		segmentOf(from),
 	}})
 	if err != nil {
 		return walTail{}, err
@@ -241,6 +247,11 @@ const (
 	walLongHeader = 40
 	walAlign      = 8
 )
+
+// segmentOf is the name of the segment with the position, without its timeline.
+func segmentOf(at appliance.LSN) string {
+	return fmt.Sprintf("%08X%08X", uint64(at)>>32, uint64(at)%(1<<32)/walSegment)
+}
 
 // recordEnd returns the position after the record.
 func recordEnd(start appliance.LSN, length uint64) appliance.LSN {

@@ -17,6 +17,16 @@ import (
 	"pgapp/appliance"
 )
 
+// TestSilentMemberMakesNoLag has a member give no answer, for which others are waited for.
+func TestSilentMemberMakesNoLag(t *testing.T) {
+	t.Parallel()
+	states := []MemberState{{Name: "primary", Up: true}, {Name: "near", Up: true, Standby: true}, {Name: "far", Up: true, Standby: true}, {Name: "silent"}}
+	compare(states, []sighting{{at: 1000, newest: 1000}, {at: 990, newest: 995}, {at: 400, newest: 1005}, {newest: 90_000}})
+	if states[1].Behind != 15 || states[2].Behind != 605 || states[0].Behind != 0 || states[3].Behind != 0 {
+		t.Errorf("%+v", states)
+	}
+}
+
 func TestToken(t *testing.T) {
 	t.Parallel()
 	for _, want := range []Token{{}, {1, 0}, {3, 0x3000148}, {1<<32 - 1, 1<<64 - 1}} {

@@ -45,17 +45,16 @@ func (s *Site) Watch(ctx context.Context) {
 	}
 	for {
 		states := make([]MemberState, len(watches))
-		positions := make([]uint64, len(watches))
+		seen := make([]sighting, len(watches))
 		var wg sync.WaitGroup
 		for i := range watches {
-			wg.Go(func() { states[i], positions[i] = watches[i].look(ctx) })
+			wg.Go(func() {
+				states[i], seen[i].at = watches[i].look(ctx)
+				seen[i].newest = s.newest.Load()
+			})
 		}
 		wg.Wait()
-		for i, at := range positions {
-			if newest := s.newest.Load(); states[i].Standby && newest > at {
-				states[i].Behind = newest - at
-			}
-		}
+		compare(states, seen)
 		s.members.Store(&states)
 		if !rest(ctx, watchEvery) {
 			break
@@ -63,6 +62,25 @@ func (s *Site) Watch(ctx context.Context) {
 	}
 	for i := range watches {
 		watches[i].close(ctx)
+	}
+}
+
+// sighting is a member's position, and the primary's newest one known when it answered.
+type sighting struct{ at, newest uint64 }
+
+// compare sets how far standbys were behind when the last member that answered did. What
+// was written later, while a member that gives no answer was waited for, is no lag.
+func compare(states []MemberState, seen []sighting) {
+	newest := uint64(0)
+	for i, s := range seen {
+		if states[i].Up {
+			newest = max(newest, s.newest)
+		}
+	}
+	for i, s := range seen {
+		if states[i].Standby && newest > s.at {
+			states[i].Behind = newest - s.at
+		}
 	}
 }
 

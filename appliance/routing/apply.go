@@ -15,7 +15,7 @@ import (
 // apply has the process hold what follows from the records now. It starts the process if
 // it doesn't run, and ends it if no cluster needs it.
 func (r *Router) apply(ctx context.Context) error {
-	leave, err := r.enter(ctx)
+	ctx, leave, err := r.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -39,10 +39,10 @@ func (r *Router) apply(ctx context.Context) error {
 	r.hung = time.Time{}
 	routes := r.routes(clusters, status)
 	if status.Build != r.cfg.Build { // or none runs
+		r.last = nil
 		if status, err = r.cfg.Process.Ensure(ctx, r.next(routes, status.Number)); err != nil {
 			return err
 		}
-		r.last = nil
 		if clusters, err = r.cfg.Store.Clusters(ctx); err != nil { // the records may have changed meanwhile
 			return err
 		}
@@ -75,16 +75,6 @@ func (r *Router) keepPorts(ctx context.Context, clusters []appliance.Cluster, st
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// enter waits until nobody else talks to the process.
-func (r *Router) enter(ctx context.Context) (leave func(), err error) {
-	select {
-	case r.turn <- struct{}{}:
-		return func() { <-r.turn }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
 }
 
 // needed tells whether a cluster has endpoints.
@@ -133,14 +123,7 @@ func (r *Router) silent(ctx context.Context, err error) error {
 		defer cancel()
 		return errors.Join(err, l.KillProcess(asked))
 	}
-	return errors.Join(err, r.kill(ctx))
-}
-
-// kill ends the process, and with it all connections through it.
-func (r *Router) kill(ctx context.Context) error {
-	asked, cancel := context.WithTimeout(context.WithoutCancel(ctx), asking)
-	defer cancel()
-	return r.cfg.Process.Kill(asked)
+	return errors.Join(err, r.end(ctx))
 }
 
 // endIf ends the process, which no cluster needs. A daemon that has never known a cluster

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -43,6 +44,12 @@ type layered struct {
 	kernel Kernel
 
 	mu sync.Mutex
+	// asked are the kernel's routes that were asked for last, nil if the kernel shall lead
+	// nowhere.
+	asked []appliance.Route
+	// taken are the addresses of these at which another program listens. The kernel would
+	// lead that program's clients astray.
+	taken map[string]bool
 	// held are the kernel's routes as they were applied last, if known is set.
 	held   []appliance.Route
 	known  bool
@@ -59,6 +66,9 @@ func Over(p Process, k Kernel) Process { return &layered{Process: p, kernel: k} 
 func (l *layered) Ensure(ctx context.Context, routes appliance.Routes) (appliance.RouteStatus, error) {
 	kerr := l.apply(ctx, routes)
 	status, err := l.Process.Ensure(ctx, routes)
+	if kerr == nil && err == nil {
+		kerr = l.yield(ctx, status)
+	}
 	return status, errors.Join(kerr, err)
 }
 
@@ -69,13 +79,64 @@ func (l *layered) Apply(ctx context.Context, routes appliance.Routes) (appliance
 	if kerr != nil && errors.Is(err, endpoint.ErrNotRunning) {
 		return status, kerr // the kernel may lead somewhere
 	}
+	if kerr == nil && err == nil {
+		kerr = l.yield(ctx, status)
+	}
 	return status, errors.Join(kerr, err)
 }
 
 func (l *layered) apply(ctx context.Context, routes appliance.Routes) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	is := slices.DeleteFunc(slices.Clone(routes.Clusters), func(r appliance.Route) bool { return !r.Kernel })
+	l.asked = slices.DeleteFunc(slices.Clone(routes.Clusters), func(r appliance.Route) bool { return !r.Kernel })
+	return l.set(ctx)
+}
+
+// yield leaves the addresses to another program at which the process can't listen, and takes
+// those back at which it can again.
+func (l *layered) yield(ctx context.Context, status appliance.RouteStatus) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.yieldLocked(ctx, status)
+}
+
+func (l *layered) yieldLocked(ctx context.Context, status appliance.RouteStatus) error {
+	now := map[string]bool{}
+	for _, r := range l.asked {
+		c := find(status, r.Cluster)
+		if c == nil {
+			continue
+		}
+		for _, e := range []appliance.EndpointStatus{c.RW, c.RO} {
+			if e.Problem != "" {
+				now[e.Address] = true
+			}
+		}
+	}
+	if len(l.asked) == 0 || maps.Equal(now, l.taken) {
+		return nil
+	}
+	before := l.taken
+	l.taken = now
+	err := l.set(ctx)
+	if err != nil {
+		l.taken = before // so it is tried again
+	}
+	return err
+}
+
+// set has the kernel lead as it was asked to, but for the addresses that are taken. The
+// caller holds mu.
+func (l *layered) set(ctx context.Context) error {
+	is := slices.Clone(l.asked)
+	for i := range is {
+		if l.taken[is[i].RW] {
+			is[i].RW = ""
+		}
+		if l.taken[is[i].RO] {
+			is[i].RO = ""
+		}
+	}
 	if l.known && reflect.DeepEqual(is, l.held) {
 		return nil
 	}
@@ -111,7 +172,7 @@ func (l *layered) remove(ctx context.Context) error {
 	if err := l.kernel.Remove(ctx); err != nil {
 		return fmt.Errorf("removing the kernel's rules: %w", err)
 	}
-	l.held, l.known = nil, true
+	l.held, l.known, l.taken = nil, true, nil
 	return nil
 }
 
@@ -120,6 +181,11 @@ func (l *layered) Status(ctx context.Context) (appliance.RouteStatus, error) {
 	status, err := l.Process.Status(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err == nil {
+		if yerr := l.yieldLocked(ctx, status); yerr != nil {
+			l.problem = yerr
+		}
+	}
 	l.mend(ctx)
 	if l.problem == nil {
 		return status, err
@@ -226,7 +292,7 @@ func (l *layered) Kill(ctx context.Context) error {
 	both.Go(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.known = false
+		l.known, l.asked = false, nil
 		block = l.kernel.Block(ctx)
 	})
 	err := l.Process.Kill(ctx)

@@ -114,3 +114,50 @@ func TestKernelThatFailsMayLeadSomewhere(t *testing.T) {
 		t.Errorf("the kernel leads again: blocked %v, error %v", k.blocked, err)
 	}
 }
+
+// TestKernelLeavesAPortToAnotherProgram has another program listen at an endpoint's address:
+// the kernel must not lead that program's clients to a member.
+func TestKernelLeavesAPortToAnotherProgram(t *testing.T) {
+	t.Parallel()
+	k := &kernelRules{}
+	p := &process{status: appliance.RouteStatus{Clusters: []appliance.ClusterRouteStatus{
+		{Cluster: "main", RW: appliance.EndpointStatus{Address: "127.0.0.1:5000", Problem: "address already in use"}, RO: appliance.EndpointStatus{Address: "127.0.0.1:5001"}},
+	}}}
+	both := routing.Over(p, k)
+	leads := func(why, rw string) {
+		t.Helper()
+		if len(k.is) != 1 || k.is[0].RW != rw || k.is[0].RO != "127.0.0.1:5001" {
+			t.Errorf("%s: the kernel has %+v; want rw at %q", why, k.is, rw)
+		}
+	}
+	routes := routesOf(1, true)
+	routes.Clusters[0].RO = "127.0.0.1:5001"
+	apply := func() {
+		t.Helper()
+		if _, err := both.Apply(t.Context(), routes); err != nil {
+			t.Fatal(err)
+		}
+		routes.Number++
+	}
+	status := func() {
+		t.Helper()
+		if _, err := both.Status(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply()
+	leads("the port is taken", "")
+	routes.Clusters[0].Closed = true
+	apply()
+	leads("another state", "")
+	p.status.Clusters[0].RW.Problem = ""
+	status()
+	leads("the port is free again", "127.0.0.1:5000")
+	p.status.Clusters[0].RW.Problem = "address already in use"
+	k.fails = errNone
+	status()
+	k.fails, p.status.Clusters[0].RO.Problem = nil, ""
+	leads("taken again, and the kernel refuses", "127.0.0.1:5000")
+	status()
+	leads("taken again", "")
+}

@@ -51,7 +51,8 @@ func (m *memory) facts(c appliance.Cluster) Facts {
 	return Facts{Looks: looks, Verified: m.sound(c), Cut: m.cut, Serving: maps.Clone(m.serving)}
 }
 
-// remember takes for true what the process holds.
+// remember takes for true what the process holds. A primary that it holds with another
+// address than the record's has to be verified.
 func (m *memory) remember(c appliance.Cluster, held appliance.RouteStatus) {
 	m.serving = map[string]bool{}
 	s, ok := held.Cluster(c.Name)
@@ -61,7 +62,8 @@ func (m *memory) remember(c appliance.Cluster, held appliance.RouteStatus) {
 	for _, name := range s.RO.To {
 		m.serving[name] = true
 	}
-	if !m.sound(c) && slices.Contains(s.RW.To, c.Primary) {
+	here := s.Primary != nil && *s.Primary == memberOf(c.PrimaryMember())
+	if !m.sound(c) && here && slices.Contains(s.RW.To, c.Primary) {
 		m.verified, m.epoch = c.Primary, c.Epoch
 	}
 }

@@ -275,6 +275,46 @@ func TestRunReplacesAFrozenProcess(t *testing.T) {
 	run.Wait()
 }
 
+// TestWorkLeadsByTheRecordAgain finds a process that somebody has made lead elsewhere, and one
+// that ends with that in its file.
+func TestWorkLeadsByTheRecordAgain(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.cfg.Serves = func(context.Context, appliance.Cluster) bool { return true }
+	at := freePair(t)
+	d.cluster("main", at)
+	if err := d.update(t.Context(), "main", func(c *appliance.Cluster) { c.Phase = appliance.PhaseReady }); err != nil {
+		t.Fatal(err)
+	}
+	led := func() {
+		t.Helper()
+		if err := d.Work(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if s, _ := d.status().Cluster("main"); s.Primary == nil || s.Primary.Address != "127.0.0.1:1" || s.Closed || s.RW.Problem != "" {
+			t.Errorf("status %+v", s)
+		}
+	}
+	led()
+	elsewhere := appliance.Routes{Number: 1 << 62, Clusters: []appliance.Route{{
+		Cluster: "main", RW: at.RWAddress(), RO: at.ROAddress(), Primary: &appliance.RouteMember{Name: "node0", Address: "127.0.0.1:9"},
+	}}}
+	for range 2 {
+		if _, err := d.cfg.Process.Apply(t.Context(), elsewhere); err != nil {
+			t.Fatal(err)
+		}
+		led()
+		elsewhere.Number += 1 << 61
+	}
+	if _, err := d.cfg.Process.Apply(t.Context(), elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.cfg.Process.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	led()
+}
+
 // TestWorkLeavesTheProcessOfALostState has a daemon find an empty state in a home whose
 // clusters live.
 func TestWorkLeavesTheProcessOfALostState(t *testing.T) {

@@ -93,9 +93,7 @@ type Router struct {
 	begin chan struct{}
 	once  sync.Once
 
-	// turn is held by whoever talks to the process, so that states go there in the order
-	// in which they were made.
-	turn chan struct{}
+	turn turn
 	// The following are the turn's.
 	number uint64
 	last   []appliance.Route
@@ -113,7 +111,7 @@ type Router struct {
 // New makes a router. It does nothing before [Router.Run].
 func New(cfg Config) *Router {
 	r := &Router{
-		cfg: cfg, wake: make(chan struct{}, 1), begin: make(chan struct{}), turn: make(chan struct{}, 1), known: map[string]*memory{},
+		cfg: cfg, wake: make(chan struct{}, 1), begin: make(chan struct{}), turn: turn{held: make(chan struct{}, 1)}, known: map[string]*memory{},
 		number: cmp.Or(cfg.First, uint64(time.Now().UnixMilli())), //nolint:gosec // after 1970
 	}
 	if r.cfg.Serves == nil {

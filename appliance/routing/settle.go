@@ -55,6 +55,9 @@ func (r *Router) settle(ctx context.Context, cluster string, note func(*memory, 
 		limit = leaving
 	}
 	err = r.push(ctx, limit)
+	if errors.Is(err, errGivenUp) { // another cluster's change has ended the process
+		err = r.push(ctx, limit)
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -80,14 +83,19 @@ func (r *Router) settle(ctx context.Context, cluster string, note func(*memory, 
 
 // push applies what follows from the records now, to a process that runs, within that
 // time. The end of a process that is not needed may take longer.
-func (r *Router) push(whole context.Context, limit time.Duration) error {
+func (r *Router) push(whole context.Context, limit time.Duration) (err error) {
 	ctx, cancel := context.WithTimeout(whole, limit)
 	defer cancel()
-	leave, err := r.enter(ctx)
+	ctx, leave, err := r.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
+	defer func() {
+		if errors.Is(context.Cause(ctx), errGivenUp) {
+			err = errGivenUp
+		}
+	}()
 	clusters, err := r.cfg.Store.Clusters(ctx)
 	if err != nil {
 		return err

@@ -115,6 +115,9 @@ func (m machineSpec) devices() *libvirtxml.DomainDeviceList {
 			Backend: &libvirtxml.DomainRNGBackend{Random: &libvirtxml.DomainRNGBackendRandom{Device: "/dev/urandom"}},
 		}},
 		MemBalloon: &libvirtxml.DomainMemBalloon{Model: "none"},
+		// Without it a guest whose kernel panicked runs on and answers nobody; with it
+		// on_crash ends the domain, and libvirt tells.
+		Panics: []libvirtxml.DomainPanic{{Model: "isa"}},
 	}
 }
 

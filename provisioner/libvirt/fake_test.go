@@ -6,6 +6,7 @@ import (
 	"io"
 	"path"
 	"sync"
+	"time"
 
 	"libvirt.org/go/libvirtxml"
 
@@ -43,7 +44,9 @@ type fake struct {
 	failUpload  error
 	// failDestroy is the answer to a request to end a domain.
 	failDestroy error
-	events      fakeEvents
+	// used is the domains' processor time.
+	used   map[string]time.Duration
+	events fakeEvents
 }
 
 func newFake() *fake {
@@ -97,6 +100,16 @@ func (f *fake) Domain(_ context.Context, name string) (rpc.Domain, error) {
 		return rpc.Domain{}, rpc.ErrNotFound
 	}
 	return *d, nil
+}
+
+func (f *fake) ProcessorTime(_ context.Context, name string) (time.Duration, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, ok := f.find(name)
+	if !ok {
+		return 0, rpc.ErrNotFound
+	}
+	return f.used[d.Name], nil
 }
 
 func (f *fake) Domains(context.Context) ([]rpc.Domain, error) {

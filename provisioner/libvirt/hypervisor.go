@@ -3,6 +3,7 @@ package libvirt
 import (
 	"context"
 	"io"
+	"time"
 
 	"libvirt.org/go/libvirtxml"
 
@@ -30,6 +31,7 @@ func hypervisorOf(c *rpc.Conn) hypervisor { return hypervisor{c, c, c, c, c, c, 
 type domainLookup interface {
 	Domain(ctx context.Context, name string) (rpc.Domain, error)
 	Domains(ctx context.Context) ([]rpc.Domain, error)
+	ProcessorTime(ctx context.Context, name string) (time.Duration, error)
 }
 
 type powerCalls interface {

@@ -3,6 +3,7 @@ package libvirt
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"pgapp/appliance"
 	"pgapp/appliance/ssh"
@@ -20,6 +21,20 @@ type Login struct {
 }
 
 const sshPort = 22
+
+// ProcessorTime is the time that this host's processors have worked for the member's
+// machine since the machine was started: for the guest and for QEMU itself. A member on the
+// host has no machine: that is a problem with id usage.
+func (p *Provider) ProcessorTime(ctx context.Context, c appliance.Cluster, m appliance.Member) (time.Duration, error) {
+	if m.Placement != appliance.PlacementVM {
+		return 0, appliance.NewProblem(appliance.ErrUsage, "%s is a process on this machine: its control group counts what it uses", m.Name)
+	}
+	d, err := p.machines.domainOf(ctx, c.UUID, m)
+	if err != nil {
+		return 0, err
+	}
+	return p.machines.virt.ProcessorTime(ctx, d.UUID)
+}
 
 // Login returns how to log in to the member's machine, which may be off. A
 // member on the host has none: that is a problem with id usage.

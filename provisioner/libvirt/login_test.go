@@ -1,10 +1,13 @@
 package libvirt
 
 import (
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"pgapp/appliance"
+	"pgapp/provisioner/libvirt/rpc"
 )
 
 func TestLogin(t *testing.T) {
@@ -29,6 +32,24 @@ func TestLogin(t *testing.T) {
 	_, err = w.Login(t.Context(), c, c.Members[0])
 	if p := appliance.AsProblem(err); p == nil || p.ID != appliance.ErrUsage || !strings.Contains(p.Hint, "/members/node0/data") {
 		t.Errorf("a member on the host: got %v", err)
+	}
+}
+
+func TestProcessorTimeIsTheDomains(t *testing.T) {
+	t.Parallel()
+	w, c, m := inLife(t)
+	w.fake.rename(m.Domain, "billing-db")
+	w.fake.used = map[string]time.Duration{"billing-db": 1500 * time.Millisecond, m.Domain: time.Hour}
+	if used, err := w.ProcessorTime(t.Context(), c, m); err != nil || used != 1500*time.Millisecond {
+		t.Errorf("got %v, %v", used, err)
+	}
+	delete(w.fake.domains, "billing-db")
+	if used, err := w.ProcessorTime(t.Context(), c, m); !errors.Is(err, rpc.ErrNotFound) {
+		t.Errorf("a machine that is gone: %v, %v", used, err)
+	}
+	m.Placement = appliance.PlacementLocal
+	if used, err := w.ProcessorTime(t.Context(), c, m); !appliance.IsProblem(err, appliance.ErrUsage) {
+		t.Errorf("a member on the host: %v, %v", used, err)
 	}
 }
 

@@ -39,7 +39,8 @@ func powerOf(files Files, d rpc.Domain, booting bool) appliance.Power {
 	case d.State == rpc.DomainCrashed && d.Reason == panicked:
 		return appliance.Power{State: appliance.PowerOff, Reason: "its machine is off: the guest's kernel panicked"}
 	case d.State == rpc.DomainCrashed, d.State == rpc.DomainShutoff && d.Reason == int32(golibvirt.DomainShutoffCrashed):
-		return appliance.Power{State: appliance.PowerOff, Reason: "its machine is off: QEMU crashed, see /var/log/libvirt/qemu/" + d.Name + ".log"}
+		// on_crash has ended a guest that panicked, and libvirt's reason is the same for both.
+		return appliance.Power{State: appliance.PowerOff, Reason: "its machine is off: the guest's kernel panicked or QEMU crashed, see /var/log/libvirt/qemu/" + d.Name + ".log"}
 	case d.State.Off() && d.Saved:
 		return appliance.Power{State: appliance.PowerOff, Reason: "its machine is off, with saved memory; pgapp discards that and boots the machine"}
 	case d.State.Off():

@@ -23,10 +23,23 @@ const (
 
 // Allocate chooses a block of loopback addresses that no other cluster has, an
 // address in the block for each member, and for all members the first port from
-// 5432 up on which nothing on this machine listens. New members of an existing
-// cluster get the cluster's block and port. Allocate changes nothing.
+// 5432 up on which nothing on this machine listens, and which no other process has chosen.
+// New members of an existing cluster get the cluster's block and port. Allocate changes
+// nothing, but for some minutes no other process chooses the same.
 func (p *Provider) Allocate(ctx context.Context, r appliance.AllocateRequest) ([]appliance.Member, error) {
-	return allocate(ctx, r, p.block, listens)
+	return allocate(ctx, r, p.block, p.taken)
+}
+
+// taken claims the address, or reports that it can't be had.
+func (p *Provider) taken(ctx context.Context, a netip.AddrPort) bool {
+	if !p.claims.take(ctx, a) {
+		return true
+	}
+	if listens(ctx, a) {
+		p.claims.drop(a)
+		return true
+	}
+	return false
 }
 
 // listens reports whether a server can't bind the address. Only binding finds

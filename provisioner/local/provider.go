@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -63,7 +64,8 @@ type Provider struct {
 	mu       sync.Mutex
 	children map[string]*child
 
-	known acquaintances
+	known  acquaintances
+	claims claims
 }
 
 var _ appliance.Provider = (*Provider)(nil)
@@ -94,8 +96,9 @@ func (p *Provider) Machine(c appliance.Cluster, m appliance.Member) appliance.Ma
 }
 
 func (p *Provider) machine(c appliance.Cluster, m appliance.Member) *machine {
+	at, _ := addrPort(m)
 	return &machine{place{
-		p: p, cluster: c.Name, member: m.Name, uuid: c.UUID, binDir: c.PostgresBin, env: c.PostgresEnv,
+		p: p, at: at, cluster: c.Name, member: m.Name, uuid: c.UUID, binDir: c.PostgresBin, env: c.PostgresEnv,
 		dir: filepath.Join(p.clusterDir(c.Name), m.Name), shared: c.SharesMachine(),
 	}}
 }
@@ -143,6 +146,7 @@ type machine struct{ place }
 // files that pgapp keeps there.
 type place struct {
 	p       *Provider
+	at      netip.AddrPort
 	cluster string
 	member  string
 	uuid    string

@@ -99,7 +99,11 @@ func (m *machine) StartServer(ctx context.Context) error {
 	if err != nil {
 		return m.launchProblem(err)
 	}
-	return m.awaitStart(ctx, c, from)
+	if err := m.awaitStart(ctx, c, from); err != nil {
+		return err
+	}
+	m.p.claims.drop(m.at) // it listens there
+	return nil
 }
 
 // launch starts the postmaster, which outlives this process. A goroutine reaps

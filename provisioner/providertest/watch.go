@@ -51,7 +51,11 @@ func testWatch(t *testing.T, f Fixture, c appliance.Cluster, m appliance.Member)
 			resume := func() {}
 			defer func() { resume() }()
 			w.after(t, func() { resume = h.Do(t, c, m) }, appliance.VitalHalted)
-			w.after(t, resume, appliance.VitalRunning)
+			w.after(t, func() {
+				goOn := resume
+				resume = func() {} // a machine that runs can't be resumed
+				goOn()
+			}, appliance.VitalRunning)
 		})
 	}
 	w.stop(appliance.StopFast)

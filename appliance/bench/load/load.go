@@ -39,8 +39,9 @@ type Config struct {
 	Client func(i int) Client
 	// Lag returns how much of the log each standby has still to replay; nil: nobody asks.
 	Lag func() map[string]int64
-	// Begin is called at the end of the warm-up; nil: nobody is told.
-	Begin func()
+	// Begin is called at the end of the warm-up, and End when the last request has ended;
+	// nil: nobody is told.
+	Begin, End func()
 	// Event happens in the middle of the measurement; nil: nothing happens.
 	Event func(ctx context.Context) error
 }
@@ -57,7 +58,9 @@ type Measured struct {
 }
 
 // Run drives the load. Where ctx ends before, what was measured is returned without an
-// error. An error of the event comes with what was measured.
+// error. An error of the event comes with what was measured. A load that has measured
+// nothing by its end, as one whose clients waited all the time or whose requests all failed,
+// is a problem precondition.
 func Run(ctx context.Context, cfg Config) (Measured, error) {
 	d := newDriver(cfg)
 	side, stop := context.WithCancel(ctx)
@@ -69,11 +72,38 @@ func Run(ctx context.Context, cfg Config) (Measured, error) {
 		clients.Go(func() { d.client(ctx, i) })
 	}
 	clients.Wait()
-	m, err := d.rec.measured(d.end(ctx))
+	end := d.end(ctx)
+	if d.End != nil {
+		d.End()
+	}
+	m, err := d.rec.measured(end)
 	m.Partial = ctx.Err() != nil
 	stop()
 	beside.Wait()
-	return m, errors.Join(err, d.eventErr)
+	if err = errors.Join(err, d.eventErr); err == nil && !m.Partial {
+		err = m.empty()
+	}
+	return m, err
+}
+
+// empty says why there is nothing to be seen in what was measured, nil where there is.
+func (m Measured) empty() error {
+	failed, most := int64(0), ""
+	for what, n := range m.Result.Errors {
+		failed += n
+		if n > m.Result.Errors[most] || n == m.Result.Errors[most] && what < most {
+			most = what
+		}
+	}
+	switch {
+	case m.Result.Requests == 0:
+		return appliance.NewProblem(appliance.ErrPrecondition, "nothing was measured: no request began between the warm-up and the end").
+			WithHint("pgapp ps shows whether the cluster answers; with a low rate, measure for longer")
+	case failed == m.Result.Requests:
+		return appliance.NewProblem(appliance.ErrPrecondition, "nothing was measured: all %d requests failed, most of them with %s", failed, most).
+			WithHint("pgapp ps shows whether the cluster answers, and pgapp logs why it doesn't")
+	}
+	return nil
 }
 
 // driver is one run of a load.
@@ -101,6 +131,14 @@ func newDriver(cfg Config) *driver {
 
 func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
 
+const (
+	// Overdue is how long after the end of an open loop its requests still begin: with a
+	// rate above what the site carries the rest would take for ever.
+	Overdue = 30 * time.Second
+	// NotBegun is the failure of those that have not begun by then.
+	NotBegun = "not begun"
+)
+
 // pausesSource keeps a client's pauses apart from its requests.
 const pausesSource = 1 << 20
 
@@ -119,6 +157,10 @@ func (d *driver) client(ctx context.Context, i int) {
 			return
 		}
 		start := time.Now()
+		if start.Sub(d.to) > Overdue {
+			d.rec.add(request{Outcome: Outcome{Failure: NotBegun}, intended: intended, start: start, end: start, open: true})
+			continue
+		}
 		out := c.Do(ctx)
 		if ctx.Err() != nil {
 			return // its end is the end of ctx

@@ -216,13 +216,74 @@ func TestEventsOutage(t *testing.T) {
 	})
 }
 
+// TestOutageOfOneKindIsNotAnothers has a write outlast the load: nobody reads in that time.
+func TestOutageOfOneKindIsNotAnothers(t *testing.T) {
+	t.Parallel()
+	for failure, want := range map[string]float64{"": 10_000, "57P01": 11_000} { // the failed one since the load began
+		synctest.Test(t, func(t *testing.T) {
+			at := time.Now().Add(time.Second)
+			write := &fake{takes: 10 * time.Millisecond, write: true, stall: at, over: at.Add(10 * time.Second), failure: failure}
+			reads := &fake{takes: 10 * time.Millisecond}
+			m, err := Run(t.Context(), Config{
+				Load:   appliance.BenchLoad{Clients: 2, DurationSeconds: 2},
+				Client: func(i int) Client { return []Client{write, reads}[i] },
+				Event:  func(context.Context) error { return nil },
+			})
+			if err != nil || m.Outage == nil {
+				t.Fatalf("error %v, outage %v", err, m.Outage)
+			}
+			if o := m.Outage; math.Abs(o.WritesMillis-want) > 21 || o.ReadsMillis > 21 {
+				t.Errorf("failure %q: the outage is %+v", failure, o)
+			}
+		})
+	}
+}
+
+// TestOpenLoopAboveWhatTheSiteCarriesEnds asks for ten times as much as one client gets
+// answered. What has not begun in time is counted.
+func TestOpenLoopAboveWhatTheSiteCarriesEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began, arrived := time.Now(), int64(0)
+		l := appliance.BenchLoad{Clients: 1, Rate: 100, DurationSeconds: 60, Seed: 3}
+		for a := newArrivals(l.Seed, l.Rate); a.next() < time.Minute; {
+			arrived++
+		}
+		ended := time.Time{}
+		m, err := Run(t.Context(), Config{Load: l, Client: func(int) Client { return &fake{takes: 100 * time.Millisecond} }, End: func() { ended = time.Now() }})
+		r := m.Result
+		if err != nil || m.Partial || r.Requests != arrived || r.Errors[NotBegun] != arrived-r.Kinds[kindAll].Count || r.Errors[NotBegun] < 5000 {
+			t.Errorf("%d of %d requests, %d answered, errors %v, error %v", r.Requests, arrived, r.Kinds[kindAll].Count, r.Errors, err)
+		}
+		if took := ended.Sub(began); took < 60*time.Second+Overdue || took > 61*time.Second+Overdue {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// TestLoadThatMeasuredNothingSaysSo has the cluster give no answer from the warm-up on.
+func TestLoadThatMeasuredNothingSaysSo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		f := &fake{stall: now, over: now.Add(time.Minute), failure: "timeout"}
+		m, err := Run(t.Context(), Config{Load: appliance.BenchLoad{Clients: 2, WarmupSeconds: 1, DurationSeconds: 5}, Client: func(int) Client { return f }})
+		if !appliance.IsProblem(err, appliance.ErrPrecondition) || m.Result.Requests != 0 || m.Partial {
+			t.Errorf("%d requests, partial %t: %v", m.Result.Requests, m.Partial, err)
+		}
+	})
+}
+
 func TestErrorsAreCountedBySQLSTATE(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{takes: time.Second, failure: "57P01"}
 		m, err := Run(t.Context(), Config{Load: appliance.BenchLoad{Clients: 1, DurationSeconds: 5}, Client: func(int) Client { return f }})
-		if err != nil || m.Result.Errors["57P01"] != 5 || m.Result.PerSecond != 0 || m.Result.Kinds[kindAll].Count != 0 || m.Result.Requests != 5 {
-			t.Errorf("errors %v of %d requests, error %v", m.Result.Errors, m.Result.Requests, err)
+		if !appliance.IsProblem(err, appliance.ErrPrecondition) || !strings.Contains(err.Error(), "all 5 requests failed, most of them with 57P01") {
+			t.Errorf("error %v", err)
+		}
+		if m.Result.Errors["57P01"] != 5 || m.Result.PerSecond != 0 || m.Result.Kinds[kindAll].Count != 0 || m.Result.Requests != 5 {
+			t.Errorf("errors %v of %d requests", m.Result.Errors, m.Result.Requests)
 		}
 	})
 }

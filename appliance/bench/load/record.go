@@ -48,6 +48,7 @@ type recorder struct {
 	late, own histogram
 	struck    *struck
 	answered  map[bool]time.Time // the last answered write and read
+	failed    map[bool]time.Time // the last failed write and read
 }
 
 // struck is the event's cost so far.
@@ -60,8 +61,8 @@ type struck struct {
 func newRecorder(from, to time.Time) *recorder {
 	return &recorder{
 		from: from, to: to, kinds: map[string]histogram{}, second: newHistogram(), late: newHistogram(), own: newHistogram(),
-		answered: map[bool]time.Time{},
-		result:   appliance.BenchResult{Errors: map[string]int64{}, Answered: map[string]int64{}},
+		answered: map[bool]time.Time{}, failed: map[bool]time.Time{},
+		result: appliance.BenchResult{Errors: map[string]int64{}, Answered: map[string]int64{}},
 	}
 }
 
@@ -105,6 +106,8 @@ func (r *recorder) add(q request) {
 	defer r.mu.Unlock()
 	if q.Failure == "" {
 		r.seen(q)
+	} else if q.Kind != "" {
+		r.failed[q.Write] = q.end
 	}
 	if q.intended.Before(r.from) {
 		return
@@ -217,17 +220,30 @@ func (r *recorder) driver(end time.Time) appliance.BenchDriver {
 	return b
 }
 
-// outage is the event's cost. A kind that was never answered again was away until the end.
+// outage is the event's cost. A kind that was never answered again was away until the end,
+// or until the last request for it failed: after the load's time nobody asks any more. One
+// that was never answered at all was away from the beginning.
 func (r *recorder) outage(end time.Time) *appliance.BenchOutage {
 	if r.struck == nil {
 		return nil
 	}
 	gap := func(write bool) float64 {
-		longest := r.struck.gap[write]
-		if last, ok := r.answered[write]; ok {
-			longest = max(longest, end.Sub(last))
+		last, answered := r.answered[write]
+		failed, asked := r.failed[write]
+		if !answered && !asked {
+			return 0
 		}
-		return inMillis(longest.Microseconds())
+		if !answered {
+			last = r.from
+		}
+		until := r.to
+		if failed.After(until) {
+			until = failed
+		}
+		if end.Before(until) {
+			until = end
+		}
+		return inMillis(max(r.struck.gap[write], until.Sub(last)).Microseconds())
 	}
 	return &appliance.BenchOutage{
 		At: r.struck.at.Sub(r.from).Seconds(), WritesMillis: gap(true), ReadsMillis: gap(false), Errors: r.struck.errors,

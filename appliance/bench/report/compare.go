@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"pgapp/appliance"
 )
@@ -45,7 +47,7 @@ func (s Spread) String() string { return spreadCell(spread(s)) }
 // Compare puts the figures of b beside those of a, by experiment and variant. A Problem
 // (conflict) says that the benches have no variant in common that both measured.
 func Compare(a, b appliance.Bench) (Comparison, error) {
-	c := Comparison{A: a.ID, B: b.ID, Notes: settingNotes(a.Setting, b.Setting)}
+	c := Comparison{A: a.ID, B: b.ID, Notes: append(settingNotes(a.Setting, b.Setting), weaknesses(a, b)...)}
 	for _, e := range a.Experiments {
 		for _, v := range e.Variants {
 			other, same := variantOf(b, e.Name, v.Name)
@@ -128,6 +130,7 @@ func settingNotes(a, b appliance.BenchSetting) []string {
 		{"kernel", a.Kernel, b.Kernel},
 		{"processor", a.CPU, b.CPU},
 		{"cores", fmt.Sprint(a.Cores), fmt.Sprint(b.Cores)},
+		{"memory, MiB", fmt.Sprint(a.MemoryMiB), fmt.Sprint(b.MemoryMiB)},
 		{"provider", a.Provider, b.Provider},
 		{"durability", a.Durability, b.Durability},
 		{"members", fmt.Sprint(len(a.Members)), fmt.Sprint(len(b.Members))},
@@ -135,6 +138,62 @@ func settingNotes(a, b appliance.BenchSetting) []string {
 	} {
 		if d.a != d.b {
 			notes = append(notes, fmt.Sprintf("%s: %s against %s", d.what, dash(d.a), dash(d.b)))
+		}
+	}
+	return append(notes, otherSettings(a, b)...)
+}
+
+// ownSettings are those that follow from a cluster's name, place and durability.
+func ownSettings() []string {
+	return []string{"cluster_name", "listen_addresses", "max_slot_wal_keep_size", "port", "primary_slot_name", "synchronous_standby_names"}
+}
+
+// otherSettings names PostgreSQL's settings that differ.
+func otherSettings(a, b appliance.BenchSetting) []string {
+	var notes []string
+	both := maps.Clone(a.Settings)
+	if both == nil {
+		both = map[string]string{}
+	}
+	maps.Copy(both, b.Settings)
+	for _, name := range slices.Sorted(maps.Keys(both)) {
+		x, inA := a.Settings[name]
+		y, inB := b.Settings[name]
+		if (x != y || inA != inB) && !slices.Contains(ownSettings(), name) {
+			notes = append(notes, fmt.Sprintf("PostgreSQL's %s: %s against %s", name, setTo(x, inA), setTo(y, inB)))
+		}
+	}
+	return notes
+}
+
+// setTo is the value of a setting; a record lists those that are not PostgreSQL's defaults.
+func setTo(value string, listed bool) string {
+	switch {
+	case !listed:
+		return "its default"
+	case value == "":
+		return "empty"
+	}
+	return value
+}
+
+// weaknesses say what of the two benches their figures don't show.
+func weaknesses(a, b appliance.Bench) []string {
+	var notes []string
+	for _, of := range []struct {
+		name string
+		appliance.Bench
+	}{{"A", a}, {"B", b}} {
+		late, points := 0, 0
+		for _, e := range of.Experiments {
+			l, n := lateDrivers(of.Bench, e.Name)
+			late, points = late+l, points+n
+		}
+		if late > 0 {
+			notes = append(notes, fmt.Sprintf("the driver was late in %d of %s of %s, so there the driver may have been measured, not the cluster", late, counted(points, "point"), of.name))
+		}
+		if of.State != appliance.BenchSucceeded && of.State != "" {
+			notes = append(notes, fmt.Sprintf("%s is %s", of.name, of.State))
 		}
 	}
 	return notes

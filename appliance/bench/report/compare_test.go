@@ -24,6 +24,9 @@ func TestCompareTellsDifferencesFromSpreads(t *testing.T) {
 	b, _ := twoVariants("throughput", 95, pointsOf("one", 150, 151, 149), pointsOf("three", 230, 250))
 	a.ID, b.ID = "a", "b"
 	b.Setting.Cores = 8
+	a.Setting.Settings = map[string]string{"port": "5432", "shared_buffers": "1GB", "wal_level": "replica"}
+	b.Setting.Settings = map[string]string{"port": "6543", "wal_level": "replica", "archive_command": ""}
+	b.Points[0].Result.Driver.Late, b.State = true, appliance.BenchCancelled
 	b.Experiments[0].Variants[1].Load.Clients = 9
 	c, err := Compare(a, b)
 	if err != nil {
@@ -36,7 +39,8 @@ func TestCompareTellsDifferencesFromSpreads(t *testing.T) {
 	if r := rowOf(t, c, "three", figure); r.Verdict != "no difference" || r.B.Rounds != 2 {
 		t.Errorf("spreads that overlap: %+v", r)
 	}
-	if notes := strings.Join(c.Notes, "\n"); notes != "cores: 0 against 8\nx, “three”: the two were loaded or set up differently" {
+	if notes := strings.Join(c.Notes, "\n"); notes != "cores: 0 against 8\nPostgreSQL's archive_command: its default against empty\nPostgreSQL's shared_buffers: 1GB against its default\n"+
+		"the driver was late in 1 of 5 points of B, so there the driver may have been measured, not the cluster\nB is cancelled\nx, “three”: the two were loaded or set up differently" {
 		t.Errorf("notes are %q", notes)
 	}
 	back, err := Compare(b, a)

@@ -4,7 +4,7 @@
 //
 // A page is built once, as blocks of text, tables and plots, and then written as HTML
 // or PDF. Conclusions are sentences that rules make of the figures. Two variants differ
-// where the spreads of their rounds do not overlap; a ratio's range goes from the least
+// where the spreads of at least three rounds each do not overlap; a ratio's range goes from the least
 // that two rounds allow to the most, so it leaves out 1 in the same cases.
 //
 // Plots are drawn on a surface by strokes, boxes and text: as SVG by the painter of

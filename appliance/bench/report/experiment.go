@@ -97,6 +97,8 @@ func verdict(v, base spread) string {
 		return "unknown, one round"
 	case v.overlaps(base):
 		return "no difference"
+	case !v.differs(base):
+		return "unknown, few rounds"
 	case v.Median > base.Median:
 		return "more"
 	}

@@ -123,11 +123,27 @@ func spreadOf(values []float64) spread {
 // overlaps tells whether some value lies in both spreads.
 func (s spread) overlaps(t spread) bool { return s.Min <= t.Max && t.Min <= s.Max }
 
-// differs tells whether s and t show a difference. One round has no spread, so it shows
-// none.
-func (s spread) differs(t spread) bool {
-	return s.Rounds > 1 && t.Rounds > 1 && !s.overlaps(t)
+// mostChance is how often spreads of figures that are alike may lie apart by chance, for a
+// difference to be told from them: as often as those of three rounds each do.
+const mostChance = 0.1
+
+// chanceApart is how often the spreads of so many rounds of figures that are alike lie
+// apart: of all orders of the rounds, two have one side wholly before the other.
+func chanceApart(n, m int) float64 {
+	orders := 1.0
+	for i := 1; i <= n; i++ {
+		orders *= float64(m+i) / float64(i)
+	}
+	return min(1, 2/orders)
 }
+
+// enough tells whether there are enough rounds to tell a difference from chance.
+func (s spread) enough(t spread) bool {
+	return s.Rounds > 0 && t.Rounds > 0 && chanceApart(s.Rounds, t.Rounds) < mostChance*1.001
+}
+
+// differs tells whether s and t show a difference.
+func (s spread) differs(t spread) bool { return s.enough(t) && !s.overlaps(t) }
 
 // ratioTo is s in terms of base, with the least and the most that two rounds allow; ok
 // is false where base has a round of zero.

@@ -44,6 +44,9 @@ func hostLimits(b appliance.Bench) []string {
 	case s.Share*members > float64(s.Cores):
 		all = append(all, fmt.Sprintf("The shares of %s come to %s cores, and the host has %d: not every member had its share whenever all were busy.", counted(len(s.Members), "member"), number(s.Share*members), s.Cores))
 	}
+	if s.Share > 0 && slices.ContainsFunc(b.Points, func(p appliance.BenchPoint) bool { return p.Event != nil }) {
+		all = append(all, "A member that a switchover or a kill has restarted may have had no share of the processors for the rest of that point, and its use may not be counted.")
+	}
 	return all
 }
 

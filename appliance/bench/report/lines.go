@@ -69,7 +69,7 @@ func (l lines) draw(on surface) {
 	x := l.drawX(on, right)
 	on.Text(l.YAxis, 2, 13, smallSize, inkMuted)
 	for i, m := range l.Marks {
-		at := x(m.At)
+		at := min(max(x(m.At), frameLeft), frameRight)
 		on.Line([]spot{{at, frameTop}, {at, frameBottom}}, inkText, 1.2, true)
 		base := legendRow(len(l.Series) + i)
 		on.Line([]spot{{frameLeft, base - 4}, {frameLeft + 22, base - 4}}, inkText, 1.2, true)
@@ -105,7 +105,7 @@ func (l lines) drawY(on surface, low, top float64) func(float64) float64 {
 		}
 		return at
 	}
-	from, to := math.Floor(math.Log10(low)), math.Ceil(math.Log10(top)+1e-9)
+	from, to := math.Floor(math.Log10(min(max(low, leastTop), mostTop))), math.Ceil(math.Log10(min(max(top, leastTop), mostTop))+1e-9)
 	to = max(to, from+1)
 	at := func(v float64) float64 {
 		part := (math.Log10(max(v, math.Pow(10, from))) - from) / (to - from)

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -124,10 +125,34 @@ func method(b appliance.Bench) section {
 	}
 	s.Blocks = append(s.Blocks, texts(
 		"Tables show the median of the rounds with the least and the most. Two variants differ where these spreads do not overlap; where they overlap, the report says “no difference”. A ratio's range goes from the least to the most that any two rounds allow.",
+		byChance(b),
 		shares(b.Setting),
 		fmt.Sprintf("Chance was drawn from seed %d.", b.Setting.Seed),
 	)...)
 	return s
+}
+
+// byChance says how often the rule for a difference finds one that is not there.
+func byChance(b appliance.Bench) string {
+	repeats, comparisons := 0, 0
+	for _, e := range b.Experiments {
+		if len(e.Variants) < 2 {
+			continue
+		}
+		comparisons += len(e.Variants) - 1
+		if repeats == 0 || e.Repeats < repeats {
+			repeats = max(e.Repeats, 1)
+		}
+	}
+	if comparisons == 0 {
+		return ""
+	}
+	one := spread{Rounds: repeats}
+	if !one.enough(one) {
+		return fmt.Sprintf("With %s of each variant nothing is told from chance.", counted(repeats, "round"))
+	}
+	return fmt.Sprintf("The spreads of two variants that are alike lie apart by chance too: with %s each in 1 of %s comparisons, and this report makes %s. Fewer rounds than three of each tell nothing.",
+		counted(repeats, "round"), number(math.Floor(1/chanceApart(repeats, repeats)+0.5)), number(float64(comparisons)))
 }
 
 // shares says what each member had of the processors.
@@ -214,11 +239,19 @@ func eventRow(b appliance.Bench, e appliance.BenchExperiment, v appliance.BenchV
 	}
 	return []string{
 		v.Name, string(events[0].Event.Event), number(float64(len(events))),
-		of(func(o *appliance.BenchOutage) float64 { return o.WritesMillis }),
-		of(func(o *appliance.BenchOutage) float64 { return o.ReadsMillis }),
+		asked(v.Load.ReadPercent < 100, of(func(o *appliance.BenchOutage) float64 { return o.WritesMillis })),
+		asked(v.Load.ReadPercent > 0, of(func(o *appliance.BenchOutage) float64 { return o.ReadsMillis })),
 		of(func(o *appliance.BenchOutage) float64 { return float64(o.Errors) }),
 		number(float64(lost)), dash(strings.Join(primaries, ", ")),
 	}
+}
+
+// asked leaves out the figure of a kind of request that the load did not have.
+func asked(has bool, figure string) string {
+	if !has {
+		return dash("")
+	}
+	return figure
 }
 
 // spreadCell is a spread in a cell of a table.

@@ -11,14 +11,20 @@ import (
 
 // Measures of the PDF in millimetres; fonts are in points.
 const (
-	pdfMargin  = 15.0
-	pdfWidth   = 297 - 2*pdfMargin
-	pdfBottom  = 210 - pdfMargin
-	pdfGap     = 8.0
+	pdfMargin = 15.0
+	pdfWidth  = 297 - 2*pdfMargin
+	pdfBottom = 210 - pdfMargin
+	// pdfPlot is the width of a plot, so that those of an experiment with four variants are
+	// on one page with its sentence.
+	pdfPlot    = 114.0
+	pdfGap     = 20.0
+	pdfTitle   = 7.0
 	pdfLine    = 5.2
 	pdfCell    = 4.2
 	pdfFont    = 10.5
 	pdfCellPad = 1.2
+	// paragraphGap is the gap below a paragraph.
+	paragraphGap = 1.5
 )
 
 // printed writes a page as PDF. The fonts are PDF's own, which have the letters of
@@ -52,7 +58,7 @@ func writePDF(to io.Writer, p page) error {
 }
 
 func (w printed) section(s section) {
-	w.room(30)
+	w.room(w.opening(s))
 	w.Ln(4)
 	w.Bookmark(latin(s.Heading), 0, -1)
 	w.font("B", 13, inkText)
@@ -61,6 +67,35 @@ func (w printed) section(s section) {
 	for _, b := range s.Blocks {
 		w.block(b)
 	}
+}
+
+// opening is the height of a section's heading with what must not be torn from it: the text
+// as far as the first plots, which end on the same page, or the begin of what else follows.
+func (w printed) opening(s section) float64 {
+	const heading, begin = 11.5, 18.5
+	height := heading
+	for _, b := range s.Blocks {
+		switch {
+		case b.Text != "":
+			height += w.paragraphHeight(b.Text, "")
+		case b.Finding != "":
+			height += w.paragraphHeight(b.Finding, "B")
+		case len(b.Plots) > 0:
+			at := columns{}
+			for _, p := range b.Plots {
+				at.place(p)
+			}
+			return min(height+at.bottom(), pdfBottom-pdfMargin)
+		default:
+			return height + begin
+		}
+	}
+	return min(height, heading+begin)
+}
+
+func (w printed) paragraphHeight(s, style string) float64 {
+	w.font(style, pdfFont, inkText)
+	return float64(len(w.SplitLines([]byte(latin(s)), pdfWidth)))*pdfLine + paragraphGap
 }
 
 func (w printed) block(b block) {
@@ -90,7 +125,7 @@ func (w printed) block(b block) {
 func (w printed) paragraph(s, style string, colour ink) {
 	w.font(style, pdfFont, colour)
 	w.MultiCell(pdfWidth, pdfLine, latin(s), "", "L", false)
-	w.Ln(1.5)
+	w.Ln(paragraphGap)
 }
 
 func (w printed) font(style string, size float64, colour ink) {
@@ -105,26 +140,42 @@ func (w printed) room(height float64) {
 	}
 }
 
-// plots draws two plots side by side.
-func (w printed) plots(plots []plot) {
-	const width = (pdfWidth - pdfGap) / 2
-	const perPixel = width / plotWidth
-	for n := 0; n < len(plots); n += 2 {
-		pair := plots[n:min(n+2, len(plots))]
-		height := 0.0
-		for _, p := range pair {
-			height = max(height, p.Height*perPixel)
-		}
-		w.room(height + 8)
-		top := w.GetY()
-		for i, p := range pair {
-			x := pdfMargin + float64(i)*(width+pdfGap)
-			w.font("B", 9.5, inkText)
-			w.Text(x, top+4, latin(p.Title))
-			p.draw(pressed{w, x, top + 7, perPixel})
-		}
-		w.SetXY(pdfMargin, top+height+10)
+// columns are how far two columns of plots reach.
+type columns [2]float64
+
+// plotHeight is the height of a plot with its title and the gap below.
+func plotHeight(p plot) float64 { return p.Height*pdfPlot/plotWidth + pdfTitle + 3 }
+
+// place puts a plot into the column with more room, and tells which and where.
+func (c *columns) place(p plot) (column int, top float64) {
+	if c[1] < c[0] {
+		column = 1
 	}
+	top = c[column]
+	c[column] += plotHeight(p)
+	return column, top
+}
+
+func (c *columns) bottom() float64 { return max(c[0], c[1]) }
+
+// plots draws plots in two columns.
+func (w printed) plots(plots []plot) {
+	if len(plots) == 0 {
+		return
+	}
+	at := columns{w.GetY(), w.GetY()}
+	for _, p := range plots {
+		if top := min(at[0], at[1]); top+plotHeight(p) > pdfBottom && top > pdfMargin {
+			w.AddPage()
+			at = columns{w.GetY(), w.GetY()}
+		}
+		column, top := at.place(p)
+		x := pdfMargin + float64(column)*(pdfPlot+pdfGap)
+		w.font("B", 9.5, inkText)
+		w.Text(x, top+4, latin(p.Title))
+		p.draw(pressed{w, x, top + pdfTitle, pdfPlot / plotWidth})
+	}
+	w.SetXY(pdfMargin, at.bottom())
 }
 
 // table writes a table; its head is repeated on each page.
@@ -171,7 +222,11 @@ func (w printed) columnWidths(t grid) []float64 {
 		need, want = need+least[i], want+most[i]
 	}
 	part := 1.0
-	if want > pdfWidth {
+	switch {
+	case want <= pdfWidth:
+	case want <= need: // each cell is one word, so there is nothing to share
+		part = 0
+	default:
 		part = max(0, pdfWidth-need) / (want - need)
 	}
 	widths := make([]float64, len(least))
@@ -187,9 +242,19 @@ func (w printed) columnWidths(t grid) []float64 {
 func (w printed) rowHeight(cells []string, widths []float64) float64 {
 	lines := 1
 	for i, c := range cells {
-		lines = max(lines, len(w.SplitLines([]byte(latin(c)), widths[i])))
+		lines = max(lines, len(w.cellLines(c, widths[i])))
 	}
 	return float64(lines)*pdfCell + 1.6
+}
+
+// cellLines are the lines of a cell. Those that no page has room for are left out.
+func (w printed) cellLines(text string, width float64) [][]byte {
+	const most = 35
+	lines := w.SplitLines([]byte(latin(text)), width)
+	if len(lines) > most {
+		lines = append(lines[:most-1:most-1], []byte(latin("…")))
+	}
+	return lines
 }
 
 func (w printed) row(cells []string, widths []float64, numbers int) {
@@ -200,7 +265,7 @@ func (w printed) row(cells []string, widths []float64, numbers int) {
 		if i >= numbers {
 			align = "R"
 		}
-		for n, text := range w.SplitLines([]byte(latin(c)), widths[i]) {
+		for n, text := range w.cellLines(c, widths[i]) {
 			w.SetXY(x, y+0.8+float64(n)*pdfCell)
 			w.CellFormat(widths[i], pdfCell, string(text), "", 0, align, false, 0, "")
 		}

@@ -5,14 +5,21 @@ import (
 	"compress/zlib"
 	"io"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
 
-// printedText is the text of a PDF, read from its streams of drawing commands.
+// printedText is the text of a PDF.
 func printedText(t *testing.T, pdf []byte) string {
 	t.Helper()
-	var text strings.Builder
+	return strings.Join(printedPages(t, pdf), "")
+}
+
+// streamsOf are the streams of drawing commands of a PDF's pages.
+func streamsOf(t *testing.T, pdf []byte) []string {
+	t.Helper()
+	var streams []string
 	for _, m := range regexp.MustCompile(`(?s)stream\r?\n(.*?)endstream`).FindAllSubmatch(pdf, -1) {
 		r, err := zlib.NewReader(bytes.NewReader(m[1]))
 		if err != nil {
@@ -22,12 +29,53 @@ func printedText(t *testing.T, pdf []byte) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, w := range regexp.MustCompile(`\((.*?[^\\])\) ?Tj`).FindAllSubmatch(commands, -1) {
-			text.Write(w[1])
+		streams = append(streams, string(commands))
+	}
+	return streams
+}
+
+// printedPages are the texts of a PDF's pages.
+func printedPages(t *testing.T, pdf []byte) []string {
+	t.Helper()
+	var pages []string
+	for _, commands := range streamsOf(t, pdf) {
+		var text strings.Builder
+		for _, w := range regexp.MustCompile(`\((.*?[^\\])\) ?Tj`).FindAllStringSubmatch(commands, -1) {
+			text.WriteString(w[1])
 			text.WriteByte('\n')
 		}
+		pages = append(pages, text.String())
 	}
-	return text.String()
+	return pages
+}
+
+// TestPDFKeepsAnExperimentTogether holds for its heading, sentence and plots.
+func TestPDFKeepsAnExperimentTogether(t *testing.T) {
+	t.Parallel()
+	b := madeBench(7)
+	var out bytes.Buffer
+	if err := writePDF(&out, pageOf(b)); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, page := range printedPages(t, out.Bytes()) {
+		heading := strings.Index(page, "\nExperiment ")
+		if heading < 0 && !strings.HasPrefix(page, "Experiment ") {
+			continue
+		}
+		found++
+		for _, title := range []string{", by variant\n", ", by percentile\n", "by the second"} {
+			if !strings.Contains(page[max(heading, 0):], title) {
+				t.Errorf("page with %.60q: the plot %q is on another page", page[max(heading, 0):], title)
+			}
+		}
+		if strings.Count(page, "Experiment ") > 1 {
+			t.Errorf("the test knows one experiment a page:\n%s", page)
+		}
+	}
+	if found != len(b.Experiments) {
+		t.Errorf("%d pages begin an experiment, want %d", found, len(b.Experiments))
+	}
 }
 
 func TestPDFHasTheTextOfThePage(t *testing.T) {
@@ -49,6 +97,28 @@ func TestPDFHasTheTextOfThePage(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("the PDF lacks %q", want)
 		}
+	}
+}
+
+// TestPDFOfLongCells holds for cells that are one word, and for one that no page has room for.
+func TestPDFOfLongCells(t *testing.T) {
+	t.Parallel()
+	b := madeBench(7)
+	for i := range b.Setting.Members {
+		m := &b.Setting.Members[i]
+		m.Name, m.Address, m.Upstream = strings.Repeat("member", 12)+strconv.Itoa(i), strings.Repeat("2001:db8:", 9), strings.Repeat("member", 12)
+	}
+	b.Setting.Settings["long"] = strings.Repeat("value ", 20_000)
+	var out bytes.Buffer
+	if err := writePDF(&out, pageOf(b)); err != nil {
+		t.Fatal(err)
+	}
+	pages := printedPages(t, out.Bytes())
+	if strings.Contains(strings.Join(streamsOf(t, out.Bytes()), ""), "NaN") || len(pages) > 40 {
+		t.Errorf("%d pages, or a place on a page that is no number", len(pages))
+	}
+	if text := strings.Join(pages, ""); !strings.Contains(text, "wal_level") || !strings.Contains(text, "\x85") {
+		t.Error("what follows a long cell is not there")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -183,6 +184,59 @@ func TestSeriesLeaveOutWhatEndedAfterAPoint(t *testing.T) {
 	plots[0].draw(s)
 	if want := 3; s.longest != want {
 		t.Errorf("the line has %d points, want %d", s.longest, want)
+	}
+}
+
+// TestFiguresOfAStrangersRecord holds for a report.json that somebody made up: whatever its
+// figures are, the report has an end and its axes have few steps.
+func TestFiguresOfAStrangersRecord(t *testing.T) {
+	t.Parallel()
+	for _, v := range []float64{math.MaxFloat64, 1e300, math.SmallestNonzeroFloat64, -5, 0} {
+		if n := len(scaleTo(v).ticks()); n < 2 || n > 12 {
+			t.Fatalf("a scale to %v has %d steps", v, n)
+		}
+		b := madeBench(7)
+		for i := range b.Points {
+			p := &b.Points[i]
+			for kind, l := range p.Result.Kinds {
+				l.P50, l.P99, l.P999 = v, v, v
+				p.Result.Kinds[kind] = l
+			}
+			p.Result.PerSecond = v
+			if p.Event != nil {
+				p.Event.At, p.Event.WritesMillis = v, v
+			}
+		}
+		if _, err := filesOf(b); err != nil {
+			t.Errorf("figures of %v: %v", v, err)
+		}
+	}
+}
+
+func TestSamplesHoldNoFormula(t *testing.T) {
+	t.Parallel()
+	b := madeBench(7)
+	p := &b.Points[0]
+	p.Experiment, p.Variant = "=1+1", "@SUM(A1)"
+	p.Result.Kinds["-2+3"] = appliance.BenchLatency{}
+	p.Result.Series[0].LagBytes = map[string]int64{"+cmd|' /C calc'!A0": -7}
+	var out bytes.Buffer
+	if err := writeSamples(&out, b); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := csv.NewReader(&out).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range rows {
+		for i, cell := range row {
+			if number := strings.HasSuffix(rows[0][i], "_bytes"); cell != "" && strings.ContainsRune("=+-@", rune(cell[0])) && !number {
+				t.Errorf("the cell %q is a formula", cell)
+			}
+		}
+	}
+	if row := rows[2]; row[0] != "'=1+1" || row[len(row)-1] != "-7" {
+		t.Errorf("the row of the lag is %q", row)
 	}
 }
 

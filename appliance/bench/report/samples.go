@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"pgapp/appliance"
 )
@@ -36,21 +37,30 @@ func writeSamples(to io.Writer, b appliance.Bench) error {
 }
 
 func pointRows(p appliance.BenchPoint) [][]string {
-	head := []string{p.Experiment, p.Variant, strconv.Itoa(p.Round), strconv.FormatBool(p.Partial), strconv.FormatBool(p.Result.Driver.Late)}
+	head := []string{label(p.Experiment), label(p.Variant), strconv.Itoa(p.Round), strconv.FormatBool(p.Partial), strconv.FormatBool(p.Result.Driver.Late)}
 	var rows [][]string
 	row := func(cells ...string) { rows = append(rows, slices.Concat(head, cells)) }
 	for _, s := range p.Result.Series {
 		at := strconv.Itoa(s.At)
 		row("second", at, "", whole(s.Reads), whole(s.Writes), whole(s.Errors), "", "", "", "", "", decimal(s.P99), "", "", "")
 		for _, name := range slices.Sorted(maps.Keys(s.LagBytes)) {
-			row("lag", at, name, "", "", "", "", "", "", "", "", "", "", "", whole(s.LagBytes[name]))
+			row("lag", at, label(name), "", "", "", "", "", "", "", "", "", "", "", whole(s.LagBytes[name]))
 		}
 	}
 	for _, kind := range slices.Sorted(maps.Keys(p.Result.Kinds)) {
 		l := p.Result.Kinds[kind]
-		row("kind", "", kind, "", "", "", whole(l.Count), decimal(l.Mean), decimal(l.P50), decimal(l.P90), decimal(l.P95), decimal(l.P99), decimal(l.P999), decimal(l.Max), "")
+		row("kind", "", label(kind), "", "", "", whole(l.Count), decimal(l.Mean), decimal(l.P50), decimal(l.P90), decimal(l.P95), decimal(l.P99), decimal(l.P999), decimal(l.Max), "")
 	}
 	return rows
+}
+
+// label is a text of the record in a cell. A spreadsheet would take one that begins like a
+// formula for a formula, and the record may come from a stranger.
+func label(text string) string {
+	if text != "" && strings.ContainsRune("=+-@\t\r\n", rune(text[0])) {
+		return "'" + text
+	}
+	return text
 }
 
 func whole(n int64) string { return strconv.FormatInt(n, 10) }

@@ -84,8 +84,10 @@ func clause(m measure, v, base measured) string {
 		return fmt.Sprintf("no difference in %s between %s and %s: %s against %s", m.Noun, name, other, ranged(v.spread, m.Unit), ranged(base.spread, m.Unit))
 	case !ok:
 		return fmt.Sprintf("%s was %s with %s and %s with %s", m.Noun, ranged(v.spread, m.Unit), name, ranged(base.spread, m.Unit), other)
-	case !v.differs(base.spread):
+	case v.Rounds < 2 || base.Rounds < 2:
 		return ratioClause(m, name, other, r.times()) + " (one round has no spread, so this is no difference yet)"
+	case !v.differs(base.spread):
+		return fmt.Sprintf("%s (%s are too few to tell it from chance, so this is no difference yet)", ratioClause(m, name, other, r.times()), rounds(v.Rounds, base.Rounds))
 	}
 	return fmt.Sprintf("%s (%s over %s)", ratioClause(m, name, other, r.times()), r.between(), rounds(v.Rounds, base.Rounds))
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -58,8 +59,13 @@ func TestConclusionFollowsFromTheFigures(t *testing.T) {
 		},
 		{
 			"fewer requests", "throughput", 95,
+			[][]appliance.BenchPoint{pointsOf("one", 100, 101, 99), pointsOf("three", 50, 51, 50, 51)},
+			"“three” answered 0.51 times the requests of “one” (0.50 to 0.52 over 4 and 3 rounds).",
+		},
+		{
+			"few rounds", "throughput", 95,
 			[][]appliance.BenchPoint{pointsOf("one", 100, 101, 99), pointsOf("three", 50, 51)},
-			"“three” answered 0.51 times the requests of “one” (0.50 to 0.52 over 2 and 3 rounds).",
+			"“three” answered 0.51 times the requests of “one” (2 and 3 rounds are too few to tell it from chance, so this is no difference yet).",
 		},
 		{
 			"overlap", "throughput", 95,
@@ -78,8 +84,8 @@ func TestConclusionFollowsFromTheFigures(t *testing.T) {
 		},
 		{
 			"slower writes", "commit", 50,
-			[][]appliance.BenchPoint{pointsOf("one", 2, 2), pointsOf("three", 3, 3)},
-			"The median time of a write with “three” was 1.50 times that with “one” (1.50 to 1.50 over 2 rounds).",
+			[][]appliance.BenchPoint{pointsOf("one", 2, 2, 2), pointsOf("three", 3, 3, 3)},
+			"The median time of a write with “three” was 1.50 times that with “one” (1.50 to 1.50 over 3 rounds).",
 		},
 		{"nothing finished", "throughput", 95, [][]appliance.BenchPoint{partial}, "No point of this experiment was finished, so nothing follows from it."},
 		{
@@ -94,8 +100,8 @@ func TestConclusionFollowsFromTheFigures(t *testing.T) {
 		},
 		{
 			"late driver", "throughput", 100,
-			[][]appliance.BenchPoint{pointsOf("one", 100, 100), late},
-			"“three” answered 2.5 times the reads of “one” (2.4 to 2.6 over 3 and 2 rounds). The driver was late in 1 of 5 points, so there the driver may have been measured, not the cluster.",
+			[][]appliance.BenchPoint{pointsOf("one", 100, 100, 100), late},
+			"“three” answered 2.5 times the reads of “one” (2.4 to 2.6 over 3 rounds). The driver was late in 1 of 6 points, so there the driver may have been measured, not the cluster.",
 		},
 		{
 			"zero base", "redirects", 95,
@@ -114,6 +120,43 @@ func TestConclusionFollowsFromTheFigures(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestRoundsTellNoMoreByChanceThanTheReportSays draws all rounds from one distribution: how
+// often they are told apart is what the method says.
+func TestRoundsTellNoMoreByChanceThanTheReportSays(t *testing.T) {
+	t.Parallel()
+	m := &made{Rand: madeRand(13)}
+	drawn := func(n int) spread {
+		v := make([]float64, n)
+		for i := range v {
+			v[i] = m.ExpFloat64()
+		}
+		return spreadOf(v)
+	}
+	const tries = 20_000
+	for _, c := range []struct {
+		n, m int
+		want float64
+	}{{1, 1, 0}, {1, 19, 0.1}, {1, 18, 0}, {2, 2, 0}, {2, 3, 0}, {3, 3, 0.1}, {3, 4, 2.0 / 35}, {5, 5, 2.0 / 252}} {
+		apart := 0
+		for range tries {
+			if drawn(c.n).differs(drawn(c.m)) {
+				apart++
+			}
+		}
+		if got := float64(apart) / tries; math.Abs(got-c.want) > 0.01 {
+			t.Errorf("%d and %d rounds that are alike are told apart in %.3f of all cases, want %.3f", c.n, c.m, got, c.want)
+		}
+	}
+	said := byChance(madeBench(1))
+	if !strings.Contains(said, "with 3 rounds each in 1 of 10 comparisons, and this report makes 7.") {
+		t.Errorf("the method says %q", said)
+	}
+	run := appliance.Bench{Experiments: []appliance.BenchExperiment{{Variants: []appliance.BenchVariant{{}}, Repeats: 1}}}
+	if said := byChance(run); said != "" {
+		t.Errorf("a run compares nothing, and says %q", said)
 	}
 }
 

@@ -82,11 +82,19 @@ type scale struct {
 	Top, Step float64
 }
 
+// The least and the most that a scale goes to. A record may come from a stranger, and steps
+// of figures beyond have no end.
+const (
+	leastTop = 1e-9
+	mostTop  = 1e15
+)
+
 // scaleTo is a scale from zero to at least top, with 3 to 6 steps.
 func scaleTo(top float64) scale {
 	if top <= 0 || math.IsInf(top, 0) || math.IsNaN(top) {
 		top = 1
 	}
+	top = min(max(top, leastTop), mostTop)
 	rough := top / 5
 	unit := math.Pow(10, math.Floor(math.Log10(rough)))
 	step := 10 * unit

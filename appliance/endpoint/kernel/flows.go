@@ -5,41 +5,28 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// flow is a connection that the kernel translates.
-type flow struct {
-	client, at netip.AddrPort
-	// member answers, to the address back.
-	member, back netip.AddrPort
+// Flow is a connection that the kernel tracks.
+type Flow struct {
+	Client, At netip.AddrPort
+	// Member answers, to the address Back. It is At where the kernel doesn't translate.
+	Member, Back netip.AddrPort
+	// Ended is set where the kernel remembers a connection that is over. It leads a new one
+	// of the same client's port the same way, unless a FIN began the end
+	// (tcp_in_window and nf_conntrack_tcp_packet in net/netfilter/nf_conntrack_proto_tcp.c).
+	Ended bool
 }
 
 // States of a tracked connection that has ended (linux/netfilter/nf_conntrack_tcp.h). It
-// stays listed for up to two minutes, and a new one of the same addresses takes its place.
+// stays listed for up to two minutes.
 const (
 	stateTimeWait = 7
 	stateClose    = 8
 )
-
-// strays returns the flows of the endpoints at the addresses that lead elsewhere than the
-// leads say.
-func strays(at []netip.AddrPort, leads []lead) ([]flow, error) {
-	list, err := tracked()
-	if err != nil {
-		return nil, err
-	}
-	var out []flow
-	for _, one := range list {
-		if f, ok := flowOf(one); ok && stray(f, at, leads) {
-			out = append(out, f)
-		}
-	}
-	return out, nil
-}
 
 // tracked lists the connections that the kernel tracks. A list that changed while it was
 // read is read again.
@@ -56,24 +43,20 @@ func tracked() ([]*netlink.ConntrackFlow, error) {
 	}
 }
 
-func stray(f flow, at []netip.AddrPort, leads []lead) bool {
-	i := slices.IndexFunc(leads, func(l lead) bool { return l.at == f.at })
-	if i < 0 {
-		return slices.Contains(at, f.at)
-	}
-	return f.member == leads[i].former || !slices.Contains(leads[i].may, f.member)
-}
-
-func flowOf(c *netlink.ConntrackFlow) (f flow, translated bool) {
-	if p, ok := c.ProtoInfo.(*netlink.ProtoInfoTCP); !ok || p.State == stateTimeWait || p.State == stateClose {
+func flowOf(c *netlink.ConntrackFlow) (f Flow, ok bool) {
+	p, ok := c.ProtoInfo.(*netlink.ProtoInfoTCP)
+	if !ok {
 		return f, false
 	}
-	f = flow{
-		client: join(c.Forward.SrcIP, c.Forward.SrcPort), at: join(c.Forward.DstIP, c.Forward.DstPort),
-		member: join(c.Reverse.SrcIP, c.Reverse.SrcPort), back: join(c.Reverse.DstIP, c.Reverse.DstPort),
-	}
-	return f, f.at != f.member
+	return Flow{
+		Client: join(c.Forward.SrcIP, c.Forward.SrcPort), At: join(c.Forward.DstIP, c.Forward.DstPort),
+		Member: join(c.Reverse.SrcIP, c.Reverse.SrcPort), Back: join(c.Reverse.DstIP, c.Reverse.DstPort),
+		Ended: p.State == stateTimeWait || p.State == stateClose,
+	}, true
 }
+
+// translated tells whether the kernel leads the connection elsewhere than it was meant for.
+func (f Flow) translated() bool { return f.At != f.Member }
 
 func join(ip net.IP, port uint16) netip.AddrPort {
 	a, _ := netip.AddrFromSlice(ip)
@@ -83,14 +66,22 @@ func join(ip net.IP, port uint16) netip.AddrPort {
 // end destroys the sockets of the flows and then makes the kernel forget the flows. In this
 // order, since a connection whose flow is forgotten is picked up again by its next packet,
 // and since the reset that a destroyed socket sends has to find its way.
-func end(flows []flow) error {
+func end(flows []Flow) error {
+	if len(flows) == 0 {
+		return nil
+	}
 	which, all := map[ends]bool{}, among{}
 	for _, f := range flows {
+		if !f.Ended {
+			which[ends{f.Client, f.At}], which[ends{f.Member, f.Back}] = true, true
+		}
+		f.Ended = false
 		all[f] = true
-		which[ends{f.client, f.at}], which[ends{f.member, f.back}] = true, true
 	}
-	if err := destroyAll(which); err != nil {
-		return err
+	if len(which) > 0 {
+		if err := destroyAll(which); err != nil {
+			return err
+		}
 	}
 	_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, all)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) { // the caller lists them again
@@ -99,11 +90,12 @@ func end(flows []flow) error {
 	return nil
 }
 
-// among matches the flows that it lists.
-type among map[flow]bool
+// among matches the flows that it lists, ended or not: the end of their sockets ends them.
+type among map[Flow]bool
 
 // MatchConntrackFlow is what the library asks.
 func (a among) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
-	f, _ := flowOf(c)
-	return a[f]
+	f, ok := flowOf(c)
+	f.Ended = false
+	return ok && a[f]
 }

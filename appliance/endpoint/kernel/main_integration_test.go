@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 	}
 	if os.Getenv(probeOnly) != "" {
 		fmt.Println(Probe(context.Background()))
+		fmt.Println("removing nothing:", Path{Home: os.TempDir()}.Remove(context.Background()))
 		return
 	}
 	if os.Getenv(ownNetwork) == "" {
@@ -44,8 +45,12 @@ func TestMain(m *testing.M) {
 	if err == nil {
 		err = netlink.LinkSetUp(lo)
 	}
+	if err == nil {
+		// Few ports, so that clients have the same ones again soon.
+		err = os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("20000 21999"), 0)
+	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "bringing up the loopback device:", err)
+		fmt.Fprintln(os.Stderr, "preparing the network of the tests:", err)
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -70,6 +75,7 @@ type server struct {
 	mu sync.Mutex
 	// ended counts the connections that are over.
 	ended int
+	open  map[*net.TCPConn]bool
 }
 
 func serve(t *testing.T, name, address string) *server {
@@ -90,7 +96,7 @@ func listen(address string) (net.Listener, error) {
 
 func serveAt(t *testing.T, name string, l net.Listener) *server {
 	t.Helper()
-	s := &server{RouteMember: appliance.RouteMember{Name: name, Address: l.Addr().String()}, l: l}
+	s := &server{RouteMember: appliance.RouteMember{Name: name, Address: l.Addr().String()}, l: l, open: map[*net.TCPConn]bool{}}
 	var work sync.WaitGroup
 	ctx, stop := context.WithCancel(context.Background())
 	work.Go(func() {
@@ -101,6 +107,8 @@ func serveAt(t *testing.T, name string, l net.Listener) *server {
 			}
 			work.Go(func() {
 				defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+				s.holds(conn, true)
+				defer s.holds(conn, false)
 				_, err := fmt.Fprintln(conn, name)
 				for r := bufio.NewReader(conn); err == nil; {
 					var line string
@@ -121,6 +129,30 @@ func serveAt(t *testing.T, name string, l net.Listener) *server {
 		work.Wait()
 	})
 	return s
+}
+
+func (s *server) holds(conn net.Conn, open bool) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if open {
+		s.open[tcp] = true
+	} else {
+		delete(s.open, tcp)
+	}
+}
+
+// reset ends all connections with a reset, as the end of a process with unread bytes does.
+func (s *server) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.open {
+		_ = conn.SetLinger(0)
+		_ = conn.Close()
+	}
 }
 
 func (s *server) over() int {
@@ -235,17 +267,12 @@ func (w *ways) apply() {
 // flows counts the endpoint's connections that the kernel tracks to the server.
 func (w *ways) flows(at string, s *server) int {
 	w.t.Helper()
-	all, err := strays([]netip.AddrPort{netip.MustParseAddrPort(at)}, nil)
+	from, to := netip.MustParseAddrPort(at), netip.MustParseAddrPort(s.Address)
+	open, err := w.Open([]netip.AddrPort{from})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n := 0
-	for _, f := range all {
-		if f.member == netip.MustParseAddrPort(s.Address) {
-			n++
-		}
-	}
-	return n
+	return open[[2]netip.AddrPort{from, to}]
 }
 
 func eventually(t *testing.T, what string, done func() bool) {

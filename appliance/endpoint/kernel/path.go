@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,57 +32,11 @@ type Path struct {
 // when no connection leads elsewhere. A repeat is safe. Where was is not known, connections
 // for reads to a former primary are not cut.
 func (p Path) Apply(ctx context.Context, was, is []appliance.Route) error {
-	leads, err := leadsOf(was, is)
-	if err != nil {
-		return err
-	}
 	table, err := p.open()
 	if err != nil {
 		return err
 	}
-	return p.lead(ctx, table, leads)
-}
-
-// lead closes the endpoints whose connections lead elsewhere, cuts these, and opens.
-func (p Path) lead(ctx context.Context, table string, leads []lead) error {
-	at, err := endpoints(ctx, table)
-	if err != nil {
-		return err
-	}
-	for open := false; ; {
-		wrong, err := strays(at, leads)
-		switch {
-		case err != nil:
-			return err
-		case len(wrong) == 0 && open:
-			return nil
-		case len(wrong) == 0:
-			// A connection may have begun since, the old way: so the list is read again.
-			err, open = nft(ctx, script(table, leads)), true
-		default:
-			open = false
-			if err = nft(ctx, script(table, closed(leads, wrong))); err == nil {
-				err = end(wrong)
-			}
-		}
-		if err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// closed returns the leads without new connections to the endpoints of the flows.
-func closed(leads []lead, wrong []flow) []lead {
-	out := slices.Clone(leads)
-	for i := range out {
-		if slices.ContainsFunc(wrong, func(f flow) bool { return f.at == out[i].at }) {
-			out[i].to = nil
-		}
-	}
-	return out
+	return Change(ctx, rules(table), was, is)
 }
 
 // Block has the endpoints refuse every connection, and cuts those that are open.
@@ -92,37 +45,62 @@ func (p Path) Block(ctx context.Context) error {
 	if err != nil || table == "" {
 		return err
 	}
-	at, err := endpoints(ctx, table)
+	return Shut(ctx, rules(table))
+}
+
+// Remove cuts the connections and removes the table, if there is one: also that of an earlier
+// home in this directory, which was deleted with its table's name.
+func (p Path) Remove(ctx context.Context) error {
+	table, err := p.table()
 	if err != nil {
 		return err
 	}
-	var leads []lead
-	for _, a := range at {
-		leads = append(leads, lead{at: a})
+	if table == "" {
+		if table, err = p.leftover(ctx); err != nil || table == "" {
+			return err
+		}
 	}
-	return p.lead(ctx, table, leads)
-}
-
-// Remove cuts the connections and removes the table, if there is one.
-func (p Path) Remove(ctx context.Context) error {
-	table, err := p.table()
-	if err != nil || table == "" {
-		return err
-	}
-	if err := p.Block(ctx); err != nil {
+	if err := Shut(ctx, rules(table)); err != nil {
 		return err
 	}
 	if err := nft(ctx, "add table ip "+table+"\ndelete table ip "+table+"\n"); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(p.Home, FileName)); err != nil {
+	if err := os.Remove(filepath.Join(p.Home, FileName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing the name of the kernel's table: %w", err)
 	}
 	return nil
 }
 
-// Intact tells whether the table has the routes' endpoints. It has none where another
-// program has removed it, as the restart of a firewall may.
+// tracking is there where the kernel tracks connections, as it does where a table like ours
+// is. Elsewhere asking for a table would load the kernel's modules.
+const tracking = "/proc/sys/net/netfilter/nf_conntrack_max"
+
+// leftover returns the name of a table of this directory's that no file names, empty if
+// there is none.
+func (p Path) leftover(ctx context.Context) (string, error) {
+	if os.Geteuid() != 0 {
+		return "", nil
+	}
+	if _, err := os.Stat(tracking); err != nil {
+		return "", nil //nolint:nilerr // nothing is tracked
+	}
+	if _, err := program(); err != nil {
+		return "", nil //nolint:nilerr // without the program there is no table of its
+	}
+	name, err := p.name()
+	if err != nil {
+		return "", err
+	}
+	there, err := rules(name).exists(ctx)
+	if err != nil || !there {
+		return "", nil //nolint:nilerr // root without power over its network, as in a container, has made none
+	}
+	return name, nil
+}
+
+// Intact tells whether the table leads as the routes say. It doesn't where another program
+// has removed or changed rules, as the restart of a firewall may, or a person.
 func (p Path) Intact(ctx context.Context, routes []appliance.Route) (bool, error) {
 	leads, err := leadsOf(nil, routes)
 	if err != nil {
@@ -132,22 +110,20 @@ func (p Path) Intact(ctx context.Context, routes []appliance.Route) (bool, error
 	if err != nil || table == "" {
 		return false, err
 	}
-	at, err := endpoints(ctx, table)
-	if err != nil {
-		return false, err
-	}
-	return len(at) == len(leads) && !slices.ContainsFunc(leads, func(l lead) bool { return !slices.Contains(at, l.at) }), nil
+	return rules(table).hold(ctx, leads)
 }
 
 // Open counts the connections from the endpoints at the addresses, by endpoint and member.
 func (Path) Open(at []netip.AddrPort) (map[[2]netip.AddrPort]int, error) {
-	flows, err := strays(at, nil)
+	flows, err := rules("").Flows()
 	if err != nil {
 		return nil, err
 	}
 	out := map[[2]netip.AddrPort]int{}
 	for _, f := range flows {
-		out[[2]netip.AddrPort{f.at, f.member}]++
+		if f.translated() && !f.Ended && slices.Contains(at, f.At) {
+			out[[2]netip.AddrPort{f.At, f.Member}]++
+		}
 	}
 	return out, nil
 }
@@ -171,53 +147,23 @@ func (p Path) open() (string, error) {
 	if err != nil || name != "" {
 		return name, err
 	}
-	home, err := filepath.EvalSymlinks(p.Home)
-	if err != nil {
-		return "", fmt.Errorf("naming the kernel's table: %w", err)
+	if name, err = p.name(); err != nil {
+		return "", err
 	}
-	sum := sha256.Sum256([]byte(home))
-	name = "pgapp_" + hex.EncodeToString(sum[:6])
 	if err := durable.WriteFile(filepath.Join(p.Home, FileName), []byte(name+"\n")); err != nil {
 		return "", fmt.Errorf("writing the name of the kernel's table: %w", err)
 	}
 	return name, nil
 }
 
-// endpoints returns the addresses that the table leads from, none if it is not there.
-func endpoints(ctx context.Context, table string) ([]netip.AddrPort, error) {
-	out, err := run(ctx, "", "-j", "list", "set", "ip", table, "endpoints")
-	if err != nil && strings.Contains(err.Error(), "No such file or directory") {
-		return nil, nil
-	}
+// name is the table's that is made for the directory.
+func (p Path) name() (string, error) {
+	home, err := filepath.EvalSymlinks(p.Home)
 	if err != nil {
-		return nil, err
+		return "", fmt.Errorf("naming the kernel's table: %w", err)
 	}
-	var listed struct {
-		Nftables []struct {
-			Set struct {
-				Elem []struct {
-					Concat []json.RawMessage `json:"concat"`
-				} `json:"elem"`
-			} `json:"set"`
-		} `json:"nftables"`
-	}
-	if err := json.Unmarshal(out, &listed); err != nil {
-		return nil, fmt.Errorf("reading what nft lists: %w", err)
-	}
-	var at []netip.AddrPort
-	for _, n := range listed.Nftables {
-		for _, e := range n.Set.Elem {
-			if len(e.Concat) != 2 {
-				return nil, fmt.Errorf("reading what nft lists: %s is no address and port", e.Concat)
-			}
-			one, err := netip.ParseAddrPort(strings.Trim(string(e.Concat[0]), `"`) + ":" + string(e.Concat[1]))
-			if err != nil {
-				return nil, fmt.Errorf("reading what nft lists: %w", err)
-			}
-			at = append(at, one)
-		}
-	}
-	return at, nil
+	sum := sha256.Sum256([]byte(home))
+	return "pgapp_" + hex.EncodeToString(sum[:6]), nil
 }
 
 // nft carries out the script as one transaction.

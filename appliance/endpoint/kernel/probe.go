@@ -42,7 +42,7 @@ func probeRules(ctx context.Context) error {
 	at := netip.MustParseAddrPort("127.255.255.254:1")
 	to := []netip.AddrPort{netip.MustParseAddrPort("127.255.255.254:2"), netip.MustParseAddrPort("127.255.255.254:3")}
 	table := fmt.Sprintf("pgapp_probe_%d", os.Getpid())
-	return nft(ctx, script(table, []lead{{at: at, to: to, may: to}})+"delete table ip "+table+"\n")
+	return nft(ctx, script(table, []Lead{{At: at, To: to, May: to}})+"delete table ip "+table+"\n")
 }
 
 // probeDestroy destroys a socket of its own.

@@ -10,22 +10,22 @@ import (
 	"pgapp/appliance/endpoint"
 )
 
-// lead is where one endpoint leads.
-type lead struct {
-	at netip.AddrPort
-	// to are the members that take new connections. Without any they are refused.
-	to []netip.AddrPort
-	// may are the members that connections may lead to; others are cut.
-	may []netip.AddrPort
-	// former is a primary that has just ceased to be one, if any: connections to it are
+// Lead is where one endpoint leads.
+type Lead struct {
+	At netip.AddrPort
+	// To are the members that take new connections. Without any they are refused.
+	To []netip.AddrPort
+	// May are the members that connections may lead to; others are cut.
+	May []netip.AddrPort
+	// Former is a primary that has just ceased to be one, if any: connections to it are
 	// cut, though it may be a standby now.
-	former netip.AddrPort
+	Former netip.AddrPort
 }
 
 // leadsOf returns what the change from the routes was to the routes is means, for each
 // endpoint that the kernel leads.
-func leadsOf(was, is []appliance.Route) ([]lead, error) {
-	var out []lead
+func leadsOf(was, is []appliance.Route) ([]Lead, error) {
+	var out []Lead
 	for _, route := range is {
 		if !route.Kernel {
 			continue
@@ -35,26 +35,26 @@ func leadsOf(was, is []appliance.Route) ([]lead, error) {
 			return nil, err
 		}
 		writes, reads := endpoint.Leads(route)
-		rw, ro := lead{may: primary}, lead{former: former(was, route)}
+		rw, ro := Lead{May: primary}, Lead{Former: former(was, route)}
 		if route.ROPrimary != appliance.ROPrimaryNever {
-			ro.may = slices.Clone(primary)
+			ro.May = slices.Clone(primary)
 		}
 		for _, s := range route.Standbys {
 			at, err := addressOf(s.Address)
 			if err != nil {
 				return nil, err
 			}
-			ro.may = append(ro.may, at)
+			ro.May = append(ro.May, at)
 		}
 		for _, e := range []struct {
-			lead
+			Lead
 			at string
 			to []appliance.RouteMember
 		}{{rw, route.RW, writes}, {ro, route.RO, reads}} {
 			if e.at == "" {
 				continue
 			}
-			if e.lead.at, err = addressOf(e.at); err != nil {
+			if e.At, err = addressOf(e.at); err != nil {
 				return nil, err
 			}
 			for _, m := range e.to {
@@ -62,9 +62,9 @@ func leadsOf(was, is []appliance.Route) ([]lead, error) {
 				if err != nil {
 					return nil, err
 				}
-				e.lead.to = append(e.lead.to, to)
+				e.To = append(e.To, to)
 			}
-			out = append(out, e.lead)
+			out = append(out, e.Lead)
 		}
 	}
 	return out, nil
@@ -130,16 +130,16 @@ add rule ip TABLE guard reject with tcp reset
 `
 
 // script is the transaction that makes the table lead so.
-func script(table string, leads []lead) string {
+func script(table string, leads []Lead) string {
 	var b strings.Builder
 	b.WriteString(frame)
 	for _, l := range leads {
-		at := element(l.at)
+		at := element(l.At)
 		fmt.Fprintf(&b, "add element ip TABLE endpoints { %s }\n", at)
-		for _, m := range slices.CompactFunc(sorted(l.may), same) {
+		for _, m := range distinct(l.May) {
 			fmt.Fprintf(&b, "add element ip TABLE members { %s . %s }\n", at, element(m))
 		}
-		switch to := slices.CompactFunc(sorted(l.to), same); len(to) {
+		switch to := distinct(l.To); len(to) {
 		case 0:
 		case 1:
 			fmt.Fprintf(&b, "add element ip TABLE leads { %s : %s }\n", at, element(to[0]))
@@ -149,18 +149,17 @@ func script(table string, leads []lead) string {
 				choice = append(choice, fmt.Sprintf("%d : %s", i, element(m)))
 			}
 			fmt.Fprintf(&b, "add rule ip TABLE translate ip daddr %s tcp dport %d dnat to numgen random mod %d map { %s }\n",
-				l.at.Addr(), l.at.Port(), len(to), strings.Join(choice, ", "))
+				l.At.Addr(), l.At.Port(), len(to), strings.Join(choice, ", "))
 		}
 	}
 	return strings.ReplaceAll(b.String(), "TABLE", table)
 }
 
-func same(a, b netip.AddrPort) bool { return a == b }
-
-func sorted(all []netip.AddrPort) []netip.AddrPort {
+// distinct returns the addresses in their order, each once.
+func distinct(all []netip.AddrPort) []netip.AddrPort {
 	out := slices.Clone(all)
 	slices.SortFunc(out, netip.AddrPort.Compare)
-	return out
+	return slices.Compact(out)
 }
 
 func element(a netip.AddrPort) string { return fmt.Sprintf("%s . %d", a.Addr(), a.Port()) }

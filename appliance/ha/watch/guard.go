@@ -112,6 +112,7 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 	if err != nil {
 		return false
 	}
+	before, was := g.held(ctx, c)
 	g.clock.begin()
 	began := time.Now()
 	v := g.look.look(ctx, c, secrets)
@@ -128,7 +129,9 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 		return false
 	}
 	held, state := g.held(ctx, c)
-	r.State = state
+	if r.State = state; was == appliance.AutomaticOn { // an operation that has ended since may explain what was seen
+		held = held.With(before)
+	}
 	if now, err := g.w.cfg.Store.Cluster(ctx, name); err != nil || now.Epoch != c.Epoch || now.Primary != c.Primary {
 		return err == nil // the primary has moved during the look, which says nothing any more
 	}
@@ -138,8 +141,8 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 	}
 	s.Failovers, s.Since = ha.Failovers(c, time.Now())
 	var acts []ha.Act
-	before := g.memory
-	g.memory, acts = ha.Decide(before, s, paceOf(c), g.clock.now())
+	known := g.memory
+	g.memory, acts = ha.Decide(known, s, paceOf(c), g.clock.now())
 	for _, a := range acts {
 		if a.Withheld != "" && a.Withheld == held.Moves {
 			continue // what pgapp does right now is no doubt
@@ -147,7 +150,7 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 		g.act(ctx, c, &a)
 		r.Doubts = append(r.Doubts, appliance.Doubt{Member: a.Member, Deed: string(a.Deed), Evidence: a.Evidence, Withheld: a.Withheld})
 	}
-	return g.memory.Fresh(before)
+	return g.memory.Fresh(known)
 }
 
 func paceOf(c appliance.Cluster) ha.Pace {

@@ -58,6 +58,15 @@ func (l *looker) look(ctx context.Context, c appliance.Cluster, s appliance.Secr
 		wg.Go(func() { out.members[i] = l.sight(ctx, c, m, s, due) })
 	}
 	wg.Wait()
+	stranded(c, out.members, func(m appliance.Member) (standing postgres.Standing, err error) {
+		ctx, cancel := context.WithTimeout(ctx, l.limit)
+		defer cancel()
+		err = l.sessions.Use(ctx, postgres.SessionKey(c, m.Name), dialer(m, s), func(p *postgres.Control) (err error) {
+			standing, err = p.Standing(ctx)
+			return err
+		})
+		return standing, err
+	})
 	l.write(ctx, c, s, out.members)
 	if l.epoch != c.Epoch {
 		l.epoch, l.seen = c.Epoch, 0
@@ -94,7 +103,7 @@ func (l *looker) ask(ctx context.Context, c appliance.Cluster, m appliance.Membe
 		return err
 	}
 	out.Streams, out.Connected, out.Lost, out.InForce = seen.Streams, seen.Connected, lostMembers(c, seen.Lost), seen.InForce
-	out.Quiet = seen.Quiet
+	out.Quiet = unusual(seen.Quiet, seen.Asks)
 	if !seen.Receiving {
 		out.Quiet = ha.NoReceiver
 	}
@@ -102,6 +111,19 @@ func (l *looker) ask(ctx context.Context, c appliance.Cluster, m appliance.Membe
 	st.Answered, st.Primary, st.Identifier = true, !seen.InRecovery, seen.SystemIdentifier
 	st.Received, st.Replayed, st.Detached = seen.Received, seen.Replayed, !seen.Receiving
 	return nil
+}
+
+// asksDefault is when a receiver asks under pgapp's own wal_receiver_timeout, for which
+// [ha.Pace.Unheard] is made.
+const asksDefault = 5 * time.Second
+
+// unusual is how long a receiver has been silent, without the time by which the user's
+// wal_receiver_timeout lets it be silent for longer beside a primary that is well.
+func unusual(quiet, asks time.Duration) time.Duration {
+	if asks == 0 {
+		return 0
+	}
+	return max(quiet-max(asks-asksDefault, 0), 0)
 }
 
 func dialer(m appliance.Member, s appliance.Secrets) func(context.Context) (*postgres.Control, error) {

@@ -3,6 +3,8 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"math"
+	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/google/uuid"
@@ -19,6 +21,18 @@ func (c domainCalls) Domain(ctx context.Context, key string) (Domain, error) {
 		return err
 	})
 	return d, err
+}
+
+// ProcessorTime is the time that the processors of this host have worked for the domain
+// since it was started: for the guest and for QEMU itself. A domain that is off has none.
+func (c domainCalls) ProcessorTime(ctx context.Context, key string) (time.Duration, error) {
+	var used time.Duration
+	err := c.askDomain(ctx, "asking for the processor time of", key, func(v *golibvirt.Libvirt, dom golibvirt.Domain) error {
+		_, _, _, _, ns, err := v.DomainGetInfo(dom)
+		used = time.Duration(min(ns, math.MaxInt64)) // #nosec G115 -- bounded
+		return err
+	})
+	return used, err
 }
 
 // askDomain finds the domain and calls fn, which only asks.

@@ -158,6 +158,9 @@ func TestDomainsForReal(t *testing.T) {
 	if err != nil || got.State != DomainRunning || got.Thawed() || got.UUID != d.UUID {
 		t.Errorf("got state %d, %v", got.State, err)
 	}
+	if used, err := c.ProcessorTime(ctx, d.UUID); err != nil || used <= 0 || used > time.Minute {
+		t.Errorf("a domain that has just been started has used %v of a processor, %v", used, err)
+	}
 	must(t, c.DetachDisk(ctx, name, "/nonexistent"))
 	if err := c.UndefineDomain(ctx, name); err != nil {
 		t.Logf("undefining a running domain: %v", err)
@@ -166,6 +169,9 @@ func TestDomainsForReal(t *testing.T) {
 	must(t, c.DestroyDomain(ctx, name))
 	must(t, c.UndefineDomain(ctx, name))
 	must(t, c.UndefineDomain(ctx, name))
+	if _, err := c.ProcessorTime(ctx, name); !errors.Is(err, ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
 	if _, err := c.Domain(ctx, name); !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
 	}

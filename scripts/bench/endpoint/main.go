@@ -1,6 +1,8 @@
 // Command endpoint measures read-only pgbench directly, through HAProxy, through the rw
 // endpoint, and as root through one that the kernel leads, in turn in one run. It prints the
-// median, the spread and the ratio to direct of each.
+// median, the spread and the ratio to direct of each, and what a transaction costs the
+// process in between of a processor's time, which says more on a machine that does other
+// things too.
 package main
 
 import (
@@ -46,11 +48,12 @@ func main() {
 	}
 }
 
-// bench is a cluster and the address of each way to its primary.
+// bench is a cluster, the address of each way to its primary, and the process in between.
 type bench struct {
 	options
-	url  string
-	ways map[string]string
+	url   string
+	ways  map[string]string
+	relay map[string]int
 }
 
 func (o options) run(ctx context.Context) (err error) {
@@ -68,7 +71,7 @@ func (o options) run(ctx context.Context) (err error) {
 		return err
 	}
 	direct := net.JoinHostPort(st.Members[0].Host, strconv.Itoa(st.Members[0].Port))
-	b := bench{options: o, url: strings.TrimSpace(string(out)), ways: map[string]string{"direct": direct}}
+	b := bench{options: o, url: strings.TrimSpace(string(out)), ways: map[string]string{"direct": direct}, relay: map[string]int{}}
 	stop, err := b.haproxy(ctx, c.Home(), direct)
 	if err != nil {
 		return err
@@ -131,6 +134,7 @@ func (b *bench) haproxy(ctx context.Context, dir, to string) (stop func(), err e
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting HAProxy (apt-get install haproxy): %w", err)
 	}
+	b.relay["HAProxy"] = cmd.Process.Pid
 	return func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }, nil
 }
 
@@ -148,9 +152,10 @@ func (b *bench) pgapp(ctx context.Context, home, to string) error {
 	routes := appliance.Routes{Number: 1, Clusters: []appliance.Route{{
 		Cluster: "main", RW: at, Wait: 10 * time.Second, Primary: &appliance.RouteMember{Name: "node0", Address: to},
 	}}}
-	_, err = endpoint.Ensure(ctx, endpoint.Program{
+	status, err := endpoint.Ensure(ctx, endpoint.Program{
 		Home: home, Build: "bench", Routes: routes, Argv: []string{bin, "endpoint-process", "--home", home},
 	})
+	b.relay["pgapp"] = status.PID
 	return err
 }
 
@@ -167,18 +172,20 @@ func (b *bench) measure(ctx context.Context) error {
 			return err
 		}
 	}
-	tps := map[string][]float64{}
+	tps, cost := map[string][]float64{}, map[string]time.Duration{}
 	for range b.rounds {
 		for _, way := range ways {
+			before := used(b.relay[way])
 			n, err := b.pgbench(ctx, way, "-S", "-n", "-c", "8", "-T", strconv.Itoa(b.seconds))
 			if err != nil {
 				return err
 			}
 			tps[way] = append(tps[way], n)
+			cost[way] += time.Duration(float64(used(b.relay[way])-before) / (n * float64(b.seconds) * float64(b.rounds)))
 		}
 	}
 	var direct float64
-	fmt.Printf("%-8s %10s %10s %10s %6s\n", "way", "median/s", "lowest", "highest", "ratio")
+	fmt.Printf("%-8s %10s %10s %10s %6s %12s\n", "way", "median/s", "lowest", "highest", "ratio", "processor")
 	for _, way := range ways {
 		slices.Sort(tps[way])
 		all := tps[way]
@@ -186,7 +193,7 @@ func (b *bench) measure(ctx context.Context) error {
 		if way == "direct" {
 			direct = median
 		}
-		fmt.Printf("%-8s %10.0f %10.0f %10.0f %6.2f\n", way, median, all[0], all[len(all)-1], median/direct)
+		fmt.Printf("%-8s %10.0f %10.0f %10.0f %6.2f %9.1f µs\n", way, median, all[0], all[len(all)-1], median/direct, float64(cost[way].Nanoseconds())/1e3)
 	}
 	return nil
 }
@@ -215,4 +222,20 @@ func (b *bench) pgbench(ctx context.Context, way string, args ...string) (float6
 		return 0, nil
 	}
 	return strconv.ParseFloat(string(m[1]), 64)
+}
+
+// tick is the unit of /proc/PID/stat, see proc(5).
+const tick = 10 * time.Millisecond
+
+// used is the processor's time that the process has used, 0 without one.
+func used(pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// The name in parentheses may have spaces; utime and stime are the 12th and 13th after it.
+	f := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	user, _ := strconv.Atoi(f[11])
+	system, _ := strconv.Atoi(f[12])
+	return time.Duration(user+system) * tick
 }

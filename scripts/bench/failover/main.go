@@ -19,12 +19,14 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/drill"
+	"pgapp/appliance/wait"
 	"pgapp/scripts/drive"
 )
 
 type options struct {
 	bin, faults   string
 	runs, writers int
+	pause         time.Duration
 }
 
 func main() {
@@ -33,6 +35,7 @@ func main() {
 	flag.StringVar(&o.faults, "faults", "kill,kill-member,halt,freeze", "faults, as pgapp drill names them")
 	flag.IntVar(&o.runs, "runs", 20, "number of failovers of each kind")
 	flag.IntVar(&o.writers, "writers", 4, "number of writers")
+	flag.DurationVar(&o.pause, "pause", 0, "a writer's pause between two rows; without one the writers fill the processors")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -84,6 +87,10 @@ func columns(all []sample) string {
 	return b.String()
 }
 
+// askPause is the pause between two questions whether the cluster is whole: each starts a
+// command, and without a pause they take a processor from what is measured.
+const askPause = 50 * time.Millisecond
+
 // rowsBefore is how many rows the writers write before the fault.
 const rowsBefore = 200
 
@@ -102,6 +109,7 @@ func (o options) once(ctx context.Context, fault, durability string) (s sample, 
 	if err != nil {
 		return s, err
 	}
+	at.Pause = o.pause
 	run, err := drill.Start(ctx, at.Config)
 	if err != nil {
 		return s, err
@@ -115,8 +123,11 @@ func (o options) once(ctx context.Context, fault, durability string) (s sample, 
 	if err := c.Strike(before.Primary, drill.Fault(fault)); err != nil {
 		return s, err
 	}
-	if err := drive.Until(ctx, "another primary leads and all others stream", func(ctx context.Context) bool { return healed(ctx, c, before.Primary) }); err != nil {
-		return s, err
+	limited, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	err = wait.Until(limited, askPause, func(ctx context.Context) (bool, error) { return healed(ctx, c, before.Primary), nil })
+	if err != nil {
+		return s, fmt.Errorf("waiting until another primary leads and all others stream: %w", err)
 	}
 	whole := run.Since() - from
 	if err := drive.Written(ctx, run, rowsBefore); err != nil {

@@ -29,13 +29,17 @@ type Mutation struct {
 const (
 	core    = "appliance/ha"
 	router  = "appliance/routing"
+	kernel  = "appliance/endpoint/kernel"
 	worlds  = "scripts/sim"
 	program = "scripts/sim/mutants"
 )
 
 // core is the package that the mutation breaks.
 func (m Mutation) core() string {
-	if m.world() == "routeworld" {
+	switch {
+	case m.File == "lead.go":
+		return kernel
+	case m.world() == "routeworld":
 		return router
 	}
 	return core
@@ -44,7 +48,7 @@ func (m Mutation) core() string {
 // world is where the mutation is played: beside the watch, with endpoints, or in changes of
 // primary alone.
 func (m Mutation) world() string {
-	if slices.Contains([]string{"route.go", "memory.go", "settle.go", "apply.go"}, m.File) {
+	if slices.Contains([]string{"route.go", "memory.go", "settle.go", "apply.go", "turn.go", "kernel.go", "lead.go"}, m.File) {
 		return "routeworld"
 	}
 	if slices.Contains([]string{"decide.go", "others.go", "restrain.go", "hold.go"}, m.File) {

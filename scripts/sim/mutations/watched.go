@@ -13,16 +13,16 @@ func begun() []Mutation {
 	return []Mutation{
 		{"one signal is enough for a silence", "decide.go", "x.lasted(d.now, d.pace.Silent, patient) && len(listeners) > 0", "x.lasted(d.now, d.pace.Silent, patient)", 1},
 		{"a machine's word alone is a death", "decide.go", "appliance.VitalGone && deaf && o.Session != Answers && o.Session != Denies", "appliance.VitalGone", 1},
-		{"one look is enough for a death", "decide.go", "certain = 2", "certain = 1", 7},
+		{"one look is enough for a death", "decide.go", "certain = 2", "certain = 1", 2},
 		{"an own stall is a signal", "decide.go", "if s.Stalled || d.allSilent() {", "if d.allSilent() {", 24},
-		{"looks of before a stall count", "decide.go", "\t\treturn d.memory, nil\n", "\t\treturn m, nil\n", 2},
+		{"looks of before a stall count", "decide.go", "\t\treturn d.memory, nil\n", "\t\treturn m, nil\n", 36},
 		{"all members silent are a signal", "decide.go", "if s.Stalled || d.allSilent() {", "if s.Stalled {", 3},
 		{"a halt needs no silence", "decide.go", "case o.Sign.Vital == appliance.VitalHalted && deaf:", "case o.Sign.Vital == appliance.VitalHalted:", 17},
 		{"a halt needs no time", "decide.go", "x.lasted(d.now, d.pace.Silent, patient) {\n\t\t\t\treturn fmt.Sprintf(\"%s is halted", "x.lasted(d.now, 0, certain) {\n\t\t\t\treturn fmt.Sprintf(\"%s is halted", 1},
 		{"a debugger's stop counts", "decide.go", "case o.Sign.Vital == appliance.VitalDebugged, o.Sign.Vital == appliance.VitalDisk:", "case o.Sign.Vital == appliance.VitalDisk:", 28},
 		{"a disk that can't be written counts", "decide.go", "case o.Sign.Vital == appliance.VitalDebugged, o.Sign.Vital == appliance.VitalDisk:", "case o.Sign.Vital == appliance.VitalDebugged:", 4},
-		{"a clean shutdown is failed over", "decide.go", "case over && o.Clean:", "case false:", 9},
-		{"the pause and running operations hold no failover", "restrain.go", `case a.Deed == Replace && d.s.HeldReplace != "":`, "case false:", 3},
+		{"a clean shutdown is failed over", "decide.go", "case over && o.Clean:", "case false:", 12},
+		{"the pause and running operations hold no failover", "restrain.go", `case a.Deed == Replace && d.s.HeldReplace != "":`, "case false:", 15},
 		{"the pause and running operations hold no other deed", "restrain.go", `case a.Deed != Replace && !a.Fence && d.s.Held != "":`, "case false:", 1},
 		{"the pause and running operations hold no start in place", "restrain.go", `case a.Fence && d.s.HeldFence != "":`, "case false:", 15},
 		{"three failovers in an hour are not enough", "restrain.go", "d.s.Failovers >= hourly", "false", 10},
@@ -38,7 +38,7 @@ func begun() []Mutation {
 		{"a disk that stalls is no trouble", "decide.go", "if o.Write == Silent && o.Sign", "if false && o.Sign", 40},
 		{"a disk that stalls needs no time", "decide.go", "case stuck:\n\t\t\tif x.lasted(d.now, d.pace.Hung, patient) {", "case stuck:\n\t\t\tif x.lasted(d.now, 0, certain) {", 2},
 		{"a disk that stalls needs no other disk", "decide.go", `if how == stuck && d.othersWrite() == "" {`, "if false {", 40},
-		{"a primary whose disk stalls is started again", "decide.go", "if how == stuck {", "if false {", 104},
+		{"a primary whose disk stalls is started again", "decide.go", "if how == stuck {", "if false {", 131},
 	}
 }
 
@@ -47,11 +47,11 @@ func restrained() []Mutation {
 	return []Mutation{
 		{"a pause is forgotten", "hold.go", "case c.Pause.Holds(now):", "case false:", 1},
 		{"a pause with an end doesn't end", "hold.go", "case c.Pause.Holds(now):", "case c.Pause != nil:", 2},
-		{"observing holds nothing", "hold.go", `case h.Observing != "":`, "case false:", 26},
+		{"observing holds nothing", "hold.go", `case h.Observing != "":`, "case false:", 30},
 		{"an operation that runs holds nothing", "hold.go", "case h.Running == nil:", "case true:", 1},
-		{"a failover waits for a start of a standby", "hold.go", `return o.Params.Member != "" && o.Params.Member != c.Primary`, "return false", 15},
-		{"a failover waits for a reinit", "hold.go", "case appliance.OpRejoin, appliance.OpReinit:\n\t\treturn true", "case appliance.OpRejoin, appliance.OpReinit:\n\t\treturn false", 11},
-		{"a failover supersedes what stops the primary", "hold.go", "\t}\n\treturn false\n}", "\t}\n\treturn true\n}", 3},
+		{"a failover waits for a start of a standby", "hold.go", `return o.Params.Member != "" && o.Params.Member != c.Primary`, "return false", 109},
+		{"a failover waits for a reinit", "hold.go", "case appliance.OpRejoin, appliance.OpReinit:\n\t\treturn true", "case appliance.OpRejoin, appliance.OpReinit:\n\t\treturn false", 164},
+		{"a failover supersedes what stops the primary", "hold.go", "\t}\n\treturn false\n}", "\t}\n\treturn true\n}", 23},
 		{"resume doesn't reset the count of failovers", "hold.go", "if c.Resumed != nil && !p.At.After(*c.Resumed) {", "if false {", 16},
 		{"growing pauses are forgotten", "restrain.go", "time.Second<<min(earlier, 6)", "time.Second", 15},
 		{"a pause begins with the attempt", "restrain.go", "tried.begun && d.s.Held != \"\"; tried.begun {", "false; tried.begun {", 8},
@@ -64,11 +64,11 @@ func restrained() []Mutation {
 // healed are mutations of what brings back standbys, and of the promise without them.
 func healed() []Mutation {
 	return []Mutation{
-		{"a lost slot is waited for", "others.go", "case seen(lost):", "case false:", 3},
+		{"a lost slot is waited for", "others.go", "case seen(lost):", "case false:", 6},
 		{"a start that doesn't help is repeated", "others.go", "case tried > 0:", "case false:", 53},
 		{"a standby that catches up receives nothing", "decide.go", "!slices.Contains(p.Streams, o.Member) && !slices.Contains(p.Connected, o.Member)", "!slices.Contains(p.Streams, o.Member)", 20},
-		{"the promise ends against the user's wish", "decide.go", "len(streams) == 0 && d.s.Degrades &&", "len(streams) == 0 &&", 7},
+		{"the promise ends against the user's wish", "decide.go", "len(streams) == 0 && d.s.Degrades &&", "len(streams) == 0 &&", 14},
 		{"the promise ends at once", "others.go", "d.doubt(p.Member, alone); x.lasted(d.now, d.pace.Left, patient) {", "d.doubt(p.Member, alone); x.lasted(d.now, 0, certain) {", 10},
-		{"the promise doesn't end", "others.go", "d.doubt(p.Member, alone); x.lasted(d.now, d.pace.Left, patient) {", "d.doubt(p.Member, alone); x.looks < 0 {", 45},
+		{"the promise doesn't end", "others.go", "d.doubt(p.Member, alone); x.lasted(d.now, d.pace.Left, patient) {", "d.doubt(p.Member, alone); x.looks < 0 {", 10},
 	}
 }

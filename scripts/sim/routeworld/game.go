@@ -1,7 +1,8 @@
 // Package routeworld is the world of changes of primary with its endpoints: the real router
 // leads a process that is killed, frozen and started with an old file, and a daemon that is
 // killed. The endpoint for writes must never lead to a member that the record doesn't call
-// primary, nor be open while the primary changes.
+// primary, nor be open while the primary changes. In every second game the kernel leads the
+// connections over the process.
 package routeworld
 
 import (
@@ -24,6 +25,8 @@ type game struct {
 	rng     *rand.Rand
 	router  *routing.Router
 	process *process
+	// kernel leads the connections, nil where the process does alone.
+	kernel *table
 	// daemons counts the daemons, whose states have numbers of their own.
 	daemons uint64
 	// settled is the phase of a change that the endpoints have followed.
@@ -35,6 +38,9 @@ type game struct {
 	shut bool
 	// over is set once nothing of the endpoints fails any more.
 	over bool
+	// dead is set from the end of a daemon in the middle of what it does until another one
+	// goes on.
+	dead bool
 }
 
 // Result is what was played.
@@ -49,6 +55,9 @@ func Run(seed uint64, log io.Writer) (Result, error) {
 	w, err := world.Play(seed, log, func(w *world.World) world.Part {
 		g = &game{world: w, rng: rand.New(rand.NewPCG(seed, 22)), served: map[uint64]bool{}} //nolint:gosec // a game, not a secret
 		g.process = &process{game: g}
+		if seed%2 == 0 {
+			g.kernel = &table{game: g}
+		}
 		g.restart()
 		return g
 	})
@@ -62,10 +71,13 @@ func Run(seed uint64, log io.Writer) (Result, error) {
 func (g *game) ends(seed uint64) error {
 	g.process.full, g.process.frozen, g.over = false, false, true
 	for range 3 {
-		_ = g.router.Work(context.Background()) // the last one counts
+		g.work() // the last one counts
 	}
 	c := g.Record()
 	to, open := g.process.rw()
+	if at, serves := g.kernel.rw(); serves && open {
+		to, open = at, at != nil && len(g.kernel.leads[rw].To) > 0
+	}
 	if !changing(c) && g.serves(c) && !open {
 		return fmt.Errorf("seed %d: in the end rw leads to %v and is closed, and %s, the primary, serves", seed, to, c.Primary)
 	}
@@ -78,8 +90,12 @@ func (g *game) chance(n int) bool { return g.rng.IntN(100) < n && !g.over && !g.
 func (g *game) restart() {
 	const states = 1_000_000
 	g.daemons++
+	var process routing.Process = g.process
+	if g.kernel != nil {
+		process = routing.Over(process, g.kernel)
+	}
 	g.router = routing.New(routing.Config{
-		Store: records{g}, Process: g.process, Log: slog.New(slog.DiscardHandler), Ports: ports{}, Build: build, First: g.daemons * states,
+		Store: records{g}, Process: process, Log: slog.New(slog.DiscardHandler), Ports: ports{}, Build: build, First: g.daemons * states,
 		Observing: func(context.Context) (string, error) { return "", nil },
 		Serves: func(_ context.Context, c appliance.Cluster) bool {
 			serves := g.serves(c)
@@ -94,9 +110,12 @@ func (g *game) Record() appliance.Cluster {
 	c := g.world.Record()
 	c.Name, c.UUID, c.Phase, c.Endpoints, c.EndpointsHeld = "main", "1", appliance.PhaseReady, &appliance.Endpoints{RW: 5000, RO: 5001}, true
 	c.Spec.Endpoint = appliance.EndpointOn
+	if g.kernel != nil {
+		c.Spec.Endpoint = appliance.EndpointKernel
+	}
 	members := make([]appliance.Member, len(c.Members))
 	for i, m := range c.Members {
-		m.Host, m.Port = m.Name, 5432
+		m.Host, m.Port = fmt.Sprintf("127.0.122.%d", i+1), 5432
 		members[i] = m
 	}
 	c.Members = members
@@ -122,8 +141,9 @@ func (g *game) Ticked() {
 		g.check()
 	case g.chance(2):
 		p.full = !p.full
-	case g.chance(1) && !p.runs: // somebody copies an old file back
+	case g.chance(1) && !p.runs: // somebody copies an old file back, or edits it
 		p.file = p.older
+		p.file.Number += uint64(g.rng.IntN(2)) * 1_000_000_000 //nolint:gosec // 0 or 1
 	case g.chance(1):
 		g.Killed()
 	}
@@ -132,9 +152,28 @@ func (g *game) Ticked() {
 		g.look()
 	}
 	if g.rng.IntN(3) == 0 {
-		_ = g.router.Work(context.Background()) // the next one goes on
+		g.work()
+	}
+	if g.kernel != nil {
+		g.kernel.ticked()
 	}
 	g.check()
+}
+
+// work has the daemon look at the records. One that dies in it is followed by another.
+func (g *game) work() {
+	_ = g.router.Work(context.Background()) // the next one goes on
+	g.bury()
+}
+
+// bury has another daemon go on where one has died.
+func (g *game) bury() (died bool) {
+	if died = g.dead; died {
+		g.dead = false
+		g.world.Say("  the daemon dies in the middle")
+		g.Killed()
+	}
+	return died
 }
 
 // look tells the router what a look at the members has seen.
@@ -166,12 +205,15 @@ func (g *game) Saved() {
 func (g *game) Settle(verified bool) {
 	if g.chance(10) { // another daemon goes on with the phase
 		g.Killed()
-		_ = g.router.Work(context.Background()) // it settles the phase after
+		g.work() // it settles the phase after
 	}
 	if g.shut = false; verified { // the change has let the application in
 		g.served[g.Record().Epoch] = true
 	}
 	err := g.router.Settle(context.Background(), "main", verified)
+	for g.bury() { // the next daemon goes on with the phase
+		err = g.router.Settle(context.Background(), "main", verified)
+	}
 	c := g.Record()
 	g.world.Say("  endpoints: %s: %v", c.Change.Phase, err)
 	g.settled = c.Change.Phase
@@ -184,21 +226,28 @@ func (g *game) Killed() { g.restart() }
 // check finds an endpoint that leads where it must not. One that is frozen leads on as
 // soon as it is let go.
 func (g *game) check() {
-	c := g.Record()
 	to, open := g.process.rw()
-	if to == nil {
-		return
+	g.judge("the process", to, open)
+	if to, serves := g.kernel.rw(); serves {
+		g.judge("the kernel", to, len(g.kernel.leads[rw].To) > 0)
 	}
-	switch {
-	case to.Name != c.Primary:
-		g.world.Fail(fmt.Errorf("rw leads to %s, and %s is the primary on record", to.Name, c.Primary))
-	case open && !g.served[c.Epoch]:
-		g.world.Fail(fmt.Errorf("rw is open to %s, which nobody has seen take writes in epoch %d", to.Name, c.Epoch))
-	case open && changing(c) && g.settled == c.Change.Phase:
-		g.world.Fail(fmt.Errorf("rw is open to %s in phase %s", to.Name, c.Change.Phase))
-	}
-	if open {
+	g.kernel.check()
+	if at, serves := g.kernel.rw(); open && (!serves || at != nil) {
 		g.opened++
+	}
+}
+
+// judge finds an rw of one of the two that leads where it must not.
+func (g *game) judge(who string, to *appliance.RouteMember, open bool) {
+	c := g.Record()
+	switch {
+	case to == nil:
+	case to.Address != memberOf(c, c.Primary).Address:
+		g.world.Fail(fmt.Errorf("%s: rw leads to %s, and %s is the primary on record", who, to.Name, c.Primary))
+	case open && !g.served[c.Epoch]:
+		g.world.Fail(fmt.Errorf("%s: rw is open to %s, which nobody has seen take writes in epoch %d", who, to.Name, c.Epoch))
+	case open && changing(c) && g.settled == c.Change.Phase:
+		g.world.Fail(fmt.Errorf("%s: rw is open to %s in phase %s", who, to.Name, c.Change.Phase))
 	}
 }
 

@@ -19,8 +19,8 @@ type process struct {
 	// frozen is set while it answers nothing; what it leads goes on where it led.
 	frozen bool
 	held   appliance.Routes
-	// file is what it starts with, unless it is given a later state. Older is an earlier
-	// one, which the file may come to hold again.
+	// file is the last state, which counts for the number of the state that it starts with.
+	// Older is an earlier one, which the file may come to hold again, with a later number.
 	file, older appliance.Routes
 	// full is set while its file takes nothing.
 	full bool
@@ -37,6 +37,8 @@ func (p *process) rw() (to *appliance.RouteMember, open bool) {
 
 func (p *process) hears() error {
 	switch {
+	case p.dead:
+		return errDead
 	case !p.runs:
 		return endpoint.ErrNotRunning
 	case p.frozen:
@@ -68,15 +70,17 @@ func (p *process) Status(context.Context) (appliance.RouteStatus, error) {
 
 // Ensure starts the process where none answers.
 func (p *process) Ensure(_ context.Context, routes appliance.Routes) (appliance.RouteStatus, error) {
+	if p.dead {
+		return appliance.RouteStatus{}, errDead
+	}
 	p.frozen = p.frozen && p.runs
 	if p.frozen {
 		p.end()
 	}
 	if !p.runs {
-		p.runs, p.held = true, p.file
-		if routes.Number > p.held.Number {
-			p.keep(routes)
-		}
+		routes.Number = max(routes.Number, p.file.Number+1)
+		p.runs = true
+		p.keep(routes)
 		p.world.Say("  the endpoints start with state %d", p.held.Number)
 		p.check()
 	}
@@ -116,6 +120,9 @@ func (p *process) Apply(_ context.Context, routes appliance.Routes) (appliance.R
 
 // Kill ends a process that doesn't answer.
 func (p *process) Kill(context.Context) error {
+	if p.dead {
+		return errDead
+	}
 	p.end()
 	return nil
 }

@@ -33,7 +33,7 @@ func (w life) converge() {
 		w.recorded(m.name).WantStopped = false
 	}
 	for range 3 {
-		for range 800 {
+		for range 1600 { // several members' copies, each after some that came to nothing, and the pauses between
 			w.pass()
 			if w.broken != nil || w.whole() {
 				return

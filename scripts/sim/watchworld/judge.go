@@ -222,12 +222,12 @@ func (j *judge) helps(w *World, a ha.Act, l *look) {
 
 // says judges what a look has led to: whether all is said, and whether what is not done is
 // rightly withheld.
-func (j *judge) says(w *World, s ha.Situation) {
+func (j *judge) says(w *World, s ha.Situation, l *look) {
 	if s.Stalled || j.primary == "" {
 		return
 	}
 	for _, a := range w.watcher.acts {
-		j.withholds(w, a)
+		j.withholds(w, a, l)
 	}
 	said := func(member string, deeds ...ha.Deed) bool {
 		return slices.ContainsFunc(w.watcher.acts, func(a ha.Act) bool { return a.Member == member && slices.Contains(deeds, a.Deed) })
@@ -276,8 +276,9 @@ func (j *judge) needs(w *World, name string) []ha.Deed {
 	return nil
 }
 
-// withholds judges why an act is not done.
-func (j *judge) withholds(w *World, a ha.Act) {
+// withholds judges why an act is not done. An operation holds the acts of each look that
+// it was there for.
+func (j *judge) withholds(w *World, a ha.Act, l *look) {
 	n, _ := j.hour(w)
 	said := func(text string) bool { return strings.Contains(a.Withheld, text) }
 	wrong := ""
@@ -287,9 +288,9 @@ func (j *judge) withholds(w *World, a ha.Act) {
 		wrong = "no pause holds"
 	case said("older than") && w.home.real == nil:
 		wrong = "the record is not older"
-	case said("operation") && w.op == nil:
+	case said("operation") && w.op == nil && l.held.All == "":
 		wrong = "none runs"
-	case said("operation") && a.Deed == ha.Replace && w.op.alone:
+	case said("operation") && a.Deed == ha.Replace && w.op != nil && w.op.alone && l.held.Replace == "":
 		wrong = "it waits for the primary itself"
 	case said("in the last hour") && n < hourly:
 		wrong = fmt.Sprintf("%d have been made", n)

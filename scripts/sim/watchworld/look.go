@@ -42,6 +42,8 @@ type look struct {
 	s           ha.Situation
 	truth       truth
 	began, ends time.Duration
+	// held is the operation that held acts when the look began.
+	held ha.Holds
 	// late is set where the look began late, frozen where the process was held up in its
 	// middle.
 	late, frozen bool
@@ -172,6 +174,9 @@ func (w eyes) beginLook() {
 	}
 	l.s.Known = ha.Known{Identifier: "1", Line: w.record.Line(), Promise: w.record.Promise, Primary: w.record.Primary, Epoch: w.record.Epoch, Seen: v.seen}
 	l.truth = w.truly()
+	if held, was := ha.HeldBy(w.record, w.hold(), w.clock()); was == appliance.AutomaticOn {
+		l.held = held
+	}
 	v.look = l
 }
 
@@ -236,6 +241,7 @@ func (w eyes) endLook(l *look) ha.Situation {
 		}
 	}
 	held, _ := ha.HeldBy(w.record, w.hold(), w.clock())
+	held = held.With(l.held)
 	s.Held, s.HeldReplace, s.HeldFence, s.Moves = held.All, held.Replace, held.Fence, held.Moves
 	s.Failovers, s.Since = ha.Failovers(w.record, w.clock())
 	return s
@@ -291,7 +297,7 @@ func (w eyes) watch() {
 	}
 	v.next = w.now + every
 	w.judge.looked(s, l, w.now)
-	w.judge.says(w.World, s)
+	w.judge.says(w.World, s, l)
 	for i := range v.acts {
 		if a := &v.acts[i]; a.Withheld == "" {
 			w.say("%s %s: %s", a.Deed, a.Member, a.Evidence)

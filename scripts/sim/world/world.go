@@ -78,8 +78,8 @@ func (w *World) say(format string, args ...any) {
 
 func (w *World) fail(format string, args ...any) {
 	if w.broken == nil {
-		w.say("BROKEN: "+format, args...)
 		w.broken = fmt.Errorf(format, args...)
+		w.say("BROKEN: %v", w.broken)
 	}
 }
 

@@ -179,6 +179,8 @@ type HostPort struct {
 	Port   int    `json:"port" yaml:"port"`
 	// Endpoint is set for an endpoint's address, which belongs to no member.
 	Endpoint bool `json:"endpoint,omitempty" yaml:"endpoint,omitempty"`
+	// WaitSeconds is how long an endpoint holds a new connection while no member takes it.
+	WaitSeconds int `json:"wait_seconds,omitempty" yaml:"wait_seconds,omitempty"`
 	// Local is the superuser's access, for role admin only.
 	Local *LocalAccess `json:"local,omitempty" yaml:"local,omitempty"`
 }

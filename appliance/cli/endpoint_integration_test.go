@@ -5,6 +5,7 @@ package cli_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -64,19 +65,48 @@ func (b *box) once(ctx context.Context, url, query string) (begun bool, err erro
 	if err != nil {
 		return false, err
 	}
-	cfg.DialFunc = b.dial
+	// The last connection, since pgx tries once more where the first was refused.
+	var last *heard
+	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := b.dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		last = &heard{Conn: c}
+		return last, nil
+	}
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		// A server that ends while it authenticates had the connection: 57P01 to 57P02,
-		// PostgreSQL's documentation, appendix A. So had one that had asked for the password
-		// before the endpoint cut the connection: the endpoint led there before it was closed.
-		var pg *pgconn.PgError
-		ended := errors.As(err, &pg) && (pg.Code == "57P01" || pg.Code == "57P02")
-		return ended || strings.Contains(err.Error(), "failed SASL auth: unexpected EOF"), err
+		return last != nil && last.asked.Load() && cut(err), err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	_, err = conn.Exec(ctx, query)
 	return true, err
+}
+
+// heard is a connection that knows whether a server has asked for authentication. Then an
+// endpoint led there before it was closed, and a cut ends a connection that had begun.
+type heard struct {
+	net.Conn
+	asked atomic.Bool
+}
+
+func (h *heard) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	if n > 0 && p[0] == 'R' {
+		h.asked.Store(true)
+	}
+	return n, err
+}
+
+// cut tells whether the error is the end of the connection or of its server, 57P01 and
+// 57P02 in PostgreSQL's documentation, appendix A.
+func cut(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code == "57P01" || pg.Code == "57P02"
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // more waits until the caller has made more connections.

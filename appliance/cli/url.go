@@ -14,8 +14,21 @@ import (
 	"pgapp/appliance"
 )
 
-// connectTimeoutSeconds keeps a client from waiting for a dead member.
-const connectTimeoutSeconds = "3"
+// patienceSeconds keeps a client from waiting for a dead host.
+const patienceSeconds = 3
+
+// connectTimeout is in seconds. A client with no other host outlasts an endpoint that holds
+// its connection during a change of primary, so that it waits and is not refused.
+func connectTimeout(c appliance.Connection) string {
+	wait := 0
+	for _, h := range c.Hosts {
+		if !h.Endpoint {
+			return strconv.Itoa(patienceSeconds)
+		}
+		wait = max(wait, h.WaitSeconds)
+	}
+	return strconv.Itoa(wait + patienceSeconds)
+}
 
 // urlFlags are the flags of url.
 type urlFlags struct {
@@ -160,7 +173,7 @@ func hostPorts(c appliance.Connection) string {
 // drivers refuse it.
 func libpqURL(c appliance.Connection, balance bool) string {
 	user := escape(c.User)
-	q := query{{"connect_timeout", connectTimeoutSeconds}}
+	q := query{{"connect_timeout", connectTimeout(c)}}
 	if c.Password != "" {
 		user += ":" + escape(c.Password)
 	} else {
@@ -179,7 +192,7 @@ func libpqURL(c appliance.Connection, balance bool) string {
 func balanced(c appliance.Connection) bool { return len(c.Hosts) > 1 && c.Role != "rw" }
 
 func jdbcURL(c appliance.Connection) string {
-	q := query{{"user", c.User}, {"connectTimeout", connectTimeoutSeconds}}
+	q := query{{"user", c.User}, {"connectTimeout", connectTimeout(c)}}
 	switch c.Role {
 	case "rw":
 		q = append(q, param{"targetServerType", "primary"})
@@ -230,7 +243,7 @@ func connectionEnv(c appliance.Connection) []string {
 	}
 	env := []string{
 		"PGHOST=" + strings.Join(hosts, ","), "PGPORT=" + strings.Join(ports, ","), "PGUSER=" + c.User,
-		"PGDATABASE=" + c.Database, "PGTARGETSESSIONATTRS=" + sessionAttrs(c.Role), "PGCONNECT_TIMEOUT=" + connectTimeoutSeconds,
+		"PGDATABASE=" + c.Database, "PGTARGETSESSIONATTRS=" + sessionAttrs(c.Role), "PGCONNECT_TIMEOUT=" + connectTimeout(c),
 	}
 	if balanced(c) {
 		env = append(env, "PGLOADBALANCEHOSTS=random") // libpq 15 and older don't read it

@@ -8,8 +8,9 @@ member, which is taken as it is. The password stands in a file that the string
 names; --show-password puts it into the string instead.
 
 A cluster with endpoints (pgapp up --endpoint on) is reached by them first, and by its
-members where the endpoint doesn't answer. --only endpoint or members leaves out the
-others.
+members where the endpoint doesn't answer within 3 s. --only endpoint or members leaves
+out the others; with the endpoint alone a client waits as long as the endpoint holds a
+new connection (--endpoint-wait) and 3 s more.
 
   libpq     a URI for psql, psycopg and whatever else uses libpq 14 or newer
   libpq16   the same for libpq 16 or newer, which picks a host at random for ro

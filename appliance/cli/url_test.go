@@ -50,6 +50,13 @@ func TestURLForDrivers(t *testing.T) {
 	one := twoHosts("any")
 	one.Hosts = one.Hosts[1:]
 	one.Password = "p+w %"
+	// An endpoint may hold a connection for ten seconds; with other hosts to try, a client
+	// doesn't wait as long.
+	both := twoHosts("rw")
+	both.Password = "p"
+	both.Hosts[0] = appliance.HostPort{Host: "127.0.0.1", Port: 5000, Endpoint: true, WaitSeconds: 10}
+	endpoint := both
+	endpoint.Hosts = both.Hosts[:1]
 	for _, c := range []struct {
 		conn   appliance.Connection
 		driver string
@@ -59,6 +66,9 @@ func TestURLForDrivers(t *testing.T) {
 		{one, driverJDBC, "jdbc:postgresql://10.0.0.2:5433/shop?user=app&connectTimeout=3&password=p%2Bw%20%25"},
 		{twoHosts("ro"), driverJDBC, "jdbc:postgresql://10.0.0.1:5432,10.0.0.2:5433/shop?user=app&connectTimeout=3&targetServerType=preferSecondary&loadBalanceHosts=true"},
 		{twoHosts("rw"), driverJDBC, "jdbc:postgresql://10.0.0.1:5432,10.0.0.2:5433/shop?user=app&connectTimeout=3&targetServerType=primary"},
+		{both, driverLibpq, "postgresql://app:p@127.0.0.1:5000,10.0.0.2:5433/shop?connect_timeout=3&target_session_attrs=read-write"},
+		{endpoint, driverLibpq, "postgresql://app:p@127.0.0.1:5000/shop?connect_timeout=13&target_session_attrs=read-write"},
+		{endpoint, driverJDBC, "jdbc:postgresql://127.0.0.1:5000/shop?user=app&connectTimeout=13&targetServerType=primary&password=p"},
 	} {
 		if got, err := connectionString(c.conn, c.driver); err != nil || got != c.want {
 			t.Errorf("%s: %v\n%s, want\n%s", c.driver, err, got, c.want)

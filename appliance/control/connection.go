@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -80,7 +81,7 @@ func hosts(r appliance.Cluster, role string) ([]appliance.HostPort, error) {
 	}
 	if e := r.Endpoints; e != nil && r.Spec.HasEndpoints() {
 		if port, ok := map[string]int{roleRW: e.RW, roleRO: e.RO}[role]; ok {
-			out = append(out, appliance.HostPort{Host: r.EndpointHost(), Port: port, Endpoint: true})
+			out = append(out, appliance.HostPort{Host: r.EndpointHost(), Port: port, Endpoint: true, WaitSeconds: waitSeconds(r.Spec.EndpointSpec)})
 		}
 	}
 	switch role {
@@ -101,6 +102,14 @@ func hosts(r appliance.Cluster, role string) ([]appliance.HostPort, error) {
 		}
 	}
 	return out, nil
+}
+
+// waitSeconds is how long a connection may be held, rounded up: the kernel can't hold one.
+func waitSeconds(e appliance.EndpointSpec) int {
+	if e.Endpoint == appliance.EndpointKernel {
+		return 0
+	}
+	return int(math.Ceil(e.RouteWait().Seconds()))
 }
 
 // writePassFile writes libpq's password file (documentation section 32.16),

@@ -169,6 +169,7 @@ type client struct {
 	to string
 }
 
+// patience is how long one wait may take.
 const patience = 20 * time.Second
 
 func dial(t *testing.T, address string) *client {
@@ -206,6 +207,7 @@ func newClient(t *testing.T, conn net.Conn) *client {
 // lives wants an echo.
 func (c *client) lives(why string) {
 	c.t.Helper()
+	_ = c.SetDeadline(time.Now().Add(patience))
 	_, err := fmt.Fprintln(c, "hello")
 	if err == nil {
 		_, err = c.r.ReadString('\n')
@@ -218,6 +220,7 @@ func (c *client) lives(why string) {
 // cut wants the connection, which is silent, to have ended.
 func (c *client) cut(why string) {
 	c.t.Helper()
+	_ = c.SetDeadline(time.Now().Add(patience))
 	_, err := c.r.ReadString('\n')
 	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		c.t.Errorf("%s: the connection to %s goes on: %v", why, c.to, err)

@@ -5,6 +5,7 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -43,11 +44,15 @@ func (b *box) moreWritten(run *drill.Run) {
 	b.eventually("writers write", func() bool { return run.Acknowledged() >= want })
 }
 
-func (b *box) eventually(what string, holds func() bool) {
+func (b *box) eventually(what string, holds func() bool, why ...func() string) {
 	b.t.Helper()
 	for end := time.Now().Add(commandTimeout); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			b.t.Fatalf("not in %s: %s\n%s", commandTimeout, what, b.log())
+			text := b.log()
+			for _, tell := range why {
+				text += "\n" + tell()
+			}
+			b.t.Fatalf("not in %s: %s\n%s", commandTimeout, what, text)
 		}
 	}
 }
@@ -79,7 +84,23 @@ func (b *box) led(by string) {
 			}
 		}
 		return s.Primary == by
-	})
+	}, b.state)
+}
+
+// state is what ps says, the operations, the steps of the last one, and the end of each
+// member's log, for messages about failures.
+func (b *box) state() string {
+	var text strings.Builder
+	ops := b.run("ops").out
+	text.WriteString(b.run("ps").out + ops)
+	if _, rows, _ := strings.Cut(ops, "\n"); rows != "" {
+		r := b.run("ops", strings.Fields(rows)[0])
+		text.WriteString(r.err + r.out)
+	}
+	for _, m := range b.ps().Members {
+		fmt.Fprintf(&text, "the log of %s:\n%s\n", m.Name, last(b.run("logs", m.Name).out, 30))
+	}
+	return text.String()
 }
 
 func TestSwitchoverKeepsAcknowledgedRows(t *testing.T) {

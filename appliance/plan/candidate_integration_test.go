@@ -3,6 +3,7 @@
 package plan_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -70,8 +71,11 @@ func (h *home) halt(member string, signal syscall.Signal) {
 	h.t.Helper()
 	dir := h.machine(member).Layout().DataDir
 	for _, pid := range h.processes() {
-		if cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "cwd")); err == nil && cwd == dir {
-			h.must(syscall.Kill(pid, signal))
+		if cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "cwd")); err != nil || cwd != dir {
+			continue
+		}
+		if err := syscall.Kill(pid, signal); !errors.Is(err, syscall.ESRCH) { // it may have ended
+			h.must(err)
 		}
 	}
 }

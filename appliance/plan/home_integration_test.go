@@ -48,6 +48,8 @@ type home struct {
 	planner *plan.Planner
 	// around is [guardedStore]'s.
 	around func(after bool) error
+	// written is [guardedProvider]'s.
+	written func(member string, data []byte)
 }
 
 // newHome makes a home, in memory if /dev/shm has room.
@@ -101,7 +103,7 @@ func noEndpoints() appliance.EndpointSpec {
 // daemon knows its predecessors only from the store. The runner's Close ends it.
 func (h *home) daemon(crash func(string) error) (*control.Controller, *op.Runner) {
 	providers := map[appliance.ProviderKind]appliance.Provider{
-		appliance.ProviderLocal: guardedProvider{local.New(local.Config{Home: h.dir, FirstBlock: h.block}), h.t, nil},
+		appliance.ProviderLocal: guardedProvider{local.New(local.Config{Home: h.dir, FirstBlock: h.block}), h.t, nil, h.written},
 	}
 	if h.sessions != nil {
 		h.sessions.Close(context.WithoutCancel(h.t.Context()))

@@ -73,15 +73,21 @@ type guardedProvider struct {
 	t *testing.T
 	// machine, if set, makes the machines instead of the provider.
 	machine func(appliance.Member) appliance.Machine
+	// written, if set, is called when a file of the member was written.
+	written func(member string, data []byte)
 }
 
 func (p guardedProvider) Machine(c appliance.Cluster, m appliance.Member) appliance.Machine {
 	if p.machine != nil {
-		return guardedMachine{p.machine(m), nil, p.t}
+		return guardedMachine{p.machine(m), nil, p.t, nil}
 	}
 	mc := p.Provider.Machine(c, m)
 	tree, _ := mc.(appliance.TreeWriter)
-	return guardedMachine{mc, tree, p.t}
+	written := func([]byte) {}
+	if p.written != nil {
+		written = func(data []byte) { p.written(m.Name, data) }
+	}
+	return guardedMachine{mc, tree, p.t, written}
 }
 
 func (p guardedProvider) StartMachine(ctx context.Context, c appliance.Cluster, m appliance.Member, report appliance.Report) error {
@@ -111,6 +117,8 @@ type guardedMachine struct {
 	appliance.Machine
 	tree appliance.TreeWriter
 	t    *testing.T
+	// written, if set, is called with each file that was written.
+	written func(data []byte)
 }
 
 // writers are programs that change files or servers.
@@ -131,7 +139,11 @@ func (m guardedMachine) WriteFile(ctx context.Context, path string, data []byte,
 	if err := refuse(ctx, m.t, "writes "+path); err != nil {
 		return err
 	}
-	return m.Machine.WriteFile(ctx, path, data, mode)
+	err := m.Machine.WriteFile(ctx, path, data, mode)
+	if err == nil && m.written != nil {
+		m.written(data)
+	}
+	return err
 }
 
 func (m guardedMachine) WriteTree(ctx context.Context, dir string, files appliance.TreeFiles) error {

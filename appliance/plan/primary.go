@@ -336,12 +336,13 @@ func (p primaryChange) othersStream(from string) func(context.Context, appliance
 
 // awaitOthers waits until the others stream.
 func awaitOthers(ctx context.Context, p primaryChange, from string, report appliance.Report) error {
-	if err := pointRest(ctx, p, report); err != nil {
+	all, err := pointRest(ctx, p, report)
+	if err != nil {
 		return err
 	}
 	var names []string
 	var late error
-	err := p.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
+	err = p.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 		names = nil
 		for _, m := range f.cluster.Standbys() {
 			if m.Name != from && !m.WantStopped && m.Return == "" {
@@ -353,7 +354,7 @@ func awaitOthers(ctx context.Context, p primaryChange, from string, report appli
 		}
 		waitCtx, cancel := context.WithTimeout(ctx, replayTimeout)
 		defer cancel()
-		err := postgres.WaitStreaming(waitCtx, c, names)
+		err := pointing(waitCtx, p, all, report, func() error { return postgres.WaitStreaming(waitCtx, c, names) })
 		if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 			late = err
 			return nil

@@ -213,22 +213,21 @@ func (p primaryChange) point(ctx context.Context, f facts, m appliance.Member, m
 	if m.Return != "" || m.WantStopped {
 		return nil
 	}
-	limits, ok := p.ready.own.Load(m.Name)
+	_, ok := p.ready.own.Load(m.Name)
 	if !ok { // it doesn't answer
 		running, err := mc.ServerRunning(ctx)
 		if err != nil || !running {
 			return nil //nolint:nilerr // it follows when it is started
 		}
-		d, err := postgres.InspectDataDir(ctx, mc)
-		if err != nil {
-			return err
-		}
-		limits = d.Limits
+	}
+	limits, err := limitsOf(ctx, p, m, mc)
+	if err != nil {
+		return err
 	}
 	if to != "" {
 		f.cluster.Primary = to
 	}
-	conf, err := p.config(ctx, f, m, mc, limits.(postgres.Limits))
+	conf, err := p.config(ctx, f, m, mc, limits)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,8 @@ import (
 // that has ended. A clean stop ends when the standbys in reach have it.
 const handoverLimit = 5 * time.Second
 
-// takeLimit bounds the replay of what the dead primary's directory holds.
+// takeLimit bounds each attempt to replay what the dead primary's directory holds, and the
+// attempts of all standbys of which none gets on.
 const takeLimit = 30 * time.Second
 
 // readiness is what one process has found out and prepared before a change of primary.
@@ -61,7 +62,7 @@ type readiness struct {
 }
 
 func newReadiness() *readiness {
-	return &readiness{rest: remainder{holders: map[string]bool{}, failed: map[string]bool{}}}
+	return &readiness{rest: remainder{holders: map[string]bool{}, failed: map[string]bool{}, reached: map[string]appliance.LSN{}}}
 }
 
 // ended notes whether the old primary is stopped.

@@ -19,9 +19,15 @@ type remainder struct {
 	// in the last look.
 	holders map[string]bool
 	held    bool
-	// failed are the standbys that could not take it in this round.
+	// told is the standby that was told last to take it, and may still do so.
+	told string
+	// failed are the standbys that could not take it in this round, and why the last one
+	// could not.
 	failed map[string]bool
-	// begun is when the first one began to take it.
+	why    error
+	// reached is how far each one was seen to have replayed it.
+	reached map[string]appliance.LSN
+	// begun is when the first one began to take it, or when one was last seen to get on.
 	begun time.Time
 	// lost is set if nobody will take it, which the operation has noted.
 	lost bool
@@ -36,26 +42,32 @@ func (r *remainder) answers(glances []glance) {
 	r.held = slices.ContainsFunc(glances, func(g glance) bool { return g.answered && r.holders[g.member.Name] })
 }
 
-// next chooses the standby that takes the remainder. What it lacks now, the directory may
-// have: the member that was asked for may be behind another one.
+// next chooses the standby that takes the remainder, among those that have not failed in this
+// round. What it lacks now, the directory may have: the member that was asked for may be
+// behind another one. Where that one can't take it, another one does.
 func (r *remainder) next(seen ha.Facts, ch appliance.PrimaryChange) ha.Choice {
 	ch.AllowDataLoss = true
-	tried := ch.Tried
-	ch.Tried = slices.Concat(tried, slices.Collect(maps.Keys(r.failed)))
-	choice := ha.Elect(seen.Known, seen.Standings, ch, seen.Lag)
-	if choice.Member == "" && len(r.failed) > 0 {
-		clear(r.failed)
-		ch.Tried = tried
-		return ha.Elect(seen.Known, seen.Standings, ch, seen.Lag)
+	ch.Tried = slices.Concat(ch.Tried, slices.Collect(maps.Keys(r.failed)))
+	if r.failed[ch.Wanted] || seen.Expired {
+		ch.Wanted = ""
 	}
-	return choice
+	return ha.Elect(seen.Known, seen.Standings, ch, seen.Lag)
+}
+
+// roundOver tells whether each standby that could take the remainder has failed to. One that
+// gives no answer now, but runs, may do so in the next look.
+func (r *remainder) roundOver(seen ha.Facts) bool {
+	return len(r.failed) > 0 && (seen.Expired || !slices.ContainsFunc(seen.Standings, func(s ha.Standing) bool {
+		return s.Awaited && s.Return == "" && !r.failed[s.Member]
+	}))
 }
 
 // takeRest has the best standby replay what the ended primary's directory on this host
 // still holds, so that a failover under asynchronous replication loses no acknowledged
-// commit. One that fails or falls silent is followed by the next. Where the directory
-// can't be read, the election goes on with what the standbys have, and the operation
-// notes it. A promised quorum needs none of this.
+// commit. One that fails or falls silent is followed by the next; one that gets on has time,
+// since nobody has more to replay. Where the directory can't be read, or all have failed for
+// too long, the election goes on with what the standbys have, and the operation notes it. A
+// promised quorum needs none of this.
 func (p primaryChange) takeRest(ctx context.Context, f facts, ch appliance.PrimaryChange, report appliance.Report) {
 	r := &p.ready.rest
 	if r.settled() || !takesRest(f, ch) || !p.hasEnded(ch.From) {
@@ -64,9 +76,17 @@ func (p primaryChange) takeRest(ctx context.Context, f facts, ch appliance.Prima
 	seen := p.look(ctx, f, ch)
 	lost := func(has appliance.LSN, err error) {
 		r.lost = true
+		leaveRest(ctx, p, f)
 		report(appliance.Progress{Note: lostNote(ch.From, has, seen.Known.Seen, err)})
 	}
 	choice := r.next(seen, ch)
+	if choice.Member == "" && r.roundOver(seen) {
+		clear(r.failed)
+		if choice = r.next(seen, ch); time.Since(r.begun) > takeLimit {
+			lost(choice.LSN, r.why)
+			return
+		}
+	}
 	if choice.Member == "" || r.holders[choice.Member] {
 		if seen.Expired && !r.held && ctx.Err() == nil {
 			lost(seen.Known.Seen, errors.New("no standby answered for long enough"))
@@ -76,17 +96,56 @@ func (p primaryChange) takeRest(ctx context.Context, f facts, ch appliance.Prima
 	if r.begun.IsZero() {
 		r.begun = time.Now()
 	}
-	err := p.takeFrom(ctx, f, choice.Member, ch.From)
+	if r.told != choice.Member {
+		leaveRest(ctx, p, f)
+	}
+	moved, err := p.takeFrom(ctx, f, choice.Member, ch.From)
 	p.ready.at = time.Now()
 	switch {
 	case err == nil:
 		r.holders[choice.Member] = true
 	case ctx.Err() != nil:
-	case errors.Is(err, postgres.ErrUnreadable) || time.Since(r.begun) > takeLimit:
+	case errors.Is(err, postgres.ErrUnreadable):
 		lost(choice.LSN, err)
+	case moved:
+		r.begun = p.ready.at
 	default:
-		r.failed[choice.Member] = true
+		r.failed[choice.Member], r.why = true, err
 	}
+}
+
+// leaveRest has the standby that was told last to take the remainder take no more of it, so
+// that one that was silent can't get ahead of the one that is promoted.
+func leaveRest(ctx context.Context, p primaryChange, f facts) {
+	m, ok := f.cluster.Member(p.ready.rest.told)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, deedLimit)
+	defer cancel()
+	mc := p.work.provider.Machine(f.cluster, m)
+	running, err := mc.ServerRunning(ctx)
+	if err != nil || !running {
+		return // its next start writes its configuration anew
+	}
+	limits, err := limitsOf(ctx, p, m, mc)
+	if err != nil {
+		return
+	}
+	conf, err := p.config(ctx, f, m, mc, limits)
+	if err == nil && postgres.LeaveWAL(ctx, mc, conf) == nil {
+		p.ready.rest.told = ""
+	}
+}
+
+// limitsOf are the parameters of the member's server, by its files if it was silent in the
+// last look.
+func limitsOf(ctx context.Context, p primaryChange, m appliance.Member, mc appliance.Machine) (postgres.Limits, error) {
+	if limits, ok := p.ready.own.Load(m.Name); ok {
+		return limits.(postgres.Limits), nil
+	}
+	d, err := postgres.InspectDataDir(ctx, mc)
+	return d.Limits, err
 }
 
 // await keeps an election from being held without the remainder of the old primary's WAL:
@@ -140,21 +199,22 @@ func lostNote(from string, has, seen appliance.LSN, err error) string {
 	return note + " (" + err.Error() + ")"
 }
 
-// takeFrom has the standby replay the rest of the WAL of the ended member from.
-func (p primaryChange) takeFrom(ctx context.Context, f facts, standby, from string) error {
+// takeFrom has the standby replay the rest of the WAL of the ended member from, and tells
+// whether it got on, also with an error.
+func (p primaryChange) takeFrom(ctx context.Context, f facts, standby, from string) (moved bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, takeLimit)
 	defer cancel()
 	m, err := memberOf(f.cluster, standby)
 	if err != nil {
-		return err
+		return false, err
 	}
 	old, err := memberOf(f.cluster, from)
 	if err != nil {
-		return err
+		return false, err
 	}
 	mc := p.work.provider.Machine(f.cluster, m)
 	dir := p.work.provider.Machine(f.cluster, old).Layout().DataDir
-	return p.inMember(ctx, f, m, func(c *postgres.Control) error {
+	err = p.inMember(ctx, f, m, func(c *postgres.Control) error {
 		asked, cancel := context.WithTimeout(ctx, lookLimit)
 		s, err := c.Standing(asked)
 		cancel()
@@ -166,10 +226,14 @@ func (p primaryChange) takeFrom(ctx context.Context, f facts, standby, from stri
 			return err
 		}
 		p.ready.apart.Delete(standby)
+		p.ready.rest.told = standby
 		at, err := postgres.TakeWAL(ctx, mc, conf, c, dir, f.cluster.Timeline, s.Replayed)
+		moved = at > max(s.Replayed, p.ready.rest.reached[standby])
+		p.ready.rest.reached[standby] = max(at, p.ready.rest.reached[standby])
 		if err == nil {
 			p.seen[standby] = at // a look that finds the same position needs no second one
 		}
 		return err
 	})
+	return moved, err
 }

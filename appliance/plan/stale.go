@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"pgapp/appliance"
 	"pgapp/appliance/ha"
 	"pgapp/appliance/postgres"
+	"pgapp/appliance/wait"
 )
 
 // stale tells whether the standby has not been seen to stream since the last change of
@@ -56,14 +59,38 @@ func (s starter) foreign(ctx context.Context, f facts, m appliance.Member, mc ap
 	return why, s.mark(ctx)
 }
 
+// pointPause is the pause between two attempts to point standbys that are silent.
+const pointPause = 500 * time.Millisecond
+
+// pointing calls do, which waits for standbys. Unless all are pointed to the new primary, it
+// goes on pointing them meanwhile: one that was silent may answer again.
+func pointing(ctx context.Context, p primaryChange, all bool, report appliance.Report, do func() error) error {
+	if all {
+		return do()
+	}
+	pointed, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_ = wait.Until(pointed, pointPause, func(ctx context.Context) (bool, error) {
+			all, err := pointRest(ctx, p, report)
+			return all && err == nil, nil //nolint:nilerr // tried again
+		})
+	})
+	err := do()
+	stop()
+	wg.Wait()
+	return err
+}
+
 // pointRest points the running standbys that the change has not pointed to the new
-// primary, as those that gave no answer when the candidate got on record. What fails is
-// told, and the member is marked when it doesn't stream.
-func pointRest(ctx context.Context, p primaryChange, report appliance.Report) error {
+// primary, as those that gave no answer when the candidate got on record, and tells whether
+// none is left. What fails is told, and the member is marked when it doesn't stream.
+func pointRest(ctx context.Context, p primaryChange, report appliance.Report) (all bool, err error) {
 	f, err := p.work.facts(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
+	var left atomic.Bool
 	var wg sync.WaitGroup
 	for _, m := range f.cluster.Standbys() {
 		ch := p.change(f.cluster)
@@ -77,10 +104,11 @@ func pointRest(ctx context.Context, p primaryChange, report appliance.Report) er
 				err = starter{work: p.work, member: m.Name}.settleStandby(ctx, f, m, mc, report)
 			}
 			if err != nil {
+				left.Store(true)
 				report(appliance.Progress{Detail: m.Name + " is not pointed to the new primary: " + err.Error()})
 			}
 		})
 	}
 	wg.Wait()
-	return ctx.Err()
+	return !left.Load(), ctx.Err()
 }

@@ -164,7 +164,7 @@ func newWorld(t *testing.T, c scenario) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = w.st.Close(), lock.Release() })
-	p := guardedProvider{stepProvider{}, t, func(appliance.Member) appliance.Machine { return w.machine }}
+	p := guardedProvider{stepProvider{}, t, func(appliance.Member) appliance.Machine { return w.machine }, nil}
 	sessions := &postgres.Sessions{}
 	w.planner = plan.New(plan.Config{
 		Store: guardedStore{w.st, t, nil}, Sessions: sessions, Observer: observe.New(sessions),

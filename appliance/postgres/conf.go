@@ -58,9 +58,8 @@ type Config struct {
 	// FreeReplay has replay cancel the queries that block it at once. A promotion waits
 	// for replay, and replay by default waits 30 s for a query.
 	FreeReplay bool
-	// RestoreFrom is a directory on the member's machine from which a standby takes WAL
-	// files, empty for none.
-	RestoreFrom string
+	// Restore is from where a standby takes WAL files.
+	Restore Restore
 	// Database is the application's.
 	Database string
 	// Sources are the networks of clients, members and the controller.
@@ -219,8 +218,8 @@ func ownSettings(l appliance.Layout, c Config) ([]setting, error) {
 	if c.FreeReplay {
 		own = append(own, setting{"max_standby_streaming_delay", "0"}, setting{"max_standby_archive_delay", "0"})
 	}
-	if c.RestoreFrom != "" {
-		own = append(own, setting{"restore_command", restoreCommand(c.RestoreFrom)})
+	if c.Restore.From != "" {
+		own = append(own, setting{"restore_command", c.Restore.command()})
 	}
 	return own, nil
 }

@@ -254,7 +254,7 @@ func Follow(ctx context.Context, sh Shell, c Config) error { return FollowBy(ctx
 
 // FollowBy is [Follow] with a way to make the server reload its files that needs no command
 // on the member's machine, as a session to the server: in a guest each command costs a login
-// and several processes. If reload is nil or fails, the server gets a signal.
+// and several processes. If reload is nil, fails or takes long, the server gets a signal.
 func FollowBy(ctx context.Context, sh Shell, c Config, reload func(context.Context) error) error {
 	c.Apart = false
 	return reconfigure(ctx, sh, c, reload)
@@ -277,8 +277,13 @@ func reconfigure(ctx context.Context, sh Shell, c Config, reload func(context.Co
 			return failure(appliance.ErrPostgresConfig, err, "%s: writing %s", what, ConfFile)
 		}
 	}
-	if reload != nil && reload(ctx) == nil {
-		return nil
+	if reload != nil {
+		asked, cancel := context.WithTimeout(ctx, answerLimit)
+		err := reload(asked)
+		cancel()
+		if err == nil {
+			return nil
+		}
 	}
 	if _, err := script(ctx, sh, followScript, l.DataDir); err != nil {
 		return failure(appliance.ErrPostgresStart, err, "%s", what)

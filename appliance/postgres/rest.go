@@ -16,7 +16,7 @@ import (
 // takePoll is the pause between two looks at the replay of the WAL that is taken.
 const takePoll = 3 * time.Millisecond
 
-// answerLimit bounds each look at that replay.
+// answerLimit bounds each question to a standby's server, which may be silent.
 const answerLimit = 2 * time.Second
 
 // ErrUnreadable says that a directory's WAL can't be read, by whomever.
@@ -46,12 +46,13 @@ func endOfRest(ctx context.Context, sh Shell, wal string, timeline uint32, from 
 
 // TakeWAL has a detached standby, which has replayed up to from, replay the WAL that the
 // data directory dir of another member on the same machine holds beyond it. It returns
-// the standby's position when that is done. The other member's server must have ended.
-// Queries don't hold up this replay. A repeat is safe; the next configuration that is
-// written ends the reading.
+// the standby's position when that is done, and with an error how far it was seen to have
+// replayed. The other member's server must have ended. Queries don't hold up this replay. A
+// repeat is safe. The standby goes on reading, also after an error, until another
+// configuration is written ([LeaveWAL]).
 func TakeWAL(ctx context.Context, sh Shell, conf Config, c *Control, dir string, timeline uint32, from appliance.LSN) (appliance.LSN, error) {
 	wal := path.Join(dir, "pg_wal")
-	conf.Apart, conf.FreeReplay, conf.RestoreFrom = true, true, wal
+	conf.Apart, conf.FreeReplay, conf.Restore = true, true, Restore{From: wal, Timeline: timeline}
 	var end appliance.LSN
 	var unread, unset error
 	var wg sync.WaitGroup
@@ -59,9 +60,10 @@ func TakeWAL(ctx context.Context, sh Shell, conf Config, c *Control, dir string,
 	wg.Go(func() { unset = reconfigure(ctx, sh, conf, c.Reload) })
 	wg.Wait()
 	if err := errors.Join(unread, unset); err != nil {
-		return 0, err
+		return from, err
 	}
 	var position appliance.LSN
+	replayed := from
 	err := wait.Until(ctx, takePoll, func(ctx context.Context) (bool, error) {
 		ctx, cancel := context.WithTimeout(ctx, answerLimit)
 		defer cancel()
@@ -69,18 +71,35 @@ func TakeWAL(ctx context.Context, sh Shell, conf Config, c *Control, dir string,
 			return false, err
 		}
 		s, err := c.Standing(ctx)
-		position = max(s.Received, s.Replayed)
+		position, replayed = max(s.Received, s.Replayed), max(replayed, s.Replayed)
 		return s.Replayed >= end, err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("replaying the WAL in %s up to %s: %w", wal, end, err)
+		return replayed, fmt.Errorf("replaying the WAL in %s up to %s: %w", wal, end, err)
 	}
 	return position, nil
 }
 
-// restoreCommand copies a WAL file from the directory. A link would not do: the standby
-// writes over the segments that it no longer needs.
-func restoreCommand(dir string) string {
-	quoted := "'" + strings.ReplaceAll(strings.ReplaceAll(dir, "%", "%%"), "'", `'\''`) + "'"
-	return `cp -- ` + quoted + `/"%f" "%p"`
+// LeaveWAL ends the reading that [TakeWAL] began, also of a standby whose server is silent:
+// that reads the configuration when it goes on. A repeat is safe.
+func LeaveWAL(ctx context.Context, sh Shell, conf Config) error {
+	conf.Apart = true
+	return reconfigure(ctx, sh, conf, nil)
+}
+
+// Restore says from where a standby takes WAL files.
+type Restore struct {
+	// From is a directory on the member's machine, empty for none.
+	From string
+	// Timeline is the one whose files are taken.
+	Timeline uint32
+}
+
+// command copies a WAL file from the directory. A link would not do: the standby writes over
+// the segments that it no longer needs. Files of later timelines are never taken: the
+// directory's member may follow a new primary by now, and a standby that has gone there
+// through it can't be told from one that another promotion has led astray.
+func (r Restore) command() string {
+	quoted := "'" + strings.ReplaceAll(strings.ReplaceAll(r.From, "%", "%%"), "'", `'\''`) + "'"
+	return fmt.Sprintf(`case "%%f" in %08X*) exec cp -- %s/"%%f" "%%p";; esac; exit 1`, r.Timeline, quoted)
 }

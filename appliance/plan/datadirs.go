@@ -130,11 +130,15 @@ func (d dataDirs) clone(member string) func(context.Context, appliance.Report) e
 					return err
 				}
 			}
-			return postgres.Clone(ctx, mc, postgres.CloneOptions{
+			err = postgres.Clone(ctx, mc, postgres.CloneOptions{
 				Upstream: f.upstream(m), Member: member, OperationID: d.op.ID, Primary: c,
 				SystemIdentifier: f.cluster.SystemIdentifier, SyncLater: true,
 				ReplicatorPassword: f.secrets.Get(appliance.SecretReplicator),
 			}, report)
+			if err != nil {
+				return err
+			}
+			return d.keepWAL(ctx, m) // the backup's own checkpoint may make the slot lose WAL
 		})
 	}
 }

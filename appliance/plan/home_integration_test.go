@@ -50,6 +50,8 @@ type home struct {
 	around func(after bool) error
 	// written is [guardedProvider]'s.
 	written func(member string, data []byte)
+	// starting, if set, is called before a member's server is started.
+	starting func(appliance.Member)
 }
 
 // newHome makes a home, in memory if /dev/shm has room.
@@ -94,6 +96,17 @@ func (h *home) must(err error) {
 	}
 }
 
+// startedMachine calls starting before its server is started.
+type startedMachine struct {
+	appliance.Machine
+	starting func()
+}
+
+func (m startedMachine) StartServer(ctx context.Context) error {
+	m.starting()
+	return m.Machine.StartServer(ctx)
+}
+
 // noEndpoints is for clusters of these homes, where nothing leads endpoints.
 func noEndpoints() appliance.EndpointSpec {
 	return appliance.EndpointSpec{Endpoint: appliance.EndpointOff}
@@ -102,9 +115,13 @@ func noEndpoints() appliance.EndpointSpec {
 // daemon makes the controller and the runner of a new daemon on the home. The new
 // daemon knows its predecessors only from the store. The runner's Close ends it.
 func (h *home) daemon(crash func(string) error) (*control.Controller, *op.Runner) {
-	providers := map[appliance.ProviderKind]appliance.Provider{
-		appliance.ProviderLocal: guardedProvider{local.New(local.Config{Home: h.dir, FirstBlock: h.block}), h.t, nil, h.written},
+	provider := guardedProvider{local.New(local.Config{Home: h.dir, FirstBlock: h.block}), h.t, nil, h.written}
+	if h.starting != nil {
+		provider.machine = func(m appliance.Member) appliance.Machine {
+			return startedMachine{provider.Provider.Machine(h.record(), m), func() { h.starting(m) }}
+		}
 	}
+	providers := map[appliance.ProviderKind]appliance.Provider{appliance.ProviderLocal: provider}
 	if h.sessions != nil {
 		h.sessions.Close(context.WithoutCancel(h.t.Context()))
 	}

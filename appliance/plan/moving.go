@@ -14,7 +14,8 @@ const (
 	// anything. PostgreSQL tries again every 5 s (wal_retrieve_retry_interval).
 	standstill     = 20 * time.Second
 	standstillPoll = 100 * time.Millisecond
-	// lostPoll is the pause between two looks whether a slot has lost WAL.
+	// lostPoll is the pause between two looks whether the primary has removed WAL that a
+	// standby needs.
 	lostPoll = time.Second
 )
 
@@ -22,13 +23,38 @@ const (
 // is back. The slots that a promotion finds keep none, and a look at much WAL, a rewind or
 // a clone may take longer than the primary keeps WAL without a slot.
 func (w world) keepWAL(ctx context.Context, m appliance.Member) error {
-	return w.inPrimary(ctx, func(_ facts, c *postgres.Control) error { return c.EnsureSlot(ctx, m.Slot) })
+	return w.inPrimary(ctx, func(_ facts, c *postgres.Control) error { return postgres.RenewSlot(ctx, c, m.Slot) })
 }
 
-// lacksWAL is a watch for standbys whose slot has lost WAL that they need. One that was
-// rewound, or is a clone, takes no session before it has that WAL, and so doesn't say
-// itself that it stands still.
+// lacksWAL is a watch for standbys that ask for WAL which the primary no longer has. Their own
+// log tells: one that was rewound takes no session before it has that WAL. Its slot tells only
+// by chance: the slot goes back to the position that the standby reports, and the primary
+// mostly ends the connection before that report comes.
 func (w world) lacksWAL(f facts) func(context.Context, string) *appliance.Problem {
+	return func(ctx context.Context, name string) (why *appliance.Problem) {
+		m, ok := f.cluster.Member(name)
+		if !ok {
+			return nil
+		}
+		log := postgres.ServerLog{Shell: w.provider.Machine(f.cluster, m)}
+		began := time.Now()
+		_ = wait.Until(ctx, lostPoll, func(ctx context.Context) (bool, error) {
+			if time.Since(began) < lostPoll/2 { // most stream within the first pause
+				return false, nil
+			}
+			segment, err := log.RemovedWAL(ctx)
+			if err == nil && segment != "" {
+				why = noWAL(f.cluster.Name, name, ": it has removed segment "+segment)
+			}
+			return why != nil, nil
+		})
+		return why
+	}
+}
+
+// lostSlot is a watch for standbys whose slot has lost WAL. It finds less than
+// [world.lacksWAL], but also where the log is in another language.
+func (w world) lostSlot(f facts) func(context.Context, string) *appliance.Problem {
 	return func(ctx context.Context, name string) (why *appliance.Problem) {
 		m, ok := f.cluster.Member(name)
 		if !ok {
@@ -41,8 +67,7 @@ func (w world) lacksWAL(f facts) func(context.Context, string) *appliance.Proble
 				return err
 			})
 			if err == nil && lost {
-				why = appliance.NewProblem(appliance.ErrReplication, "the primary no longer has the WAL that %s needs", name).
-					WithHint("pgapp reinit %s --cluster %s clones it anew", name, f.cluster.Name)
+				why = noWAL(f.cluster.Name, name, "")
 			}
 			return why != nil, nil
 		})
@@ -50,12 +75,17 @@ func (w world) lacksWAL(f facts) func(context.Context, string) *appliance.Proble
 	}
 }
 
+func noWAL(cluster, member, which string) *appliance.Problem {
+	return appliance.NewProblem(appliance.ErrReplication, "the primary no longer has the WAL that %s needs%s", member, which).
+		WithHint("pgapp reinit %s --cluster %s clones it anew; if that ends in the same way, %s", member, cluster, postgres.MoreWALHint)
+}
+
 // waitMoving waits until the standbys stream, as long as they can. The primary may no
 // longer have the WAL that a standby needs, or the standby may have gone its own way:
 // then the standby has no receiver and stands still, and waiting longer helps nothing. Nor
 // does it where the standby's server has ended.
 func (w world) waitMoving(ctx context.Context, f facts, c *postgres.Control, names []string) error {
-	return unlessStuck(ctx, names, either(w.standsStill(f), w.ends(f)), func(ctx context.Context) error { return waitStreaming(ctx, c, names) })
+	return unlessStuck(ctx, names, either(w.standsStill(f), w.ends(f), w.lacksWAL(f)), func(ctx context.Context) error { return waitStreaming(ctx, c, names) })
 }
 
 // standsStill is a watch for standbys that have stood still for long, or have paused

@@ -171,7 +171,7 @@ func together(problems []*appliance.Problem, err error) error {
 func (w work) stream(ctx context.Context, names []string, report appliance.Report) error {
 	return w.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 		if delayed(f.cluster) {
-			return unlessStuck(ctx, names, w.ends(f), func(ctx context.Context) error { return w.waitDelayed(ctx, f, c, names, report) })
+			return unlessStuck(ctx, names, either(w.ends(f), w.lacksWAL(f)), func(ctx context.Context) error { return w.waitDelayed(ctx, f, c, names, report) })
 		}
 		if err := w.await(ctx, f, c, names); err != nil {
 			return err
@@ -191,5 +191,5 @@ func (w work) await(ctx context.Context, f facts, c *postgres.Control, names []s
 	if w.op.Params.Reason != "" {
 		return w.waitMoving(ctx, f, c, names)
 	}
-	return unlessStuck(ctx, names, either(w.pauses(f, false), w.ends(f)), func(ctx context.Context) error { return waitStreaming(ctx, c, names) })
+	return unlessStuck(ctx, names, either(w.pauses(f, false), w.ends(f), w.lacksWAL(f)), func(ctx context.Context) error { return waitStreaming(ctx, c, names) })
 }

@@ -168,11 +168,14 @@ func (j rejoin) goBack(ctx context.Context, way appliance.WayBack, report applia
 	if err != nil {
 		report(appliance.Progress{Detail: "cloning it, since " + appliance.AsProblem(err).Message})
 		if err := j.work.on(ctx, j.member, func(f facts, m appliance.Member, mc appliance.Machine) error {
-			return j.work.stopMember(ctx, f.cluster, m, mc, report)
+			if err := j.work.stopMember(ctx, f.cluster, m, mc, report); err != nil {
+				return err
+			}
+			if err := j.set(ctx, setClone); err != nil {
+				return err
+			}
+			return postgres.DropClone(ctx, mc) // or it would be taken for the new one
 		}); err != nil {
-			return err
-		}
-		if err := j.set(ctx, setClone); err != nil {
 			return err
 		}
 	}
@@ -301,6 +304,9 @@ func (j rejoin) followOnce(ctx context.Context, report appliance.Report) error {
 		if err := j.configure(ctx, f, m, mc); err != nil {
 			return err
 		}
+		if err := j.work.keepWAL(ctx, m); err != nil {
+			return err
+		}
 		if err := j.work.createSlots(ctx, report); err != nil {
 			return err
 		}
@@ -308,7 +314,7 @@ func (j rejoin) followOnce(ctx context.Context, report appliance.Report) error {
 			if err := mc.StartServer(ctx); err != nil {
 				return err
 			}
-			return unlessStuck(ctx, []string{m.Name}, j.work.lacksWAL(f), func(ctx context.Context) error {
+			return unlessStuck(ctx, []string{m.Name}, either(j.work.lacksWAL(f), j.work.lostSlot(f)), func(ctx context.Context) error {
 				return postgres.WaitAccepting(ctx, mc, m.Host, m.Port)
 			})
 		})
@@ -317,7 +323,7 @@ func (j rejoin) followOnce(ctx context.Context, report appliance.Report) error {
 		}
 		err = j.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
 			if delayed(f.cluster) {
-				return unlessStuck(ctx, []string{m.Name}, j.work.ends(f), func(ctx context.Context) error {
+				return unlessStuck(ctx, []string{m.Name}, either(j.work.ends(f), j.work.lacksWAL(f)), func(ctx context.Context) error {
 					return j.work.waitDelayed(ctx, f, c, []string{m.Name}, report)
 				})
 			}

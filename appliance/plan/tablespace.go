@@ -44,7 +44,7 @@ func readyToClone(ctx context.Context, f facts, m appliance.Member, primary *pos
 			return err
 		}
 	}
-	return postgres.EnsureSlot(ctx, primary, m.Slot)
+	return postgres.RenewSlot(ctx, primary, m.Slot)
 }
 
 // withTablespaces calls start. For a standby with its own machine, withTablespaces

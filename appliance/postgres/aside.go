@@ -71,6 +71,16 @@ func DropAside(ctx context.Context, sh Shell) error {
 	return nil
 }
 
+// DropClone removes a clone that proved useless, where the old data directory is kept beside
+// it. Without one it does nothing, and neither does a repeat.
+func DropClone(ctx context.Context, sh Shell) error {
+	kept, err := OldAside(ctx, sh)
+	if err != nil || !kept {
+		return err
+	}
+	return removeDataDir(ctx, sh, "")
+}
+
 // OldAside tells whether an old data directory is kept.
 func OldAside(ctx context.Context, sh Shell) (bool, error) {
 	out, err := script(ctx, sh, `if [ -e "$1/data" ]; then echo there; fi`, asideDir(sh.Layout()))

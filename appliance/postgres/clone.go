@@ -64,7 +64,7 @@ func Clone(ctx context.Context, sh Shell, o CloneOptions, report appliance.Repor
 	}
 	err = cloneOnce(ctx, sh, o, report)
 	if err != nil && mayPass(ctx, err) {
-		if clearErr := clearClone(ctx, sh, o); clearErr != nil {
+		if clearErr := errors.Join(clearClone(ctx, sh, o), o.renewSlot(ctx)); clearErr != nil {
 			return failure(appliance.ErrClone, errors.Join(err, clearErr), "%s", what)
 		}
 		err = cloneOnce(ctx, sh, o, report)
@@ -73,10 +73,35 @@ func Clone(ctx context.Context, sh Shell, o CloneOptions, report appliance.Repor
 		err = finishClone(ctx, sh, o)
 	}
 	if err != nil {
-		return failure(appliance.ErrClone, err, "%s", what)
+		return o.lostWAL(ctx, failure(appliance.ErrClone, err, "%s", what))
 	}
 	return nil
 }
+
+// renewSlot recreates a slot that has lost WAL during a failed attempt. The next one would use
+// it, and no WAL would be kept for it.
+func (o CloneOptions) renewSlot(ctx context.Context) error {
+	if o.Primary == nil || o.Upstream.Slot == "" {
+		return nil
+	}
+	return RenewSlot(ctx, o.Primary, o.Upstream.Slot)
+}
+
+// lostWAL adds to the error of a clone what helps if its slot has lost WAL.
+func (o CloneOptions) lostWAL(ctx context.Context, err error) error {
+	if ctx.Err() != nil || o.Primary == nil || o.Upstream.Slot == "" {
+		return err
+	}
+	p := appliance.AsProblem(err)
+	if lost, e := SlotLost(ctx, o.Primary, o.Upstream.Slot); e != nil || !lost || p.ID != appliance.ErrClone {
+		return err
+	}
+	return appliance.NewProblem(p.ID, "%w; the primary has removed WAL that the clone needs", err).
+		WithHint(MoreWALHint).WithDetail(p.Detail)
+}
+
+// MoreWALHint is what helps where the primary removes WAL sooner than a clone streams.
+const MoreWALHint = "raise the primary's max_slot_wal_keep_size, or clone while less is written"
 
 func writePassFile(ctx context.Context, sh Shell, password appliance.Secret) error {
 	data, err := renderPassFile(password)

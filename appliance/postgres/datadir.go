@@ -263,12 +263,17 @@ func RemoveDataDir(ctx context.Context, sh Shell) error {
 	if d.Foreign && err == nil {
 		return foreignDir(l.DataDir)
 	}
+	return removeDataDir(ctx, sh, asideDir(l))
+}
+
+func removeDataDir(ctx context.Context, sh Shell, aside string) error {
+	l := sh.Layout()
 	// On a shared machine the tablespaces are also the primary's.
 	shared := "shared"
 	if _, own := sh.(appliance.DirMaker); own {
 		shared = ""
 	}
-	if _, err := script(ctx, sh, removeScript, l.DataDir, partialDir(l), shared, asideDir(l)); err != nil {
+	if _, err := script(ctx, sh, removeScript, l.DataDir, partialDir(l), shared, aside); err != nil {
 		return failure(appliance.ErrPostgresStop, err, "removing data directory %s", l.DataDir)
 	}
 	return nil
@@ -277,7 +282,7 @@ func RemoveDataDir(ctx context.Context, sh Shell) error {
 // removeScript moves the data directory $1 into the partial directory $2 and
 // removes it there, so that a kill never leaves half a data directory. It clears
 // the tablespaces unless $3 is set, which means that others share them. $4 is an
-// older data directory that a clone has replaced. The script waits for the script of
+// older data directory that a clone has replaced, empty to keep it. The script waits for the script of
 // a killed daemon that still does the same.
 const removeScript = `set -eu
 exec 9<"${1%/*}"
@@ -306,4 +311,5 @@ fi
 rm -f -- "$p/.tablespaces" "$p/.pgapp"
 rmdir -- "$p"
 p=$4
+[ -n "$p" ] || exit 0
 ` + dropAside

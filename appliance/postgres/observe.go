@@ -155,6 +155,20 @@ func (c *Control) EnsureSlot(ctx context.Context, name string) error {
 	return nil
 }
 
+// RenewSlot is [EnsureSlot] for a standby that is stopped. A slot that has lost WAL is
+// recreated also while a walsender uses it, which is one that has not noticed the standby's
+// end. PostgreSQL 17 lets standbys stream from such a slot, which never keeps WAL again.
+func RenewSlot(ctx context.Context, c *Control, slot string) error {
+	lost, err := SlotLost(ctx, c, slot)
+	if err == nil && lost {
+		err = c.DropSlot(ctx, slot)
+	}
+	if err != nil {
+		return err
+	}
+	return c.EnsureSlot(ctx, slot)
+}
+
 // EnsureSlot is [Control.EnsureSlot].
 func EnsureSlot(ctx context.Context, c *Control, slot string) error { return c.EnsureSlot(ctx, slot) }
 

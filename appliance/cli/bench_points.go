@@ -115,7 +115,7 @@ func (r *suiteRun) point(ctx context.Context, e appliance.BenchExperiment, v app
 		return err
 	}
 	if err := r.shares.apply(ctx); err != nil {
-		return fmt.Errorf("giving each member its share of the processors: %w", err)
+		return r.unlessChanged(ctx, began, fmt.Errorf("giving each member its share of the processors: %w", err))
 	}
 	used := use{used: func() map[string]float64 { return r.shares.used(ctx) }}
 	p, err := r.measure(ctx, v.Load, beside{used.begin, used.end, event})

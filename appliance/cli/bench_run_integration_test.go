@@ -167,8 +167,12 @@ experiments:
 	b.benchAtWork(4)
 	b.ok("switchover")
 	how := ended()
-	if r := b.bench(how); how.code != 6 || r.State != appliance.BenchFailed || len(r.Points) != 1 || !r.Points[0].Partial || r.PutBackLeft() {
-		b.t.Errorf("exit code %d, state %s, %d points\n%s", how.code, r.State, len(r.Points), how.err)
+	// A slow switchover may come between two points, or before the second one has an answer.
+	r := b.bench(how)
+	first := len(r.Points) == 1 && (r.Points[0].Partial || r.Progress.Done == 1)
+	later := len(r.Points) == 2 && !r.Points[0].Partial && r.Points[1].Partial
+	if how.code != 6 || r.State != appliance.BenchFailed || !first && !later || r.PutBackLeft() {
+		b.t.Errorf("exit code %d, state %s, %d points, %d done\n%s", how.code, r.State, len(r.Points), r.Progress.Done, how.err)
 	}
 	if !strings.Contains(how.err, "the primary is node1, and was node0") {
 		b.t.Errorf("the error does not say what has changed: %s", how.err)

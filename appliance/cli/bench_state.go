@@ -93,6 +93,18 @@ func (h benchHands) changed(ctx context.Context, began appliance.ClusterStatus) 
 	return nil
 }
 
+// unlessChanged is the error, or, where the cluster has become another than it was, says so:
+// a change may be under way that has ended a server already.
+func (h benchHands) unlessChanged(ctx context.Context, began appliance.ClusterStatus, err error) error {
+	settling, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	_, _ = h.settled(settling) // the comparison below tells what has come of it
+	if changed := h.changed(ctx, began); appliance.IsProblem(changed, appliance.ErrConflict) {
+		return changed
+	}
+	return err
+}
+
 // change makes one change by an operation, as a user would.
 func (h benchHands) change(ctx context.Context, c bench.Change) error {
 	var o appliance.Operation

@@ -30,8 +30,9 @@ import (
 	"pgapp/appliance"
 )
 
-// commandTimeout bounds one command; nothing here takes a tenth of it.
-const commandTimeout = 2 * time.Minute
+// commandTimeout bounds one command. Nothing here takes a tenth of it, but for a machine with
+// thirty processes ready to run, on which some have taken two minutes.
+const commandTimeout = 4 * time.Minute
 
 // box is one home and the real program.
 type box struct {

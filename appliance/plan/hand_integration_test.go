@@ -166,9 +166,10 @@ func TestElectionWaitsForWALThatIsNotReplayed(t *testing.T) {
 	h.replayed("node0", "node1")
 	set("node1", "SET primary_conninfo = ''")
 	h.eventually("node1 receives nothing", func() bool {
-		return h.sql("node0", "postgres", "SELECT count(*) FROM pg_stat_replication") == "1"
+		return h.sql("node0", "postgres", "SELECT string_agg(application_name, ' ') FROM pg_stat_replication") == "node2"
 	})
 	h.sql("node0", "shop", "INSERT INTO public.goods VALUES (2)") // waits for one standby
+	promised := h.record().Promise
 	h.fence("node0")
 	h.must(h.machine("node2").StopServer(t.Context(), appliance.StopFast))
 	h.byHand("node2")
@@ -176,9 +177,14 @@ func TestElectionWaitsForWALThatIsNotReplayed(t *testing.T) {
 	h.at(map[appliance.ChangePhase]func(){appliance.ChangeElecting: func() {
 		time.AfterFunc(500*time.Millisecond, func() { set("node2", "RESET recovery_min_apply_delay") })
 	}})
-	h.succeeded(h.do(appliance.OpFailover, appliance.OperationParams{}))
+	failover := h.do(appliance.OpFailover, appliance.OperationParams{})
+	h.succeeded(failover)
 	h.around = nil
 	if got := h.sql(h.record().Primary, "shop", "SELECT string_agg(id::text, ' ' ORDER BY id) FROM public.goods"); got != "1 2" {
-		t.Errorf("%s, the new primary, has %q, want both acknowledged rows", h.record().Primary, got)
+		t.Errorf("%s, the new primary, has %q, want both acknowledged rows; promised: %s; %+v", h.record().Primary, got, promised, failover.Steps)
+		for _, m := range []string{"node0", "node1", "node2"} {
+			log, err := os.ReadFile(h.machine(m).Layout().LogFile)
+			t.Logf("the log of %s, %v:\n%s", m, err, log)
+		}
 	}
 }

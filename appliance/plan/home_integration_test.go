@@ -32,7 +32,7 @@ import (
 )
 
 // patience bounds one operation. No operation takes a tenth of it.
-const patience = 2 * time.Minute
+const patience = 4 * time.Minute
 
 // home is the state that outlives a daemon: its directory and the running servers.
 type home struct {

@@ -141,7 +141,7 @@ func (b *below) move(dir string) error {
 			return err
 		}
 		if !b.root.runs() {
-			return fmt.Errorf("process %d has ended", b.root.pid)
+			return appliance.NewProblem(appliance.ErrMemberUnreachable, "process %d has ended", b.root.pid)
 		}
 		outside := slices.DeleteFunc(tree, func(s stat) bool {
 			return s.state == 'Z' || s.state == 'X' || moved[s.process] || slices.Contains(inside, s.pid)

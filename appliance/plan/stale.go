@@ -73,7 +73,7 @@ func pointing(ctx context.Context, p primaryChange, all bool, report appliance.R
 	wg.Go(func() {
 		_ = wait.Until(pointed, pointPause, func(ctx context.Context) (bool, error) {
 			all, err := pointRest(ctx, p, report)
-			return all && err == nil, nil //nolint:nilerr // tried again
+			return all && err == nil, nil // tried again where it failed
 		})
 	})
 	err := do()

@@ -28,6 +28,7 @@ import (
 
 	"pgapp/api"
 	"pgapp/appliance"
+	"pgapp/scripts/pacetest"
 )
 
 // commandTimeout bounds one command. Nothing here takes a tenth of it, but for a machine with
@@ -100,6 +101,7 @@ func newBox(t *testing.T) *box {
 // newBoxAt uses a home whose parent is there.
 func newBoxAt(t *testing.T, home string) *box {
 	t.Helper()
+	pacetest.Enter(t)
 	b := &box{t: t, bin: binary(t), home: home, addresses: map[string]bool{}, uuids: map[string]bool{}}
 	if isolated() {
 		b.net = newNetwork(t)
@@ -282,11 +284,11 @@ func (b *box) ps(args ...string) appliance.ClusterStatus {
 	return b.remember(b.status(r.out))
 }
 
-// verify looks again, for up to a minute, while a member gives no answer in
+// verify looks again while a member gives no answer in
 // the time that a user is asked to wait: this machine may be busy.
 func (b *box) verify(args ...string) (result, appliance.VerifyReport) {
 	b.t.Helper()
-	for end := time.Now().Add(time.Minute); ; {
+	for end := time.Now().Add(commandTimeout); ; {
 		r := b.run(append([]string{"verify", "-o", "json"}, args...)...)
 		var v appliance.VerifyReport
 		if err := json.Unmarshal([]byte(r.out), &v); err != nil {
@@ -382,12 +384,9 @@ func killAndWait(t *testing.T, pid int) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		t.Fatalf("killing process %d: %v", pid, err)
 	}
-	for end := time.Now().Add(commandTimeout); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if gone(pid) {
-			return
-		}
+	if !pacetest.Until(commandTimeout, func() bool { return gone(pid) }) {
+		t.Fatalf("process %d does not end", pid)
 	}
-	t.Fatalf("process %d does not end", pid)
 }
 
 // processes are those that work below the home: servers and their children.

@@ -68,7 +68,7 @@ func TestBrokenClusters(t *testing.T) {
 		var got []string
 		missing := func(c string) bool { return !slices.Contains(got, c) }
 		// The primary learns of a standby's end when its walsender does.
-		for end := time.Now().Add(time.Minute); ; {
+		for end := time.Now().Add(commandTimeout); ; {
 			got = failing(t, b)
 			if !slices.ContainsFunc(checks, missing) || time.Now().After(end) {
 				break

@@ -48,7 +48,7 @@ func TestDrillTwentyRandomFaults(t *testing.T) {
 	t.Parallel()
 	b := newAutomaticBox(t)
 	b.up("--standbys", "2", "--durability", "quorum")
-	r, how := b.playDrill("--rounds", "20", "--seed", "1", "--pause", "5ms")
+	r, how := b.playDrill("--rounds", "20", "--seed", "1", "--pause", "15ms")
 	if how.code != 0 || !r.OK || len(r.Rounds) != 20 || r.Lost != 0 || r.SecondWriters != 0 || r.Back != r.Struck || r.Struck == 0 || r.Acknowledged == 0 {
 		t.Errorf("exit code %d: %d rounds, %d acknowledged, %d lost, %d second writers, %d of %d back\n%s\n%s", how.code, len(r.Rounds), r.Acknowledged, r.Lost, r.SecondWriters, r.Back, r.Struck, how.err, b.log())
 	}
@@ -65,7 +65,7 @@ func TestDrillTwentyRandomFaults(t *testing.T) {
 // endpoints.
 func (b *box) drilledThroughEndpoints(fault drill.Fault) {
 	b.t.Helper()
-	r, how := b.playDrill("--rounds", "1", "--through", "endpoint", "--fault", string(fault), "--pause", "5ms")
+	r, how := b.playDrill("--rounds", "1", "--through", "endpoint", "--fault", string(fault), "--pause", "15ms")
 	if how.code != 0 || !r.OK || len(r.Rounds) != 1 || r.Through != drill.ThroughEndpoint || r.Lost != 0 || r.SecondWriters != 0 || r.Acknowledged == 0 {
 		b.t.Fatalf("%s: exit code %d: %+v\n%s\n%s", fault, how.code, r, how.err, b.log())
 	}
@@ -125,7 +125,7 @@ func TestDrillFindsAMissingFence(t *testing.T) {
 		b.bin = sound
 	}()
 	b.up("--standbys", "2", "--durability", "async")
-	r, how := b.playDrill("--rounds", "1", "--fault", "halt", "--limit", "15s")
+	r, how := b.playDrill("--rounds", "1", "--fault", "halt", "--limit", "15s", "--pause", "5ms")
 	if how.code != appliance.ExitDegraded || r.OK || r.Lost+r.SecondWriters == 0 {
 		t.Errorf("exit code %d, %d lost, %d second writers, want 3 and some\n%s\n%s", how.code, r.Lost, r.SecondWriters, how.err, b.log())
 	}

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -38,7 +39,7 @@ func (b *box) calling(url, query string) *caller {
 	c := &caller{stop: stop}
 	b.t.Cleanup(stop)
 	c.done.Go(func() {
-		for ctx.Err() == nil {
+		for ; ctx.Err() == nil; pace(ctx) {
 			begun, err := b.once(ctx, url, query)
 			if err == nil {
 				c.made.Add(1)
@@ -57,6 +58,14 @@ func (b *box) calling(url, query string) *caller {
 		}
 	})
 	return c
+}
+
+// pace leaves processors to the other tests between two connections.
+func pace(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(15 * time.Millisecond):
+	}
 }
 
 // once connects, does the query, and tells whether the connection had begun.

@@ -66,7 +66,7 @@ func TestHAProxy(t *testing.T) {
 		host, port, _ := net.SplitHostPort(addr)
 		var out []byte
 		var err error
-		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		for end := time.Now().Add(commandTimeout); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 			cmd := b.tool(pgbin(t)+"/psql", "-w", "-XAtqc", query)
 			cmd.Env = append(os.Environ(), "PGHOST="+host, "PGPORT="+port, "PGUSER=app", "PGDATABASE=pagila", "PGCONNECT_TIMEOUT=3", "PGPASSWORD="+password(t, b))
 			if out, err = cmd.CombinedOutput(); err == nil && strings.TrimSpace(string(out)) == want {
@@ -87,7 +87,7 @@ func TestHAProxy(t *testing.T) {
 // proxyConf has one backend for each check; reads go to the primary where no
 // standby is well.
 func proxyConf(s appliance.ClusterStatus, api *url.URL) string {
-	conf := "defaults\n mode tcp\n timeout connect 2s\n timeout client 60s\n timeout server 60s\n"
+	conf := "defaults\n mode tcp\n timeout connect 2s\n timeout client 60s\n timeout server 60s\n timeout check 10s\n"
 	conf += fmt.Sprintf("frontend rw\n bind %s\n default_backend primary\n", proxyRW)
 	conf += fmt.Sprintf("frontend ro\n bind %s\n use_backend replica if { nbsrv(replica) gt 0 }\n default_backend read-only\n", proxyRO)
 	for _, check := range []string{"primary", "replica", "read-only"} {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/scripts/pacetest"
 	"pgapp/store"
 )
 
@@ -194,10 +195,8 @@ func TestRecoverAfterAReboot(t *testing.T) {
 // settled waits until the member is in the state.
 func settled(t *testing.T, b *box, member string, want appliance.MemberState) {
 	t.Helper()
-	for end := time.Now().Add(commandTimeout); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if memberOf(b.ps(), member).State == want {
-			return
-		}
+	if pacetest.Until(commandTimeout, func() bool { return memberOf(b.ps(), member).State == want }) {
+		return
 	}
 	t.Fatalf("%s does not become %s: %+v\noperations: %s\n%s", member, want, b.ps(), b.run("ops", "-o", "json").out, b.log())
 }

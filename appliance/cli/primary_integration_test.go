@@ -12,6 +12,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/drill"
+	"pgapp/scripts/pacetest"
 )
 
 // drillConfig is how writers reach the box's cluster.
@@ -21,7 +22,7 @@ func (b *box) drillConfig() drill.Config {
 	b.must(json.Unmarshal([]byte(b.ok("url", "--role", "any", "--show-password", "-o", "json").out), &c))
 	return drill.Config{
 		Members: c.Hosts, Database: c.Database, User: c.User, Password: appliance.NewSecret(c.Password), Writers: 3, Dial: b.dial,
-		Pause: 5 * time.Millisecond, // other tests run beside
+		Pause: 15 * time.Millisecond, // other tests run beside
 	}
 }
 
@@ -46,15 +47,14 @@ func (b *box) moreWritten(run *drill.Run) {
 
 func (b *box) eventually(what string, holds func() bool, why ...func() string) {
 	b.t.Helper()
-	for end := time.Now().Add(commandTimeout); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			text := b.log()
-			for _, tell := range why {
-				text += "\n" + tell()
-			}
-			b.t.Fatalf("not in %s: %s\n%s", commandTimeout, what, text)
-		}
+	if pacetest.Until(commandTimeout, holds) {
+		return
 	}
+	text := b.log()
+	for _, tell := range why {
+		text += "\n" + tell()
+	}
+	b.t.Fatalf("not in %s: %s\n%s", commandTimeout, what, text)
 }
 
 // drilled is the box's cluster, for the check.

@@ -34,7 +34,7 @@ func TestVerifyFindsAnOlderCopyOfThePrimary(t *testing.T) {
 	_, wait := b.background("start", "node0")
 	settled(t, b, "node0", appliance.StateRunning)
 	var got []string
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+	for end := time.Now().Add(commandTimeout); time.Now().Before(end); {
 		got = failing(t, b)
 		if slices.Contains(got, "not-ahead node1") {
 			break

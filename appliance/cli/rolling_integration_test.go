@@ -135,7 +135,7 @@ func (b *box) knocking(member string) (turnedAway func()) {
 	refused := make(chan int, 1)
 	go func() {
 		n := 0
-		for ; ctx.Err() == nil; time.Sleep(2 * time.Millisecond) {
+		for ; ctx.Err() == nil; time.Sleep(15 * time.Millisecond) {
 			var pe *pgconn.PgError
 			if _, err := pgconn.ConnectConfig(ctx, cfg); errors.As(err, &pe) && strings.HasPrefix(pe.Message, "pg_hba.conf rejects connection") {
 				n++

@@ -63,7 +63,7 @@ const (
 	// writeWait bounds the wait for these rows.
 	writeWait = time.Minute
 	// lookPause is the pause between two looks at the cluster.
-	lookPause = 50 * time.Millisecond
+	lookPause = 100 * time.Millisecond
 	// liftPause is the pause between two looks at what was struck.
 	liftPause = 20 * time.Millisecond
 )

@@ -23,7 +23,7 @@ const (
 	// writeLimit bounds one insert. Under quorum durability an insert waits as long as
 	// no standby confirms it.
 	writeLimit = 10 * time.Second
-	// retryPause is the pause of a writer that no member lets write.
+	// retryPause is the least pause of a writer that no member lets write.
 	retryPause = 2 * time.Millisecond
 )
 
@@ -35,8 +35,8 @@ type Config struct {
 	Password appliance.Secret
 	// Writers is the number of writers, each with a session of its own.
 	Writers int
-	// Pause is the time between two writes of a writer. Machines that are emulated can't
-	// keep up with a writer without pauses.
+	// Pause is the time between two writes of a writer, or two attempts to. Machines that
+	// are emulated can't keep up with a writer without pauses.
 	Pause time.Duration
 	// Through, if set, are the endpoints that the writers write and read through. Without
 	// it they go to the members, one after the other.
@@ -246,7 +246,7 @@ func (w *writer) connect(ctx context.Context) error {
 func (w *writer) next(ctx context.Context) {
 	w.close(ctx)
 	w.member = (w.member + 1) % len(w.run.cfg.Members)
-	rest(ctx, retryPause)
+	rest(ctx, max(retryPause, w.run.cfg.Pause))
 }
 
 func rest(ctx context.Context, pause time.Duration) {

@@ -228,7 +228,7 @@ func connect(t *testing.T, address string) *session {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	return &session{t: t, conn: conn.(*net.TCPConn), r: bufio.NewReader(conn)}
 }
 
@@ -289,12 +289,12 @@ func (s *session) ends() error {
 // eventually waits until done.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !done() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 20 s", what)
+			t.Fatalf("%s: not within 2 min", what)
 		}
 		<-tick.C
 	}

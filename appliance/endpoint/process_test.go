@@ -27,7 +27,7 @@ func newProcess(t *testing.T) process {
 	home := t.TempDir()
 	p := process{t: t, home: home, client: Client{Home: home}}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		if err := p.client.Stop(ctx); err != nil {
 			t.Errorf("stopping: %v", err)
@@ -164,7 +164,7 @@ func (p process) startsLate(build string, routes appliance.Routes) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self, "endpoint-process", p.home, build)
 	cmd.Env = append(os.Environ(), readyEnv+"=3", routesEnv+"=4")

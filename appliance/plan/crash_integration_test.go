@@ -191,7 +191,7 @@ func (h *home) wantCluster(table string) {
 	v, err := c.Verify(h.t.Context(), "main")
 	h.must(err)
 	// Retry while a busy machine doesn't answer within pgapp's limits.
-	for end := time.Now().Add(time.Minute); slices.ContainsFunc(v.Checks, unanswered) && time.Now().Before(end); {
+	for end := time.Now().Add(patience); slices.ContainsFunc(v.Checks, unanswered) && time.Now().Before(end); {
 		v, err = c.Verify(h.t.Context(), "main")
 		h.must(err)
 	}

@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"pgapp/appliance"
+	"pgapp/scripts/pacetest"
 )
 
 // TestRejoinClonesWhereWALIsMissing removes WAL of a killed former primary: changes in its
@@ -79,10 +79,8 @@ func (h *home) switchWAL(primary string) {
 
 func (h *home) eventually(what string, holds func() bool) {
 	h.t.Helper()
-	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			h.t.Fatalf("not in a minute: %s", what)
-		}
+	if !pacetest.Until(patience, holds) {
+		h.t.Fatalf("not in %s: %s", patience, what)
 	}
 }
 

@@ -28,6 +28,7 @@ import (
 	"pgapp/appliance/postgres/tree"
 	"pgapp/embed/pagila"
 	"pgapp/provisioner/local"
+	"pgapp/scripts/pacetest"
 	"pgapp/store"
 )
 
@@ -57,6 +58,7 @@ type home struct {
 // newHome makes a home, in memory if /dev/shm has room.
 func newHome(t *testing.T, block byte, tmpl *template.Template) *home {
 	t.Helper()
+	pacetest.Enter(t)
 	pgbin := os.Getenv("PGAPP_TEST_PGBIN")
 	if pgbin == "" {
 		t.Fatal("PGAPP_TEST_PGBIN does not name PostgreSQL's programs: run scripts/test, or set it to what 'go run ./scripts/build/unpack DIR' prints")

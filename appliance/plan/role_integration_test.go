@@ -114,7 +114,7 @@ func (h *home) promoteByHand(member string) {
 
 func (h *home) streaming(names ...string) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
 	h.must(postgres.WaitStreaming(ctx, h.control(h.record().Primary), names))
 }

@@ -99,7 +99,7 @@ func TestCloneContinuesAfterKill(t *testing.T) {
 	}
 	// Unconfigured, it would have the primary's identity, so it can't start.
 	m.launch(t)
-	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel = context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := postgres.WaitAccepting(ctx, m, m.host, m.port); !appliance.IsProblem(err, appliance.ErrPostgresStart) || !strings.Contains(appliance.AsProblem(err).Detail, "pgapp.conf") {
 		t.Errorf("unconfigured clone: %v", err)
@@ -191,5 +191,12 @@ func TestCloneReportsFailure(t *testing.T) {
 	foreign()
 	if _, err := os.Stat(m.layout.DataDir + ".partial/precious"); err != nil {
 		t.Error(err)
+	}
+}
+
+func (c *cluster) cloneOptions(i int) postgres.CloneOptions {
+	return postgres.CloneOptions{
+		Upstream: c.upstream(i), Member: name(i), OperationID: "op1",
+		ReplicatorPassword: c.secrets.Get(appliance.SecretReplicator), SyncLater: true,
 	}
 }

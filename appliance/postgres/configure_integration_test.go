@@ -128,7 +128,7 @@ func TestConfigureSetsRoleOfMember(t *testing.T) {
 func TestWaitAcceptingReportsFailedStart(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	other := &cluster{secrets: c.secrets, members: []*machine{newMachine(t, "127.0.0.1")}}
 	m := other.members[0]
@@ -261,7 +261,7 @@ func TestReloadInSessionNeedsNoCommand(t *testing.T) {
 // shows waits until new sessions have that work_mem: a reload is not waited for.
 func shows(t *testing.T, c *cluster, want string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var got string
 	err := wait.Until(ctx, 50*time.Millisecond, func(context.Context) (bool, error) {

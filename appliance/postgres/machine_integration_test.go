@@ -26,6 +26,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/postgres"
+	"pgapp/scripts/pacetest"
 )
 
 // binDir finds PostgreSQL 17 or fails: a skipped test would prove nothing.
@@ -63,6 +64,7 @@ type machine struct {
 
 func newMachine(t *testing.T, host string) *machine {
 	t.Helper()
+	pacetest.Enter(t)
 	// Not t.TempDir: a socket's path is 107 bytes long at most.
 	root, err := os.MkdirTemp("", "pgt")
 	if err != nil {
@@ -225,7 +227,7 @@ func (m *machine) ReadFile(_ context.Context, name string) ([]byte, error) { ret
 func (m *machine) start(t *testing.T) {
 	t.Helper()
 	m.launch(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := postgres.WaitAccepting(ctx, m, m.host, m.port); err != nil {
 		t.Fatalf("%v\n%s", err, m.log())
@@ -273,7 +275,7 @@ func (m *machine) stopWith(t *testing.T, sig syscall.Signal) {
 	}
 	select {
 	case <-m.ended:
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Error("the server doesn't stop")
 	}
 }
@@ -377,19 +379,12 @@ func (c *cluster) addStandby(t *testing.T) *machine {
 	must(t, postgres.Clone(ctx, m, c.cloneOptions(i), nil))
 	must(t, postgres.Configure(ctx, m, c.config(i)))
 	m.start(t)
-	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
+	wait, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := postgres.WaitStreaming(wait, primary, []string{name(i)}); err != nil {
 		t.Fatalf("%v\n%s", err, m.log())
 	}
 	return m
-}
-
-func (c *cluster) cloneOptions(i int) postgres.CloneOptions {
-	return postgres.CloneOptions{
-		Upstream: c.upstream(i), Member: name(i), OperationID: "op1",
-		ReplicatorPassword: c.secrets.Get(appliance.SecretReplicator), SyncLater: true,
-	}
 }
 
 func must(t *testing.T, err error) {

@@ -25,7 +25,7 @@ func (c *cluster) follow(t *testing.T, i, p int) {
 	cfg.Primary = &postgres.Upstream{Host: c.members[p].host, Port: c.members[p].port, Slot: name(i)}
 	must(t, postgres.Configure(t.Context(), m, cfg))
 	m.start(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := postgres.WaitStreaming(ctx, c.control(t, p, "postgres"), []string{name(i)}); err != nil {
 		t.Fatalf("%v\n%s", err, m.log())
@@ -78,7 +78,7 @@ func diverge(t *testing.T, lost int, parameters map[string]string) (c *cluster, 
 	for range 20 {
 		c.sql(t, 0, "films", "INSERT INTO payment VALUES (-3, '2022-06-06')")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	must(t, postgres.WaitReplayed(ctx, c.control(t, 0, "postgres"), []string{name(1)}))
 	c.promote(t, 1)
@@ -171,7 +171,7 @@ func TestEndOfWALOfACleanShutdown(t *testing.T) {
 			t.Errorf("got %s on timeline %d, the standby received %s", got.At, got.Line.Timeline, want)
 		}
 		c.members[0].start(t)
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		must(t, postgres.WaitStreaming(ctx, c.control(t, 0, "postgres"), []string{name(1)}))
 	}
@@ -292,7 +292,7 @@ func TestRewindReturnsAStandbyThatIsAhead(t *testing.T) {
 	c.sql(t, 0, "postgres", "ALTER SYSTEM SET autovacuum = off")
 	c.sql(t, 0, "postgres", "SELECT pg_reload_conf()")
 	waitFor(t, func() bool { return c.sql(t, 0, "postgres", "SHOW autovacuum") == "off" })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	must(t, postgres.WaitReplayed(ctx, c.control(t, 0, "postgres"), []string{name(1), name(2)}))
 	c.members[1].stop(t)

@@ -136,7 +136,7 @@ func TestCloneRenewsALostSlot(t *testing.T) {
 	select {
 	case err := <-done:
 		must(t, err)
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("the clone does not end")
 	}
 	if lost() {

@@ -80,7 +80,7 @@ func TestStandingThatWaitsHasReplayedItsWAL(t *testing.T) {
 	}
 	until := func(holds func(postgres.Standing) bool) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		must(t, wait.Until(ctx, time.Millisecond, func(ctx context.Context) (bool, error) {
 			s, err := sessions[0].Standing(ctx)

@@ -21,7 +21,7 @@ func TestChangesDontWaitForStandby(t *testing.T) {
 	c.sql(t, 0, "postgres", "SELECT pg_reload_conf()")
 	m := c.members[0]
 	waitFor(t, func() bool { return c.sql(t, 0, "postgres", "SHOW synchronous_standby_names") == "nobody" })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	must(t, postgres.EnsureRoles(ctx, m, m.port, c.secrets, "films"))
 	must(t, postgres.LoadDatabase(ctx, m, m.port, postgres.LoadOptions{Database: "films", Owner: true, Files: []postgres.LoadFile{textFile("films.sql", filmsSQL)}}, nil))
@@ -40,7 +40,7 @@ func TestDropSlotEndsItsStream(t *testing.T) {
 	c := newPrimary(t)
 	c.addStandby(t)
 	ctl := c.control(t, 0, "postgres")
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	must(t, ctl.DropSlot(ctx, "node1"))
 	slots, err := ctl.Slots(ctx)

@@ -12,6 +12,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/postgres"
+	"pgapp/scripts/pacetest"
 )
 
 func (c *cluster) input() postgres.VerifyInput {
@@ -287,12 +288,12 @@ func TestVerifyWithoutMembersOrAnswers(t *testing.T) {
 	}
 }
 
+// patience bounds what only a hang would take so long for.
+const patience = 4 * time.Minute
+
 func waitFor(t *testing.T, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if done() {
-			return
-		}
+	if !pacetest.Until(patience, done) {
+		t.Fatalf("it didn't happen within %s", patience)
 	}
-	t.Fatal("it didn't happen within 30 s")
 }

@@ -74,7 +74,7 @@ func newDesk(t *testing.T) *desk {
 		Observing: func(context.Context) (string, error) { return "", nil },
 	})
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		if err := errors.Join(process.Stop(ctx), st.Close(), lock.Release()); err != nil {
 			t.Error(err)
@@ -134,7 +134,7 @@ func (d *desk) halt() {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		d.t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(2 * time.Minute); ; {
 		running := false
 		paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 		for _, path := range paths {
@@ -260,7 +260,7 @@ func TestRunReplacesAFrozenProcess(t *testing.T) {
 	d.Begin()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(30 * time.Second); ; <-tick.C {
+	for end := time.Now().Add(2 * time.Minute); ; <-tick.C {
 		asked, cancel := context.WithTimeout(t.Context(), time.Second)
 		s, err := d.cfg.Process.Status(asked)
 		cancel()

@@ -76,7 +76,7 @@ func (s *server) launch(t *testing.T, dataDir string) {
 			t.Errorf("stopping postgres: %v\n%s", err, log.String())
 		}
 	})
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for s.command(t.Context(), "pg_isready", "-q", "-h", s.socketDir).Run() != nil {

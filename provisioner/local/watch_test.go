@@ -63,7 +63,7 @@ func watching(t *testing.T, m *machine) (await func(text string)) {
 	t.Cleanup(func() { stop(); ended.Wait() })
 	return func(text string) {
 		t.Helper()
-		timeout := time.After(20 * time.Second)
+		timeout := time.After(2 * time.Minute)
 		for {
 			select {
 			case got := <-woken:
@@ -170,7 +170,7 @@ func poked(t *testing.T) (poke, await func()) {
 		t.Helper()
 		select {
 		case <-got:
-		case <-time.After(20 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatal("nobody told of the change")
 		}
 	}

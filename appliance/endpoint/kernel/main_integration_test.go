@@ -170,7 +170,7 @@ type client struct {
 }
 
 // patience is how long one wait may take.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 func dial(t *testing.T, address string) *client {
 	t.Helper()

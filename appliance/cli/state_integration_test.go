@@ -240,7 +240,9 @@ func killedRestores(t *testing.T, b *box) {
 		time.Sleep(time.Duration(i*i) * 4 * time.Millisecond)
 		killAndWait(t, pid)
 		finish()
-		wait()
+		if r := wait(); strings.Contains(r.err, "has not started again") {
+			t.Errorf("kill %d: nobody starts the daemon: %s", i, r.err)
+		}
 		switch m := b.mode(); m {
 		case "observing":
 			now++

@@ -72,14 +72,19 @@ func (a stateCommands) restored(r api.RestoreResult) error {
 	return err
 }
 
-// awaitDaemon waits until the daemon answers again after a change of its state.
+// awaitDaemon waits until the daemon answers again after a change of its state. One that was
+// killed meanwhile is started, as it is for every other command.
 func awaitDaemon(ctx context.Context, c *api.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
 	defer cancel()
 	var absent error
 	err := wait.Until(ctx, pollEvery, func(ctx context.Context) (bool, error) {
 		_, err := c.Info(ctx)
-		if appliance.IsProblem(err, appliance.ErrDaemonUnreachable) || appliance.IsProblem(err, appliance.ErrDaemonRecovery) {
+		switch {
+		case appliance.IsProblem(err, appliance.ErrDaemonUnreachable):
+			absent = err
+			return false, c.OnLost(ctx)
+		case appliance.IsProblem(err, appliance.ErrDaemonRecovery):
 			absent = err
 			return false, nil
 		}

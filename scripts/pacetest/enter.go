@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,43 +27,44 @@ const (
 	places = 64
 )
 
-// entered are the tests of this process that are in.
-var (
-	enteredMu sync.Mutex
-	entered   = map[string]bool{}
-)
-
 // Enter waits until the machine has room for one more test with servers: until its processors
 // are idle for a part of half a second, or no other test is in, of whatever process of this
 // user. The test is in until it has ended, and what it cleaned up after this call. Entering
 // twice is entering once; a subtest is its test.
 func Enter(t testing.TB) {
 	t.Helper()
-	if !first(t) {
+	dir, name := dir(), fmt.Sprintf("%d %s", os.Getpid(), root(t.Name()))
+	if isIn(dir, name) {
 		return
 	}
-	in, err := enter(dir())
+	began := time.Now()
+	place, err := enter(dir, name)
 	if err != nil {
 		t.Fatalf("waiting for room on this machine: %v", err)
 	}
-	t.Cleanup(func() { _ = in.Close() }) // the lock ends with it
+	if waited := time.Since(began); waited > time.Second {
+		t.Logf("waited %s for room on this machine", waited.Round(time.Second))
+	}
+	t.Cleanup(func() { // the lock ends with the file
+		if err := errors.Join(place.Truncate(0), place.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
-// first tells whether the test hasn't entered yet, and notes that it has.
-func first(t testing.TB) bool {
-	name := root(t.Name())
-	enteredMu.Lock()
-	defer enteredMu.Unlock()
-	if entered[name] {
-		return false
+// isIn tells whether one of that name is in. The file of one whose process was killed keeps
+// its name, but no process has that number at the same time.
+func isIn(dir, name string) bool {
+	for i := range places {
+		text, err := os.ReadFile(placeFile(dir, i))
+		if err != nil {
+			return false
+		}
+		if string(text) == name {
+			return true
+		}
 	}
-	entered[name] = true
-	t.Cleanup(func() {
-		enteredMu.Lock()
-		defer enteredMu.Unlock()
-		delete(entered, name)
-	})
-	return true
+	return false
 }
 
 // root is the name of the test that a subtest belongs to.
@@ -84,7 +84,7 @@ func dir() string {
 
 // enter takes a place as soon as there is room. One at a time asks: the door is locked
 // meanwhile.
-func enter(dir string) (place *os.File, err error) {
+func enter(dir, name string) (place *os.File, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -104,11 +104,24 @@ func enter(dir string) (place *os.File, err error) {
 		return nil, err
 	}
 	for i := range places {
-		if place, err = lock(placeFile(dir, i), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
-			return place, err
+		place, err = lock(placeFile(dir, i), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case errors.Is(err, unix.EWOULDBLOCK):
+			continue
+		case err != nil:
+			return nil, err
 		}
+		if err := errors.Join(place.Truncate(0), write(place, name)); err != nil {
+			return nil, errors.Join(err, place.Close())
+		}
+		return place, nil
 	}
 	return nil, fmt.Errorf("all %d places in %s are taken", places, dir)
+}
+
+func write(f *os.File, text string) error {
+	_, err := f.WriteAt([]byte(text), 0)
+	return err
 }
 
 func placeFile(dir string, i int) string { return filepath.Join(dir, "place-"+strconv.Itoa(i)) }

@@ -10,7 +10,7 @@ import (
 func TestEnterLetsTheFirstInWhateverTheLoad(t *testing.T) {
 	busy(t)
 	dir := t.TempDir()
-	in, err := enter(dir)
+	in, err := enter(dir, t.Name())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,14 +29,14 @@ func TestEnterLetsTheFirstInWhateverTheLoad(t *testing.T) {
 func TestEnterWaitsWhileTheProcessorsAreBusy(t *testing.T) {
 	busy(t)
 	dir := t.TempDir()
-	first, err := enter(dir)
+	first, err := enter(dir, t.Name())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var left atomic.Bool
 	ended := make(chan error, 1)
 	go func() {
-		second, err := enter(dir)
+		second, err := enter(dir, t.Name())
 		if err == nil {
 			if !left.Load() {
 				t.Error("the second came in beside the first, on processors that were never idle")

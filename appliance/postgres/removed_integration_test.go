@@ -92,8 +92,9 @@ func TestCloneRenewsALostSlot(t *testing.T) {
 	slowBackup(m, &slow, &pid)
 	o := c.cloneOptions(i)
 	o.Primary = c.control(t, 0, "postgres")
+	looks := c.control(t, 0, "postgres")
 	lost := func() bool {
-		is, err := postgres.SlotLost(t.Context(), c.control(t, 0, "postgres"), name(i))
+		is, err := postgres.SlotLost(t.Context(), looks, name(i))
 		must(t, err)
 		return is
 	}

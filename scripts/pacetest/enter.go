@@ -53,15 +53,22 @@ func Enter(t testing.TB) {
 }
 
 // isIn tells whether one of that name is in. The file of one whose process was killed keeps
-// its name, but no process has that number at the same time.
+// the name without the lock, and a later process may have its number.
 func isIn(dir, name string) bool {
 	for i := range places {
 		text, err := os.ReadFile(placeFile(dir, i))
 		if err != nil {
 			return false
 		}
-		if string(text) == name {
+		if string(text) != name {
+			continue
+		}
+		f, err := lock(placeFile(dir, i), unix.LOCK_EX|unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) {
 			return true
+		}
+		if err == nil {
+			_ = f.Close() // nothing was written
 		}
 	}
 	return false

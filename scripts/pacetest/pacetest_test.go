@@ -17,11 +17,17 @@ func TestEnterLetsTheFirstInWhateverTheLoad(t *testing.T) {
 	if n, err := taken(dir); n != 1 || err != nil {
 		t.Errorf("%d in, %v; want 1", n, err)
 	}
+	if !isIn(dir, t.Name()) {
+		t.Error("one that has entered is not in")
+	}
 	if err := in.Close(); err != nil {
 		t.Error(err)
 	}
 	if n, err := taken(dir); n != 0 || err != nil {
 		t.Errorf("%d in after the end, %v; want 0", n, err)
+	}
+	if isIn(dir, t.Name()) { // its name is left, as after a kill
+		t.Error("one whose lock has ended counts as in")
 	}
 }
 

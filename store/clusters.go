@@ -11,22 +11,16 @@ import (
 
 // Clusters returns every cluster's record, ordered by name.
 func (s *Store) Clusters(ctx context.Context) ([]appliance.Cluster, error) {
-	var out []appliance.Cluster
-	err := s.view(ctx, "reading the clusters", func(tx *bolt.Tx) (err error) {
-		out, err = list[appliance.Cluster](tx, bucketClusters)
-		return err
+	return recall(ctx, s, "reading the clusters", bucketClusters, func(tx *bolt.Tx) ([]appliance.Cluster, error) {
+		return list[appliance.Cluster](tx, bucketClusters)
 	})
-	return out, err
 }
 
 // Cluster returns the record, or a problem not-found.
 func (s *Store) Cluster(ctx context.Context, name string) (appliance.Cluster, error) {
-	var c appliance.Cluster
-	err := s.view(ctx, fmt.Sprintf("reading cluster %q", name), func(tx *bolt.Tx) (err error) {
-		c, err = getCluster(tx, name)
-		return err
+	return recall(ctx, s, fmt.Sprintf("reading cluster %q", name), bucketClusters+"/"+name, func(tx *bolt.Tx) (appliance.Cluster, error) {
+		return getCluster(tx, name)
 	})
-	return c, err
 }
 
 // UpdateCluster applies the function to the record inside a transaction. The
@@ -70,12 +64,9 @@ func changeCluster(tx *bolt.Tx, name string, change func(*appliance.Cluster) err
 // Secrets returns the cluster's secrets; Values is never nil. An unknown
 // cluster is a problem not-found.
 func (s *Store) Secrets(ctx context.Context, cluster string) (appliance.Secrets, error) {
-	var out appliance.Secrets
-	err := s.view(ctx, fmt.Sprintf("reading the secrets of cluster %q", cluster), func(tx *bolt.Tx) (err error) {
-		out, err = getSecrets(tx, cluster)
-		return err
+	return recall(ctx, s, fmt.Sprintf("reading the secrets of cluster %q", cluster), bucketSecrets+"/"+cluster, func(tx *bolt.Tx) (appliance.Secrets, error) {
+		return getSecrets(tx, cluster)
 	})
-	return out, err
 }
 
 // UpdateSecrets changes the cluster's secrets by the function, under the same
@@ -107,8 +98,7 @@ func noCluster(name string) error {
 		WithHint("`pgapp up --cluster NAME` creates one")
 }
 
-// requireCluster returns a problem not-found unless the cluster is on record. The record is
-// not decoded, since secrets are read several times a second.
+// requireCluster returns a problem not-found unless the cluster is on record.
 func requireCluster(tx *bolt.Tx, name string) error {
 	b, err := bucketOf(tx, bucketClusters)
 	if err == nil && b.Get([]byte(name)) == nil {

@@ -167,20 +167,34 @@ func (s *Store) Operations(ctx context.Context, cluster string) ([]appliance.Ope
 
 // Running returns the cluster's running operation, or a problem not-found.
 func (s *Store) Running(ctx context.Context, cluster string) (appliance.Operation, error) {
+	doing := fmt.Sprintf("reading the running operation of cluster %q", cluster)
+	id, err := recall(ctx, s, doing, bucketRunning+"/"+cluster, func(tx *bolt.Tx) (id string, err error) {
+		_, err = get(tx, bucketRunning, cluster, &id)
+		return id, err
+	})
+	if err != nil {
+		return appliance.Operation{}, err
+	}
+	if id == "" {
+		return appliance.Operation{}, noneRunning(cluster)
+	}
 	var op appliance.Operation
-	err := s.view(ctx, fmt.Sprintf("reading the running operation of cluster %q", cluster), func(tx *bolt.Tx) error {
-		var id string
+	err = s.view(ctx, doing, func(tx *bolt.Tx) error {
 		found, err := get(tx, bucketRunning, cluster, &id)
+		if err == nil && !found {
+			err = noneRunning(cluster)
+		}
 		if err != nil {
 			return err
-		}
-		if !found {
-			return appliance.NewProblem(appliance.ErrNotFound, "no operation is running on cluster %q", cluster)
 		}
 		op, err = getOperation(tx, id)
 		return err
 	})
 	return op, err
+}
+
+func noneRunning(cluster string) error {
+	return appliance.NewProblem(appliance.ErrNotFound, "no operation is running on cluster %q", cluster)
 }
 
 func getOperation(tx *bolt.Tx, id string) (appliance.Operation, error) {

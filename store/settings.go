@@ -11,15 +11,18 @@ import (
 
 // Setting returns the stored bytes, or a problem not-found.
 func (s *Store) Setting(ctx context.Context, name string) ([]byte, error) {
-	var value []byte
-	err := s.view(ctx, fmt.Sprintf("reading setting %q", name), func(tx *bolt.Tx) error {
-		found, err := get(tx, bucketSettings, name, &value)
-		if err == nil && !found {
-			err = appliance.NewProblem(appliance.ErrNotFound, "there is no setting %q", name)
-		}
-		return err
+	type setting struct {
+		Value []byte
+		Found bool
+	}
+	out, err := recall(ctx, s, fmt.Sprintf("reading setting %q", name), bucketSettings+"/"+name, func(tx *bolt.Tx) (out setting, err error) {
+		out.Found, err = get(tx, bucketSettings, name, &out.Value)
+		return out, err
 	})
-	return value, err
+	if err == nil && !out.Found {
+		err = appliance.NewProblem(appliance.ErrNotFound, "there is no setting %q", name)
+	}
+	return out.Value, err
 }
 
 // PutSetting stores the bytes under the name; nil removes the setting.

@@ -80,6 +80,7 @@ type Store struct {
 	lock  *HomeLock // nil where it is the caller's
 	now   func() time.Time
 	group group
+	memo  memo
 
 	// broken is set after a write that may or may not be on disk. From then on
 	// nothing is written.
@@ -190,6 +191,10 @@ func (s *Store) Close() error {
 	return err
 }
 
+// Changed returns a channel that is closed as soon as something may have been written. Who
+// takes the channel before a read misses nothing.
+func (s *Store) Changed() <-chan struct{} { return s.memo.changed() }
+
 // view runs fn in a read transaction.
 func (s *Store) view(ctx context.Context, doing string, fn func(*bolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
@@ -229,6 +234,7 @@ func (s *Store) commit(fn func(*bolt.Tx) error) error {
 		refused = fn(tx)
 		return refused
 	})
+	s.memo.committed()
 	if err != nil && refused == nil && id != 0 {
 		s.judge(id, err)
 	}

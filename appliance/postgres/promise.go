@@ -19,9 +19,12 @@ func (c *Control) PromiseInForce(ctx context.Context) (appliance.Promise, error)
 	return parsePromise(value), err
 }
 
+// promiseSetting is compiled once, since each look at a member reads a setting.
+var promiseSetting = regexp.MustCompile(`^ANY ([0-9]{1,3}) \((.*)\)$`)
+
 // parsePromise reads [appliance.Promise.Setting]. Every other text is no promise.
 func parsePromise(value string) appliance.Promise {
-	parts := regexp.MustCompile(`^ANY ([0-9]{1,3}) \((.*)\)$`).FindStringSubmatch(value)
+	parts := promiseSetting.FindStringSubmatch(value)
 	if parts == nil {
 		return appliance.Promise{}
 	}

@@ -58,7 +58,7 @@ func parseCgroupMount(line string) (root, mount string, ok bool) {
 
 // ofProc returns the directory of the process's cgroup, or "".
 func (c cgroups) ofProc(p proc) string {
-	data, err := os.ReadFile(p.path("cgroup"))
+	data, err := readKernel(p.path("cgroup"))
 	if err != nil || c.mount == "" {
 		return ""
 	}
@@ -150,7 +150,7 @@ func (g cgroup) open() (*os.File, error) {
 // populated reports whether the cgroup or a cgroup below contains a process. A
 // removed cgroup contains none.
 func (g cgroup) populated() (bool, error) {
-	data, err := os.ReadFile(filepath.Join(g.dir, eventsFile))
+	data, err := readKernel(filepath.Join(g.dir, eventsFile))
 	if goneCgroup(err) {
 		return false, nil
 	}
@@ -185,8 +185,8 @@ func (g cgroup) kill() error {
 
 // frozen reports whether the cgroup is frozen, or is to be.
 func (g cgroup) frozen() bool {
-	wanted, _ := os.ReadFile(filepath.Join(g.dir, "cgroup.freeze"))
-	events, _ := os.ReadFile(filepath.Join(g.dir, eventsFile))
+	wanted, _ := readKernel(filepath.Join(g.dir, "cgroup.freeze"))
+	events, _ := readKernel(filepath.Join(g.dir, eventsFile))
 	return bytes.HasPrefix(wanted, []byte("1")) || bytes.Contains(events, []byte("frozen 1"))
 }
 
@@ -205,7 +205,7 @@ func (g cgroup) pids() ([]int, error) {
 			}
 			return err
 		}
-		data, err := os.ReadFile(path)
+		data, err := readKernel(path)
 		if err != nil && !goneCgroup(err) {
 			return err
 		}

@@ -101,6 +101,12 @@ func (n *notes) cover(paths []string) (changed bool) {
 	return changed
 }
 
+// follow reports whether changes of the path are reported. The empty path has none.
+func (n *notes) follow(path string) bool {
+	_, ok := n.wds[path]
+	return ok || path == ""
+}
+
 func (n *notes) drop(path string, wd uint32) {
 	delete(n.wds, path)
 	_, _ = unix.InotifyRmWatch(n.fd, wd) // the kernel drops a removed file by itself

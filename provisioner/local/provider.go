@@ -64,8 +64,9 @@ type Provider struct {
 	mu       sync.Mutex
 	children map[string]*child
 
-	known  acquaintances
-	claims claims
+	known   acquaintances
+	glances glances
+	claims  claims
 }
 
 var _ appliance.Provider = (*Provider)(nil)

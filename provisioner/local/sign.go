@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"pgapp/appliance"
@@ -23,6 +22,7 @@ func (p *Provider) Sign(ctx context.Context, c appliance.Cluster, m appliance.Me
 		return appliance.Sign{}, err
 	}
 	mc := p.machine(c, m)
+	p.glances.putOff(mc)
 	if pm, state, ok := p.known.recognize(mc); ok {
 		return p.cgroups.signIn(state, pm), nil
 	}
@@ -79,7 +79,7 @@ func (c cgroups) signIn(state byte, p proc) appliance.Sign {
 
 // traced reports whether a debugger follows the process.
 func (p proc) traced() bool {
-	status, err := os.ReadFile(p.path("status"))
+	status, err := readKernel(p.path("status"))
 	if err != nil {
 		return false
 	}
@@ -96,6 +96,6 @@ func (c cgroups) frozen(p proc) bool {
 	if dir == "" {
 		return false
 	}
-	data, err := os.ReadFile(filepath.Join(dir, eventsFile))
+	data, err := readKernel(filepath.Join(dir, eventsFile))
 	return err == nil && bytes.Contains(data, []byte("frozen 1"))
 }

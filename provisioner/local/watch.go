@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"pgapp/appliance"
@@ -12,6 +13,10 @@ import (
 // glanceEvery is the interval of looks for what makes no event: a stop by a
 // signal, and any change on a machine without inotify, pidfds or cgroups.
 const glanceEvery = 500 * time.Millisecond
+
+// afterSign is when the next look is due where somebody has asked for the member's sign: who
+// asks sees it, and a daemon at rest asks twice a second.
+const afterSign = 2 * glanceEvery
 
 var _ appliance.Watched = (*Provider)(nil)
 
@@ -22,8 +27,11 @@ func (p *Provider) Watch(ctx context.Context, c appliance.Cluster, m appliance.M
 	w.notes = openNotes(w.poke)
 	defer w.notes.close()
 	defer func() { w.hold.close() }()
-	tick := time.NewTicker(glanceEvery)
+	tick := time.NewTimer(glanceEvery)
 	defer tick.Stop()
+	if w.notes.file != nil {
+		defer p.glances.add(w.m, tick)()
+	}
 	for event := "the watch began"; ; {
 		w.look(event)
 		select {
@@ -33,7 +41,42 @@ func (p *Provider) Watch(ctx context.Context, c appliance.Cluster, m appliance.M
 			event = "its files or its cgroup changed"
 		case <-tick.C:
 			event = ""
+			tick.Reset(glanceEvery)
 		}
+	}
+}
+
+// glances are the next looks of the watches that inotify serves. The zero value is ready for
+// use.
+type glances struct {
+	mu sync.Mutex
+	of map[acquaintanceKey][]*time.Timer
+}
+
+// add returns a function that undoes it.
+func (g *glances) add(m *machine, next *time.Timer) (remove func()) {
+	key := m.acquaintanceKey()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.of == nil {
+		g.of = map[acquaintanceKey][]*time.Timer{}
+	}
+	g.of[key] = append(g.of[key], next)
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.of[key] = slices.DeleteFunc(g.of[key], func(t *time.Timer) bool { return t == next }); len(g.of[key]) == 0 {
+			delete(g.of, key)
+		}
+	}
+}
+
+// putOff puts off the next looks at the member.
+func (g *glances) putOff(m *machine) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, next := range g.of[m.acquaintanceKey()] {
+		next.Reset(afterSign)
 	}
 }
 
@@ -47,7 +90,10 @@ type watch struct {
 	poked chan struct{}
 	// hold is the postmaster, or nil if there is none.
 	hold *hold
-	seen appliance.Sign
+	// events is the file that changes when the postmaster's cgroup is frozen, empty if
+	// there is none.
+	events string
+	seen   appliance.Sign
 }
 
 func (w *watch) poke() {
@@ -77,10 +123,13 @@ func (w *watch) look(event string) {
 	}
 }
 
-// sign looks cheaply at a postmaster that it knows. After an event it looks for the
-// postmaster anew.
+// sign looks cheaply at a postmaster that it knows: while inotify tells of its cgroup, only
+// at the process. After an event it looks for the postmaster anew.
 func (w *watch) sign(event bool) appliance.Sign {
 	if !event && w.hold.pinned() {
+		if w.seen.Vital == appliance.VitalRunning && w.notes.follow(w.events) && w.hold.p.runs() {
+			return w.seen
+		}
 		return w.m.p.cgroups.signOf(w.hold.p)
 	}
 	find := w.m.namedPostmaster
@@ -117,10 +166,13 @@ func (w *watch) paths() []string {
 	for _, g := range w.m.p.cgroups.existing(w.m.tag()) {
 		paths = append(paths, filepath.Join(g.dir, eventsFile))
 	}
+	w.events = ""
 	if w.hold != nil {
-		dir := w.m.p.cgroups.ofProc(w.hold.p)
-		if path := filepath.Join(dir, eventsFile); dir != "" && !slices.Contains(paths, path) {
-			paths = append(paths, path)
+		if dir := w.m.p.cgroups.ofProc(w.hold.p); dir != "" {
+			w.events = filepath.Join(dir, eventsFile)
+		}
+		if w.events != "" && !slices.Contains(paths, w.events) {
+			paths = append(paths, w.events)
 		}
 	}
 	return paths

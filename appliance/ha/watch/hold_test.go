@@ -36,6 +36,8 @@ func (s *oneCluster) Running(context.Context, string) (appliance.Operation, erro
 	return *s.running, nil
 }
 
+func (s *oneCluster) Changed() <-chan struct{} { return nil }
+
 // dead is a provider of machines without servers, which tells when it is asked.
 type dead struct {
 	machines

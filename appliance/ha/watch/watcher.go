@@ -12,9 +12,6 @@ import (
 	"pgapp/appliance/postgres"
 )
 
-// clustersEvery is the interval of looks for clusters that came, changed or went.
-const clustersEvery = 500 * time.Millisecond
-
 // Store is what a watcher needs of the store.
 type Store interface {
 	Clusters(ctx context.Context) ([]appliance.Cluster, error)
@@ -22,6 +19,8 @@ type Store interface {
 	Secrets(ctx context.Context, cluster string) (appliance.Secrets, error)
 	// Running is [appliance.Journal]'s.
 	Running(ctx context.Context, cluster string) (appliance.Operation, error)
+	// Changed returns a channel that is closed as soon as something may have been written.
+	Changed() <-chan struct{}
 }
 
 // Config is what a watcher needs.
@@ -87,9 +86,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	tick := time.NewTicker(clustersEvery)
-	defer tick.Stop()
 	for {
+		changed := w.cfg.Store.Changed()
 		clusters, err := w.cfg.Store.Clusters(ctx)
 		if err != nil && ctx.Err() == nil {
 			return err
@@ -118,7 +116,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-changed:
 		}
 	}
 }

@@ -77,3 +77,21 @@ func BenchmarkOpen(b *testing.B) {
 		_ = s.Close()
 	}
 }
+
+// BenchmarkReadCluster reads a record that nobody has written since the last read.
+func BenchmarkReadCluster(b *testing.B) {
+	s, err := store.Open(b.Context(), b.TempDir(), store.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	begin := appliance.Beginning{Operation: storetest.NewOperation("op1", "main"), Create: storetest.NewCluster("main")}
+	if err := s.Begin(b.Context(), begin); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := s.Cluster(b.Context(), "main"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
-	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -15,22 +14,31 @@ import (
 // needs at rest. This process alone writes the database, so that it knows each commit. The
 // zero value is ready for use.
 type memo struct {
-	// commits counts the transactions that may have changed something.
-	commits atomic.Uint64
-
 	mu sync.Mutex
-	// of holds what was read when commits was at.
-	of map[string]any
-	at uint64
+	// of holds what was read since commits commits.
+	of      map[string]any
+	commits uint64
+	// writing counts the transactions that may become visible: a read may find one or not,
+	// and a later read must not find less. The next may begin before the last is noted.
+	writing int
 	// next is closed by the next commit.
 	next chan struct{}
 }
 
-// committed notes a commit, before its caller learns of it.
-func (m *memo) committed() {
+// begin forgets everything, and nothing is kept until commit.
+func (m *memo) begin() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.commits.Add(1)
+	m.of = nil
+	m.writing++
+}
+
+// commit notes that the transaction has ended, before its caller learns of it.
+func (m *memo) commit() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writing--
+	m.commits++
 	if m.next != nil {
 		close(m.next)
 		m.next = nil
@@ -47,26 +55,23 @@ func (m *memo) changed() <-chan struct{} {
 	return m.next
 }
 
-// get returns what was put under the key since the last commit.
-func (m *memo) get(key string) (any, bool) {
+// get returns what was put under the key since the last commit, and the number of commits.
+func (m *memo) get(key string) (v any, ok bool, commits uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.at != m.commits.Load() {
-		return nil, false
-	}
-	v, ok := m.of[key]
-	return v, ok
+	v, ok = m.of[key]
+	return v, ok, m.commits
 }
 
-// put keeps what was read in a transaction that began when commits was at least at.
-func (m *memo) put(key string, at uint64, v any) {
+// put keeps what was read after get had told the number of commits.
+func (m *memo) put(key string, commits uint64, v any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch {
-	case at < m.at:
+	if m.writing > 0 || commits != m.commits {
 		return
-	case at > m.at || m.of == nil:
-		m.at, m.of = at, map[string]any{}
+	}
+	if m.of == nil {
+		m.of = map[string]any{}
 	}
 	m.of[key] = v
 }
@@ -77,16 +82,16 @@ func recall[T any](ctx context.Context, s *Store, doing, key string, read func(*
 	if err := ctx.Err(); err != nil {
 		return out, fmt.Errorf("%s: %w", doing, err)
 	}
-	if known, ok := s.memo.get(key); ok {
+	known, ok, commits := s.memo.get(key)
+	if ok {
 		return deepCopy(known.(T)), nil
 	}
-	at := s.memo.commits.Load()
 	err = s.view(ctx, doing, func(tx *bolt.Tx) (err error) {
 		out, err = read(tx)
 		return err
 	})
 	if err == nil {
-		s.memo.put(key, at, deepCopy(out))
+		s.memo.put(key, commits, deepCopy(out))
 	}
 	return out, err
 }
@@ -100,9 +105,6 @@ func deepCopy[T any](v T) T {
 
 // detach gives v, which can be set, copies of all that it refers to.
 func detach(v reflect.Value) {
-	if flat(v.Type()) {
-		return
-	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {
@@ -115,7 +117,7 @@ func detach(v reflect.Value) {
 		if !v.IsNil() {
 			own := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
 			reflect.Copy(own, v)
-			for i := 0; i < own.Len() && !flat(v.Type().Elem()); i++ {
+			for i := 0; i < own.Len() && refers(v.Type().Elem()); i++ {
 				detach(own.Index(i))
 			}
 			v.Set(own)
@@ -132,35 +134,39 @@ func detach(v reflect.Value) {
 			v.Set(own)
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if f := v.Field(i); f.CanSet() {
-				detach(f)
-			}
+		for _, i := range references(v.Type()) {
+			detach(v.Field(i))
 		}
 	default:
 	}
 }
 
-// flatTypes are the answers of flat, since the look at a type takes longer than the copy.
-var flatTypes sync.Map //nolint:gochecknoglobals // types are the program's
-
-// flat tells whether a value of the type refers to nothing that detach would copy.
-func flat(t reflect.Type) bool {
-	if known, ok := flatTypes.Load(t); ok {
-		return known.(bool)
-	}
-	is := true
+// refers tells whether a value of the type may refer to something that detach copies.
+func refers(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Map:
-		is = false
+		return true
 	case reflect.Struct:
-		for i := range t.NumField() {
-			if f := t.Field(i); f.IsExported() && !flat(f.Type) {
-				is = false
-			}
-		}
+		return len(references(t)) > 0
 	default:
+		return false
 	}
-	flatTypes.Store(t, is)
-	return is
+}
+
+// referencesOf are the answers of references, for which most of a copy's time would go.
+var referencesOf sync.Map //nolint:gochecknoglobals // types are the program's
+
+// references are the numbers of the struct's exported fields that refer to something.
+func references(t reflect.Type) []int {
+	if known, ok := referencesOf.Load(t); ok {
+		return known.([]int)
+	}
+	var out []int
+	for i := range t.NumField() {
+		if f := t.Field(i); f.IsExported() && refers(f.Type) {
+			out = append(out, i)
+		}
+	}
+	referencesOf.Store(t, out)
+	return out
 }

@@ -229,12 +229,17 @@ func (s *Store) commit(fn func(*bolt.Tx) error) error {
 	}
 	var id int
 	var refused error
+	defer func() {
+		if id != 0 {
+			s.memo.commit()
+		}
+	}()
 	err := s.db.Update(func(tx *bolt.Tx) error {
+		s.memo.begin()
 		id = tx.ID()
 		refused = fn(tx)
 		return refused
 	})
-	s.memo.committed()
 	if err != nil && refused == nil && id != 0 {
 		s.judge(id, err)
 	}

@@ -95,6 +95,7 @@ func woken(due, ended time.Time) time.Time {
 // looks. It tells whether another look should follow at once, since something was seen
 // for the first time.
 func (g *guard) turn(ctx context.Context, name string) (again bool) {
+	changed := g.w.cfg.Store.Changed()
 	c, err := g.w.cfg.Store.Cluster(ctx, name)
 	if err != nil || c.UUID != g.id || ctx.Err() != nil {
 		return false
@@ -132,7 +133,7 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 	if r.State = state; was == appliance.AutomaticOn { // an operation that has ended since may explain what was seen
 		held = held.With(before)
 	}
-	if now, err := g.w.cfg.Store.Cluster(ctx, name); err != nil || now.Epoch != c.Epoch || now.Primary != c.Primary {
+	if now, err := g.again(ctx, c, changed); err != nil || now.Epoch != c.Epoch || now.Primary != c.Primary {
 		return err == nil // the primary has moved during the look, which says nothing any more
 	}
 	s := ha.Situation{
@@ -151,6 +152,16 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 		r.Doubts = append(r.Doubts, appliance.Doubt{Member: a.Member, Deed: string(a.Deed), Evidence: a.Evidence, Withheld: a.Withheld})
 	}
 	return g.memory.Fresh(known)
+}
+
+// again is the cluster's record, which was c before changed could tell.
+func (g *guard) again(ctx context.Context, c appliance.Cluster, changed <-chan struct{}) (appliance.Cluster, error) {
+	select {
+	case <-changed:
+		return g.w.cfg.Store.Cluster(ctx, c.Name)
+	default:
+		return c, nil
+	}
 }
 
 func paceOf(c appliance.Cluster) ha.Pace {

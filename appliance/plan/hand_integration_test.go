@@ -168,7 +168,7 @@ func TestElectionWaitsForWALThatIsNotReplayed(t *testing.T) {
 	h.eventually("node1 receives nothing", func() bool {
 		return h.sql("node0", "postgres", "SELECT string_agg(application_name, ' ') FROM pg_stat_replication") == "node2"
 	})
-	h.sql("node0", "shop", "INSERT INTO public.goods VALUES (2)") // waits for one standby
+	h.sql("node0", "shop", "SET synchronous_commit = on; INSERT INTO public.goods VALUES (2)") // only node2 can acknowledge it
 	promised := h.record().Promise
 	h.fence("node0")
 	h.must(h.machine("node2").StopServer(t.Context(), appliance.StopFast))

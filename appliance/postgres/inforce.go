@@ -20,25 +20,33 @@ const reloadTimeout = 30 * time.Second
 // has, and tells whether one of its parameters still needs a restart. c is a
 // session to the same server. A repeat is safe.
 func ReloadAndCheckRestart(ctx context.Context, sh Shell, port int, c *Control) (restart bool, err error) {
+	if err := reloaded(ctx, c, func() error { return ReloadConfig(ctx, sh, port) }); err != nil {
+		return false, err
+	}
+	waiting, err := WaitingForRestart(ctx, sh, port)
+	return len(waiting) > 0, err
+}
+
+// reloaded has the server read its files and waits until the session has the new content.
+// The server signals its sessions after it has read the files.
+func reloaded(ctx context.Context, c *Control, reload func() error) error {
 	const loaded = "SELECT pg_conf_load_time()"
 	var before, now time.Time
 	if err := c.row(ctx, loaded, nil, &before); err != nil {
-		return false, err
+		return err
 	}
-	if err := ReloadConfig(ctx, sh, port); err != nil {
-		return false, err
+	if err := reload(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
-	// The server signals its sessions after it has read the files.
 	if err := wait.Until(ctx, streamingPoll, func(ctx context.Context) (bool, error) {
 		err := c.row(ctx, loaded, nil, &now)
 		return now.After(before), err
 	}); err != nil {
-		return false, fmt.Errorf("waiting for PostgreSQL to read its configuration: %w", err)
+		return fmt.Errorf("waiting for PostgreSQL to read its configuration: %w", err)
 	}
-	waiting, err := WaitingForRestart(ctx, sh, port)
-	return len(waiting) > 0, err
+	return nil
 }
 
 // waitingSQL lists the parameters that wait for a restart and are set, or were

@@ -96,9 +96,16 @@ func (c *Control) Mark(ctx context.Context) (appliance.LSN, error) {
 }
 
 // Enforce waits until commits wait for standbys, after the reload that named the first
-// ones: the checkpointer tells the sessions, and it reads its setting before it begins
-// a checkpoint. It returns false if the checkpoint takes longer than a session may wait.
+// ones has reached this session. It is the checkpointer that has commits wait
+// (UpdateSharedMemoryConfig in checkpointer.c), and it reads its setting before it begins a
+// checkpoint. The server tells the checkpointer after the sessions
+// (process_pm_reload_request in postmaster.c), and may be held up in between: a second reload
+// that arrives shows that it has told all of the first one. Enforce returns false if the
+// checkpoint takes longer than a session may wait.
 func (c *Control) Enforce(ctx context.Context) (bool, error) {
+	if err := reloaded(ctx, c, func() error { return c.Reload(ctx) }); err != nil {
+		return false, err
+	}
 	err := c.Checkpoint(ctx)
 	if hasState(err, stateCanceled) && ctx.Err() == nil {
 		return false, nil

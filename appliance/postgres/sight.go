@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"pgapp/appliance"
 )
 
@@ -46,13 +44,12 @@ const sightSQL = `SELECT pg_is_in_recovery(), s.system_identifier::text,
 	current_setting('synchronous_standby_names')
 FROM pg_control_system() s LEFT JOIN pg_stat_wal_receiver r ON true`
 
-// Sight asks the server, which parses and plans the query once a session: most of what a
-// daemon at rest costs is this question.
+// Sight asks the server.
 func (c *Control) Sight(ctx context.Context) (Sight, error) {
 	var s Sight
 	var received, replayed, setting string
 	var quiet, asks float64
-	err := c.row(ctx, sightSQL, []any{pgx.QueryExecModeCacheStatement}, &s.InRecovery, &s.SystemIdentifier, &received, &replayed, &s.Receiving, &quiet, &asks, &s.Streams, &s.Connected, &s.Lost, &setting)
+	err := c.again(ctx, sightSQL, &s.InRecovery, &s.SystemIdentifier, &received, &replayed, &s.Receiving, &quiet, &asks, &s.Streams, &s.Connected, &s.Lost, &setting)
 	if err != nil {
 		return s, err
 	}

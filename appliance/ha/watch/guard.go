@@ -14,7 +14,7 @@ const (
 	machineTick = time.Second
 	// againPause is the time to the look that has to agree with one that found something
 	// new.
-	againPause = 20 * time.Millisecond
+	againPause = 5 * time.Millisecond
 	// eventPause is the least time between two looks that events asked for.
 	eventPause = 100 * time.Millisecond
 )

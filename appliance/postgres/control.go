@@ -178,9 +178,9 @@ func (c *Control) row(ctx context.Context, sql string, args []any, dest ...any) 
 	return c.wrap(ctx, c.conn.QueryRow(ctx, sql, args...).Scan(dest...))
 }
 
-// again is row for a query that is asked again and again: the server parses and plans it once
-// a session. A session's first one costs an exchange more.
-func (c *Control) again(ctx context.Context, sql string, dest ...any) error {
+// askAgain is row for a query that is asked again and again: the server parses and plans it
+// once a session. A session's first one costs an exchange more.
+func askAgain(ctx context.Context, c *Control, sql string, dest ...any) error {
 	return c.row(ctx, sql, []any{pgx.QueryExecModeCacheStatement}, dest...)
 }
 

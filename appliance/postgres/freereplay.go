@@ -22,7 +22,7 @@ WHERE backend_type = 'client backend' AND xact_start IS NOT NULL AND usename NOT
 // whether the server is still in recovery.
 func freeReplay(ctx context.Context, sh Shell, port int, c *Control) (recovering bool, err error) {
 	var blocked bool
-	if err := c.again(ctx, replayBlockedSQL, &recovering, &blocked); err != nil || !blocked {
+	if err := askAgain(ctx, c, replayBlockedSQL, &recovering, &blocked); err != nil || !blocked {
 		return recovering, err
 	}
 	if _, err := SuperuserSQL(ctx, sh, port, MaintenanceDatabase, endBlockersSQL); err != nil {

@@ -49,7 +49,7 @@ func (c *Control) Sight(ctx context.Context) (Sight, error) {
 	var s Sight
 	var received, replayed, setting string
 	var quiet, asks float64
-	err := c.again(ctx, sightSQL, &s.InRecovery, &s.SystemIdentifier, &received, &replayed, &s.Receiving, &quiet, &asks, &s.Streams, &s.Connected, &s.Lost, &setting)
+	err := askAgain(ctx, c, sightSQL, &s.InRecovery, &s.SystemIdentifier, &received, &replayed, &s.Receiving, &quiet, &asks, &s.Streams, &s.Connected, &s.Lost, &setting)
 	if err != nil {
 		return s, err
 	}

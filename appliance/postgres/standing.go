@@ -57,7 +57,7 @@ func (c *Control) Standing(ctx context.Context) (Standing, error) {
 	var s Standing
 	var timeline int64
 	var received, replayed, upstream string
-	err := c.again(ctx, standingSQL, &s.InRecovery, &s.SystemIdentifier, &timeline, &received, &replayed, &s.Receiving, &upstream,
+	err := askAgain(ctx, c, standingSQL, &s.InRecovery, &s.SystemIdentifier, &timeline, &received, &replayed, &s.Receiving, &upstream,
 		&s.Waits, &s.PauseState, &s.Limits[0], &s.Limits[1], &s.Limits[2], &s.Limits[3])
 	if err != nil {
 		return s, err

@@ -1,49 +1,39 @@
 package postgres
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
-
-	"pgapp/appliance"
 )
 
-// TestQuickEndOfWAL reads what pg_waldump 17 and od print of a directory's WAL.
-func TestQuickEndOfWAL(t *testing.T) {
+// TestRestoreCommandTakesTheTimelineOnly runs the command as PostgreSQL does, with a directory
+// whose name has what a shell and PostgreSQL read in their own ways.
+func TestRestoreCommandTakesTheTimelineOnly(t *testing.T) {
 	t.Parallel()
-	const (
-		from  = appliance.LSN(0x3032910)
-		zero  = "pg_waldump: error: error in WAL record at 0/3032910: invalid record length at 0/3032938: expected at least 24, got 0"
-		one   = "000000010000000000000003\n 000000010006d116 0000000003000000"
-		spare = "000000010000000000000003 000000010000000000000004\n 000000010006d116 0000000003000000\n 0000000000000000 0000000000000000"
-		later = "000000010000000000000003 000000010000000000000005\n 000000010006d116 0000000003000000\n 000000010006d116 0000000005000000"
-		kept  = "000000010000000000000003 000000010000000000000009\n 000000010006d116 0000000003000000\n 000000010006d116 0000000001000000"
-	)
-	for _, tt := range []struct {
-		name string
-		out  string
-		end  appliance.LSN
-		ok   bool
-	}{
-		{"zeros after a record", zero + "\n" + one, 0x3032938, true},
-		{"a segment that was made in advance", zero + "\n" + spare, 0x3032938, true},
-		{"a segment kept for a later use", zero + "\n" + kept, 0x3032938, true},
-		{"nothing from there on", "pg_waldump: error: could not find a valid record after 0/3032910\n" + one, from, true},
-		{"a record that ends with its page", strings.Replace(zero, "0/3032938:", "0/3034018:", 1) + "\n" + one, 0x3034000, true},
-		{"a record that ends with its segment", strings.Replace(zero, "0/3032938:", "0/4000028:", 1) + "\n" + spare, 0x4000000, true},
-		{"a gap before a later segment", zero + "\n" + later, 0, false},
-		{"no zeros", strings.Replace(zero, "got 0", "got 7", 1) + "\n" + one, 0, false},
-		{"a wrong checksum", "pg_waldump: error: error in WAL record at 0/3032910: incorrect resource manager data checksum in record at 0/3032938\n" + one, 0, false},
-		{"a missing segment", `pg_waldump: error: could not locate WAL file "000000010000000000000003"` + "\n" + one, 0, false},
-		{"before its beginning", strings.Replace(zero, "0/3032938:", "0/3000100:", 1) + "\n" + one, 0, false},
-		{"a header that is missing", zero + "\n000000010000000000000003 000000010000000000000004\n 000000010006d116 0000000003000000", 0, false},
-		{"nothing", "", 0, false},
+	dir := filepath.Join(t.TempDir(), "it's 100%f $HOME")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"0000000A0000000000000006", "0000000B0000000000000006", "0000000B.history", "0000000A.history"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, taken := range map[string]bool{
+		"0000000A0000000000000006": true,
+		"0000000A.history":         true,
+		"0000000A0000000000000007": false, // it is not there
+		"0000000B0000000000000006": false,
+		"0000000B.history":         false,
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			end, ok := parseQuick(tt.out+"\n", from)
-			if ok != tt.ok || ok && end != tt.end {
-				t.Errorf("got %s, %t; want %s, %t", end, ok, tt.end, tt.ok)
-			}
-		})
+		to := filepath.Join(t.TempDir(), "RECOVERYXLOG")
+		text := strings.NewReplacer("%%", "%", "%f", name, "%p", to).Replace(Restore{From: dir, Timeline: 10}.command())
+		err := exec.CommandContext(t.Context(), "sh", "-c", text).Run() // #nosec G204 -- the command under test
+		got, _ := os.ReadFile(to)
+		if (err == nil) != taken || taken && string(got) != name {
+			t.Errorf("%s: %v with %q, want that it is taken: %t", name, err, got, taken)
+		}
 	}
 }

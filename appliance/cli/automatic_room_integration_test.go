@@ -1,0 +1,75 @@
+//go:build integration
+
+package cli_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pgapp/appliance"
+)
+
+// fillUp leaves that many bytes in the file system of the directory, and returns the file
+// that takes the rest.
+func (b *box) fillUp(dir string, leave int64) (filler string) {
+	b.t.Helper()
+	filler = filepath.Join(dir, "filler")
+	var st unix.Statfs_t
+	b.must(unix.Statfs(dir, &st))
+	f, err := os.OpenFile(filler, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	b.must(err)
+	chunk := make([]byte, 1<<20)
+	for n := int64(st.Bavail)*st.Bsize - leave; n > 0; n -= int64(len(chunk)) {
+		if _, err := f.Write(chunk[:min(n, int64(len(chunk)))]); err != nil {
+			break
+		}
+	}
+	b.must(f.Close())
+	return filler
+}
+
+// TestAutomaticLeavesAFullDiskAlone has no room for WAL on the disk that all members and
+// pgapp's state share. Another primary would have no more room: nobody is promoted while the
+// disk is full. With room again, all goes on without a person.
+func TestAutomaticLeavesAFullDiskAlone(t *testing.T) {
+	t.Parallel()
+	b, dir := mounted(t, "size=900m,mode=0711")
+	b.shareTree()
+	b.env = append(b.env, "PGAPP_AUTOMATIC=on")
+	b.up("--standbys", "2", "--durability", "quorum", "--dataset", "none")
+	run := b.writing()
+	filler := b.fillUp(dir, 1<<20)
+	first := b.postmaster("node0")
+	b.eventually("the primary has ended, since it could not write WAL", func() bool {
+		_, _ = b.superuser("node0", "SELECT pg_logical_emit_message(true, 'test', repeat('x', 1000000)) FROM generate_series(1, 20)")
+		return unix.Kill(first, 0) != nil
+	})
+	b.stays("node0", 5*time.Second, "the disk is full")
+	if out := b.ok("ps").out; !strings.Contains(out, "would replace node0") || !strings.Contains(out, "is full: make room") {
+		t.Errorf("ps doesn't say why nothing is done:\n%s", out)
+	}
+	b.must(os.Remove(filler))
+	freed := time.Now()
+	b.eventually("all members serve", func() bool {
+		s := b.ps()
+		for _, m := range s.Members {
+			if m.Name == s.Primary && m.State != appliance.StateRunning || m.Name != s.Primary && m.State != appliance.StateStreaming {
+				return false
+			}
+		}
+		return true
+	}, b.state)
+	t.Logf("all members serve %s after there is room", time.Since(freed).Round(100*time.Millisecond))
+	if o := b.begun(appliance.OpFailover); len(o) > 1 {
+		t.Errorf("the failovers are %v, want one at most", reasons(o))
+	}
+	b.moreWritten(run)
+	b.kept(run)
+	b.verified()
+	b.ok("state", "check")
+}

@@ -50,8 +50,8 @@ func TestAutomaticLeavesAFullDiskAlone(t *testing.T) {
 		return unix.Kill(first, 0) != nil
 	})
 	b.stays("node0", 5*time.Second, "the disk is full")
-	if out := b.ok("ps").out; !strings.Contains(out, "would replace node0") || !strings.Contains(out, "is full: make room") {
-		t.Errorf("ps doesn't say why nothing is done:\n%s", out)
+	if said := b.run("ps").err; !strings.Contains(said, "would replace node0") || !strings.Contains(said, "is full: make room") {
+		t.Errorf("ps doesn't say why nothing is done:\n%s", said)
 	}
 	b.must(os.Remove(filler))
 	freed := time.Now()
@@ -67,6 +67,28 @@ func TestAutomaticLeavesAFullDiskAlone(t *testing.T) {
 	t.Logf("all members serve %s after there is room", time.Since(freed).Round(100*time.Millisecond))
 	if o := b.begun(appliance.OpFailover); len(o) > 1 {
 		t.Errorf("the failovers are %v, want one at most", reasons(o))
+	}
+	b.moreWritten(run)
+	b.kept(run)
+	b.verified()
+	b.ok("state", "check")
+}
+
+// TestAutomaticReplacesAPrimaryThatHasLostItsFiles takes the primary's tables away under it.
+// Its sessions go on, with the files that they have open, and nobody else gets in.
+func TestAutomaticReplacesAPrimaryThatHasLostItsFiles(t *testing.T) {
+	t.Parallel()
+	b := newAutomaticBox(t)
+	b.up("--standbys", "2", "--durability", "quorum")
+	run := b.writing()
+	struck := time.Now()
+	lost := filepath.Join(filepath.Dir(b.home), "lost")
+	t.Cleanup(func() { _ = os.RemoveAll(lost) })
+	b.must(os.Rename(filepath.Join(b.dataDir("node0"), "base"), lost))
+	b.replaced("node0")
+	t.Logf("another primary, and all stream, after %s", time.Since(struck).Round(100*time.Millisecond))
+	if o := b.begun(appliance.OpFailover); len(o) != 1 || !strings.Contains(o[0].Params.Reason, "node0 has lost its files") {
+		t.Errorf("the failovers are %v, want one that says that node0 has lost its files", reasons(o))
 	}
 	b.moreWritten(run)
 	b.kept(run)

@@ -4,6 +4,7 @@ package cli_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pgapp/scripts/pacetest"
 )
 
 // theDaemon names pgapp itself as the end of a link: the daemon, and every command that
@@ -58,8 +61,9 @@ func newLinkedBox(t *testing.T) *box {
 	if err != nil {
 		t.Skipf("SKIPPED: cutting members' links needs cgroups of version 2: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := os.Remove(own); err != nil {
+	t.Cleanup(func() { // the last of its processes may still be ending
+		var err error
+		if pacetest.Until(commandTimeout, func() bool { err = os.Remove(own); return !errors.Is(err, unix.EBUSY) }); err != nil {
 			t.Error(err)
 		}
 	})

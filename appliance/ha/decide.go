@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"pgapp/appliance"
@@ -46,6 +45,7 @@ const (
 	silent    symptom = "silent"
 	hung      symptom = "hung"
 	stuck     symptom = "stuck" // writes don't get to its disk
+	bare      symptom = "bare"  // a primary that has lost its files, and lets nobody in
 	stray     symptom = "stray"
 	marked    symptom = "marked"
 	apart     symptom = "apart" // a standby that receives nothing
@@ -212,6 +212,9 @@ func (d decision) primarySymptoms(o Sighting) (out []symptom) {
 	if o.Write == Silent && o.Sign.Vital != appliance.VitalDebugged && o.Sign.Vital != appliance.VitalDisk {
 		out = append(out, stuck)
 	}
+	if o.Missing != "" {
+		out = append(out, bare)
+	}
 	switch streams := d.streams(o); {
 	case !d.s.Quorum || !o.Standing.Answered || !o.Standing.Primary:
 	case len(streams) > 0 && (!Over(streams...).Equal(d.s.Known.Promise) || !d.inForce(o)):
@@ -271,7 +274,8 @@ func (d decision) primary() []Act {
 		}}
 	}
 	choice := d.rehearse()
-	vain := d.vain(p.Member) && how != stuck
+	useless := map[symptom]string{stuck: "a restart mends no disk", bare: "a restart brings no files back"}[how]
+	vain := d.vain(p.Member) && useless == ""
 	if choice.Refusal == nil && !vain {
 		return []Act{{Deed: Replace, Member: p.Member, Evidence: evidence}}
 	}
@@ -279,11 +283,8 @@ func (d decision) primary() []Act {
 	if choice.Refusal != nil {
 		why = "nobody can be promoted (" + string(choice.Refusal.Reason) + ")"
 	}
-	if how == stuck {
-		return []Act{{
-			Deed: Replace, Member: p.Member, Evidence: evidence,
-			Withheld: why + ", and a restart mends no disk",
-		}}
+	if useless != "" {
+		return []Act{{Deed: Replace, Member: p.Member, Evidence: evidence, Withheld: why + ", and " + useless}}
 	}
 	return []Act{{
 		Deed: Revive, Member: p.Member, Fence: true,
@@ -318,70 +319,6 @@ func (d decision) writer() (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// verdict says what is wrong with the primary and since when, if it is certain.
-func (d decision) verdict(p Sighting) (evidence string, how symptom) {
-	for _, how := range []symptom{gone, closed, halted, silent, hung, stuck} {
-		x := d.doubt(p.Member, how)
-		if x.looks == 0 {
-			continue
-		}
-		seen := fmt.Sprintf("seen by %d looks in %.1f s", x.looks, (d.now - x.since).Seconds())
-		switch how {
-		case gone:
-			if x.lasted(d.now, 0, certain) {
-				return fmt.Sprintf("%s died: %s, and a new connection %s; %s", p.Member, detail(p.Sign, "its server process is gone"), p.Fresh, seen), how
-			}
-		case closed:
-			if x.lasted(d.now, d.pace.Left, certain) {
-				return fmt.Sprintf("%s was shut down, and not by pgapp; %s", p.Member, seen), how
-			}
-		case halted:
-			if x.lasted(d.now, d.pace.Silent, patient) {
-				return fmt.Sprintf("%s is halted: %s, and it is silent; %s", p.Member, detail(p.Sign, "it gets no processor"), seen), how
-			}
-		case silent:
-			if listeners := d.deafTo(); x.lasted(d.now, d.pace.Silent, patient) && len(listeners) > 0 {
-				return fmt.Sprintf("%s is silent: sessions and new connections fail, and %s hear nothing from it; %s", p.Member, strings.Join(listeners, ", "), seen), how
-			}
-		case hung:
-			if x.lasted(d.now, d.pace.Hung, patient) && d.othersAnswer() {
-				return fmt.Sprintf("%s hangs: it takes no new connections, and the others do; %s", p.Member, seen), how
-			}
-		case stuck:
-			if x.lasted(d.now, d.pace.Hung, patient) {
-				return d.stuckEvidence(p, seen), how
-			}
-		case stray, marked, apart, lost, unsettled, alone:
-		}
-	}
-	return "", ""
-}
-
-func (d decision) stuckEvidence(p Sighting, seen string) string {
-	out := fmt.Sprintf("%s hangs: no write gets to its disk, and a write of pgapp's own waits (%s)", p.Member, p.Waits)
-	if others := d.othersWrite(); others != "" {
-		out += "; " + others + " writes to its disk"
-	}
-	return out + "; " + seen
-}
-
-// othersWrite names a member whose disk has just taken a write, none if none has.
-func (d decision) othersWrite() string {
-	for _, o := range d.s.Members {
-		if o.Member != d.s.Known.Primary && o.Write == Answers {
-			return o.Member
-		}
-	}
-	return ""
-}
-
-func detail(s appliance.Sign, other string) string {
-	if s.Detail != "" {
-		return s.Detail
-	}
-	return other
 }
 
 // rehearse elects among the standbys as they are.

@@ -69,7 +69,7 @@ func rank(a Act) int {
 func (d decision) ill(primary string) (dying, ill bool) {
 	has := func(s symptom) bool { return d.doubt(primary, s).looks > 0 }
 	dying = has(gone) || has(closed)
-	return dying, dying || has(halted) || has(silent) || has(hung) || has(stuck)
+	return dying, dying || has(halted) || has(silent) || has(hung) || has(stuck) || has(bare)
 }
 
 // dead returns the starts of the standbys that have ended, which wait for nobody else.

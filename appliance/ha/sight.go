@@ -34,6 +34,9 @@ type Sighting struct {
 	Clean bool
 	// Full is set where the file system of its data directory, on this host, is full.
 	Full bool
+	// Missing is a directory that the primary's data directory, on this host, has lost,
+	// where the server also refuses a new session. It is empty otherwise.
+	Missing string
 	// Write is how a write to the member's disk ended that waits for no other member. It
 	// is Silent while the write waits and the server itself says that it is at it.
 	Write Answer

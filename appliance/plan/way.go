@@ -80,7 +80,11 @@ func (j rejoin) wayOf(ctx context.Context, f facts, m appliance.Member, mc appli
 		return appliance.WayClone, nil, nil
 	}
 	way, lost, err := look(ctx, f.cluster, m, mc, d)
-	if m.Return == appliance.WayClone {
+	if err != nil {
+		return "", nil, err
+	}
+	missing, err := postgres.Missing(ctx, mc)
+	if m.Return == appliance.WayClone || missing != "" { // nothing else brings files back
 		way = appliance.WayClone
 	}
 	return way, lost, err

@@ -120,6 +120,23 @@ fi
 [ -e "$d/backup_label" ] && echo backup
 exec "$2" -D "$d"`
 
+// Essential are the directories in a data directory without which a server has no data.
+func Essential() []string { return []string{"base", "global", "pg_xact"} }
+
+// missingScript names the first directory of the others that $1 lacks.
+const missingScript = `for d in "$@"; do [ "$d" = "$1" ] || [ -d "$1/$d" ] || { echo "$d"; exit; }; done`
+
+// Missing names one of the [Essential] directories that the member's data directory lacks,
+// or nothing.
+func Missing(ctx context.Context, sh Shell) (string, error) {
+	dir := sh.Layout().DataDir
+	out, err := script(ctx, sh, missingScript, append([]string{dir}, Essential()...)...)
+	if err != nil {
+		return "", fmt.Errorf("looking at %s: %w", dir, err)
+	}
+	return strings.TrimSpace(out), nil
+}
+
 // InspectDataDir observes the data directory and changes nothing. A damaged
 // pg_control is a [appliance.Problem] with id data-dir-foreign.
 func InspectDataDir(ctx context.Context, sh Shell) (DataDir, error) {

@@ -2,6 +2,10 @@ package watch
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -167,6 +171,30 @@ func (l *looker) full(c appliance.Cluster, m appliance.Member) bool {
 	var st unix.Statfs_t
 	err := unix.Statfs(l.provider.Machine(c, m).Layout().DataDir, &st)
 	return err == nil && st.Bavail < least/uint64(max(st.Bsize, 1)) // #nosec G115 -- a block's size
+}
+
+// missing names what the member's data directory on this host has lost, if the server
+// refuses a new session too: a kept one goes on with the files that it has open. Either
+// alone is no proof. A directory may be out of sight only, and a refusal has many reasons.
+func (l *looker) missing(ctx context.Context, c appliance.Cluster, m appliance.Member, s appliance.Secrets) string {
+	if m.Placement == appliance.PlacementVM {
+		return ""
+	}
+	for _, part := range postgres.Essential() {
+		dir := filepath.Join(l.provider.Machine(c, m).Layout().DataDir, part)
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		session, err := dialer(m, s)(ctx)
+		if err == nil {
+			_ = session.Close(ctx)
+			return ""
+		}
+		if postgres.Lives(err) {
+			return dir
+		}
+	}
+	return ""
 }
 
 // clean tells whether the server that is gone was shut down. A virtual machine that is

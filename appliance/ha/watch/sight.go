@@ -49,6 +49,9 @@ func (l *looker) sight(ctx context.Context, c appliance.Cluster, m appliance.Mem
 	if out.Sign.Vital == appliance.VitalGone {
 		out.Clean = l.clean(asked, c, m)
 	}
+	if m.Name == c.Primary {
+		out.Missing = l.missing(asked, c, m, s)
+	}
 	out.Full = out.Session != ha.Answers && l.full(c, m)
 	return out
 }

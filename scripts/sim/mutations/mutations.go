@@ -51,7 +51,7 @@ func (m Mutation) world() string {
 	if slices.Contains([]string{"route.go", "memory.go", "settle.go", "apply.go", "turn.go", "kernel.go", "lead.go"}, m.File) {
 		return "routeworld"
 	}
-	if slices.Contains([]string{"decide.go", "others.go", "restrain.go", "hold.go"}, m.File) {
+	if slices.Contains([]string{"decide.go", "verdict.go", "others.go", "restrain.go", "hold.go"}, m.File) {
 		return "watchworld"
 	}
 	return "world"

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"pgapp/appliance"
 )
@@ -24,7 +25,7 @@ func newAutomaticBox(t *testing.T) *box {
 // and returns the new primary's name.
 func (b *box) replaced(old string) string {
 	b.t.Helper()
-	now := ""
+	now, begun := "", time.Now()
 	b.eventually("another member than "+old+" is the primary and all others stream", func() bool {
 		s := b.ps()
 		now = s.Primary
@@ -32,6 +33,7 @@ func (b *box) replaced(old string) string {
 			return m.Name == now && m.State != appliance.StateRunning || m.Name != now && m.State != appliance.StateStreaming
 		})
 	})
+	b.t.Logf("another member than %s is the primary and all others stream: waited %s for it", old, time.Since(begun).Round(100*time.Millisecond))
 	return now
 }
 

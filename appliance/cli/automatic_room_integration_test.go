@@ -81,12 +81,10 @@ func TestAutomaticReplacesAPrimaryThatHasLostItsFiles(t *testing.T) {
 	b := newAutomaticBox(t)
 	b.up("--standbys", "2", "--durability", "quorum")
 	run := b.writing()
-	struck := time.Now()
 	lost := filepath.Join(filepath.Dir(b.home), "lost")
 	t.Cleanup(func() { _ = os.RemoveAll(lost) })
 	b.must(os.Rename(filepath.Join(b.dataDir("node0"), "base"), lost))
 	b.replaced("node0")
-	t.Logf("another primary, and all stream, after %s", time.Since(struck).Round(100*time.Millisecond))
 	if o := b.begun(appliance.OpFailover); len(o) != 1 || !strings.Contains(o[0].Params.Reason, "node0 has lost its files") {
 		t.Errorf("the failovers are %v, want one that says that node0 has lost its files", reasons(o))
 	}

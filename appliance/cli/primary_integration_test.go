@@ -76,6 +76,7 @@ func (b *box) kept(run *drill.Run) {
 func (b *box) led(by string) {
 	b.t.Helper()
 	var s appliance.ClusterStatus
+	begun := time.Now()
 	b.eventually(by+" is the primary and all others stream", func() bool {
 		s = b.ps()
 		for _, m := range s.Members {
@@ -85,6 +86,7 @@ func (b *box) led(by string) {
 		}
 		return s.Primary == by
 	}, b.state)
+	b.t.Logf("%s is the primary and all others stream: waited %s for it", by, time.Since(begun).Round(100*time.Millisecond))
 }
 
 // state is what ps says, the operations, the steps of the last one, and the end of each

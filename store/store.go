@@ -181,6 +181,7 @@ func (s *Store) accept(ctx context.Context, ids []string) (err error) {
 func (s *Store) Close() error {
 	var err error
 	s.close.Do(func() {
+		s.memo.begin() // a closed state tells nothing
 		if s.db != nil {
 			if e := s.db.Close(); e != nil {
 				err = fmt.Errorf("closing %q: %w", s.db.Path(), e)

@@ -120,8 +120,9 @@ fi
 [ -e "$d/backup_label" ] && echo backup
 exec "$2" -D "$d"`
 
-// Essential are the directories in a data directory without which a server has no data.
-func Essential() []string { return []string{"base", "global", "pg_xact"} }
+// Essential are the directories in a data directory without which a server has no data. One
+// that lacks global, with pg_control in it, is no data directory to [InspectDataDir].
+func Essential() []string { return []string{"base", "pg_xact"} }
 
 // missingScript names the first directory of the others that $1 lacks.
 const missingScript = `for d in "$@"; do [ "$d" = "$1" ] || [ -d "$1/$d" ] || { echo "$d"; exit; }; done`

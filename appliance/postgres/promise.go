@@ -99,12 +99,15 @@ func (c *Control) Mark(ctx context.Context) (appliance.LSN, error) {
 // ones has reached this session. It is the checkpointer that has commits wait
 // (UpdateSharedMemoryConfig in checkpointer.c), and it reads its setting before it begins a
 // checkpoint. The server tells the checkpointer after the sessions
-// (process_pm_reload_request in postmaster.c), and may be held up in between: a second reload
-// that arrives shows that it has told all of the first one. Enforce returns false if the
-// checkpoint takes longer than a session may wait.
+// (process_pm_reload_request in postmaster.c), and may be held up in between: a further reload
+// that arrives shows that it has told all of the one before. Two, since the session may have
+// the setting by a reload of before it was written, which it heeded late, and the checkpointer
+// in time. Enforce returns false if the checkpoint takes longer than a session may wait.
 func (c *Control) Enforce(ctx context.Context) (bool, error) {
-	if err := reloaded(ctx, c, func() error { return c.Reload(ctx) }); err != nil {
-		return false, err
+	for range 2 {
+		if err := reloaded(ctx, c, func() error { return c.Reload(ctx) }); err != nil {
+			return false, err
+		}
 	}
 	err := c.Checkpoint(ctx)
 	if hasState(err, stateCanceled) && ctx.Err() == nil {

@@ -52,10 +52,15 @@ func endOfRest(ctx context.Context, sh Shell, wal string, timeline uint32, from 
 const quickLimit = time.Second
 
 // quickScript prints why pg_waldump $1 ends in the directory $2 that begins at $4 in the
-// segment $3, and then the first pages' headers of the timeline's segments. As few programs
-// as can be: while clients storm the other members, each costs a turn of the processor.
-const quickScript = `"$1" --quiet --path="$2" --start="$4" "$3" 2>&1
-cd -- "$2" && set -- "${3%????????????????}"???????????????? && echo "$@" && head -qc 16 -- "$@" | od -An -v -tx8 -w16`
+// segment $3, and then the first pages' headers of the timeline's segments. pg_waldump takes
+// the segments' size from the first one, and reads as far as the last one. As few programs as
+// can be: while clients storm the other members, each costs a turn of the processor.
+const quickScript = `cd -- "$2" || exit
+waldump=$1 first=$3 start=$4
+set -- "${3%????????????????}"????????????????
+for last; do :; done
+"$waldump" --quiet --path=. --start="$start" "$first" "$last" 2>&1
+echo "$@" && head -qc 16 -- "$@" | od -An -v -tx8 -w16`
 
 // quickEnd is [endOfRest] where the WAL ends as it usually does, by zeros behind the last
 // record of a segment that exists; ok is false otherwise.
@@ -80,6 +85,7 @@ func parseQuick(out string, from appliance.LSN) (end appliance.LSN, ok bool) {
 	if len(lines) < 3 {
 		return 0, false
 	}
+	nothing := strings.Contains(lines[0], "could not find a valid record after ")
 	switch m := zeros.FindStringSubmatch(lines[0]); {
 	case m != nil:
 		at, err := appliance.ParseLSN(m[1])
@@ -87,7 +93,7 @@ func parseQuick(out string, from appliance.LSN) (end appliance.LSN, ok bool) {
 			return 0, false
 		}
 		end = beforeHeader(at)
-	case strings.Contains(lines[0], "could not find a valid record after "):
+	case nothing:
 		end = from
 	default:
 		return 0, false
@@ -101,6 +107,9 @@ func parseQuick(out string, from appliance.LSN) (end appliance.LSN, ok bool) {
 		words := strings.Fields(headers[i])
 		if start, ok := parseSegment("segment " + name + " " + words[len(words)-1]); ok {
 			t.segments = append(t.segments, start)
+			if nothing && start > from { // the record may reach into that one
+				return 0, false
+			}
 		}
 	}
 	return end, end >= from && t.beyond(end) == 0

@@ -106,3 +106,10 @@ func Lives(err error) bool {
 	var s *ServerError
 	return errors.As(err, &s) && !strings.HasPrefix(s.Code, "57P0")
 }
+
+// LacksFiles tells whether the error is a server's own answer that it lacks files: a database
+// without its directory, or an error of the system or of the data.
+func LacksFiles(err error) bool {
+	var s *ServerError
+	return errors.As(err, &s) && (s.Code == "3D000" || strings.HasPrefix(s.Code, "58") || strings.HasPrefix(s.Code, "XX"))
+}

@@ -26,8 +26,8 @@ type proc struct{ pid int }
 
 func (p proc) path(name string) string { return filepath.Join(procDir, strconv.Itoa(p.pid), name) }
 
-// readKernel reads a small file that the kernel makes up, in one piece, as the kernel does.
-// os.ReadFile takes three times the system calls, for files that could be waited for.
+// readKernel reads a small file that the kernel makes up. os.ReadFile takes three times the
+// system calls, for files that could be waited for.
 func readKernel(path string) ([]byte, error) {
 	fail := func(op string, err error) ([]byte, error) { return nil, &fs.PathError{Op: op, Path: path, Err: err} }
 	fd, err := again(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })

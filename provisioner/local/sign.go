@@ -22,9 +22,12 @@ func (p *Provider) Sign(ctx context.Context, c appliance.Cluster, m appliance.Me
 		return appliance.Sign{}, err
 	}
 	mc := p.machine(c, m)
-	p.glances.putOff(mc)
 	if pm, state, ok := p.known.recognize(mc); ok {
-		return p.cgroups.signIn(state, pm), nil
+		sign := p.cgroups.signIn(state, pm)
+		if sign.Vital == appliance.VitalRunning { // nobody else has to be told of it
+			p.glances.putOff(mc)
+		}
+		return sign, nil
 	}
 	own, err := mc.owned()
 	switch {

@@ -14,14 +14,15 @@ import (
 // signal, and any change on a machine without inotify, pidfds or cgroups.
 const glanceEvery = 500 * time.Millisecond
 
-// afterSign is when the next look is due where somebody has asked for the member's sign: who
-// asks sees it, and a daemon at rest asks twice a second.
+// afterSign is when the next look is due where somebody has asked for the member's sign, and
+// it runs: a daemon at rest asks twice a second.
 const afterSign = 2 * glanceEvery
 
 var _ appliance.Watched = (*Provider)(nil)
 
 // Watch follows the member's postmaster by a pidfd, its pid file and its cgroup by
-// inotify, and looks at its state twice a second. Watch finds each new postmaster.
+// inotify, and looks at its state twice a second, or after a second in which nobody has found
+// it running by [Provider.Sign]. Watch finds each new postmaster.
 func (p *Provider) Watch(ctx context.Context, c appliance.Cluster, m appliance.Member, wake func(detail string)) {
 	w := &watch{m: p.machine(c, m), wake: wake, poked: make(chan struct{}, 1)}
 	w.notes = openNotes(w.poke)

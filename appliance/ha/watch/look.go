@@ -174,15 +174,16 @@ func (l *looker) full(c appliance.Cluster, m appliance.Member) bool {
 }
 
 // missing names what the member's data directory on this host has lost, if the server
-// refuses a new session too: a kept one goes on with the files that it has open. Either
-// alone is no proof. A directory may be out of sight only, and a refusal has many reasons.
+// refuses a new session for lack of files too: a kept one goes on with those that it has
+// open. Either alone is no proof. A directory may be out of sight only, as where it was
+// renamed under a server that goes on.
 func (l *looker) missing(ctx context.Context, c appliance.Cluster, m appliance.Member, s appliance.Secrets) string {
 	if m.Placement == appliance.PlacementVM {
 		return ""
 	}
 	for _, part := range postgres.Essential() {
 		dir := filepath.Join(l.provider.Machine(c, m).Layout().DataDir, part)
-		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		session, err := dialer(m, s)(ctx)
@@ -190,7 +191,7 @@ func (l *looker) missing(ctx context.Context, c appliance.Cluster, m appliance.M
 			_ = session.Close(ctx)
 			return ""
 		}
-		if postgres.Lives(err) {
+		if postgres.LacksFiles(err) {
 			return dir
 		}
 	}

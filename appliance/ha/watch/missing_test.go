@@ -31,6 +31,7 @@ func (m placedMachine) Layout() appliance.Layout { return appliance.Layout{DataD
 func TestLostFilesNeedARefusal(t *testing.T) {
 	t.Parallel()
 	const refusal = "E\x00\x00\x00\x28SFATAL\x00C3D000\x00Mdatabase is missing\x00\x00"
+	const tooMany = "E\x00\x00\x00\x28SFATAL\x00C53300\x00Mtoo many clients..\x00\x00"
 	for _, tt := range []struct {
 		name, lacks, says string
 		placement         appliance.Placement
@@ -39,6 +40,7 @@ func TestLostFilesNeedARefusal(t *testing.T) {
 		{"everything is there", "", refusal, appliance.PlacementLocal, ""},
 		{"its tables are missing, and it refuses", "base", refusal, appliance.PlacementLocal, "base"},
 		{"its transactions are missing, and it refuses", "pg_xact", refusal, appliance.PlacementLocal, "pg_xact"},
+		{"its tables are out of sight, and it has too many clients", "base", tooMany, appliance.PlacementLocal, ""},
 		{"its tables are missing, and nobody answers", "base", "", appliance.PlacementLocal, ""},
 		{"a machine of its own", "base", refusal, appliance.PlacementVM, ""},
 	} {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -66,8 +67,14 @@ func (b *box) drilled() drill.Cluster {
 func (b *box) kept(run *drill.Run) {
 	b.t.Helper()
 	h := run.Stop()
-	for _, f := range drill.Check(b.t.Context(), b.drilled(), h) {
+	findings := drill.Check(b.t.Context(), b.drilled(), h)
+	for _, f := range findings {
 		b.t.Error(f)
+	}
+	if len(findings) > 0 {
+		load, _ := os.ReadFile("/proc/loadavg")
+		sockets, err := b.tool("ss", "-tan").CombinedOutput()
+		b.t.Logf("load %s, sockets (%v):\n%s", load, err, sockets)
 	}
 	b.t.Logf("%d rows were acknowledged", len(h.Acknowledged()))
 }

@@ -58,7 +58,8 @@ func observe(ctx context.Context, cfg Config, member string) (o observation, err
 const (
 	// prober is the number of the writer whose rows the check writes.
 	prober = -1
-	// probeLimit bounds the check's writing of a row, which may wait for a standby.
+	// probeLimit bounds each of the check's connections, which a busy machine may hold up, and
+	// its writing of a row, which may wait for a standby.
 	probeLimit = 5 * time.Second
 )
 
@@ -80,7 +81,7 @@ func (cfg Config) in(ctx context.Context, member string, do func(*pgx.Conn) erro
 			continue
 		}
 		w := writer{run: &Run{cfg: cfg}, member: i}
-		err := w.connect(ctx)
+		err := w.connect(ctx, probeLimit)
 		if err == nil {
 			err = do(w.conn)
 			w.close(ctx)

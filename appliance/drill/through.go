@@ -100,7 +100,7 @@ func (r *reader) loop(ctx context.Context) {
 		if r.conn != nil && n%readsPerSession == 0 {
 			r.close(ctx)
 		}
-		if r.conn == nil && r.connect(ctx) != nil {
+		if r.conn == nil && r.connect(ctx, r.door().limit) != nil {
 			rest(ctx, readPause)
 			continue
 		}
@@ -146,7 +146,7 @@ func (p *played) leadsAgain(ctx context.Context) error {
 	defer w.close(ctx)
 	var last error
 	err := wait.Until(limited, againPause, func(ctx context.Context) (bool, error) {
-		if last = w.connect(ctx); last == nil {
+		if last = w.connect(ctx, w.door().limit); last == nil {
 			_, last = w.conn.Exec(ctx, "CREATE TEMP TABLE drill_again ()")
 		}
 		if last != nil {

@@ -92,7 +92,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	defer w.close(ctx)
 	err := errors.New("no member takes writes")
 	for i := 0; i < len(cfg.Members) && err != nil; i++ {
-		if err = w.connect(ctx); err == nil {
+		if err = w.connect(ctx, w.door().limit); err == nil {
 			_, err = w.conn.Exec(ctx, "CREATE TABLE IF NOT EXISTS drill_rows (writer int, seq int, PRIMARY KEY (writer, seq)); TRUNCATE drill_rows")
 		}
 		if err != nil {
@@ -158,7 +158,7 @@ type writer struct {
 func (w *writer) loop(ctx context.Context) {
 	for seq := 0; ctx.Err() == nil; {
 		if w.conn == nil {
-			if err := w.connect(ctx); err != nil {
+			if err := w.connect(ctx, w.door().limit); err != nil {
 				w.next(ctx)
 				continue
 			}
@@ -216,8 +216,8 @@ func refused(err error) bool {
 	return errors.As(err, &pg) && pg.Code[:2] != "57" && pg.Code[:2] != "08"
 }
 
-// connect opens a session to the writer's member.
-func (w *writer) connect(ctx context.Context) error {
+// connect opens a session to the writer's member, for which it waits that long.
+func (w *writer) connect(ctx context.Context, limit time.Duration) error {
 	at := w.door()
 	cfg, err := pgx.ParseConfig("host=127.0.0.1 user=app sslmode=disable passfile=/dev/null")
 	if err != nil {
@@ -225,7 +225,7 @@ func (w *writer) connect(ctx context.Context) error {
 	}
 	cfg.Host, cfg.Port, cfg.Database = at.host, uint16(at.port), w.run.cfg.Database // #nosec G115 -- a port
 	cfg.User, cfg.Password = w.run.cfg.User, w.run.cfg.Password.Reveal()
-	cfg.TLSConfig, cfg.Fallbacks, cfg.ConnectTimeout = nil, nil, at.limit
+	cfg.TLSConfig, cfg.Fallbacks, cfg.ConnectTimeout = nil, nil, limit
 	cfg.RuntimeParams = map[string]string{"application_name": "pgapp drill"}
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	if w.run.cfg.Dial != nil {

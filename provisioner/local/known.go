@@ -56,22 +56,22 @@ func (a *acquaintances) meet(m *machine, p proc) {
 
 // recognize returns the postmaster if it was met and still is the member's, and the state
 // of its process.
-func (a *acquaintances) recognize(m *machine) (p proc, state byte, ok bool) {
+func (a *acquaintances) recognize(m *machine) (known acquaintance, state byte, ok bool) {
 	key := m.acquaintanceKey()
 	a.mu.Lock()
-	known, ok := a.of[key]
+	known, ok = a.of[key]
 	a.mu.Unlock()
 	if !ok {
-		return proc{}, 0, false
+		return acquaintance{}, 0, false
 	}
 	mark, err := os.Lstat(filepath.Join(m.dir, markerFile))
 	cwd, cwdErr := known.p.cwd()
 	state, _, start := known.p.life()
 	if err == nil && cwdErr == nil && start == known.start && cwd == known.cwd && os.SameFile(mark, known.mark) && mark.ModTime().Equal(known.mark.ModTime()) {
-		return known.p, state, true
+		return known, state, true
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.of, key)
-	return proc{}, 0, false
+	return acquaintance{}, 0, false
 }

@@ -46,7 +46,7 @@ func TestSignOfKnownPostmasterFollowsItsPlace(t *testing.T) {
 			if got := sign(t, m); got.Vital != appliance.VitalRunning {
 				t.Fatalf("the sign of a running process is %+v", got)
 			}
-			if got, _, ok := m.p.known.recognize(m); !ok || got != p {
+			if got, _, ok := m.p.known.recognize(m); !ok || got.p != p {
 				t.Fatalf("the postmaster %v is not known, but %v", p, got)
 			}
 			c.change(t, m)

@@ -107,6 +107,11 @@ func (p proc) life() (state byte, tty int, start string) {
 	if err != nil {
 		return 0, 0, ""
 	}
+	return parseLife(data)
+}
+
+// parseLife reads what [proc.life] returns from a process's stat (proc_pid_stat(5)).
+func parseLife(data []byte) (state byte, tty int, start string) {
 	// The name, in parentheses, may contain spaces and parentheses.
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 	const stateField, ttyField, startField = 0, 4, 19
@@ -141,7 +146,13 @@ func (p proc) isPostmaster() bool {
 
 // runs reports whether the process exists, and is neither stopped nor held by a debugger.
 func (p proc) runs() bool {
-	switch state, _ := p.stat(); state {
+	state, _ := p.stat()
+	return running(state)
+}
+
+// running tells whether a process in that state runs: it has not ended and is not stopped.
+func running(state byte) bool {
+	switch state {
 	case 0, 'Z', 'X', stateStopped, stateTraced:
 		return false
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"pgapp/appliance"
 )
@@ -21,11 +22,15 @@ func (p *Provider) Sign(ctx context.Context, c appliance.Cluster, m appliance.Me
 	if err := ctx.Err(); err != nil {
 		return appliance.Sign{}, err
 	}
-	mc := p.machine(c, m)
+	mc, now := p.machine(c, m), time.Now()
+	sign, ok, events := p.glances.sign(mc, now)
+	if ok {
+		return sign, nil
+	}
 	if pm, state, ok := p.known.recognize(mc); ok {
-		sign := p.cgroups.signIn(state, pm)
+		sign = p.cgroups.signIn(state, pm.p)
 		if sign.Vital == appliance.VitalRunning { // nobody else has to be told of it
-			p.glances.putOff(mc)
+			p.glances.keep(mc, pm, sign, events, now)
 		}
 		return sign, nil
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"pgapp/appliance"
@@ -47,40 +46,6 @@ func (p *Provider) Watch(ctx context.Context, c appliance.Cluster, m appliance.M
 	}
 }
 
-// glances are the next looks of the watches that inotify serves. The zero value is ready for
-// use.
-type glances struct {
-	mu sync.Mutex
-	of map[acquaintanceKey][]*time.Timer
-}
-
-// add returns a function that undoes it.
-func (g *glances) add(m *machine, next *time.Timer) (remove func()) {
-	key := m.acquaintanceKey()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.of == nil {
-		g.of = map[acquaintanceKey][]*time.Timer{}
-	}
-	g.of[key] = append(g.of[key], next)
-	return func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.of[key] = slices.DeleteFunc(g.of[key], func(t *time.Timer) bool { return t == next }); len(g.of[key]) == 0 {
-			delete(g.of, key)
-		}
-	}
-}
-
-// putOff puts off the next looks at the member.
-func (g *glances) putOff(m *machine) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, next := range g.of[m.acquaintanceKey()] {
-		next.Reset(afterSign)
-	}
-}
-
 // watch follows one member.
 type watch struct {
 	m     *machine
@@ -108,6 +73,9 @@ func (w *watch) poke() {
 // what it looks at before it looks, so that no change falls between. The directories
 // of a postmaster that runs stay.
 func (w *watch) look(event string) {
+	if event != "" {
+		w.m.p.glances.event(w.m)
+	}
 	if event != "" || !w.hold.pinned() {
 		if w.notes.cover(w.paths()) && event == "" {
 			event = "its directories changed"

@@ -25,7 +25,11 @@ type guard struct {
 	id     string
 	look   looker
 	memory ha.Memory
-	clock  clock
+	// records are what was read last.
+	records records
+	// watched are the records by which the eyes are, as [records.changed] tells them apart.
+	watched <-chan struct{}
+	clock   clock
 	// mine is the last operation that the guard has begun.
 	mine string
 	// said is what was logged last.
@@ -95,8 +99,8 @@ func woken(due, ended time.Time) time.Time {
 // looks. It tells whether another look should follow at once, since something was seen
 // for the first time.
 func (g *guard) turn(ctx context.Context, name string) (again bool) {
-	changed := g.w.cfg.Store.Changed()
-	c, err := g.w.cfg.Store.Cluster(ctx, name)
+	was, err := g.read(ctx, name)
+	c := was.cluster
 	if err != nil || c.UUID != g.id || ctx.Err() != nil {
 		return false
 	}
@@ -108,15 +112,14 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 		g.memory = ha.Memory{}
 		return false
 	}
-	g.watchMachines(ctx, c)
-	secrets, err := g.w.cfg.Store.Secrets(ctx, name)
-	if err != nil {
-		return false
+	if was.changed == nil || was.changed != g.watched {
+		g.watched = was.changed
+		g.watchMachines(ctx, c)
 	}
-	before, was := g.held(ctx, c)
+	before, stood := g.held(c, was.hold)
 	g.clock.begin()
 	began := time.Now()
-	v := g.look.look(ctx, c, secrets)
+	v := g.look.look(ctx, c, was.secrets)
 	if ctx.Err() != nil {
 		return false
 	}
@@ -129,12 +132,16 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 		g.memory = ha.Memory{}
 		return false
 	}
-	held, state := g.held(ctx, c)
-	if r.State = state; was == appliance.AutomaticOn { // an operation that has ended since may explain what was seen
+	now, err := g.read(ctx, name)
+	if err != nil {
+		return false
+	}
+	held, state := g.held(c, now.hold)
+	if r.State = state; stood == appliance.AutomaticOn { // an operation that has ended since may explain what was seen
 		held = held.With(before)
 	}
-	if now, err := g.again(ctx, c, changed); err != nil || now.Epoch != c.Epoch || now.Primary != c.Primary {
-		return err == nil // the primary has moved during the look, which says nothing any more
+	if now.cluster.Epoch != c.Epoch || now.cluster.Primary != c.Primary {
+		return true // the primary has moved during the look, which says nothing any more
 	}
 	s := ha.Situation{
 		Known: v.known, Members: v.members, Took: g.clock.took(), Stalled: g.clock.stalled(),
@@ -154,37 +161,11 @@ func (g *guard) turn(ctx context.Context, name string) (again bool) {
 	return g.memory.Fresh(known)
 }
 
-// again is the cluster's record, which was c before changed could tell.
-func (g *guard) again(ctx context.Context, c appliance.Cluster, changed <-chan struct{}) (appliance.Cluster, error) {
-	select {
-	case <-changed:
-		return g.w.cfg.Store.Cluster(ctx, c.Name)
-	default:
-		return c, nil
-	}
-}
-
 func paceOf(c appliance.Cluster) ha.Pace {
 	if c.SharesMachine() {
 		return ha.LocalPace()
 	}
 	return ha.MachinePace()
-}
-
-// held says why nothing may be done now, and what the cluster's automatic state is.
-func (g *guard) held(ctx context.Context, c appliance.Cluster) (ha.Holds, appliance.Automatic) {
-	var h ha.Hold
-	var err error
-	if h.Observing, err = g.w.cfg.Observing(ctx); err != nil {
-		h.Observing = "the state can't be read: " + err.Error()
-	}
-	switch o, err := g.w.cfg.Store.Running(ctx, c.Name); {
-	case err == nil:
-		h.Running, h.Own = &o, o.ID == g.mine
-	case !appliance.IsProblem(err, appliance.ErrNotFound):
-		h.Unknown = err.Error()
-	}
-	return ha.HeldBy(c, h, time.Now())
 }
 
 // act begins the operation of an act that is not withheld.

@@ -161,6 +161,9 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 		}
 		p.trouble = p.carryOut(ctx, f, next)
 		pause := changePoll
+		if next.Change.Phase != ch.Phase && p.trouble == nil {
+			pause = 0 // nothing has to happen before the next phase's look
+		}
 		if p.trouble != nil && (ch.Phase == appliance.ChangeFencing || ch.Phase == appliance.ChangeRetracting || p.ready.endedLooks > endedLooks) {
 			pause = fencePause
 		}

@@ -76,6 +76,9 @@ func (p primaryChange) look(ctx context.Context, f facts, ch appliance.PrimaryCh
 		}
 		if g.answered && g.member.Name != ch.From {
 			p.ready.seen = max(p.ready.seen, g.standing.Upstream)
+			if g.line.Timeline == f.cluster.Timeline {
+				p.ready.rest.from = max(p.ready.rest.from, g.standing.Replayed)
+			}
 		}
 	}
 	out.Known.Seen = max(p.ready.seen, ch.Seen)

@@ -31,6 +31,45 @@ type remainder struct {
 	begun time.Time
 	// lost is set if nobody will take it, which the operation has noted.
 	lost bool
+	// from is the furthest position to which a standby on the recorded timeline was seen to
+	// have replayed, and end waits for the end of the WAL beyond it, nil if nobody reads it.
+	from appliance.LSN
+	end  func(context.Context) (appliance.LSN, error)
+}
+
+// read begins to look for the end of the WAL in the ended primary's directory, so that it is
+// known when the election begins.
+func (r *remainder) read(ctx context.Context, mc appliance.Machine, timeline uint32) {
+	if r.from == 0 {
+		return
+	}
+	from, found := r.from, make(chan struct{})
+	var end appliance.LSN
+	var err error
+	go func() {
+		defer close(found)
+		end, err = postgres.EndOfRest(ctx, mc, mc.Layout().DataDir, timeline, from)
+	}()
+	r.end = func(ctx context.Context) (appliance.LSN, error) {
+		select {
+		case <-found:
+			return end, err
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// endFor is the end of the WAL for a standby that has replayed up to that position. What was
+// read before counts where it proves that the WAL reaches from there to its end.
+func (r *remainder) endFor(ctx context.Context, mc appliance.Machine, timeline uint32, replayed appliance.LSN) (appliance.LSN, error) {
+	if r.end != nil {
+		if end, err := r.end(ctx); err == nil && (end > r.from || replayed >= r.from) {
+			return max(end, replayed), nil
+		}
+		r.end = nil
+	}
+	return postgres.EndOfRest(ctx, mc, mc.Layout().DataDir, timeline, replayed)
 }
 
 // settled tells whether an election can be held: a standby that has the remainder
@@ -213,7 +252,7 @@ func (p primaryChange) takeFrom(ctx context.Context, f facts, standby, from stri
 		return false, err
 	}
 	mc := p.work.provider.Machine(f.cluster, m)
-	dir := p.work.provider.Machine(f.cluster, old).Layout().DataDir
+	dead := p.work.provider.Machine(f.cluster, old)
 	err = p.inMember(ctx, f, m, func(c *postgres.Control) error {
 		asked, cancel := context.WithTimeout(ctx, lookLimit)
 		s, err := c.Standing(asked)
@@ -221,13 +260,21 @@ func (p primaryChange) takeFrom(ctx context.Context, f facts, standby, from stri
 		if err != nil || !s.InRecovery {
 			return err
 		}
+		end, err := p.ready.rest.endFor(ctx, dead, f.cluster.Timeline, s.Replayed)
+		if err != nil {
+			return err
+		}
+		if s.Replayed >= end { // the primary had sent all that it wrote
+			p.seen[standby] = max(s.Received, s.Replayed)
+			return nil
+		}
 		conf, err := p.config(ctx, f, m, mc, s.Limits)
 		if err != nil {
 			return err
 		}
 		p.ready.apart.Delete(standby)
 		p.ready.rest.told = standby
-		at, err := postgres.TakeWAL(ctx, mc, conf, c, dir, f.cluster.Timeline, s.Replayed)
+		at, err := postgres.TakeWAL(ctx, mc, conf, c, dead.Layout().DataDir, f.cluster.Timeline, s.Replayed, end)
 		moved = at > max(s.Replayed, p.ready.rest.reached[standby])
 		p.ready.rest.reached[standby] = max(at, p.ready.rest.reached[standby])
 		if err == nil {

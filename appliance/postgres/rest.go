@@ -7,7 +7,6 @@ import (
 	"path"
 	"regexp"
 	"strings"
-	"sync"
 	"time"
 
 	"pgapp/appliance"
@@ -23,10 +22,11 @@ const answerLimit = 2 * time.Second
 // ErrUnreadable says that a directory's WAL can't be read, by whomever.
 var ErrUnreadable = errors.New("the WAL can't be read")
 
-// endOfRest returns the end of the last record in the WAL directory on the timeline that
-// begins at the position or after it, the position itself if there is none. It fails if
-// the directory can't be read.
-func endOfRest(ctx context.Context, sh Shell, wal string, timeline uint32, from appliance.LSN) (appliance.LSN, error) {
+// EndOfRest returns the end of the last record in the WAL of the data directory dir on the
+// timeline that begins at the position or after it, the position itself if there is none. It
+// fails if the directory can't be read. Its server must have ended.
+func EndOfRest(ctx context.Context, sh Shell, dir string, timeline uint32, from appliance.LSN) (appliance.LSN, error) {
+	wal := path.Join(dir, "pg_wal")
 	if end, ok := quickEnd(ctx, sh, wal, timeline, from); ok {
 		return end, nil
 	}
@@ -62,7 +62,7 @@ for last; do :; done
 "$waldump" --quiet --path=. --start="$start" "$first" "$last" 2>&1
 echo "$@" && head -qc 16 -- "$@" | od -An -v -tx8 -w16`
 
-// quickEnd is [endOfRest] where the WAL ends as it usually does, by zeros behind the last
+// quickEnd is [EndOfRest] where the WAL ends as it usually does, by zeros behind the last
 // record of a segment that exists; ok is false otherwise.
 func quickEnd(ctx context.Context, sh Shell, wal string, timeline uint32, from appliance.LSN) (end appliance.LSN, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, quickLimit)
@@ -128,21 +128,15 @@ func beforeHeader(at appliance.LSN) appliance.LSN {
 }
 
 // TakeWAL has a detached standby, which has replayed up to from, replay the WAL that the
-// data directory dir of another member on the same machine holds beyond it. It returns
-// the standby's position when that is done, and with an error how far it was seen to have
-// replayed. The other member's server must have ended. Queries don't hold up this replay. A
-// repeat is safe. The standby goes on reading, also after an error, until another
-// configuration is written ([LeaveWAL]).
-func TakeWAL(ctx context.Context, sh Shell, conf Config, c *Control, dir string, timeline uint32, from appliance.LSN) (appliance.LSN, error) {
+// data directory dir of another member on the same machine holds beyond it, up to end, which
+// [EndOfRest] has found. It returns the standby's position when that is done, and with an
+// error how far it was seen to have replayed. The other member's server must have ended.
+// Queries don't hold up this replay. A repeat is safe. The standby goes on reading, also after
+// an error, until another configuration is written ([LeaveWAL]).
+func TakeWAL(ctx context.Context, sh Shell, conf Config, c *Control, dir string, timeline uint32, from, end appliance.LSN) (appliance.LSN, error) {
 	wal := path.Join(dir, "pg_wal")
 	conf.Apart, conf.FreeReplay, conf.Restore = true, true, Restore{From: wal, Timeline: timeline}
-	var end appliance.LSN
-	var unread, unset error
-	var wg sync.WaitGroup
-	wg.Go(func() { end, unread = endOfRest(ctx, sh, wal, timeline, from) })
-	wg.Go(func() { unset = reconfigure(ctx, sh, conf, c.Reload) })
-	wg.Wait()
-	if err := errors.Join(unread, unset); err != nil {
+	if err := reconfigure(ctx, sh, conf, c.Reload); err != nil {
 		return from, err
 	}
 	var position appliance.LSN

@@ -105,7 +105,7 @@ func (s *server) composeOn(ctx context.Context, st *store.Store, admin *stateAdm
 		router.Wake()
 	}})
 	watcher := watch.New(watch.Config{
-		Store: st, Providers: providers, Log: log, Looked: router.Looked,
+		Store: st, Providers: providers, Log: log, Looked: router.Looked, Lend: sessions,
 		Submit: func(ctx context.Context, cluster string, kind appliance.OperationKind, p appliance.OperationParams) (appliance.Operation, error) {
 			return d.control.Submit(ctx, cluster, kind, p)
 		},

@@ -10,19 +10,24 @@ import (
 )
 
 // Known looks at all members at the same time for the epoch and the timeline that their
-// data know. A member that gives no session is looked at on disk, if its disk is this
+// data know, in kept sessions: a failover waits for the answers. A member that gives no session is looked at on disk, if its disk is this
 // host's: a virtual machine that is off answers nobody.
 func (o *Observer) Known(ctx context.Context, subjects []Subject) []Look {
 	return each(subjects, func(s Subject) Look {
 		l := s.look()
 		asking, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
-		c, server, err := s.open(asking)
-		if l.Server = answer(server, err); err == nil {
-			l.Epoch = answer(c.Epoch(asking))
-			_ = c.Close(asking) // nothing was written that could be lost
+		err := o.sessions.Use(asking, s.session, s.dial, func(c *postgres.Control) error {
+			server, err := c.Observe(asking)
+			if l.Server = answer(server, err); err == nil {
+				l.Epoch = answer(c.Epoch(asking))
+			}
+			return err
+		})
+		if err == nil {
 			return l
 		}
+		l.Server = Unknown[postgres.Observation](err)
 		if _, own := s.Machine.(appliance.Powered); !own {
 			looking, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()

@@ -42,26 +42,57 @@ func routesNow(next ha.Step) bool {
 }
 
 // route has the endpoints follow the phase that was just recorded, before the phase's
-// commands are carried out: they are closed before the old primary is stopped or killed,
-// and open once the new one is on record. A failover goes on without them: then nothing
-// leads anywhere.
+// commands are carried out: they are closed before the old primary is stopped, and open once
+// the new one is on record. A failover goes on without them: then nothing leads anywhere. It
+// closes them while it kills the old primary, and nobody is promoted before they are closed.
 func (p *primaryChange) route(ctx context.Context, f facts, ch appliance.PrimaryChange, report appliance.Report) {
 	if p.work.cfg.Endpoints == nil || !f.cluster.Spec.HasEndpoints() || ch.Phase == appliance.ChangeLooking || ch.Phase == p.routed {
 		return
 	}
+	closed(ctx, p, report)
 	first := p.routed == ""
 	begun := time.Now()
-	err := p.work.cfg.Endpoints.Settle(ctx, p.work.op.Cluster, ch.Phase == appliance.ChangeDone)
+	settle := func() routing {
+		err := p.work.cfg.Endpoints.Settle(ctx, p.work.op.Cluster, ch.Phase == appliance.ChangeDone)
+		return routing{err: err, took: time.Since(begun), phase: ch.Phase, first: first}
+	}
+	if ch.Phase == appliance.ChangeFencing {
+		p.routed, p.closing = ch.Phase, make(chan routing, 1)
+		go func(done chan<- routing) { done <- settle() }(p.closing)
+		return
+	}
+	noteRouting(ctx, p, settle(), report)
+}
+
+// routing is how the endpoints came to follow a phase.
+type routing struct {
+	err   error
+	took  time.Duration
+	phase appliance.ChangePhase
+	// first is set for the first phase that they follow.
+	first bool
+}
+
+// closed waits until the endpoints have followed the fence's phase, if they are to.
+func closed(ctx context.Context, p *primaryChange, report appliance.Report) {
+	if p.closing != nil {
+		noteRouting(ctx, p, <-p.closing, report)
+		p.closing = nil
+	}
+}
+
+// noteRouting notes that the endpoints have followed a phase.
+func noteRouting(ctx context.Context, p *primaryChange, r routing, report appliance.Report) {
 	if ctx.Err() != nil {
 		return
 	}
-	p.routed = ch.Phase
+	p.routed = r.phase
 	switch {
-	case err != nil:
-		report(appliance.Progress{Note: "the endpoints: " + err.Error()})
-	case first && !ch.Phase.Final():
-		p.times.note("closing", time.Since(begun))
-	case ch.Phase == appliance.ChangeDone:
-		p.times.note("opening", time.Since(begun))
+	case r.err != nil:
+		report(appliance.Progress{Note: "the endpoints: " + r.err.Error()})
+	case r.first && !r.phase.Final():
+		p.times.note("closing", r.took)
+	case r.phase == appliance.ChangeDone:
+		p.times.note("opening", r.took)
 	}
 }

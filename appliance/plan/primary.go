@@ -44,6 +44,9 @@ type primaryChange struct {
 	phase appliance.ChangePhase
 	// routed is the phase that the endpoints follow.
 	routed appliance.ChangePhase
+	// closing tells when the endpoints have followed the fence's phase, nil if they have or
+	// need not.
+	closing chan routing
 	// times are of the phases that have ended.
 	times *times
 	// trouble is the last failure of a command, for the operation's progress.
@@ -125,6 +128,10 @@ func (p primaryChange) done(ctx context.Context) (bool, error) {
 
 // do goes on with the change until it has ended. A repeat goes on from the record.
 func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
+	defer func() {
+		closed(ctx, &p, report)
+		p.ready.close(ctx)
+	}()
 	for {
 		f, err := p.work.facts(ctx)
 		if err != nil {
@@ -173,27 +180,6 @@ func (p primaryChange) do(ctx context.Context, report appliance.Report) error {
 	}
 }
 
-// story says who is the primary now, and how long each phase took.
-func (p primaryChange) story(ch appliance.PrimaryChange) string {
-	if ch.Phase != appliance.ChangeDone {
-		return p.times.String()
-	}
-	return strings.TrimSuffix(ch.To+" took over: "+p.times.String(), ": ")
-}
-
-// notWanted says why another member than the one that was asked for is the primary now,
-// empty if it is the one.
-func notWanted(ch appliance.PrimaryChange) string {
-	if ch.Phase != appliance.ChangeDone || ch.Wanted == "" || ch.To == ch.Wanted {
-		return ""
-	}
-	why := "does not answer"
-	if ch.Why != nil && ch.Why.Unfit[ch.Wanted] != "" {
-		why = ch.Why.Unfit[ch.Wanted]
-	}
-	return fmt.Sprintf("%s became the primary, since %s, which was asked for, %s", ch.To, ch.Wanted, why)
-}
-
 // begin begins a phase. The standbys that were detached during the fence are so in the
 // election.
 func (p *primaryChange) begin(phase appliance.ChangePhase, now time.Time) {
@@ -214,23 +200,6 @@ func rest(ctx context.Context, pause time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// says describes the phase, and what keeps it from going on.
-func (p primaryChange) says(ch appliance.PrimaryChange) string {
-	text := map[appliance.ChangePhase]string{
-		appliance.ChangeLooking:    "looking at the standbys",
-		appliance.ChangeStopping:   "stopping " + ch.From,
-		appliance.ChangeFencing:    "killing " + ch.From + " and proving its end",
-		appliance.ChangeElecting:   "choosing the new primary",
-		appliance.ChangePromoting:  "promoting " + ch.To,
-		appliance.ChangeRetracting: "killing " + ch.To + ", which was not promoted in time",
-		appliance.ChangeReturning:  "starting " + ch.From + " again",
-	}[ch.Phase]
-	if p.trouble != nil {
-		text += ": " + p.trouble.Error()
-	}
-	return text
 }
 
 // save stores the step's change and what it makes of the record, if they differ from

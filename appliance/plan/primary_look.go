@@ -162,7 +162,7 @@ func (p primaryChange) ask(ctx context.Context, f facts, ch appliance.PrimaryCha
 			g.line = known.(lineAt).line
 			return nil
 		}
-		if timeline, err = postgres.ReplayTimeline(ctx, m.Host, m.Port, f.secrets.Get(appliance.SecretReplicator)); err != nil {
+		if timeline, err = p.ready.replayTimeline(ctx, f, m); err != nil {
 			return err
 		}
 	}
@@ -175,6 +175,39 @@ func (p primaryChange) ask(ctx context.Context, f facts, ch appliance.PrimaryCha
 		p.ready.lines.Store(m.Name, lineAt{g.standing.Replayed, g.line})
 	}
 	return nil
+}
+
+// replayTimeline asks a standby for the timeline that it replays, in a session that is kept
+// until the change has ended.
+func (r *readiness) replayTimeline(ctx context.Context, f facts, m appliance.Member) (uint32, error) {
+	if kept, ok := r.replication.LoadAndDelete(m.Name); ok {
+		s := kept.(*postgres.Replication)
+		if timeline, err := s.ReplayTimeline(ctx); err == nil {
+			r.replication.Store(m.Name, s)
+			return timeline, nil
+		}
+		s.Close(ctx) // the server may have been started anew
+	}
+	s, err := postgres.ConnectReplication(ctx, m.Host, m.Port, f.secrets.Get(appliance.SecretReplicator))
+	if err != nil {
+		return 0, err
+	}
+	timeline, err := s.ReplayTimeline(ctx)
+	if err != nil {
+		s.Close(ctx)
+		return 0, err
+	}
+	r.replication.Store(m.Name, s)
+	return timeline, nil
+}
+
+// close ends the kept replication sessions.
+func (r *readiness) close(ctx context.Context) {
+	r.replication.Range(func(name, kept any) bool {
+		r.replication.Delete(name)
+		kept.(*postgres.Replication).Close(ctx)
+		return true
+	})
 }
 
 // lineOn returns the ends of the timeline's ancestors on the member. A virtual machine's server

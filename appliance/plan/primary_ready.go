@@ -40,6 +40,8 @@ type readiness struct {
 	// lines are the standbys' lines at the positions to which they had replayed, when
 	// they were asked for them.
 	lines sync.Map
+	// replication are the standbys' kept replication sessions.
+	replication sync.Map
 	// own are the limits of the members that answered in the last look.
 	own sync.Map
 	// apart are the standbys that the fence's phase has detached: their configuration names

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"pgapp/appliance"
@@ -42,5 +44,49 @@ func TestRemainderGoesToTheNextThatHasNotFailed(t *testing.T) {
 		if over := choice.Member == "" && r.roundOver(seen); choice.Member != tt.want || over != tt.over {
 			t.Errorf("%s: %q takes it, and all have failed: %t, want %q and %t", name, choice.Member, over, tt.want, tt.over)
 		}
+	}
+}
+
+// blind is a machine whose files nobody can read.
+type blind struct{ appliance.Machine }
+
+var errBlind = errors.New("nobody can read it")
+
+func (blind) Layout() appliance.Layout { return appliance.Layout{} }
+
+func (blind) Run(context.Context, appliance.Command) (appliance.Result, error) {
+	return appliance.Result{}, errBlind
+}
+
+// TestEndThatWasReadBeforeCountsWhereItProvesEnough asks for the end of the dead primary's WAL
+// for a standby, after it was read from another position. Where it is read again, that fails.
+func TestEndThatWasReadBeforeCountsWhereItProvesEnough(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		from, end, replayed, want appliance.LSN
+		unread                    error
+		again                     bool
+	}{
+		"it goes on, and the standby is behind":          {from: 20, end: 30, replayed: 10, want: 30},
+		"it goes on, and the standby is there":           {from: 20, end: 30, replayed: 30, want: 30},
+		"it ends there, and so does the standby":         {from: 20, end: 20, replayed: 20, want: 20},
+		"it ends there, and the standby is beyond":       {from: 20, end: 20, replayed: 25, want: 25},
+		"it may end before, where the standby is behind": {from: 20, end: 20, replayed: 10, again: true},
+		"it could not be read":                           {from: 20, unread: errors.New("no file"), replayed: 20, again: true},
+	} {
+		r := remainder{from: tt.from, end: func(context.Context) (appliance.LSN, error) { return tt.end, tt.unread }}
+		got, err := r.endFor(t.Context(), blind{}, 1, tt.replayed)
+		if errors.Is(err, errBlind) != tt.again || !tt.again && (err != nil || got != tt.want) {
+			t.Errorf("%s: got %d, %v; want %d, read again: %t", name, got, err, tt.want, tt.again)
+		}
+	}
+	var none remainder
+	if none.read(t.Context(), blind{}, 1); none.end != nil {
+		t.Error("the WAL is read from its beginning, where no standby was seen")
+	}
+	none.from = 20
+	none.read(t.Context(), blind{}, 1)
+	if _, err := none.end(t.Context()); !errors.Is(err, errBlind) {
+		t.Errorf("a read that fails: %v", err)
 	}
 }

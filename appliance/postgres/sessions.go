@@ -96,6 +96,19 @@ func (s *Sessions) Keep(ctx context.Context, key string, c *Control) {
 	})}
 }
 
+// Give gives the idle session of the key, if there is one, to those that have none for it.
+func (s *Sessions) Give(ctx context.Context, to *Sessions, key string) {
+	to.mu.Lock()
+	_, has := to.idle[key]
+	to.mu.Unlock()
+	if has {
+		return
+	}
+	if c := s.take(key); c != nil {
+		to.Keep(ctx, key, c)
+	}
+}
+
 func (s *Sessions) take(key string) *Control {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -54,3 +54,39 @@ func TestSessionsAreKept(t *testing.T) {
 		t.Errorf("after the kept session's end there were %d in all, want one more", dialled)
 	}
 }
+
+// TestGivenSessionIsUsedByOthers gives a kept session away, and one to those that have one.
+func TestGivenSessionIsUsedByOthers(t *testing.T) {
+	t.Parallel()
+	c := newPrimary(t)
+	m := c.members[0]
+	mine, others := &postgres.Sessions{}, &postgres.Sessions{}
+	defer mine.Close(t.Context())
+	defer others.Close(t.Context())
+	dialled := 0
+	use := func(s *postgres.Sessions) int {
+		t.Helper()
+		dial := func(ctx context.Context) (*postgres.Control, error) {
+			dialled++
+			return postgres.Connect(ctx, m.host, m.port, postgres.MaintenanceDatabase, c.secrets.Get(appliance.SecretControl))
+		}
+		must(t, s.Use(t.Context(), "m", dial, func(ctl *postgres.Control) error {
+			_, err := ctl.Sight(t.Context())
+			return err
+		}))
+		return dialled
+	}
+	mine.Give(t.Context(), others, "m") // there is none
+	use(mine)
+	mine.Give(t.Context(), others, "m")
+	if use(others) != 1 {
+		t.Error("a given session was not used")
+	}
+	if use(mine) != 2 {
+		t.Error("a given session was used by both")
+	}
+	mine.Give(t.Context(), others, "m") // they have one
+	if use(mine) != 2 {
+		t.Error("a session was lost to those that have one")
+	}
+}

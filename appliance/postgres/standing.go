@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"path"
 	"strconv"
 	"time"
 
@@ -84,33 +86,23 @@ func (l Limits) Below(o Limits) string {
 // replays: functions of SQL know it only up to the last restartpoint (documentation
 // 53.4, IDENTIFY_SYSTEM).
 func ReplayTimeline(ctx context.Context, host string, port int, password appliance.Secret) (uint32, error) {
-	row, err := askReplication(ctx, host, port, password, "IDENTIFY_SYSTEM")
+	r, err := ConnectReplication(ctx, host, port, password)
 	if err != nil {
 		return 0, err
 	}
-	n, err := strconv.ParseUint(string(row[1]), 10, 32)
-	if err != nil {
-		return 0, fmt.Errorf("asking PostgreSQL at %s:%d for its timeline: %w", host, port, err)
-	}
-	return uint32(n), nil
+	defer r.Close(ctx)
+	return r.ReplayTimeline(ctx)
 }
 
-// AskLine is [ReadLine] in a replication session to the server, which needs no command on
-// the member's machine.
-func AskLine(ctx context.Context, host string, port int, password appliance.Secret, timeline uint32) (appliance.Line, error) {
-	if timeline == 1 { // it has no history
-		return appliance.Line{Timeline: timeline}, nil
-	}
-	row, err := askReplication(ctx, host, port, password, fmt.Sprintf("TIMELINE_HISTORY %d", timeline))
-	if err != nil {
-		return appliance.Line{}, err
-	}
-	return newLine(timeline, parseHistory(string(row[1])))
+// Replication is a replication session, for questions that no other session answers. It is
+// not safe for concurrent use, and a context that ends during a question ends it too.
+type Replication struct {
+	conn    *pgconn.PgConn
+	address string
 }
 
-// askReplication returns the row of two columns or more that answers a command in a new
-// replication session.
-func askReplication(ctx context.Context, host string, port int, password appliance.Secret, command string) ([][]byte, error) {
+// ConnectReplication opens a session. Errors are [Connect]'s.
+func ConnectReplication(ctx context.Context, host string, port int, password appliance.Secret) (*Replication, error) {
 	address := net.JoinHostPort(host, strconv.Itoa(port))
 	cfg, err := pgconn.ParseConfig("host=127.0.0.1 user=" + RoleReplicator + " sslmode=disable passfile=/dev/null")
 	if err != nil {
@@ -123,13 +115,55 @@ func askReplication(ctx context.Context, host string, port int, password applian
 	if err != nil {
 		return nil, connectFailure(ctx, address, RoleReplicator, err)
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	results, err := conn.Exec(ctx, command).ReadAll()
+	return &Replication{conn: conn, address: address}, nil
+}
+
+// Close ends the session. A repeat does nothing.
+func (r *Replication) Close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	_ = r.conn.Close(ctx) // all results were read
+}
+
+// ReplayTimeline is as the function of this name.
+func (r *Replication) ReplayTimeline(ctx context.Context) (uint32, error) {
+	row, err := r.ask(ctx, "IDENTIFY_SYSTEM")
 	if err != nil {
-		return nil, fmt.Errorf("asking PostgreSQL at %s for its timeline: %w", address, serverError(err))
+		return 0, err
+	}
+	n, err := strconv.ParseUint(string(row[1]), 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("asking PostgreSQL at %s for its timeline: %w", r.address, err)
+	}
+	return uint32(n), nil
+}
+
+// AskLine is [ReadLine] in a replication session to the server, which needs no command on
+// the member's machine.
+func AskLine(ctx context.Context, host string, port int, password appliance.Secret, timeline uint32) (appliance.Line, error) {
+	if timeline == 1 { // it has no history
+		return appliance.Line{Timeline: timeline}, nil
+	}
+	r, err := ConnectReplication(ctx, host, port, password)
+	if err != nil {
+		return appliance.Line{}, err
+	}
+	defer r.Close(ctx)
+	row, err := r.ask(ctx, fmt.Sprintf("TIMELINE_HISTORY %d", timeline))
+	if err != nil {
+		return appliance.Line{}, err
+	}
+	return newLine(timeline, parseHistory(string(row[1])))
+}
+
+// ask returns the row of two columns or more that answers a command.
+func (r *Replication) ask(ctx context.Context, command string) ([][]byte, error) {
+	results, err := r.conn.Exec(ctx, command).ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("asking PostgreSQL at %s for its timeline: %w", r.address, serverError(err))
 	}
 	if len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) < 2 {
-		return nil, fmt.Errorf("asking PostgreSQL at %s for its timeline: no answer", address)
+		return nil, fmt.Errorf("asking PostgreSQL at %s for its timeline: no answer", r.address)
 	}
 	return results[0].Rows[0], nil
 }
@@ -187,7 +221,27 @@ sync -- "$1/standby.signal" "$1"`
 // the directory is no data directory. A repeat is safe. It is one command, since a
 // switchover waits for it.
 func MarkStandby(ctx context.Context, sh Shell) error {
+	if _, own := sh.(appliance.DirMaker); !own {
+		return markHere(ctx, sh)
+	}
 	if _, err := script(ctx, sh, markScript, sh.Layout().DataDir); err != nil {
+		return failure(appliance.ErrPostgresConfig, err, "writing standby.signal")
+	}
+	return nil
+}
+
+// markHere is MarkStandby without a command, where the files are on this machine: a change of
+// primary waits for it, while clients without a primary take the processors.
+func markHere(ctx context.Context, sh Shell) error {
+	dir := sh.Layout().DataDir
+	_, err := sh.ReadFile(ctx, path.Join(dir, "PG_VERSION"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil { // again where it is there: it may not be on the disk yet
+		err = sh.WriteFile(ctx, path.Join(dir, "standby.signal"), nil, 0o600)
+	}
+	if err != nil {
 		return failure(appliance.ErrPostgresConfig, err, "writing standby.signal")
 	}
 	return nil

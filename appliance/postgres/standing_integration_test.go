@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"reflect"
 	"sync"
@@ -42,22 +43,31 @@ func TestAskLineIsReadLine(t *testing.T) {
 	}
 }
 
-// commandsOnly is a machine on which pgapp neither reads nor writes a file by itself.
-type commandsOnly struct{ postgres.Shell }
+// commandsOnly is a machine of one member alone, on which pgapp neither reads nor writes a file
+// by itself.
+type commandsOnly struct {
+	postgres.Shell
+	appliance.DirMaker
+}
 
 func (commandsOnly) ReadFile(context.Context, string) ([]byte, error) { return nil, errMute }
 
 func (commandsOnly) WriteFile(context.Context, string, []byte, fs.FileMode) error { return errMute }
 
-func TestMarkStandbyIsOneCommand(t *testing.T) {
+// TestMarkStandbyIsOneCommandElsewhere marks with one command on a machine of its own, and
+// without any on this one.
+func TestMarkStandbyIsOneCommandElsewhere(t *testing.T) {
 	t.Parallel()
 	c := newPrimary(t)
 	m, ctx := c.members[0], t.Context()
-	for range 2 {
-		must(t, postgres.MarkStandby(ctx, commandsOnly{m}))
-		if b, err := m.ReadFile(ctx, filepath.Join(m.layout.DataDir, "standby.signal")); err != nil || len(b) > 0 {
-			t.Fatalf("standby.signal: %q, %v", b, err)
+	for name, sh := range map[string]postgres.Shell{"a machine of its own": commandsOnly{Shell: m}, "this machine": m} {
+		for range 2 {
+			must(t, postgres.MarkStandby(ctx, sh))
+			if b, err := m.ReadFile(ctx, filepath.Join(m.layout.DataDir, "standby.signal")); err != nil || len(b) > 0 {
+				t.Fatalf("%s: standby.signal: %q, %v", name, b, err)
+			}
 		}
+		must(t, os.Remove(filepath.Join(m.layout.DataDir, "standby.signal")))
 	}
 	empty := newMachine(t, "127.0.0.1")
 	must(t, postgres.MarkStandby(ctx, empty))

@@ -7,6 +7,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/ha"
+	"pgapp/appliance/postgres"
 )
 
 const (
@@ -60,8 +61,8 @@ func (w *Watcher) watch(ctx context.Context, c appliance.Cluster) {
 	defer stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	ended := time.Now()
-	due := ended
+	due, event := time.Now(), false
+	var asked time.Time // when the last look that an event asked for has ended
 	for {
 		next := every
 		select {
@@ -69,8 +70,8 @@ func (w *Watcher) watch(ctx context.Context, c appliance.Cluster) {
 			return
 		case <-timer.C:
 		case <-g.wake:
-			next = eventPause
-			if due = woken(due, ended); time.Until(due) > 0 {
+			next, event = eventPause, true
+			if due = woken(due, asked); time.Until(due) > 0 {
 				timer.Reset(time.Until(due))
 				continue
 			}
@@ -78,18 +79,22 @@ func (w *Watcher) watch(ctx context.Context, c appliance.Cluster) {
 		if g.turn(ctx, c.Name) {
 			next = againPause
 		}
-		ended = time.Now()
+		ended := time.Now()
+		if event {
+			asked, event = ended, false
+		}
 		due = ended.Add(next)
 		g.clock.due(next)
 		timer.Reset(next)
 	}
 }
 
-// woken is when the next look begins after an event, where the last one has ended: an
-// event brings a look closer and never puts it off. One death makes several events, and
-// the look that has to agree with the first one must not wait for the last of them.
-func woken(due, ended time.Time) time.Time {
-	if early := ended.Add(eventPause); early.Before(due) {
+// woken is when the next look begins after an event, where the last one that an event asked
+// for has ended then: an event brings a look closer and never puts it off. One death makes
+// several events, and the look that has to agree with the first one must not wait for the
+// last of them.
+func woken(due, asked time.Time) time.Time {
+	if early := asked.Add(eventPause); early.Before(due) {
 		return early
 	}
 	return due
@@ -191,6 +196,9 @@ func (g *guard) act(ctx context.Context, c appliance.Cluster, a *ha.Act) {
 			p.Member = a.Member
 		}
 	}
+	if a.Deed == ha.Replace {
+		g.lend(ctx, c)
+	}
 	o, err := g.w.cfg.Submit(ctx, c.Name, kind, p)
 	if err != nil {
 		a.Withheld = err.Error()
@@ -200,6 +208,17 @@ func (g *guard) act(ctx context.Context, c appliance.Cluster, a *ha.Act) {
 	}
 	g.mine, g.said = o.ID, ""
 	log.Info("begun", "operation", o.ID, "kind", string(kind))
+}
+
+// lend gives the kept sessions to the operation that is to begin, which would spend some of a
+// failover's time on new ones.
+func (g *guard) lend(ctx context.Context, c appliance.Cluster) {
+	if g.w.cfg.Lend == nil {
+		return
+	}
+	for _, m := range c.Members {
+		g.w.sessions.Give(ctx, g.w.cfg.Lend, postgres.SessionKey(c, m.Name))
+	}
 }
 
 // watchMachines has the provider wake the guard at what happens to the members.

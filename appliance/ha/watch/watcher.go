@@ -33,7 +33,10 @@ type Config struct {
 	Observing func(ctx context.Context) (string, error)
 	// Looked gets what each look has seen, and when it began. It returns at once.
 	Looked func(uuid string, began time.Time, seen []ha.Sighting)
-	Log    *slog.Logger
+	// Lend are the operations' sessions. They get the watcher's before a failover begins; nil
+	// for none.
+	Lend *postgres.Sessions
+	Log  *slog.Logger
 }
 
 // Watcher watches all clusters that shall keep themselves, and looks at those that have

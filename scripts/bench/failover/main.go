@@ -125,6 +125,11 @@ func (o options) once(ctx context.Context, fault, durability string) (s sample, 
 	}
 	limited, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	// Each writer may be told of a row that the old primary has written. To ask before there is
+	// one of another would take the processors from what is measured.
+	if err := drive.Written(limited, run, o.writers+1); err != nil {
+		return s, err
+	}
 	err = wait.Until(limited, askPause, func(ctx context.Context) (bool, error) { return healed(ctx, c, before.Primary), nil })
 	if err != nil {
 		return s, fmt.Errorf("waiting until another primary leads and all others stream: %w", err)

@@ -19,7 +19,7 @@ func (cfg Config) checkNewer(ctx context.Context, r appliance.Cluster) ([]observ
 	return cfg.checkNewerBut(ctx, r, "")
 }
 
-// checkNewerBut is checkNewer without a look at one member, of which it is known that it
+// checkNewerBut is checkNewer without a look at one member, of which the watch knows that it
 // answers nobody.
 func (cfg Config) checkNewerBut(ctx context.Context, r appliance.Cluster, silent string) ([]observe.Look, error) {
 	subjects, err := cfg.subjects(ctx, r)
@@ -27,7 +27,11 @@ func (cfg Config) checkNewerBut(ctx context.Context, r appliance.Cluster, silent
 		return nil, err
 	}
 	subjects = slices.DeleteFunc(subjects, func(s observe.Subject) bool { return s.Member.Name == silent })
-	looks := cfg.Observer.Known(ctx, subjects)
+	look := cfg.Observer.Known
+	if silent != "" {
+		look = cfg.Observer.KnownSoon
+	}
+	looks := look(ctx, subjects)
 	reason := newer(r, looks)
 	if reason == "" || ctx.Err() != nil {
 		return looks, ctx.Err()

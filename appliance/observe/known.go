@@ -10,24 +10,43 @@ import (
 )
 
 // Known looks at all members at the same time for the epoch and the timeline that their
-// data know, in kept sessions: a failover waits for the answers. A member that gives no session is looked at on disk, if its disk is this
+// data know. A member that gives no session is looked at on disk, if its disk is this
 // host's: a virtual machine that is off answers nobody.
 func (o *Observer) Known(ctx context.Context, subjects []Subject) []Look {
+	return known(ctx, subjects, func(ctx context.Context, s Subject, do func(*postgres.Control) error) error {
+		c, err := s.dial(ctx)
+		if err != nil {
+			return err
+		}
+		err = do(c)
+		_ = c.Close(ctx) // nothing was written that could be lost
+		return err
+	})
+}
+
+// KnownSoon is [Observer.Known] in kept sessions, for a failover that waits for the answers: the
+// watch has just connected to whom it doubts.
+func (o *Observer) KnownSoon(ctx context.Context, subjects []Subject) []Look {
+	return known(ctx, subjects, func(ctx context.Context, s Subject, do func(*postgres.Control) error) error {
+		return o.sessions.Use(ctx, s.session, s.dial, do)
+	})
+}
+
+func known(ctx context.Context, subjects []Subject, in func(context.Context, Subject, func(*postgres.Control) error) error) []Look {
 	return each(subjects, func(s Subject) Look {
 		l := s.look()
 		asking, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
-		err := o.sessions.Use(asking, s.session, s.dial, func(c *postgres.Control) error {
-			server, err := c.Observe(asking)
-			if l.Server = answer(server, err); err == nil {
+		var server postgres.Observation
+		err := in(asking, s, func(c *postgres.Control) (err error) {
+			if server, err = c.Observe(asking); err == nil {
 				l.Epoch = answer(c.Epoch(asking))
 			}
 			return err
 		})
-		if err == nil {
+		if l.Server = answer(server, err); err == nil {
 			return l
 		}
-		l.Server = Unknown[postgres.Observation](err)
 		if _, own := s.Machine.(appliance.Powered); !own {
 			looking, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()

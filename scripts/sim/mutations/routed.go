@@ -15,7 +15,7 @@ func Routed() []Mutation {
 		{"new rules leave the connections of before", "lead.go", "err = t.End(wrong)", "wrong = nil", 2},
 		{"who connects during a change of the rules is not looked for", "lead.go", "err, open = t.Lead(ctx, leads), true", "return t.Lead(ctx, leads)", 2},
 		{"the kernel leads by connections that have ended", "lead.go", "case f.Ended:", "case f.Ended && false:", 2},
-		{"a kernel that doesn't take the rules is left", "kernel.go", "block = l.kernel.Block(ctx)", "block = nil", 10},
-		{"without a process the kernel may do as it likes", "kernel.go", "if kerr != nil && errors.Is(err, endpoint.ErrNotRunning) {", "if false && errors.Is(err, endpoint.ErrNotRunning) {", 266},
+		{"a kernel that doesn't take the rules is left", "kernel.go", "block = l.kernel.Block(ctx)", "block = nil", 20},
+		{"without a process the kernel may do as it likes", "kernel.go", "if kerr != nil && errors.Is(err, endpoint.ErrNotRunning) {", "if false && errors.Is(err, endpoint.ErrNotRunning) {", 476},
 	}
 }

@@ -17,6 +17,8 @@ type driver struct {
 	cancelled bool
 	// routed is the phase that the part was told last.
 	routed appliance.ChangePhase
+	// closing is set where the part is told of the fence's phase once that has ended.
+	closing bool
 }
 
 // patience is how many looks each phase may take.

@@ -40,8 +40,23 @@ func (w *World) route(s ha.Step) {
 	if phase == appliance.ChangeLooking || phase == w.driver.routed || phase.Final() && phase != appliance.ChangeDone {
 		return
 	}
+	w.closed()
 	w.driver.routed = phase
+	// Endpoints are closed while the old primary is killed: before that or after it, and before
+	// the next phase.
+	if phase == appliance.ChangeFencing && w.record.Epoch%2 == 1 {
+		w.driver.closing = true
+		return
+	}
 	w.part.Settle(phase == appliance.ChangeDone)
+}
+
+// closed has the part follow the fence's phase, if it has not yet.
+func (w *World) closed() {
+	if w.driver.closing {
+		w.driver.closing = false
+		w.part.Settle(false)
+	}
 }
 
 // Record is what is on record now.

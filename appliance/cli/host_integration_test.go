@@ -124,25 +124,10 @@ func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	b, dir := mounted(t, "size=600m,mode=0711")
 	b.shareTree()
-	filler := filepath.Join(dir, "filler")
 	args := []string{"up", "--provider", "local", "--standbys", "1", "--postgres-bin", pgbin(t)}
 	b.ok("info")
-	fill := func(leave int64) {
-		t.Helper()
-		var st unix.Statfs_t
-		b.must(unix.Statfs(dir, &st))
-		f, err := os.OpenFile(filler, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-		b.must(err)
-		chunk := make([]byte, 1<<20)
-		for n := int64(st.Bavail)*st.Bsize - leave; n > 0; n -= int64(len(chunk)) {
-			if _, err := f.Write(chunk); err != nil {
-				break
-			}
-		}
-		b.must(f.Close())
-	}
 	// Nothing at all: found before anything is made.
-	fill(8 << 20)
+	filler := b.fillUp(dir, 8<<20)
 	r := b.want(appliance.ExitHost, args...)
 	if !strings.Contains(r.err, "error[host-no-space]") || !strings.Contains(r.err, "→") {
 		t.Errorf("no room: %s", r.err)
@@ -155,7 +140,7 @@ func TestFullDisk(t *testing.T) {
 			break
 		}
 	}
-	fill(2 << 20)
+	filler = b.fillUp(dir, 2<<20)
 	r = wait()
 	// Who meets the full disk first, and how, is chance.
 	if r.code != 0 && !strings.Contains(r.err, "error[") {

@@ -78,8 +78,8 @@ func (p primaryChange) command(ctx context.Context, f facts, next ha.Step, c ha.
 			return err
 		}
 		p.ended(m.Name)
-		if m.Name == next.Change.From && takesRest(f, next.Change) {
-			p.ready.rest.read(ctx, mc, f.cluster.Timeline)
+		if m.Name == next.Change.From {
+			readRest(ctx, p, f, next.Change, mc)
 		}
 		if m.Name == next.Change.To {
 			inspectEnded(ctx, p, f, m, mc)

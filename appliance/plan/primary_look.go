@@ -201,8 +201,10 @@ func (r *readiness) replayTimeline(ctx context.Context, f facts, m appliance.Mem
 	return timeline, nil
 }
 
-// close ends the kept replication sessions.
+// close ends what goes on beside the change: the kept replication sessions, and the reading of
+// the old primary's WAL.
 func (r *readiness) close(ctx context.Context) {
+	r.rest.stop()
 	r.replication.Range(func(name, kept any) bool {
 		r.replication.Delete(name)
 		kept.(*postgres.Replication).Close(ctx)

@@ -35,20 +35,25 @@ type remainder struct {
 	// have replayed, and end waits for the end of the WAL beyond it, nil if nobody reads it.
 	from appliance.LSN
 	end  func(context.Context) (appliance.LSN, error)
+	// cancel is what stop calls.
+	cancel context.CancelFunc
 }
 
-// read begins to look for the end of the WAL in the ended primary's directory, so that it is
-// known when the election begins.
-func (r *remainder) read(ctx context.Context, mc appliance.Machine, timeline uint32) {
+// read begins to look for the end of the WAL in the ended primary's directory, on the machine
+// of a standby beside it, so that it is known when the election begins. It goes on until the
+// change has ended at the latest, see [remainder.stop].
+func (r *remainder) read(ctx context.Context, mc appliance.Machine, dir string, timeline uint32) {
+	r.stop()
 	if r.from == 0 {
 		return
 	}
+	ctx, r.cancel = context.WithCancel(ctx)
 	from, found := r.from, make(chan struct{})
 	var end appliance.LSN
 	var err error
 	go func() {
 		defer close(found)
-		end, err = postgres.EndOfRest(ctx, mc, mc.Layout().DataDir, timeline, from)
+		end, err = postgres.EndOfRest(ctx, mc, dir, timeline, from)
 	}()
 	r.end = func(ctx context.Context) (appliance.LSN, error) {
 		select {
@@ -60,16 +65,28 @@ func (r *remainder) read(ctx context.Context, mc appliance.Machine, timeline uin
 	}
 }
 
-// endFor is the end of the WAL for a standby that has replayed up to that position. What was
-// read before counts where it proves that the WAL reaches from there to its end.
-func (r *remainder) endFor(ctx context.Context, mc appliance.Machine, timeline uint32, replayed appliance.LSN) (appliance.LSN, error) {
+// stop ends the reading. A repeat does nothing.
+func (r *remainder) stop() {
 	if r.end != nil {
-		if end, err := r.end(ctx); err == nil && (end > r.from || replayed >= r.from) {
-			return max(end, replayed), nil
-		}
+		r.cancel()
 		r.end = nil
 	}
-	return postgres.EndOfRest(ctx, mc, mc.Layout().DataDir, timeline, replayed)
+}
+
+// endFor is the end of the WAL for a standby that has replayed up to that position. What was
+// read before counts where it proves that the WAL reaches from there to its end.
+func (r *remainder) endFor(ctx context.Context, mc appliance.Machine, dir string, timeline uint32, replayed appliance.LSN) (appliance.LSN, error) {
+	if r.end != nil {
+		end, err := r.end(ctx)
+		if err == nil && (end > r.from || replayed >= r.from) {
+			return max(end, replayed), nil
+		}
+		if ctx.Err() != nil { // it is read on
+			return 0, ctx.Err()
+		}
+		r.stop()
+	}
+	return postgres.EndOfRest(ctx, mc, dir, timeline, replayed)
 }
 
 // settled tells whether an election can be held: a standby that has the remainder
@@ -112,6 +129,10 @@ func (p primaryChange) takeRest(ctx context.Context, f facts, ch appliance.Prima
 	if r.settled() || !takesRest(f, ch) || !p.hasEnded(ch.From) {
 		return
 	}
+	if p.runs(ctx, f, ch.From) { // somebody has started it, and it may have written more
+		p.fenced.Delete(ch.From)
+		return
+	}
 	seen := p.look(ctx, f, ch)
 	lost := func(has appliance.LSN, err error) {
 		r.lost = true
@@ -150,6 +171,22 @@ func (p primaryChange) takeRest(ctx context.Context, f facts, ch appliance.Prima
 		r.begun = p.ready.at
 	default:
 		r.failed[choice.Member], r.why = true, err
+	}
+}
+
+// readRest begins to look for the end of the WAL of a primary that was just proven to have
+// ended. The machine of a standby reads it, since the primary's may refuse to: its marker may
+// be lost, and its WAL not.
+func readRest(ctx context.Context, p primaryChange, f facts, ch appliance.PrimaryChange, dead appliance.Machine) {
+	p.ready.rest.stop()
+	if ch.Phase != appliance.ChangeFencing || !takesRest(f, ch) {
+		return
+	}
+	for _, m := range f.cluster.Members {
+		if _, answers := p.ready.own.Load(m.Name); answers && m.Name != ch.From {
+			p.ready.rest.read(ctx, p.work.provider.Machine(f.cluster, m), dead.Layout().DataDir, f.cluster.Timeline)
+			return
+		}
 	}
 }
 
@@ -252,7 +289,7 @@ func (p primaryChange) takeFrom(ctx context.Context, f facts, standby, from stri
 		return false, err
 	}
 	mc := p.work.provider.Machine(f.cluster, m)
-	dead := p.work.provider.Machine(f.cluster, old)
+	dir := p.work.provider.Machine(f.cluster, old).Layout().DataDir
 	err = p.inMember(ctx, f, m, func(c *postgres.Control) error {
 		asked, cancel := context.WithTimeout(ctx, lookLimit)
 		s, err := c.Standing(asked)
@@ -260,7 +297,7 @@ func (p primaryChange) takeFrom(ctx context.Context, f facts, standby, from stri
 		if err != nil || !s.InRecovery {
 			return err
 		}
-		end, err := p.ready.rest.endFor(ctx, dead, f.cluster.Timeline, s.Replayed)
+		end, err := p.ready.rest.endFor(ctx, mc, dir, f.cluster.Timeline, s.Replayed)
 		if err != nil {
 			return err
 		}
@@ -274,7 +311,7 @@ func (p primaryChange) takeFrom(ctx context.Context, f facts, standby, from stri
 		}
 		p.ready.apart.Delete(standby)
 		p.ready.rest.told = standby
-		at, err := postgres.TakeWAL(ctx, mc, conf, c, dead.Layout().DataDir, f.cluster.Timeline, s.Replayed, end)
+		at, err := postgres.TakeWAL(ctx, mc, conf, c, dir, f.cluster.Timeline, s.Replayed, end)
 		moved = at > max(s.Replayed, p.ready.rest.reached[standby])
 		p.ready.rest.reached[standby] = max(at, p.ready.rest.reached[standby])
 		if err == nil {

@@ -74,19 +74,36 @@ func TestEndThatWasReadBeforeCountsWhereItProvesEnough(t *testing.T) {
 		"it may end before, where the standby is behind": {from: 20, end: 20, replayed: 10, again: true},
 		"it could not be read":                           {from: 20, unread: errors.New("no file"), replayed: 20, again: true},
 	} {
-		r := remainder{from: tt.from, end: func(context.Context) (appliance.LSN, error) { return tt.end, tt.unread }}
-		got, err := r.endFor(t.Context(), blind{}, 1, tt.replayed)
+		r := remainder{from: tt.from, cancel: func() {}, end: func(context.Context) (appliance.LSN, error) { return tt.end, tt.unread }}
+		got, err := r.endFor(t.Context(), blind{}, "", 1, tt.replayed)
 		if errors.Is(err, errBlind) != tt.again || !tt.again && (err != nil || got != tt.want) {
 			t.Errorf("%s: got %d, %v; want %d, read again: %t", name, got, err, tt.want, tt.again)
 		}
 	}
 	var none remainder
-	if none.read(t.Context(), blind{}, 1); none.end != nil {
+	if none.read(t.Context(), blind{}, "", 1); none.end != nil {
 		t.Error("the WAL is read from its beginning, where no standby was seen")
 	}
 	none.from = 20
-	none.read(t.Context(), blind{}, 1)
+	none.read(t.Context(), blind{}, "", 1)
 	if _, err := none.end(t.Context()); !errors.Is(err, errBlind) {
 		t.Errorf("a read that fails: %v", err)
+	}
+	if none.stop(); none.end != nil {
+		t.Error("a reading that was stopped goes on")
+	}
+}
+
+// TestEndThatIsStillReadIsWaitedForAgain has the time of one standby end before the WAL is read.
+func TestEndThatIsStillReadIsWaitedForAgain(t *testing.T) {
+	t.Parallel()
+	r := remainder{from: 20, cancel: func() {}, end: func(ctx context.Context) (appliance.LSN, error) {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}}
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.endFor(late, blind{}, "", 1, 20); !errors.Is(err, context.Canceled) || r.end == nil {
+		t.Errorf("the reading was given up: %v", err)
 	}
 }

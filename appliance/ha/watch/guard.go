@@ -197,10 +197,11 @@ func (g *guard) act(ctx context.Context, c appliance.Cluster, a *ha.Act) {
 		}
 	}
 	if a.Deed == ha.Replace {
-		g.lend(ctx, c)
+		g.lend(ctx, c, g.w.sessions, g.w.cfg.Lend)
 	}
 	o, err := g.w.cfg.Submit(ctx, c.Name, kind, p)
 	if err != nil {
+		g.lend(ctx, c, g.w.cfg.Lend, g.w.sessions) // back: a member may take no new ones
 		a.Withheld = err.Error()
 		g.memory = g.memory.NotBegun(*a, g.clock.now())
 		log.Warn("not begun", "error", err)
@@ -210,14 +211,14 @@ func (g *guard) act(ctx context.Context, c appliance.Cluster, a *ha.Act) {
 	log.Info("begun", "operation", o.ID, "kind", string(kind))
 }
 
-// lend gives the kept sessions to the operation that is to begin, which would spend some of a
-// failover's time on new ones.
-func (g *guard) lend(ctx context.Context, c appliance.Cluster) {
+// lend gives the kept sessions with the members away: to the operation that is to begin, which
+// would spend some of a failover's time on new ones.
+func (g *guard) lend(ctx context.Context, c appliance.Cluster, from, to *postgres.Sessions) {
 	if g.w.cfg.Lend == nil {
 		return
 	}
 	for _, m := range c.Members {
-		g.w.sessions.Give(ctx, g.w.cfg.Lend, postgres.SessionKey(c, m.Name))
+		from.Give(ctx, to, postgres.SessionKey(c, m.Name))
 	}
 }
 

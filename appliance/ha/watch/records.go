@@ -38,12 +38,7 @@ func (g *guard) read(ctx context.Context, name string) (records, error) {
 	s := g.w.cfg.Store
 	r := records{changed: s.Changed()}
 	var err error
-	if r.cluster, err = s.Cluster(ctx, name); err != nil {
-		return r, err
-	}
-	if r.secrets, err = s.Secrets(ctx, name); err != nil {
-		return r, err
-	}
+	// The record comes last: what an operation that has ended by now has stored is in it.
 	if r.hold.Observing, err = g.w.cfg.Observing(ctx); err != nil {
 		r.hold.Observing, r.changed = "the state can't be read: "+err.Error(), nil
 	}
@@ -52,6 +47,12 @@ func (g *guard) read(ctx context.Context, name string) (records, error) {
 		r.hold.Running = &o
 	case !appliance.IsProblem(err, appliance.ErrNotFound):
 		r.hold.Unknown, r.changed = err.Error(), nil
+	}
+	if r.cluster, err = s.Cluster(ctx, name); err != nil {
+		return r, err
+	}
+	if r.secrets, err = s.Secrets(ctx, name); err != nil {
+		return r, err
 	}
 	g.records = r
 	return r, nil

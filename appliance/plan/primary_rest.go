@@ -35,6 +35,8 @@ type remainder struct {
 	// have replayed, and end waits for the end of the WAL beyond it, nil if nobody reads it.
 	from appliance.LSN
 	end  func(context.Context) (appliance.LSN, error)
+	// began is when the reading began.
+	began time.Time
 	// cancel is what stop calls.
 	cancel context.CancelFunc
 }
@@ -48,6 +50,7 @@ func (r *remainder) read(ctx context.Context, mc appliance.Machine, dir string, 
 		return
 	}
 	ctx, r.cancel = context.WithCancel(ctx)
+	r.began = time.Now()
 	from, found := r.from, make(chan struct{})
 	var end appliance.LSN
 	var err error
@@ -73,12 +76,16 @@ func (r *remainder) stop() {
 	}
 }
 
+// readFresh is how old the end of the WAL may be: somebody may start the old primary while an
+// election waits for answers.
+const readFresh = 2 * time.Second
+
 // endFor is the end of the WAL for a standby that has replayed up to that position. What was
 // read before counts where it proves that the WAL reaches from there to its end.
 func (r *remainder) endFor(ctx context.Context, mc appliance.Machine, dir string, timeline uint32, replayed appliance.LSN) (appliance.LSN, error) {
 	if r.end != nil {
 		end, err := r.end(ctx)
-		if err == nil && (end > r.from || replayed >= r.from) {
+		if err == nil && (end > r.from || replayed >= r.from) && time.Since(r.began) < readFresh {
 			return max(end, replayed), nil
 		}
 		if ctx.Err() != nil { // it is read on
@@ -127,10 +134,6 @@ func (r *remainder) roundOver(seen ha.Facts) bool {
 func (p primaryChange) takeRest(ctx context.Context, f facts, ch appliance.PrimaryChange, report appliance.Report) {
 	r := &p.ready.rest
 	if r.settled() || !takesRest(f, ch) || !p.hasEnded(ch.From) {
-		return
-	}
-	if p.runs(ctx, f, ch.From) { // somebody has started it, and it may have written more
-		p.fenced.Delete(ch.From)
 		return
 	}
 	seen := p.look(ctx, f, ch)

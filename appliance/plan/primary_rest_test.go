@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"pgapp/appliance"
 	"pgapp/appliance/ha"
@@ -65,6 +66,7 @@ func TestEndThatWasReadBeforeCountsWhereItProvesEnough(t *testing.T) {
 	for name, tt := range map[string]struct {
 		from, end, replayed, want appliance.LSN
 		unread                    error
+		age                       time.Duration
 		again                     bool
 	}{
 		"it goes on, and the standby is behind":          {from: 20, end: 30, replayed: 10, want: 30},
@@ -72,9 +74,10 @@ func TestEndThatWasReadBeforeCountsWhereItProvesEnough(t *testing.T) {
 		"it ends there, and so does the standby":         {from: 20, end: 20, replayed: 20, want: 20},
 		"it ends there, and the standby is beyond":       {from: 20, end: 20, replayed: 25, want: 25},
 		"it may end before, where the standby is behind": {from: 20, end: 20, replayed: 10, again: true},
+		"it was read long ago":                           {from: 20, end: 30, replayed: 10, age: readFresh, again: true},
 		"it could not be read":                           {from: 20, unread: errors.New("no file"), replayed: 20, again: true},
 	} {
-		r := remainder{from: tt.from, cancel: func() {}, end: func(context.Context) (appliance.LSN, error) { return tt.end, tt.unread }}
+		r := remainder{from: tt.from, began: time.Now().Add(-tt.age), cancel: func() {}, end: func(context.Context) (appliance.LSN, error) { return tt.end, tt.unread }}
 		got, err := r.endFor(t.Context(), blind{}, "", 1, tt.replayed)
 		if errors.Is(err, errBlind) != tt.again || !tt.again && (err != nil || got != tt.want) {
 			t.Errorf("%s: got %d, %v; want %d, read again: %t", name, got, err, tt.want, tt.again)

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -321,5 +322,47 @@ func TestRunRefusesAFrozenMember(t *testing.T) {
 	freeze("0")
 	if _, err := m.Run(testContext(t), appliance.Command{Argv: []string{"true"}}); err != nil {
 		t.Errorf("thawed: %v", err)
+	}
+}
+
+// TestServerStartsInACgroupThatSomebodyHasKilled kills the member's empty cgroup as a whole
+// before a start: Linux 6.14 and later may kill what is started in such a one.
+func TestServerStartsInACgroupThatSomebodyHasKilled(t *testing.T) {
+	t.Parallel()
+	m := made(t, selfProvider(t))
+	m.p.cgroups = findCgroups(os.Geteuid())
+	g, ok := m.p.cgroups.ensure(m.tag())
+	if !ok {
+		t.Skip("SKIPPED: no cgroup can be made")
+	}
+	t.Cleanup(func() {
+		if err := (cgroup{g.dir}).end(testContext(t)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.WriteFile(filepath.Join(g.dir, "cgroup.kill"), []byte("1"), 0); err != nil {
+		t.Skipf("SKIPPED: this kernel kills no cgroups: %v", err)
+	}
+	var said bytes.Buffer
+	cmd, err := m.startInMemberCgroup(func(in *cgroup) (*exec.Cmd, error) {
+		if in == nil {
+			t.Error("it starts in no cgroup")
+			return exec.Command("true"), nil
+		}
+		dir, err := in.open()
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = dir.Close() }()
+		cmd := exec.Command("sh", "-c", "echo lives")
+		cmd.Stdout = &said
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+		return cmd, cmd.Start()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || said.String() != "lives\n" {
+		t.Errorf("what was started there said %q: %v", &said, err)
 	}
 }

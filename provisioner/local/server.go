@@ -149,7 +149,12 @@ func (m *machine) launch(ctx context.Context, log *os.File) (*child, error) {
 	return c, nil
 }
 
+// startInMemberCgroup starts in a new cgroup where the member's is empty: in one that was
+// killed as a whole (cgroup.kill) a kernel since Linux 6.14 ends what is started there at once.
 func (m *machine) startInMemberCgroup(start func(*cgroup) (*exec.Cmd, error)) (*exec.Cmd, error) {
+	for _, g := range m.p.cgroups.existing(m.tag()) {
+		_ = syscall.Rmdir(g.dir) // refused while anything is in it
+	}
 	if g, ok := m.p.cgroups.ensure(m.tag()); ok {
 		cmd, err := start(&g)
 		if err == nil || !refusedCgroup(err) {

@@ -41,8 +41,15 @@ func standIn(t *testing.T, m *machine) (p proc, end func()) {
 		_ = cmd.Wait()
 	})
 	t.Cleanup(end)
+	// The kernel closes the caller's pipe, for which Start waits, before it gives the process
+	// its program's name (begin_new_exec in fs/exec.c).
+	p = proc{cmd.Process.Pid}
+	err = wait.Until(testContext(t), time.Millisecond, func(context.Context) (bool, error) { return p.comm() == serverName, nil })
+	if err != nil {
+		t.Fatalf("the process is named %q: %v", p.comm(), err)
+	}
 	write(t, itoa(cmd.Process.Pid)+"\n"+data+"\n", data, pidFileName)
-	return proc{cmd.Process.Pid}, end
+	return p, end
 }
 
 func clusterOf(m *machine) appliance.Cluster {

@@ -103,3 +103,17 @@ func TestRolesComeFromTheRecordAlone(t *testing.T) {
 		t.Errorf("slot %q", got)
 	}
 }
+
+func TestParseLSN(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]appliance.LSN{"": 0, "0/0": 0, "0/3054000": 0x3054000, "1A/FFFFFFFF": 0x1AFFFFFFFF, "ffffffff/1": 0xFFFFFFFF00000001} {
+		if got, err := appliance.ParseLSN(text); err != nil || got != want {
+			t.Errorf("%q is %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"/", "0", "0/", "/1", "0/1/2", "0/1 ", " 0/1", "+1/0", "-1/0", "0/G", "100000000/0", "0/100000000", "0/0x1", "0/1_0"} {
+		if got, err := appliance.ParseLSN(text); err == nil {
+			t.Errorf("%q was read as %v", text, got)
+		}
+	}
+}

@@ -19,9 +19,10 @@ func ParseLSN(s string) (LSN, error) {
 	if s == "" {
 		return 0, nil
 	}
-	var high, low uint32
-	var rest string
-	if n, _ := fmt.Sscanf(s, "%X/%X%s", &high, &low, &rest); n != 2 {
+	before, after, ok := strings.Cut(s, "/")
+	high, err := strconv.ParseUint(before, 16, 32)
+	low, err2 := strconv.ParseUint(after, 16, 32)
+	if !ok || err != nil || err2 != nil {
 		return 0, fmt.Errorf("%q is not a position in the WAL", s)
 	}
 	return LSN(high)<<32 | LSN(low), nil

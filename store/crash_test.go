@@ -266,6 +266,45 @@ func TestLock(t *testing.T) {
 	open(t, dir)
 }
 
+// TestCheckSeesThatTheHomeIsGone has what somebody's rm and mv leave at the home's path.
+func TestCheckSeesThatTheHomeIsGone(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(dir string) error{
+		"removed":      os.RemoveAll,
+		"moved":        func(dir string) error { return os.Rename(dir, dir+"-moved") },
+		"lock removed": func(dir string) error { return os.Remove(filepath.Join(dir, store.LockName)) },
+		"lock exchanged": func(dir string) error {
+			other := filepath.Join(dir, "other")
+			return errors.Join(os.WriteFile(other, nil, 0o600), os.Rename(other, filepath.Join(dir, store.LockName)))
+		},
+		"a file now": func(dir string) error {
+			return errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "home")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			lock, err := store.Lock(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := lock.Check(); err != nil {
+				t.Fatalf("a home in use: %v", err)
+			}
+			if err := lose(dir); err != nil {
+				t.Fatal(err)
+			}
+			wantProblem(t, lock.Check(), appliance.ErrHomeUnusable, dir)
+			if err := errors.Join(lock.Release(), lock.Check()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // childReplaces replaces the home's state by the two copies in turn until it
 // is killed.
 func childReplaces(dir string) int {

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -102,6 +103,30 @@ func (l *HomeLock) Release() error {
 		return fmt.Errorf("releasing the lock: %w", err)
 	}
 	return nil
+}
+
+// Check returns a problem home-unusable where the lock is no longer that of what is at the
+// home's path: the home was removed, moved or exchanged, and another process may serve what
+// is there.
+func (l *HomeLock) Check() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file == nil {
+		return nil // given up by its holder
+	}
+	mine, err := l.file.Stat()
+	if err != nil {
+		return fmt.Errorf("looking at the lock of the home %q: %w", l.dir, err)
+	}
+	there, err := os.Lstat(filepath.Join(l.dir, LockName))
+	switch {
+	case err == nil && os.SameFile(mine, there):
+		return nil
+	case err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
+		return appliance.NewProblem(appliance.ErrHomeUnusable, "the home %q was removed, moved or exchanged while it was in use", l.dir).
+			WithHint("servers whose files are gone end by themselves within a minute; to remove a cluster use `pgapp down --volumes`")
+	}
+	return fmt.Errorf("looking at the lock of the home %q: %w", l.dir, err)
 }
 
 // holds tells whether this is the lock of dir, and still held.

@@ -83,6 +83,11 @@ func TestAutomaticReplacesAPrimary(t *testing.T) {
 			b.kept(run)
 			b.verified()
 			b.ok("state", "check")
+			for line := range strings.Lines(b.ok("logs").out) {
+				if strings.Contains(line, "ERROR:") && strings.Contains(line, "does not exist") {
+					t.Errorf("pgapp asked for what isn't there: %s", line)
+				}
+			}
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -318,4 +319,42 @@ func TestClientRestartsDaemonOfAnotherBuild(t *testing.T) {
 		t.Errorf("the cluster did not run on: %v, before %v", now, servers)
 	}
 	b.verified()
+}
+
+// TestDaemonEndsWithItsHome removes the home of a cluster that runs. The daemon went on before,
+// at five percent of a processor, and made the home anew for a backup of its state.
+func TestDaemonEndsWithItsHome(t *testing.T) {
+	t.Parallel()
+	b := newBox(t).shareTree()
+	s := b.up("--standbys", "1")
+	pid, endpoints := b.pid(), b.endpointProcess()
+	log, err := os.Open(filepath.Join(b.home, "pgapp.log"))
+	b.must(err)
+	defer func() { _ = log.Close() }()
+	moved := b.home + "-removed" // in one step, as PostgreSQL goes on writing
+	b.must(os.Rename(b.home, moved))
+	b.must(os.RemoveAll(moved))
+	if !pacetest.Until(commandTimeout, func() bool { return gone(pid) }) {
+		t.Fatalf("the daemon %d goes on without its home", pid)
+	}
+	if said, err := io.ReadAll(log); err != nil || !strings.Contains(string(said), "was removed, moved or exchanged") {
+		t.Errorf("the log doesn't say why the daemon ended: %v\n%s", err, said)
+	}
+	var groups []string
+	for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		found, err := filepath.Glob(filepath.Join(mount, "pgapp-"+s.UUID[:8]+"*"))
+		b.must(err)
+		groups = append(groups, found...)
+	}
+	ended := func(group string) bool { return os.Remove(group) == nil } // refused while there is a process in it
+	// PostgreSQL looks for its pid file once a minute.
+	if !pacetest.Until(commandTimeout, func() bool {
+		groups = slices.DeleteFunc(groups, ended)
+		return len(groups) == 0 && gone(endpoints)
+	}) {
+		t.Errorf("the servers of %q go on, or the endpoints' process %d", groups, endpoints)
+	}
+	if there, err := os.ReadDir(b.home); !os.IsNotExist(err) {
+		t.Errorf("the home is back: %v, %v", there, err)
+	}
 }

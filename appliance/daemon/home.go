@@ -1,16 +1,40 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"pgapp/appliance"
 	"pgapp/appliance/home"
+	"pgapp/store"
 )
+
+// checkHomeEvery is how often it is looked whether the home is still there.
+const checkHomeEvery = 2 * time.Second
+
+// endWithHome ends the daemon once its home is not at its path any more: what it does would
+// go to whoever is there then, and it would make anew what somebody has removed.
+func endWithHome(ctx context.Context, lock *store.HomeLock, end context.CancelCauseFunc) {
+	tick := time.NewTicker(checkHomeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := lock.Check(); appliance.IsProblem(err, appliance.ErrHomeUnusable) {
+			end(err)
+			return
+		}
+	}
+}
 
 // checkHomeOwner refuses root in a home of another user: files, sockets and control
 // groups that root makes can't be removed by that user.

@@ -83,7 +83,8 @@ func (s *server) serve(ctx context.Context) error {
 // serveState serves the state as it is now, until ctx ends or a client asks it
 // to end. With again the state was replaced and is to be served next.
 func (s *server) serveState(ctx context.Context, lock *store.HomeLock, log *slog.Logger) (again bool, err error) {
-	ctx, stop := context.WithCancel(ctx)
+	ctx, end := context.WithCancelCause(ctx)
+	stop := func() { end(nil) }
 	defer stop()
 	l, err := s.openListeners(ctx, log)
 	if err != nil {
@@ -110,7 +111,12 @@ func (s *server) serveState(ctx context.Context, lock *store.HomeLock, log *slog
 		d.recovered()
 	}
 	program.TellReady(nil)
+	go endWithHome(ctx, lock, end)
 	err = api.New(d.api).Serve(ctx, l.unix, l.tcp)
+	if lost := context.Cause(ctx); appliance.IsProblem(lost, appliance.ErrHomeUnusable) {
+		log.Error("daemon stopped", "error", lost)
+		return false, lost
+	}
 	log.Info("daemon stopped")
 	return d.again.Load(), err
 }

@@ -34,6 +34,9 @@ type control struct {
 // errStopped ends a process that was asked to stop.
 var errStopped = errors.New("stopped")
 
+// errHomeRemoved ends a process whose home somebody has removed.
+var errHomeRemoved = errors.New("the home was removed")
+
 // errDrained ends a process that has handed over and whose connections are over.
 var errDrained = errors.New("drained")
 

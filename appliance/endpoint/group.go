@@ -57,6 +57,16 @@ func killGroup(home string) {
 	}
 }
 
+// takeGroupAway removes the control group of this process, which nobody else will remove.
+func takeGroupAway(home string) {
+	dir := groupDir(home)
+	if dir == "" {
+		return
+	}
+	_ = os.WriteFile(filepath.Join(filepath.Dir(dir), "cgroup.procs"), []byte("0"), 0)
+	_ = syscall.Rmdir(dir)
+}
+
 // removeGroup removes the control group after the process has ended.
 func removeGroup(ctx context.Context, home string) error {
 	dir := groupDir(home)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pgapp/appliance"
+	"pgapp/appliance/wait"
 )
 
 // process is the endpoint process of a home, started for real.
@@ -239,4 +240,32 @@ func TestStopEndsAFrozenProcess(t *testing.T) {
 func alive(pid int) bool {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+// TestProcessEndsWithItsHome removes the directory of a process, as somebody does who wants
+// to be rid of pgapp: nobody could stop the process afterwards.
+func TestProcessEndsWithItsHome(t *testing.T) {
+	t.Parallel()
+	a := newMember(t, "a")
+	p := newProcess(t)
+	routes := routesTo(t, 7, a)
+	first := p.ensure("one", routes)
+	if err := os.RemoveAll(p.client.Home); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := wait.Until(ctx, 50*time.Millisecond, func(context.Context) (bool, error) {
+		return errors.Is(syscall.Kill(first.PID, 0), syscall.ESRCH), nil
+	}); err != nil {
+		t.Fatalf("process %d goes on: %v", first.PID, err)
+	}
+	if dir := groupDir(p.home); dir != "" {
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the control group %s is left: %v", dir, err)
+		}
+	}
+	if err := os.Mkdir(p.home, 0o700); err != nil { // what is looked at in the end
+		t.Fatal(err)
+	}
 }

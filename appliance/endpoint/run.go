@@ -33,6 +33,8 @@ type Config struct {
 const (
 	// takeOver bounds the wait for an earlier process's sockets.
 	takeOver = 10 * time.Second
+	// checkHomeEvery is how often it is looked whether the home is still there.
+	checkHomeEvery = 5 * time.Second
 	// memoryAim is the size of the heap from which the collector works harder.
 	memoryAim = 16 << 20
 )
@@ -56,12 +58,16 @@ func Run(ctx context.Context, cfg Config) error {
 	log.Info("endpoints", "build", cfg.Build, "number", s.held.Number)
 	_ = writeMessage(ready, answer{Status: s.fullStatus()})
 	_ = ready.Close()
+	go s.endWithHome(cfg.Home)
 	cause := s.ended()
 	s.shut()
 	k.close()
 	s.wait()
-	if errors.Is(cause, errStopped) {
+	switch {
+	case errors.Is(cause, errStopped):
 		removeFiles(cfg.Home)
+	case errors.Is(cause, errHomeRemoved):
+		takeGroupAway(cfg.Home)
 	}
 	log.Info("ended", "cause", cause)
 	return nil
@@ -183,6 +189,30 @@ func tryLock(home string) (*os.File, error) {
 		return nil, fmt.Errorf("taking the endpoints' lock: %w", err)
 	}
 	return nil, nil // the lock is another's
+}
+
+// endWithHome ends the process once its home has been removed: nobody can reach it or stop it
+// any more. A home that was moved counts as there, since servers in it go on.
+func (s *server) endWithHome(home string) {
+	dir, err := os.Open(home)
+	if err != nil {
+		return
+	}
+	defer func() { _ = dir.Close() }()
+	tick := time.NewTicker(checkHomeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.done.Done():
+			return
+		case <-tick.C:
+		}
+		var at unix.Stat_t
+		if err := unix.Fstat(int(dir.Fd()), &at); err == nil && at.Nlink == 0 {
+			s.endWork(errHomeRemoved)
+			return
+		}
+	}
 }
 
 // shut closes the listeners, cuts all connections and ends the earlier processes.

@@ -11,18 +11,21 @@ import (
 // older record can see that the primary has changed since.
 const promotionTable = "pgapp.promotion"
 
-// RecordPromotion stores the promotion in the data. The server is the new primary. A
-// repeat is safe. The commit waits for no standby.
-func (c *Control) RecordPromotion(ctx context.Context, p appliance.Promotion) error {
-	err := c.exec(ctx, `CREATE TABLE IF NOT EXISTS `+promotionTable+` (
+// promotionSQL makes the table. [EnsureRoles] does so in a new cluster, where a question for
+// the epoch would else leave an error in the server's log.
+const promotionSQL = `CREATE TABLE IF NOT EXISTS ` + promotionTable + ` (
 	epoch bigint PRIMARY KEY,
 	member text NOT NULL,
 	timeline bigint NOT NULL,
 	switch_lsn pg_lsn NOT NULL,
 	at timestamptz NOT NULL,
 	reason text NOT NULL
-)`)
-	if err != nil {
+)`
+
+// RecordPromotion stores the promotion in the data. The server is the new primary. A
+// repeat is safe. The commit waits for no standby.
+func (c *Control) RecordPromotion(ctx context.Context, p appliance.Promotion) error {
+	if err := c.exec(ctx, promotionSQL); err != nil { // an older build made no table
 		return err
 	}
 	return c.exec(ctx, `INSERT INTO `+promotionTable+` (epoch, member, timeline, switch_lsn, at, reason)

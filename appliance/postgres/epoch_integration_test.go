@@ -20,6 +20,8 @@ func TestPromotionsAreKeptInTheData(t *testing.T) {
 		}
 	}
 	want(0)
+	c.sql(t, 0, "postgres", "DROP TABLE pgapp.promotion") // as in a cluster of an older build
+	want(0)
 	p := appliance.Promotion{Epoch: 3, Member: "node1", Timeline: 2, Switch: 0x1_0500_0148, At: time.Now(), Reason: "failover"}
 	for range 2 {
 		must(t, s.RecordPromotion(t.Context(), p))

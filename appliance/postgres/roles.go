@@ -51,6 +51,8 @@ CREATE TABLE IF NOT EXISTS pgapp.marker (
 	at timestamptz NOT NULL
 );
 ALTER TABLE pgapp.marker OWNER TO pgapp;
+` + promotionSQL + `;
+ALTER TABLE ` + promotionTable + ` OWNER TO pgapp;
 COMMIT;
 `
 

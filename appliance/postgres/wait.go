@@ -51,11 +51,7 @@ func WaitAccepting(ctx context.Context, sh Shell, host string, port int) error {
 	start, lastLook, missing := time.Now(), time.Now(), 0
 	var refusal error
 	err := wait.Until(ctx, probeEvery, func(ctx context.Context) (bool, error) {
-		refusal = probe(ctx, address)
-		if refusal == nil {
-			refusal = ownServer(ctx, sh, port)
-		}
-		if refusal == nil {
+		if refusal = accepting(ctx, sh, address, port); refusal == nil {
 			return true, nil
 		}
 		silent := ctx.Err() == nil && !errors.Is(refusal, errStarting)
@@ -79,6 +75,22 @@ func WaitAccepting(ctx context.Context, sh Shell, host string, port int) error {
 		return notAccepting(ctx, sh, address, refusal)
 	}
 	return err
+}
+
+// accepting tells whether this member's server accepts sessions at the address. A local
+// server is asked only once its file says that it is ready, since it writes each earlier
+// question to its log as a fatal error. A file of a guest costs more than the question.
+func accepting(ctx context.Context, sh Shell, address string, port int) error {
+	if _, guest := sh.(appliance.DirMaker); !guest {
+		if err := ownServer(ctx, sh, port); err != nil {
+			return err
+		}
+		return probe(ctx, address)
+	}
+	if err := probe(ctx, address); err != nil {
+		return err
+	}
+	return ownServer(ctx, sh, port)
 }
 
 // probe begins a session and reads the server's first answer, as pg_isready

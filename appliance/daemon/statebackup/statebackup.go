@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -165,7 +166,8 @@ func (l *Loop) once(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	dir := filepath.Join(l.home, home.BackupsDir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	// Not with its parents: a home that somebody removes must not come back.
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	path := filepath.Join(dir, archive.FileName(now))

@@ -93,3 +93,37 @@ func TestAutomaticReplacesAPrimaryThatHasLostItsFiles(t *testing.T) {
 	b.verified()
 	b.ok("state", "check")
 }
+
+// TestAutomaticGoesOnWhereAStandbyHasNoRoomForWAL fills the disk of one standby's WAL, which
+// is its own. Commits go on with the other standby, and with room again it comes back.
+func TestAutomaticGoesOnWhereAStandbyHasNoRoomForWAL(t *testing.T) {
+	t.Parallel()
+	if !isolated() {
+		t.Skip("SKIPPED: mounting needs root and namespaces")
+	}
+	b := newAutomaticBox(t)
+	b.up("--standbys", "2", "--durability", "quorum", "--dataset", "none")
+	run := b.writing()
+	b.ok("stop", "node2")
+	wal := filepath.Join(b.dataDir("node2"), "pg_wal")
+	b.mountOver(wal, "tmpfs", "size=96m,mode=0700")
+	b.ok("start", "node2")
+	b.promises("node1", "node2")
+	filler := b.fillUp(wal, 1<<20)
+	full := time.Now()
+	_, err := b.superuser("node0", "SELECT pg_switch_wal()")
+	b.must(err)
+	b.eventually("node2 streams no more", func() bool { return b.ps().Members[2].State != appliance.StateStreaming })
+	b.promises("node1")
+	t.Logf("node1 alone is promised %s after the disk was full", time.Since(full).Round(100*time.Millisecond))
+	b.moreWritten(run)
+	b.stays("node0", 5*time.Second, "a standby's disk is full")
+	t.Logf("ps: %s", b.run("ps").out+b.run("ps").err)
+	b.must(os.Remove(filler))
+	freed := time.Now()
+	b.promises("node1", "node2")
+	t.Logf("both are promised again %s after there is room", time.Since(freed).Round(100*time.Millisecond))
+	b.moreWritten(run)
+	b.kept(run)
+	b.verified()
+}

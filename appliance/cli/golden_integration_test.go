@@ -33,6 +33,9 @@ func TestLife(t *testing.T) {
 	if r := b.run("psql", "--", "-XAtc", "SELECT 1/0"); r.code != 1 || !strings.Contains(r.err, "division by zero") {
 		t.Errorf("psql's own failure: %+v", r)
 	}
+	if logs := b.ok("logs").out; strings.Contains(logs, "the database system is starting up") {
+		t.Errorf("pgapp asked servers that were not ready:\n%s", logs)
+	}
 	connectionStrings(t, b)
 	memberLife(t, b)
 

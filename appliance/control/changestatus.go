@@ -57,6 +57,8 @@ func tellMarked(s *appliance.MemberStatus, r appliance.Cluster, running applianc
 			detail += "; " + s.Detail
 		}
 		s.Detail = detail
+	case stopped && ch != nil && ch.From == s.Name && ch.Phase == appliance.ChangeFencing:
+		s.Detail = "being ended by the " + string(ch.Kind) // a process may be left that doesn't answer
 	case stopped && ch != nil && ch.From == s.Name && ch.Phase != appliance.ChangeLooking && ch.Phase != appliance.ChangeReturning:
 		s.State, s.Detail = appliance.StateFenced, "ended by the "+string(ch.Kind)
 	}

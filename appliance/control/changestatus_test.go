@@ -31,6 +31,7 @@ func TestMarkedMembersAreFencedWhileTheyDontRun(t *testing.T) {
 		{"a marked standby that is out of reach", nil, true, "node1", appliance.StateUnreachable, appliance.Operation{}, appliance.StateUnreachable, back + "; as it was"},
 		{"a marked standby that an operation brings back", nil, true, "node1", appliance.StateStopped, rejoins, appliance.StateFenced, "being brought back"},
 		{"a standby that is stopped", nil, false, "node1", appliance.StateStopped, appliance.Operation{}, appliance.StateStopped, ""},
+		{"the old primary, not proven to be gone", change(appliance.ChangeFencing), false, "node0", appliance.StateStopped, running, appliance.StateStopped, "being ended by the failover"},
 		{"the old primary, killed", change(appliance.ChangeElecting), false, "node0", appliance.StateStopped, running, appliance.StateFenced, "ended by the failover"},
 		{"the old primary, not proven to be killed", change(appliance.ChangeFencing), false, "node0", appliance.StateUnreachable, running, appliance.StateUnreachable, "as it was"},
 		{"the old primary, nothing done yet", change(appliance.ChangeLooking), false, "node0", appliance.StateStopped, running, appliance.StateStopped, ""},

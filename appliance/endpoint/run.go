@@ -50,6 +50,10 @@ func Run(ctx context.Context, cfg Config) error {
 	defer func() { _ = ready.Close() }()
 	log := slog.New(slog.NewTextHandler(cfg.Log, nil)).With("pid", os.Getpid())
 	leaveGroup(cfg.Home)
+	dir, err := os.Open(cfg.Home) // before anybody knows of the process, as it may be removed at once
+	if err != nil {
+		return fmt.Errorf("opening the home: %w", err)
+	}
 	s, k, err := begin(ctx, cfg, log, ready)
 	if err != nil || s == nil {
 		_ = writeMessage(ready, answer{Problem: asProblem(err)})
@@ -58,7 +62,7 @@ func Run(ctx context.Context, cfg Config) error {
 	log.Info("endpoints", "build", cfg.Build, "number", s.held.Number)
 	_ = writeMessage(ready, answer{Status: s.fullStatus()})
 	_ = ready.Close()
-	go s.endWithHome(cfg.Home)
+	go s.endWithHome(dir)
 	cause := s.ended()
 	s.shut()
 	k.close()
@@ -193,11 +197,7 @@ func tryLock(home string) (*os.File, error) {
 
 // endWithHome ends the process once its home has been removed: nobody can reach it or stop it
 // any more. A home that was moved counts as there, since servers in it go on.
-func (s *server) endWithHome(home string) {
-	dir, err := os.Open(home)
-	if err != nil {
-		return
-	}
+func (s *server) endWithHome(dir *os.File) {
 	defer func() { _ = dir.Close() }()
 	tick := time.NewTicker(checkHomeEvery)
 	defer tick.Stop()

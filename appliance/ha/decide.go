@@ -76,6 +76,8 @@ type attempts struct {
 	// at is when the last one began, and begun is set while its operation may still run.
 	at    time.Duration
 	begun bool
+	// why is set if the last one could not begin.
+	why string
 	// next is when the next one may begin, well since when the member is well.
 	next, well time.Duration
 }

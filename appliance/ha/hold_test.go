@@ -188,8 +188,11 @@ func TestDecideTriesAgainSoonWhatCouldNotBegin(t *testing.T) {
 		now := time.Duration(i) * tick
 		var acts []ha.Act
 		if m, acts = ha.Decide(m, c.s, ha.LocalPace(), now); len(acts) > 0 && acts[0].Withheld == "" {
+			acts[0].Withheld = "the disk is full"
 			m = m.NotBegun(acts[0], now)
 			last, longest = now, max(longest, now-last)
+		} else if last > 0 && (len(acts) == 0 || !strings.HasSuffix(acts[0].Withheld, "did not begin: the disk is full")) {
+			t.Fatalf("at %s the acts are %+v, want the reason of the last attempt", now, acts)
 		}
 	}
 	if last < 190*time.Second || longest > 5*time.Second {

@@ -48,19 +48,23 @@ func (d decision) restrain(a *Act) {
 		return
 	case d.now < tried.next:
 		a.Withheld = fmt.Sprintf("tried %d times; next in %.0f s", tried.count, (tried.next - d.now).Seconds())
+		if tried.why != "" {
+			a.Withheld += "; the last one did not begin: " + tried.why
+		}
 		return
 	}
 	d.memory.attempts[this] = attempts{count: tried.count + 1, at: d.now, next: d.now + pause(this.deed, tried.count), begun: true}
 }
 
 // NotBegun returns the memory after an act that could not begin, as while the record can't
-// be written. It has done nothing, so the next one may follow soon.
+// be written, for the reason in its Withheld. It has done nothing, so the next one may follow
+// soon.
 func (m Memory) NotBegun(a Act, now time.Duration) Memory {
 	this := try{a.Member, a.Deed}
 	out := m
 	out.attempts = maps.Clone(m.attempts)
 	if tried, ok := out.attempts[this]; ok {
-		tried.next, tried.begun = min(tried.next, now+longestSettlePause), false
+		tried.next, tried.begun, tried.why = min(tried.next, now+longestSettlePause), false, a.Withheld
 		out.attempts[this] = tried
 	}
 	return out

@@ -146,10 +146,13 @@ func (k *keeper) look(ctx context.Context, f facts, m appliance.Member, report a
 	report(appliance.Progress{Note: "started " + m.Name + " again, which had ended meanwhile"})
 	d.next = now.Add(min(time.Second<<min(d.tried, 6), keepPause))
 	d.tried++
-	if err := k.work.provider.StartMachine(ctx, f.cluster, m, quiet); err != nil {
-		return
+	err := k.work.provider.StartMachine(ctx, f.cluster, m, quiet)
+	if err == nil {
+		err = starter{work: k.work, member: m.Name}.do(ctx, quiet)
 	}
-	_ = starter{work: k.work, member: m.Name}.do(ctx, quiet) // tried again after the pause
+	if err != nil && ctx.Err() == nil { // tried again after the pause
+		report(appliance.Progress{Note: m.Name + " did not start: " + err.Error()})
+	}
 }
 
 func quiet(appliance.Progress) {}

@@ -184,10 +184,10 @@ func (p primaryChange) promote(ctx context.Context, f facts, m appliance.Member,
 		}
 		kept := born.Equal(ha.Without(f.cluster.Sync, m.Name))
 		if ch.Kind == appliance.OpSwitchover && !s.Receiving && s.Replayed >= ch.LSN && kept {
-			return c.Promote(ctx)
+			return postgres.Promote(ctx, mc, c)
 		}
 		if _, apart := p.ready.apart.Load(m.Name); apart && kept && nothingLeft(s) {
-			return c.Promote(ctx)
+			return postgres.Promote(ctx, mc, c)
 		}
 		conf, err := p.config(ctx, f, m, mc, s.Limits)
 		if err != nil {
@@ -203,7 +203,7 @@ func (p primaryChange) promote(ctx context.Context, f facts, m appliance.Member,
 				return err
 			}
 		}
-		if err := c.Promote(ctx); err != nil {
+		if err := postgres.Promote(ctx, mc, c); err != nil {
 			return err
 		}
 		return postgres.WaitPromoted(ctx, mc, m.Port, c)

@@ -27,7 +27,7 @@ func (s starter) promote(ctx context.Context, f facts, m appliance.Member, mc ap
 			return err
 		}
 		err := s.in(ctx, f, m, func(ctx context.Context, c *postgres.Control) (err error) {
-			if err := c.Promote(ctx); err != nil {
+			if err := postgres.Promote(ctx, mc, c); err != nil {
 				return err
 			}
 			seen, err = c.WaitPromoted(ctx)

@@ -162,6 +162,9 @@ func (s starter) start(ctx context.Context, f facts, m appliance.Member, mc appl
 		}
 		return s.leave(f, m, "it has been a primary", report)
 	}
+	if err := postgres.Uncover(ctx, mc); err != nil {
+		return err
+	}
 	if stale(f.cluster, m) || d.Wrote() {
 		if way, _, err := look(ctx, f.cluster, m, mc, d); err != nil {
 			return err

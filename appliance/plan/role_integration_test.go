@@ -107,7 +107,7 @@ func (h *home) byHand(member string) {
 func (h *home) promoteByHand(member string) {
 	h.t.Helper()
 	c := h.control(member)
-	h.must(c.Promote(h.t.Context()))
+	h.must(postgres.Promote(h.t.Context(), h.machine(member), c))
 	_, err := c.WaitPromoted(h.t.Context())
 	h.must(err)
 }

@@ -79,6 +79,9 @@ func (j rejoin) wayOf(ctx context.Context, f facts, m appliance.Member, mc appli
 	if !own {
 		return appliance.WayClone, nil, nil
 	}
+	if err := postgres.Uncover(ctx, mc); err != nil {
+		return "", nil, err
+	}
 	way, lost, err := look(ctx, f.cluster, m, mc, d)
 	if err != nil {
 		return "", nil, err

@@ -260,12 +260,6 @@ func (c *Control) EndStuckWalsenders(ctx context.Context, position appliance.LSN
 WHERE coalesce(flush_lsn, '0/0') < $1::text::pg_lsn`, position.String())
 }
 
-// Promote asks a standby to become a primary, and doesn't wait for it: pg_promote's own
-// wait looks every 100 ms only. A repeat does nothing.
-func (c *Control) Promote(ctx context.Context) error {
-	return c.exec(ctx, "SELECT pg_promote(false) WHERE pg_is_in_recovery()")
-}
-
 // PrepareSlots makes the slots that don't exist. They keep no WAL before a standby has
 // used them. A standby needs no reservation for followers that come at its promotion.
 func (c *Control) PrepareSlots(ctx context.Context, names []string) error {

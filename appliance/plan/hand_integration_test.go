@@ -188,3 +188,40 @@ func TestElectionWaitsForWALThatIsNotReplayed(t *testing.T) {
 		}
 	}
 }
+
+// TestPrimaryThatDiedInItsPromotionGetsItsOwnTimeline ends a server after PostgreSQL has
+// removed standby.signal, and before the new timeline is in pg_control: PostgreSQL alone goes
+// on as a primary on the timeline of the old one, whose WAL may go on otherwise.
+func TestPrimaryThatDiedInItsPromotionGetsItsOwnTimeline(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, 251, packed(t))
+	h.create(1)
+	h.sql("node0", "shop", "CREATE TABLE public.goods (id int)")
+	h.replayed("node0", "node1")
+	half := func() {
+		h.fence("node1")
+		h.must(os.Remove(h.signal("node1")))
+	}
+
+	t.Log("the candidate of a failover")
+	h.fence("node0")
+	h.at(map[appliance.ChangePhase]func(){appliance.ChangePromoting: half})
+	h.succeeded(h.do(appliance.OpFailover, appliance.OperationParams{AllowDataLoss: true}))
+	h.around = nil
+	if c, seen := h.record(), h.seen("node1"); c.Primary != "node1" || c.Timeline != 2 || seen.Timeline != 2 {
+		t.Fatalf("the primary is %s on timeline %d, and node1 says %d; want node1 on 2", c.Primary, c.Timeline, seen.Timeline)
+	}
+	h.sql("node1", "shop", "INSERT INTO public.goods VALUES (1)")
+	h.streaming("node0")
+
+	t.Log("a member that was stopped there, and whose record calls it the primary")
+	h.succeeded(h.do(appliance.OpSwitchover, appliance.OperationParams{To: "node0"}))
+	h.replayed("node0", "node1")
+	h.must(h.machine("node0").StopServer(t.Context(), appliance.StopFast))
+	half()
+	h.recordPrimary("node1")
+	h.succeeded(h.do(appliance.OpStart, appliance.OperationParams{}))
+	if c, seen := h.record(), h.seen("node1"); c.Timeline != 4 || seen.Timeline != 4 || seen.InRecovery {
+		t.Errorf("the primary is %s on timeline %d, and node1 says %+v; want it on 4", c.Primary, c.Timeline, seen)
+	}
+}

@@ -85,12 +85,19 @@ func inspectEnded(ctx context.Context, p primaryChange, f facts, m appliance.Mem
 
 // startCandidate starts a candidate that has ended, as what it is by its own files: a primary
 // if it had been promoted. The record calls it a standby still, and a start in the recorded
-// role would leave one that was promoted stopped.
+// role would leave one that was promoted stopped. One that ended in its promotion is a standby.
 func startCandidate(ctx context.Context, p primaryChange, f facts, m appliance.Member, mc appliance.Machine) error {
 	p.fenced.Delete(m.Name)
 	ctx, cancel := context.WithTimeout(ctx, phaseLimit(appliance.ChangePromoting))
 	defer cancel()
 	if err := p.work.provider.StartMachine(ctx, f.cluster, m, quiet); err != nil {
+		return err
+	}
+	d, err := postgres.InspectDataDir(ctx, mc)
+	if err == nil && d.Unpromoted() {
+		err = postgres.MarkStandby(ctx, mc)
+	}
+	if err != nil {
 		return err
 	}
 	if err := mc.StartServer(ctx); err != nil {

@@ -40,6 +40,11 @@ func (s starter) launch(ctx context.Context, f facts, m appliance.Member, mc app
 	if err := postgres.Configure(ctx, mc, c); err != nil {
 		return err
 	}
+	if d.Unpromoted() { // it would take writes on the timeline of the old primary
+		if err := postgres.MarkStandby(ctx, mc); err != nil {
+			return err
+		}
+	}
 	err = s.work.withTablespaces(ctx, f.cluster, m, mc, func() error {
 		if err := mc.StartServer(ctx); err != nil {
 			return err

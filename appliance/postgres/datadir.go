@@ -105,6 +105,14 @@ func (d DataDir) Wrote() bool {
 // shut down.
 func (d DataDir) Written() bool { return d.State == "in production" }
 
+// Unpromoted tells whether the directory's last server was a standby that had begun to become
+// a primary: standby.signal is gone before pg_control and the new timeline say so (xlog.c,
+// StartupXLOG). A start would recover it as a crashed primary, on the timeline of the old one.
+// [MarkStandby] has it start as a standby, which can be promoted again.
+func (d DataDir) Unpromoted() bool {
+	return d.Initialised && !d.InRecovery && !d.Backup && slices.Contains([]string{"in archive recovery", "shut down in recovery"}, d.State)
+}
+
 // inspectScript inspects the data directory $1 with pg_controldata $2. The shell
 // does the rest itself, since each program started costs more.
 const inspectScript = `d=$1

@@ -44,7 +44,8 @@ FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'`, nil, &files, &at); err != ni
 // promotion ends in a PANIC, or it loses what lies there and was not replayed.
 func Uncover(ctx context.Context, sh Shell) error {
 	return uncover(ctx, sh, func() ([]string, appliance.LSN, error) {
-		files, err := script(ctx, sh, `exec ls -- "$1/pg_wal"`, sh.Layout().DataDir)
+		// One without pg_wal has nothing that could be hidden; who reads it says so.
+		files, err := script(ctx, sh, `ls -- "$1/pg_wal" 2>/dev/null || :`, sh.Layout().DataDir)
 		return slices.DeleteFunc(strings.Fields(files), func(name string) bool { return len(name) != 24 }), 0, err
 	})
 }

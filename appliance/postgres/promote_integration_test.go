@@ -72,3 +72,17 @@ func TestPromoteAfterABegunTimeline(t *testing.T) {
 		})
 	}
 }
+
+// TestUncoverLeavesOthersAlone has a directory without WAL, as a disk that is lost leaves it.
+func TestUncoverLeavesOthersAlone(t *testing.T) {
+	t.Parallel()
+	c := newPrimary(t)
+	m := c.members[0]
+	m.stop(t)
+	wal := filepath.Join(m.layout.DataDir, "pg_wal")
+	must(t, os.Rename(wal, wal+".away"))
+	must(t, postgres.Uncover(t.Context(), m))
+	must(t, os.Rename(wal+".away", wal))
+	must(t, postgres.Uncover(t.Context(), m))
+	m.start(t)
+}

@@ -3,7 +3,6 @@
 package cli_test
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,41 +126,4 @@ func TestAutomaticGoesOnWhereAStandbyHasNoRoomForWAL(t *testing.T) {
 	b.moreWritten(run)
 	b.kept(run)
 	b.verified()
-}
-
-// TestAutomaticWaitsForRoomForItsState has no room for pgapp's own state, and room for the
-// servers. Nobody is promoted while that could not be recorded.
-func TestAutomaticWaitsForRoomForItsState(t *testing.T) {
-	t.Parallel()
-	b, dir := mounted(t, "size=900m,mode=0711")
-	for _, name := range []string{"clusters", "postgres"} {
-		elsewhere := filepath.Join(t.TempDir(), name)
-		b.must(errors.Join(os.Mkdir(elsewhere, 0o711), os.MkdirAll(filepath.Join(b.home, name), 0o711)))
-		b.must(unix.Mount(elsewhere, filepath.Join(b.home, name), "", unix.MS_BIND, ""))
-	}
-	b.shareTree()
-	b.env = append(b.env, "PGAPP_AUTOMATIC=on")
-	b.up("--standbys", "2", "--durability", "quorum", "--dataset", "none")
-	run := b.writing()
-	b.moreWritten(run)
-	b.must(unix.Mount("", dir, "tmpfs", unix.MS_REMOUNT, "size=24m,mode=0711")) // less to fill
-	empty := fillDisk(b, dir)
-	b.must(unix.Kill(b.postmaster("node0"), unix.SIGKILL))
-	b.stays("node0", 5*time.Second, "the state's disk is full")
-	if said := b.run("ps").err; !strings.Contains(said, "would replace node0") || !strings.Contains(said, "is full, nothing was changed") {
-		t.Errorf("ps doesn't say why nothing is done:\n%s", said)
-	}
-	empty()
-	freed := time.Now()
-	b.replaced("node0")
-	t.Logf("replaced %s after there is room", time.Since(freed).Round(100*time.Millisecond))
-	b.moreWritten(run)
-	b.kept(run)
-	b.verified()
-	b.ok("state", "check")
-	b.ok("down", "--volumes", "--yes")
-	for _, name := range []string{"clusters", "postgres"} {
-		b.must(unix.Unmount(filepath.Join(b.home, name), unix.MNT_DETACH))
-		_ = os.Remove(filepath.Join(b.home, name))
-	}
 }

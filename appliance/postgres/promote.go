@@ -129,8 +129,11 @@ func hides(later, before []byte, segment, begin appliance.LSN) bool {
 	for page+walPage < n && bytes.Equal(later[page:page+walPage], before[page:page+walPage]) {
 		page += walPage
 	}
-	own := segment + appliance.LSN(page) // #nosec G115 -- inside a segment
-	return pageAddress(later[page:]) != own && pageAddress(before[page:]) == own
+	has := func(wal []byte, page int) bool {
+		return pageAddress(wal[page:]) == segment+appliance.LSN(page) // #nosec G115 -- inside a segment
+	}
+	last := (n - 1) - (n-1)%walPage // what is received comes in order: a hole before it is damage
+	return !has(later, page) && !has(later, last) && has(before, page)
 }
 
 // pageAddress is the position in the page's header (xlog_internal.h, XLogPageHeaderData).

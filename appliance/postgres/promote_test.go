@@ -43,6 +43,7 @@ func TestHides(t *testing.T) {
 		"begun, older WAL":                       {older(16 * walPage), whole, true},
 		"empty":                                  {make([]byte, 64*walPage), whole, true},
 		"begun as far as the last page":          {older(20 * walPage), whole, true},
+		"a page in the middle is damaged":        {append(append(wal(segment, 5*walPage, 0)[:5*walPage], make([]byte, walPage)...), wal(segment, 50*walPage, 0)[6*walPage:]...), whole, false},
 		"the one before is short":                {wal(segment, 50*walPage, 0), wal(segment, 16*walPage, 0), false},
 		"the one before ends inside of a page":   {wal(segment, 50*walPage, 0), wal(segment, 16*walPage+500, 0), false},
 		"the one before is short, with old WAL":  {wal(segment, 50*walPage, 0), older(10 * walPage), false},

@@ -83,7 +83,11 @@ func TestPromiseHoldsWherePostgreSQLRestartsByItself(t *testing.T) {
 	h.must(<-second)
 
 	t.Log("the application is kept out of a primary that was started")
-	h.setting("node1", "SET primary_conninfo = ''")
+	// A step of the start below gives the standby its setting again, and a halted receiver
+	// takes in nothing all the same.
+	receiver, err := strconv.Atoi(h.sql("node1", "postgres", "SELECT pid FROM pg_stat_wal_receiver"))
+	h.must(err)
+	h.must(syscall.Kill(receiver, syscall.SIGSTOP))
 	third := insert("3")
 	h.fence("node0")
 	<-third
@@ -99,7 +103,7 @@ func TestPromiseHoldsWherePostgreSQLRestartsByItself(t *testing.T) {
 	if out, err := h.login(conn); err == nil || !strings.Contains(out, "pg_hba.conf rejects connection") {
 		t.Errorf("the application gets in before a standby has the row: %s", out)
 	}
-	h.setting("node1", "RESET primary_conninfo")
+	h.must(syscall.Kill(receiver, syscall.SIGCONT))
 	if o = follow(t, r, o.ID); o.State != appliance.OpSucceeded { // another step met the restart
 		t.Logf("the start ended with %v", o.Error)
 		again, err := c.Submit(t.Context(), "main", appliance.OpStart, appliance.OperationParams{})

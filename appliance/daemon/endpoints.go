@@ -14,15 +14,15 @@ import (
 )
 
 // endpointProcess is the home's endpoint process as the router uses it.
-type endpointProcess struct{ endpoint.Client }
+type endpointProcess struct{ endpoint.Contact }
 
 // Ensure starts the process with the routes where none of this build answers.
-func (p endpointProcess) Ensure(ctx context.Context, routes appliance.Routes) (appliance.RouteStatus, error) {
+func (p *endpointProcess) Ensure(ctx context.Context, routes appliance.Routes) (appliance.RouteStatus, error) {
 	what, err := endpointProgram(p.Home, routes)
 	if err != nil {
 		return appliance.RouteStatus{}, err
 	}
-	return endpoint.Ensure(ctx, what)
+	return p.Contact.Ensure(ctx, what)
 }
 
 // endpointPorts are the clusters' ports on record.
@@ -46,7 +46,7 @@ func (p endpointPorts) Move(ctx context.Context, cluster string, from appliance.
 // routerOf makes the router of the home's endpoints.
 func routerOf(dir string, st *store.Store, d *composition, log *slog.Logger) *routing.Router {
 	return routing.New(routing.Config{
-		Store: st, Process: routing.Over(endpointProcess{endpoint.Client{Home: dir}}, kernel.Path{Home: dir}), Build: program.BuildID(), Log: log,
+		Store: st, Process: routing.Over(&endpointProcess{endpoint.Contact{Client: endpoint.Client{Home: dir}}}, kernel.Path{Home: dir}), Build: program.BuildID(), Log: log,
 		Ports: endpointPorts{d},
 		Observing: func(ctx context.Context) (string, error) {
 			o, err := control.GetObserveOnly(ctx, st)

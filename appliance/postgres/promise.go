@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,22 +18,16 @@ func (c *Control) PromiseInForce(ctx context.Context) (appliance.Promise, error)
 	return parsePromise(value), err
 }
 
-// promiseSetting is compiled once, since each look at a member reads a setting.
-var promiseSetting = regexp.MustCompile(`^ANY ([0-9]{1,3}) \((.*)\)$`)
-
 // parsePromise reads [appliance.Promise.Setting]. Every other text is no promise.
 func parsePromise(value string) appliance.Promise {
-	parts := promiseSetting.FindStringSubmatch(value)
-	if parts == nil {
-		return appliance.Promise{}
-	}
+	k, names, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(value, "ANY "), ")"), " (")
 	p := appliance.Promise{}
-	p.K, _ = strconv.Atoi(parts[1])
-	for name := range strings.SplitSeq(parts[2], ", ") {
+	p.K, _ = strconv.Atoi(k)
+	for name := range strings.SplitSeq(names, ", ") {
 		p.Set = append(p.Set, strings.Trim(name, `"`))
 	}
 	slices.Sort(p.Set)
-	if p.Setting() != value || p.K > len(p.Set) || !eachValid(p.Set) {
+	if p.Setting() != value || p.K < 1 || p.K > len(p.Set) || !eachValid(p.Set) {
 		return appliance.Promise{}
 	}
 	return p

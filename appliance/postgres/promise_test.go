@@ -16,7 +16,7 @@ func TestPromiseIsReadAsItIsWritten(t *testing.T) {
 		}
 	}
 	for _, foreign := range []string{
-		"*", "node1", "FIRST 1 (\"node1\")", "ANY 1 (node1)", "ANY 1 (*)", "ANY 2 (\"node1\")", "ANY 0 (\"node1\")",
+		"*", "node1", "FIRST 1 (\"node1\")", "ANY 1 (node1)", "ANY 1 (*)", "ANY 2 (\"node1\")", "ANY 0 (\"node1\")", "ANY -1 (\"node1\")", "ANY 01 (\"node1\")",
 		"ANY 1 (\"node1\", \"node1\")", "ANY 1 (\"*\")", "ANY 1 (\"node2\", \"node1\")", "ANY 1 ()",
 	} {
 		if got := parsePromise(foreign); !got.None() {

@@ -30,9 +30,7 @@ func (r *Router) apply(ctx context.Context) error {
 		return r.endIf(ctx)
 	}
 	r.none = false
-	asked, cancel := context.WithTimeout(ctx, asking)
-	status, err := r.cfg.Process.Status(asked)
-	cancel()
+	status, err := r.ask(ctx)
 	if err != nil && !errors.Is(err, endpoint.ErrNotRunning) {
 		return r.silent(ctx, err)
 	}
@@ -40,7 +38,7 @@ func (r *Router) apply(ctx context.Context) error {
 	routes := r.routes(clusters, status)
 	if status.Build != r.cfg.Build { // or none runs
 		r.last = nil
-		if status, err = r.cfg.Process.Ensure(ctx, r.next(routes, status.Number)); err != nil {
+		if status, err = r.heard(r.cfg.Process.Ensure(ctx, r.next(routes, status.Number))); err != nil {
 			return err
 		}
 		if clusters, err = r.cfg.Store.Clusters(ctx); err != nil { // the records may have changed meanwhile
@@ -52,6 +50,25 @@ func (r *Router) apply(ctx context.Context) error {
 		return err
 	}
 	return r.keepPorts(ctx, clusters, status)
+}
+
+// ask asks the process for its status, unless it runs and has just said it.
+func (r *Router) ask(ctx context.Context) (appliance.RouteStatus, error) {
+	if time.Since(r.saidAt) < askEvery && r.cfg.Process.Lives() {
+		return r.said, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, asking)
+	defer cancel()
+	return r.heard(r.cfg.Process.Status(ctx))
+}
+
+// heard keeps what the process has answered.
+func (r *Router) heard(s appliance.RouteStatus, err error) (appliance.RouteStatus, error) {
+	r.said, r.saidAt = s, time.Now()
+	if err != nil {
+		r.saidAt = time.Time{}
+	}
+	return s, err
 }
 
 // keepPorts notes for each cluster whether its endpoints have got their ports. Where another
@@ -93,7 +110,7 @@ func (r *Router) hold(ctx context.Context, routes []appliance.Route, held applia
 	}
 	asked, cancel := context.WithTimeout(ctx, asking)
 	defer cancel()
-	status, err := r.cfg.Process.Apply(asked, r.next(routes, held.Number))
+	status, err := r.heard(r.cfg.Process.Apply(asked, r.next(routes, held.Number)))
 	if err != nil {
 		r.last = nil
 		return held, err

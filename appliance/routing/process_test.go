@@ -17,6 +17,7 @@ import (
 
 	"pgapp/appliance"
 	"pgapp/appliance/endpoint"
+	"pgapp/appliance/wait"
 	"pgapp/store"
 )
 
@@ -36,14 +37,14 @@ func TestMain(m *testing.M) {
 }
 
 // realProcess is the endpoint process of a home.
-type realProcess struct{ endpoint.Client }
+type realProcess struct{ endpoint.Contact }
 
-func (p realProcess) Ensure(ctx context.Context, routes appliance.Routes) (appliance.RouteStatus, error) {
+func (p *realProcess) Ensure(ctx context.Context, routes appliance.Routes) (appliance.RouteStatus, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return appliance.RouteStatus{}, err
 	}
-	return endpoint.Ensure(ctx, endpoint.Program{Home: p.Home, Build: "one", Routes: routes, Argv: []string{self, "endpoint-process", p.Home}})
+	return p.Contact.Ensure(ctx, endpoint.Program{Home: p.Home, Build: "one", Routes: routes, Argv: []string{self, "endpoint-process", p.Home}})
 }
 
 // desk is a router over a real store and a real process. It chooses ports as given.
@@ -68,7 +69,7 @@ func newDesk(t *testing.T) *desk {
 		t.Fatal(err)
 	}
 	d := &desk{t: t, st: st, home: dir}
-	process := realProcess{endpoint.Client{Home: dir}}
+	process := &realProcess{endpoint.Contact{Client: endpoint.Client{Home: dir}}}
 	d.Router = New(Config{
 		Store: st, Process: process, Build: "one", Ports: d, Log: slog.New(slog.DiscardHandler),
 		Observing: func(context.Context) (string, error) { return "", nil },
@@ -288,11 +289,18 @@ func TestWorkLeadsByTheRecordAgain(t *testing.T) {
 	}
 	led := func() {
 		t.Helper()
-		if err := d.Work(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if s, _ := d.status().Cluster("main"); s.Primary == nil || s.Primary.Address != "127.0.0.1:1" || s.Closed || s.RW.Problem != "" {
-			t.Errorf("status %+v", s)
+		var s appliance.ClusterRouteStatus
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := wait.Until(ctx, 50*time.Millisecond, func(ctx context.Context) (bool, error) {
+			if err := d.Work(ctx); err != nil {
+				return false, err
+			}
+			s, _ = d.status().Cluster("main")
+			return s.Primary != nil && s.Primary.Address == "127.0.0.1:1" && !s.Closed && s.RW.Problem == "", nil
+		})
+		if err != nil {
+			t.Errorf("status %+v, %v", s, err)
 		}
 	}
 	led()

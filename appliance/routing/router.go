@@ -20,6 +20,9 @@ const (
 	every = 600 * time.Millisecond
 	// asking bounds each question to the process.
 	asking = time.Second
+	// askEvery is how long a process that runs is believed to be as it last said: what it
+	// holds is the router's own, and another program may only take a port.
+	askEvery = 2 * time.Second
 	// hungFor is how long a process may answer nothing before the router kills it.
 	hungFor = 3 * time.Second
 	// ending bounds the end of a process that is not needed, which is killed if it has
@@ -44,6 +47,9 @@ type Process interface {
 	// Apply returns when the process holds the routes.
 	Apply(ctx context.Context, routes appliance.Routes) (appliance.RouteStatus, error)
 	Status(ctx context.Context) (appliance.RouteStatus, error)
+	// Lives tells, without asking it, whether the process still runs that said its status
+	// last.
+	Lives() bool
 	// Kill ends a process that doesn't answer. Stop ends one that is not needed, also if
 	// it doesn't answer, and leaves nothing of it.
 	Kill(ctx context.Context) error
@@ -98,6 +104,9 @@ type Router struct {
 	number uint64
 	last   []appliance.Route
 	hung   time.Time
+	// said is what the process has answered last, and when. There is none after a failure.
+	said   appliance.RouteStatus
+	saidAt time.Time
 	none   bool
 	// seen is set once this daemon has had a cluster on record.
 	seen bool

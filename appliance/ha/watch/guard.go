@@ -56,6 +56,8 @@ func (w *Watcher) watch(ctx context.Context, c appliance.Cluster) {
 		eyes: map[string]context.CancelFunc{}, wake: make(chan struct{}, 1), clock: newClock(),
 	}
 	ctx, stop := context.WithCancel(ctx)
+	g.look.crew = newCrew(ctx.Done())
+	defer g.look.crew.wg.Wait()
 	defer g.look.writes.wg.Wait()
 	defer g.wg.Wait()
 	defer stop()

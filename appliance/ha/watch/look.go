@@ -36,6 +36,8 @@ type looker struct {
 	// seen is the furthest flushed position of the primary.
 	seen  appliance.LSN
 	epoch uint64
+	// crew runs what a look does at the same time.
+	crew *crew
 	// writes are those to the members' disks.
 	writes writes
 }
@@ -59,7 +61,7 @@ func (l *looker) look(ctx context.Context, c appliance.Cluster, s appliance.Secr
 	var wg sync.WaitGroup
 	for i, m := range shall {
 		due := now.Sub(l.fresh[m.Name]) >= freshEvery
-		wg.Go(func() { out.members[i] = l.sight(ctx, c, m, s, due) })
+		l.crew.run(&wg, func() { out.members[i] = l.sight(ctx, c, m, s, due) })
 	}
 	wg.Wait()
 	stranded(c, out.members, func(m appliance.Member) (standing postgres.Standing, err error) {

@@ -32,15 +32,15 @@ func (l *looker) sight(ctx context.Context, c appliance.Cluster, m appliance.Mem
 	if w, ok := l.provider.(appliance.Watched); ok {
 		q.sign = func() (appliance.Sign, error) { return w.Sign(asked, c, m) }
 	}
-	var machine, server sync.WaitGroup
-	machine.Go(func() { out.Sign = q.signs(asked) })
+	lastSign := l.askMachine(asked, m, q)
+	var server sync.WaitGroup
 	if due {
-		server.Go(q.greet)
+		l.crew.run(&server, q.greet)
 	}
 	err := l.ask(asked, c, m, s, &out)
 	server.Wait()
 	close(q.over)
-	machine.Wait()
+	out.Sign = lastSign()
 	if err != nil && out.Fresh == "" {
 		again, cancel := context.WithTimeout(talk, localLook)
 		defer cancel()
@@ -56,6 +56,31 @@ func (l *looker) sight(ctx context.Context, c appliance.Cluster, m appliance.Mem
 	return out
 }
 
+// askMachine begins to ask the member's machine, and returns what waits for its last word. A
+// process of this host says at once how it is, and mostly its server has answered before it
+// would be asked again.
+func (l *looker) askMachine(ctx context.Context, m appliance.Member, q questions) (last func() appliance.Sign) {
+	var sign appliance.Sign
+	var wg sync.WaitGroup
+	ask := func() { sign = q.signs(ctx, sign) }
+	if m.Placement != appliance.PlacementVM {
+		if said, err := q.sign(); err == nil && !said.Off && said.Vital != appliance.VitalHalted {
+			sign = said
+			wg.Add(1)
+			again := time.AfterFunc(signAgain, func() { defer wg.Done(); ask() })
+			return func() appliance.Sign {
+				if again.Stop() {
+					wg.Done()
+				}
+				wg.Wait()
+				return sign
+			}
+		}
+	}
+	l.crew.run(&wg, ask)
+	return func() appliance.Sign { wg.Wait(); return sign }
+}
+
 // questions are asked of a machine while its server is asked too.
 type questions struct {
 	sign func() (appliance.Sign, error)
@@ -66,10 +91,10 @@ type questions struct {
 	over   chan struct{}
 }
 
-// signs returns the machine's last word. The machine is asked until its server has
+// signs returns the machine's last word, which was out before. The machine is asked until its server has
 // answered, because it may end meanwhile. One that is off ends the questions to its
 // server, which would wait for an answer as long as they may.
-func (q questions) signs(ctx context.Context) (out appliance.Sign) {
+func (q questions) signs(ctx context.Context, out appliance.Sign) appliance.Sign {
 	again := time.NewTicker(signAgain)
 	defer again.Stop()
 	for {

@@ -109,7 +109,7 @@ func TestMachineThatIsOffEndsTheQuestions(t *testing.T) {
 					close(q.over)
 				}()
 				begun := time.Now()
-				got := q.signs(ctx)
+				got := q.signs(ctx, appliance.Sign{})
 				<-q.over
 				if cut := ctx.Err() != nil; got != tt.last || cut != tt.cut || time.Since(begun) != tt.took {
 					t.Errorf("after %s: %+v, cut off: %t; want %s, %+v, %t", time.Since(begun), got, cut, tt.took, tt.last, tt.cut)
@@ -139,6 +139,36 @@ func TestSightOfMachineThatIsOff(t *testing.T) {
 			got := l.sight(t.Context(), appliance.Cluster{UUID: "1", Members: []appliance.Member{m}}, m, appliance.Secrets{}, tt.due)
 			if got.Sign != off || got.Fresh != tt.fresh || got.Session != ha.Silent {
 				t.Errorf("got sign %+v, new connection %s, session %s; want %+v, %s, %s", got.Sign, got.Fresh, got.Session, off, tt.fresh, ha.Silent)
+			}
+		})
+	}
+}
+
+// TestSightOfAProcessOfThisHost asks for its sign again only where the server takes its time.
+func TestSightOfAProcessOfThisHost(t *testing.T) {
+	t.Parallel()
+	later := appliance.Sign{Vital: appliance.VitalRunning, Detail: "later"}
+	for _, tt := range []struct {
+		name   string
+		silent bool
+		signs  []appliance.Sign
+		last   appliance.Sign
+	}{
+		{"nothing listens", false, []appliance.Sign{running, later}, running},
+		{"silent, and halted meanwhile", true, []appliance.Sign{running, halted}, halted},
+		{"silent, and says something else", true, []appliance.Sign{running, later}, later},
+		{"halted before", true, []appliance.Sign{halted}, halted},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := appliance.Member{Name: "node1", Placement: appliance.PlacementLocal, Host: "127.0.0.1", Port: 1}
+			if tt.silent {
+				m.Port = serve(t, nil)
+			}
+			l := looker{sessions: &postgres.Sessions{}, provider: &placed{machines: machines{signs: tt.signs}, data: t.TempDir()}, limit: time.Second, crew: newCrew(t.Context().Done())}
+			got := l.sight(t.Context(), appliance.Cluster{UUID: "1"}, m, appliance.Secrets{}, false)
+			if got.Sign != tt.last || got.Session != ha.Silent {
+				t.Errorf("got sign %+v, session %s; want %+v, %s", got.Sign, got.Session, tt.last, ha.Silent)
 			}
 		})
 	}

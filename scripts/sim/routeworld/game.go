@@ -21,8 +21,10 @@ import (
 
 // game is one world's endpoints.
 type game struct {
-	world   *world.World
-	rng     *rand.Rand
+	world *world.World
+	rng   *rand.Rand
+	// known draws whether it is known that the process lives.
+	known   *rand.Rand
 	router  *routing.Router
 	process *process
 	// kernel leads the connections, nil where the process does alone.
@@ -53,7 +55,8 @@ type Result struct {
 func Run(seed uint64, log io.Writer) (Result, error) {
 	var g *game
 	w, err := world.Play(seed, log, func(w *world.World) world.Part {
-		g = &game{world: w, rng: rand.New(rand.NewPCG(seed, 22)), served: map[uint64]bool{}} //nolint:gosec // a game, not a secret
+		g = &game{world: w, served: map[uint64]bool{}}
+		g.rng, g.known = rand.New(rand.NewPCG(seed, 22)), rand.New(rand.NewPCG(seed, 23)) //nolint:gosec // a game, not a secret
 		g.process = &process{game: g}
 		if seed%2 == 0 {
 			g.kernel = &table{game: g}

@@ -68,6 +68,9 @@ func (p *process) Status(context.Context) (appliance.RouteStatus, error) {
 	return p.status(), nil
 }
 
+// Lives is not always known of a process that runs: a daemon may also ask it again.
+func (p *process) Lives() bool { return p.runs && !p.dead && p.known.IntN(2) == 0 }
+
 // Ensure starts the process where none answers.
 func (p *process) Ensure(_ context.Context, routes appliance.Routes) (appliance.RouteStatus, error) {
 	if p.dead {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"pgapp/appliance"
 )
@@ -112,4 +114,37 @@ func TestStandbyAheadOfTheNewPrimaryIsNotPointedToIt(t *testing.T) {
 	}
 	h.succeeded(h.do(appliance.OpRejoin, appliance.OperationParams{Member: "node2"}))
 	h.wantBack("node2")
+}
+
+// TestMemberThatIsMarkedIsNotWaitedFor has a standby halted once another one is promoted,
+// and marks it while the failover waits for it to stream.
+func TestMemberThatIsMarkedIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, 219, packed(t))
+	h.create(2)
+	h.fence("node0")
+	defer h.halt("node2", syscall.SIGCONT)
+	h.at(map[appliance.ChangePhase]func(){appliance.ChangeDone: func() { h.halt("node2", syscall.SIGSTOP) }})
+	c, r := h.daemon(nil)
+	defer r.Close()
+	o, err := c.Submit(t.Context(), "main", appliance.OpFailover, appliance.OperationParams{To: "node1"})
+	h.must(err)
+	h.eventually("the failover waits for node2", func() bool {
+		now, err := r.Operation(t.Context(), o.ID)
+		h.must(err)
+		waits := slices.ContainsFunc(now.Steps, func(s appliance.StepRecord) bool { return s.ID == "streaming" && s.State == appliance.StepRunning })
+		return waits && h.sql("node1", "postgres",
+			"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgapp' AND query LIKE '%pg_stat_replication%'") != "0"
+	})
+	h.mark("node2")
+	marked := time.Now()
+	h.succeeded(follow(t, r, o.ID))
+	h.around = nil
+	const limit = 30 * time.Second // of the wait for a standby to stream
+	if took := time.Since(marked); took > limit/2 {
+		t.Errorf("the failover went on for %s with a member that has a way back on record", took)
+	}
+	if m, _ := h.record().Member("node2"); m.Return != appliance.WayLook {
+		t.Errorf("node2 has the way back %q, want %q", m.Return, appliance.WayLook)
+	}
 }

@@ -306,6 +306,16 @@ func (p primaryChange) othersStream(from string) func(context.Context, appliance
 	}
 }
 
+// followersOf are the standbys that shall follow the new primary as they are.
+func followersOf(c appliance.Cluster, from string) (names []string) {
+	for _, m := range c.Standbys() {
+		if m.Name != from && !m.WantStopped && m.Return == "" {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
 // awaitOthers waits until the others stream.
 func awaitOthers(ctx context.Context, p primaryChange, from string, report appliance.Report) error {
 	all, err := pointRest(ctx, p, report)
@@ -315,18 +325,20 @@ func awaitOthers(ctx context.Context, p primaryChange, from string, report appli
 	var names []string
 	var late error
 	err = p.work.inPrimary(ctx, func(f facts, c *postgres.Control) error {
-		names = nil
-		for _, m := range f.cluster.Standbys() {
-			if m.Name != from && !m.WantStopped && m.Return == "" {
-				names = append(names, m.Name)
-			}
-		}
-		if len(names) == 0 {
+		if names = followersOf(f.cluster, from); len(names) == 0 {
 			return nil
 		}
 		waitCtx, cancel := context.WithTimeout(ctx, replayTimeout)
 		defer cancel()
-		err := pointing(waitCtx, p, all, report, func() error { return postgres.WaitStreaming(waitCtx, c, names) })
+		err := pointing(waitCtx, p, all, report, func() error {
+			return postgres.WaitStreamingOf(waitCtx, c, func(ctx context.Context) ([]string, error) {
+				f, err := p.work.facts(ctx)
+				if err == nil { // another step may have marked one that can't follow
+					names = followersOf(f.cluster, from)
+				}
+				return names, err
+			})
+		})
 		if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 			late = err
 			return nil

@@ -23,8 +23,14 @@ const writtenSQL = "SELECT CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_curr
 // moment at the end of that timeline, and then connects again. So a standby counts only
 // when it has been sent what the primary had when the wait began.
 func WaitStreaming(ctx context.Context, primary *Control, names []string) error {
+	return WaitStreamingOf(ctx, primary, func(context.Context) ([]string, error) { return names, nil })
+}
+
+// WaitStreamingOf is [WaitStreaming] for standbys that are asked for at each look, since one
+// may no longer have to stream.
+func WaitStreamingOf(ctx context.Context, primary *Control, wanted func(ctx context.Context) ([]string, error)) error {
 	var at string
-	var missing []string
+	var names, missing []string
 	err := wait.Until(ctx, streamingPoll, func(ctx context.Context) (bool, error) {
 		if at == "" {
 			if err := primary.row(ctx, writtenSQL, nil, &at); err != nil {
@@ -33,6 +39,9 @@ func WaitStreaming(ctx context.Context, primary *Control, names []string) error 
 		}
 		rows, err := primary.Replication(ctx)
 		if err != nil {
+			return false, err
+		}
+		if names, err = wanted(ctx); err != nil {
 			return false, err
 		}
 		missing = notStreaming(rows, names, at)

@@ -5,13 +5,17 @@ package postgres_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
+	"errors"
 	"io"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"pgapp/appliance"
 	"pgapp/appliance/postgres"
+	"pgapp/appliance/wait"
 )
 
 // loadOnly loads one file into a new database films.
@@ -196,4 +200,44 @@ func TestLoadRestoresArchives(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestLoadThatEndsInItsBeginningLeavesNothing cancels a load while the server creates the
+// database, which goes on without the client and is visible only when it is done.
+func TestLoadThatEndsInItsBeginningLeavesNothing(t *testing.T) {
+	t.Parallel()
+	c := newPrimary(t)
+	m := c.members[0]
+	await := func(what, query string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		err := wait.Until(ctx, 20*time.Millisecond, func(context.Context) (bool, error) { return c.sql(t, 0, "postgres", query) == "t", nil })
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	const creating = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE DATABASE%' AND wait_event_type = 'Lock')"
+	c.sql(t, 0, "postgres", "GRANT postgres TO pgapp")
+	hold := c.control(t, 0, "postgres")
+	must(t, hold.Exec(t.Context(), "BEGIN"))
+	must(t, hold.Exec(t.Context(), "COMMENT ON DATABASE template0 IS 'nobody copies it now'"))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	options := postgres.LoadOptions{Database: "films", Alone: true}
+	go func() { ended <- postgres.LoadDatabase(ctx, m, m.port, options, nil) }()
+	await("the server creates the database", creating)
+	cancel()
+	await("the load has ended, or waits for the server", "SELECT "+
+		"EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted) OR NOT EXISTS (SELECT FROM pgapp.load)")
+	must(t, hold.Exec(t.Context(), "COMMIT"))
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the load that was canceled: %v", err)
+	}
+	await("the server has ended the statement", strings.Replace(creating, "EXISTS", "NOT EXISTS", 1))
+	if got := databases(t, c); got != "postgres" {
+		t.Errorf("databases %s are left", got)
+	}
+	must(t, postgres.LoadDatabase(t.Context(), m, m.port, options, nil))
 }

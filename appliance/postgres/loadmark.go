@@ -67,7 +67,7 @@ func (l *loader) sql(ctx context.Context, sql string) (string, error) {
 
 // state is LoadState over the unix socket.
 func (l *loader) state(ctx context.Context) (LoadState, error) {
-	out, err := l.sql(ctx, loadExistsSQL+";\n")
+	out, err := l.sql(ctx, loadLockSQL+loadExistsSQL+";\n")
 	if err != nil {
 		return "", fmt.Errorf("looking for database %q: %w", l.o.Database, err)
 	}
@@ -92,9 +92,19 @@ WHERE o.oid >= 16384 AND coalesce((SELECT nspname FROM pg_catalog.pg_namespace n
 ORDER BY 1;
 `
 
+// loadLockSQL waits until no other session begins a load. A session whose psql was killed
+// goes on with its statement: a CREATE DATABASE in the middle is invisible to the others, so
+// that they would remove the mark of a database which is there a moment later.
+const loadLockSQL = `SET lock_timeout = 0;
+SET statement_timeout = 0;
+DO $do$ BEGIN PERFORM pg_catalog.pg_advisory_lock(pg_catalog.hashtext('pgapp_load')); END $do$;
+RESET lock_timeout;
+RESET statement_timeout;
+`
+
 // beginSQL marks the load as begun, with the cluster's present objects, and then
 // creates the database, to which only superusers can connect.
-const beginSQL = `DROP DATABASE IF EXISTS {scratch} WITH (FORCE);
+const beginSQL = loadLockSQL + `DROP DATABASE IF EXISTS {scratch} WITH (FORCE);
 CREATE TABLE IF NOT EXISTS pgapp.load (
 	database name PRIMARY KEY,
 	began timestamptz NOT NULL,

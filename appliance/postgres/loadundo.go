@@ -45,7 +45,7 @@ const preparedSQL = `SELECT pg_catalog.format('ROLLBACK PREPARED %L', gid) FROM 
 // undo drops the objects of an unfinished load and returns the names of those
 // that remain. A repeat is safe.
 func (l *loader) undo(ctx context.Context) (left []string, err error) {
-	out, err := l.sql(ctx, "SELECT pg_catalog.to_regclass('"+loadTable+"') IS NOT NULL;\n"+
+	out, err := l.sql(ctx, loadLockSQL+"SELECT pg_catalog.to_regclass('"+loadTable+"') IS NOT NULL;\n"+
 		"SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = {db};\n")
 	if err != nil {
 		return nil, fmt.Errorf("inspecting the unfinished load: %w", err)

@@ -20,12 +20,13 @@ type Contact struct {
 	pid int
 }
 
-// Lives tells whether the process runs that answered the last [Contact.Status]. It may
-// answer nothing all the same. Lives is false where that is not known.
-func (c *Contact) Lives() bool {
+// Lives tells whether the process with that id runs, if it answered the last
+// [Contact.Status]. It may answer nothing all the same. Lives is false where that is not
+// known.
+func (c *Contact) Lives(pid int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.conn != nil && !hungUp(c.conn)
+	return c.conn != nil && c.pid == pid && !hungUp(c.conn)
 }
 
 // Status is [Client.Status].
@@ -38,7 +39,7 @@ func (c *Contact) Status(ctx context.Context) (appliance.RouteStatus, error) {
 	}
 	c.drop()
 	if err == nil {
-		c.conn, _ = c.dial(ctx) // without it the next turn asks again
+		c.conn, _ = c.dial(ctx) // without it nobody knows
 		c.pid = s.PID
 	}
 	return s, err

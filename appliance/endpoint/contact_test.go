@@ -13,17 +13,20 @@ func TestContactKnowsWhetherTheProcessRuns(t *testing.T) {
 	t.Parallel()
 	p := newProcess(t)
 	c := &Contact{Client: p.client}
+	pid := 0
 	lives := func(want bool, when string) {
 		t.Helper()
-		if got := c.Lives(); got != want {
+		if got := c.Lives(pid); got != want {
 			t.Errorf("%s: lives is %t", when, got)
 		}
 	}
 	asked := func() {
 		t.Helper()
-		if _, err := c.Status(t.Context()); err != nil {
+		s, err := c.Status(t.Context())
+		if err != nil {
 			t.Fatal(err)
 		}
+		pid = s.PID
 	}
 	ensure := func(build string) {
 		t.Helper()
@@ -49,8 +52,13 @@ func TestContactKnowsWhetherTheProcessRuns(t *testing.T) {
 	asked()
 	lives(true, "another process")
 	ensure("two")
+	lives(false, "handed over, not asked yet")
+	was := pid
 	asked()
 	lives(true, "after the hand-over")
+	if c.Lives(was) {
+		t.Error("the process that has handed over lives")
+	}
 	if err := c.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,8 @@ type control struct {
 	work sync.WaitGroup
 	mu   sync.Mutex
 	open map[*net.UnixConn]bool
+	// closed is set once no connection goes on any more.
+	closed bool
 }
 
 // errStopped ends a process that was asked to stop.
@@ -96,8 +98,13 @@ func (k *control) serve() {
 				continue
 			}
 			k.mu.Lock()
+			closed := k.closed
 			k.open[conn] = true
 			k.mu.Unlock()
+			if closed { // it was accepted just before the listener was closed
+				_ = conn.Close()
+				return
+			}
 			k.work.Go(func() { k.converse(conn) })
 		}
 	})
@@ -107,6 +114,7 @@ func (k *control) serve() {
 func (k *control) close() {
 	_ = k.listener.Close()
 	k.mu.Lock()
+	k.closed = true
 	for conn := range k.open {
 		_ = conn.Close()
 	}

@@ -88,6 +88,7 @@ func TestPromiseHoldsWherePostgreSQLRestartsByItself(t *testing.T) {
 	receiver, err := strconv.Atoi(h.sql("node1", "postgres", "SELECT pid FROM pg_stat_wal_receiver"))
 	h.must(err)
 	h.must(syscall.Kill(receiver, syscall.SIGSTOP))
+	defer func() { _ = syscall.Kill(receiver, syscall.SIGCONT) }()
 	third := insert("3")
 	h.fence("node0")
 	<-third

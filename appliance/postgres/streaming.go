@@ -31,7 +31,10 @@ func WaitStreaming(ctx context.Context, primary *Control, names []string) error 
 func WaitStreamingOf(ctx context.Context, primary *Control, wanted func(ctx context.Context) ([]string, error)) error {
 	var at string
 	var names, missing []string
-	err := wait.Until(ctx, streamingPoll, func(ctx context.Context) (bool, error) {
+	err := wait.Until(ctx, streamingPoll, func(ctx context.Context) (done bool, err error) {
+		if names, err = wanted(ctx); err != nil {
+			return false, err
+		}
 		if at == "" {
 			if err := primary.row(ctx, writtenSQL, nil, &at); err != nil {
 				return false, err
@@ -39,9 +42,6 @@ func WaitStreamingOf(ctx context.Context, primary *Control, wanted func(ctx cont
 		}
 		rows, err := primary.Replication(ctx)
 		if err != nil {
-			return false, err
-		}
-		if names, err = wanted(ctx); err != nil {
 			return false, err
 		}
 		missing = notStreaming(rows, names, at)

@@ -37,8 +37,8 @@ func (r *Router) apply(ctx context.Context) error {
 	r.hung = time.Time{}
 	routes := r.routes(clusters, status)
 	if status.Build != r.cfg.Build { // or none runs
-		r.last = nil
-		if status, err = r.heard(r.cfg.Process.Ensure(ctx, r.next(routes, status.Number))); err != nil {
+		r.last, r.saidAt = nil, time.Time{}
+		if status, err = r.cfg.Process.Ensure(ctx, r.next(routes, status.Number)); err != nil {
 			return err
 		}
 		if clusters, err = r.cfg.Store.Clusters(ctx); err != nil { // the records may have changed meanwhile
@@ -54,18 +54,13 @@ func (r *Router) apply(ctx context.Context) error {
 
 // ask asks the process for its status, unless it runs and has just said it.
 func (r *Router) ask(ctx context.Context) (appliance.RouteStatus, error) {
-	if time.Since(r.saidAt) < askEvery && r.cfg.Process.Lives() {
+	if time.Since(r.saidAt) < askEvery && r.cfg.Process.Lives(r.said.PID) {
 		return r.said, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, asking)
 	defer cancel()
-	return r.heard(r.cfg.Process.Status(ctx))
-}
-
-// heard keeps what the process has answered.
-func (r *Router) heard(s appliance.RouteStatus, err error) (appliance.RouteStatus, error) {
-	r.said, r.saidAt = s, time.Now()
-	if err != nil {
+	s, err := r.cfg.Process.Status(ctx)
+	if r.said, r.saidAt = s, time.Now(); err != nil {
 		r.saidAt = time.Time{}
 	}
 	return s, err
@@ -110,12 +105,12 @@ func (r *Router) hold(ctx context.Context, routes []appliance.Route, held applia
 	}
 	asked, cancel := context.WithTimeout(ctx, asking)
 	defer cancel()
-	status, err := r.heard(r.cfg.Process.Apply(asked, r.next(routes, held.Number)))
+	status, err := r.cfg.Process.Apply(asked, r.next(routes, held.Number))
 	if err != nil {
-		r.last = nil
+		r.last, r.saidAt = nil, time.Time{}
 		return held, err
 	}
-	r.last = routes
+	r.last, r.said = routes, status
 	return status, nil
 }
 

@@ -20,8 +20,8 @@ const (
 	every = 600 * time.Millisecond
 	// asking bounds each question to the process.
 	asking = time.Second
-	// askEvery is how long a process that runs is believed to be as it last said: what it
-	// holds is the router's own, and another program may only take a port.
+	// askEvery is how long a process that runs is believed to be as it said: what it holds is
+	// the router's own. Another program may have taken a port, or the kernel's rules.
 	askEvery = 2 * time.Second
 	// hungFor is how long a process may answer nothing before the router kills it.
 	hungFor = 3 * time.Second
@@ -47,9 +47,9 @@ type Process interface {
 	// Apply returns when the process holds the routes.
 	Apply(ctx context.Context, routes appliance.Routes) (appliance.RouteStatus, error)
 	Status(ctx context.Context) (appliance.RouteStatus, error)
-	// Lives tells, without asking it, whether the process still runs that said its status
-	// last.
-	Lives() bool
+	// Lives tells, without asking it, whether the process with that id still runs, which said
+	// its status.
+	Lives(pid int) bool
 	// Kill ends a process that doesn't answer. Stop ends one that is not needed, also if
 	// it doesn't answer, and leaves nothing of it.
 	Kill(ctx context.Context) error
@@ -104,7 +104,8 @@ type Router struct {
 	number uint64
 	last   []appliance.Route
 	hung   time.Time
-	// said is what the process has answered last, and when. There is none after a failure.
+	// said is what the process has answered last, and saidAt when it was asked, zero after a
+	// failure.
 	said   appliance.RouteStatus
 	saidAt time.Time
 	none   bool

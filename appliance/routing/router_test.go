@@ -51,7 +51,7 @@ func (p *process) Apply(_ context.Context, r appliance.Routes) (appliance.RouteS
 }
 
 func (p *process) Status(context.Context) (appliance.RouteStatus, error) { return p.status, nil }
-func (p *process) Lives() bool                                           { return true }
+func (p *process) Lives(int) bool                                        { return true }
 func (p *process) Kill(context.Context) error                            { return errNone }
 func (p *process) Stop(context.Context) error                            { return errNone }
 

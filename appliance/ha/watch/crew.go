@@ -2,8 +2,8 @@ package watch
 
 import "sync"
 
-// crew keeps the goroutines of a look for the next one: a look takes a dozen, and the stack
-// of each new one has to grow first. A nil one keeps none.
+// crew keeps the goroutines of a look for the next one: the stack of each new one has to grow
+// first. A nil one keeps none.
 type crew struct {
 	jobs chan func()
 	over <-chan struct{}

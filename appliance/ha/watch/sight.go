@@ -64,8 +64,11 @@ func (l *looker) askMachine(ctx context.Context, m appliance.Member, q questions
 	var wg sync.WaitGroup
 	ask := func() { sign = q.signs(ctx, sign) }
 	if m.Placement != appliance.PlacementVM {
-		if said, err := q.sign(); err == nil && !said.Off && said.Vital != appliance.VitalHalted {
+		said, err := q.sign()
+		if err == nil {
 			sign = said
+		}
+		if err == nil && !said.Off && said.Vital != appliance.VitalHalted {
 			wg.Add(1)
 			again := time.AfterFunc(signAgain, func() { defer wg.Done(); ask() })
 			return func() appliance.Sign {

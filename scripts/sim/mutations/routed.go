@@ -17,6 +17,6 @@ func Routed() []Mutation {
 		{"the kernel leads by connections that have ended", "lead.go", "case f.Ended:", "case f.Ended && false:", 2},
 		{"a kernel that doesn't take the rules is left", "kernel.go", "block = l.kernel.Block(ctx)", "block = nil", 20},
 		{"without a process the kernel may do as it likes", "kernel.go", "if kerr != nil && errors.Is(err, endpoint.ErrNotRunning) {", "if false && errors.Is(err, endpoint.ErrNotRunning) {", 476},
-		{"a process that has ended is believed to run", "apply.go", "&& r.cfg.Process.Lives()", "", 274},
+		{"a process that has ended is believed to run", "apply.go", "&& r.cfg.Process.Lives(r.said.PID)", "", 274},
 	}
 }

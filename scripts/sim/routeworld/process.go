@@ -69,7 +69,7 @@ func (p *process) Status(context.Context) (appliance.RouteStatus, error) {
 }
 
 // Lives is not always known of a process that runs: a daemon may also ask it again.
-func (p *process) Lives() bool { return p.runs && !p.dead && p.known.IntN(2) == 0 }
+func (p *process) Lives(int) bool { return p.runs && !p.dead && p.known.IntN(2) == 0 }
 
 // Ensure starts the process where none answers.
 func (p *process) Ensure(_ context.Context, routes appliance.Routes) (appliance.RouteStatus, error) {
